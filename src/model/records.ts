@@ -1,0 +1,169 @@
+/** The values behind the keys (design 3), each with a version; external data until a schema has parsed it. */
+import Type from 'typebox';
+import type { Static } from 'typebox';
+import Value from 'typebox/value';
+import { err, messageOf, ok, type Result } from '../lib/result.ts';
+import { NAME_PATTERN } from './ids.ts';
+
+const Version = Type.Literal(1);
+const Name = Type.String({ pattern: NAME_PATTERN });
+const RevisionNumber = Type.Integer({ minimum: 0 });
+const Text = Type.String({ maxLength: 4096 });
+
+/** `spec`: the operator's document as given; parsed again by every reader. */
+export const SpecRecord = Type.Object({
+  v: Version,
+  document: Type.Unknown(),
+  by: Text,
+  at: Text,
+});
+
+/** `run/session/<director>`. Session id = mod revision while open. */
+export const SessionRecord = Type.Object({
+  v: Version,
+  state: Type.Union([Type.Literal('open'), Type.Literal('broken'), Type.Literal('closed')]),
+  /** Kernel's boot id and network namespace: same values mean the same gate. */
+  boot: Text,
+  namespace: Text,
+  machine: Text,
+  /** Random per life of the process: tells my own ambiguous write from another's. */
+  nonce: Text,
+  /** Who broke it. */
+  by: Type.Optional(Name),
+  address: Text,
+});
+
+/** `run/owner/<group>`. Epoch = mod revision. `director: null` is a released group. */
+export const OwnerRecord = Type.Object({
+  v: Version,
+  director: Type.Union([Name, Type.Null()]),
+  session: RevisionNumber,
+  /** Former holders that must have shut before the owner opens (planned handover). */
+  pending: Type.Array(
+    Type.Object({ director: Name, session: RevisionNumber, epoch: RevisionNumber }),
+  ),
+  /** True: put in the place of a missing record; D' must pass before a claim. */
+  vacant: Type.Boolean(),
+  reason: Text,
+});
+
+/** `run/scope/<director>`: what others must wait for. Written before D grows, after it shrinks. */
+export const ScopeRecord = Type.Object({
+  v: Version,
+  holdMs: Type.Integer({ minimum: 1 }),
+  slackMs: Type.Integer({ minimum: 0 }),
+  driftMargin: Type.Number({ minimum: 0 }),
+  session: RevisionNumber,
+});
+
+/** `run/challenge/<director>`. */
+export const ChallengeRecord = Type.Object({ v: Version, by: Name, session: RevisionNumber });
+
+/** `run/lease/<group>`: for people and as a hint, on an etcd lease. Evidence of nothing. */
+export const LeaseRecord = Type.Object({ v: Version, holder: Name, epoch: RevisionNumber });
+
+/** `run/report/<director>`, on the director's lease; advice only. */
+export const ReportRecord = Type.Object({
+  v: Version,
+  version: Text,
+  address: Text,
+  session: RevisionNumber,
+  startedAt: Text,
+  specRevision: RevisionNumber,
+  /** Groups this director could hold now. */
+  eligible: Type.Array(Name),
+  /** Why not, for the others: group → reason. */
+  ineligible: Type.Record(Type.String(), Text),
+  gate: Text,
+  ipvs: Type.Object({ available: Type.Boolean(), detail: Text }),
+  problems: Type.Array(Text),
+});
+
+/** `run/vote/<check>/<director>`. */
+export const VoteRecord = Type.Object({
+  v: Version,
+  up: Type.Boolean(),
+  since: Text,
+  detail: Text,
+});
+
+/** `admin/drain/<director>`. */
+export const DrainRecord = Type.Object({ v: Version, by: Text, reason: Text, at: Text });
+
+/** `admin/real/<service>/<rs>`. */
+export const RealOverrideRecord = Type.Object({
+  v: Version,
+  state: Type.Union([Type.Literal('ready'), Type.Literal('drain'), Type.Literal('maint')]),
+  weight: Type.Union([Type.Integer({ minimum: 0, maximum: 65535 }), Type.Null()]),
+  by: Text,
+  reason: Text,
+  at: Text,
+});
+
+export const OPERATION_STATES = ['pending', 'running', 'succeeded', 'failed'] as const;
+
+/** `admin/operation/<id>`. */
+export const OperationRecord = Type.Object({
+  v: Version,
+  kind: Type.Literal('switchover'),
+  group: Name,
+  /** Guard against a stale view: the holder the operator believes in. */
+  from: Type.Union([Name, Type.Null()]),
+  to: Type.Union([Name, Type.Null()]),
+  by: Text,
+  reason: Text,
+  at: Text,
+  state: Type.Enum([...OPERATION_STATES]),
+  steps: Type.Array(Type.Object({ at: Text, text: Text })),
+  result: Type.Union([Text, Type.Null()]),
+});
+
+export const EVENT_SEVERITIES = ['info', 'warn', 'error'] as const;
+
+/** `log/event/<ulid>`. */
+export const EventRecord = Type.Object({
+  v: Version,
+  at: Text,
+  director: Name,
+  severity: Type.Enum([...EVENT_SEVERITIES]),
+  /** `noun.past-participle`, e.g. `holder.gained`. */
+  kind: Text,
+  subject: Text,
+  message: Text,
+  reason: Type.Union([Text, Type.Null()]),
+  epoch: Type.Union([RevisionNumber, Type.Null()]),
+  by: Type.Union([Text, Type.Null()]),
+});
+
+export type SpecRecord = Static<typeof SpecRecord>;
+export type SessionRecord = Static<typeof SessionRecord>;
+export type OwnerRecord = Static<typeof OwnerRecord>;
+export type ScopeRecord = Static<typeof ScopeRecord>;
+export type ChallengeRecord = Static<typeof ChallengeRecord>;
+export type LeaseRecord = Static<typeof LeaseRecord>;
+export type ReportRecord = Static<typeof ReportRecord>;
+export type VoteRecord = Static<typeof VoteRecord>;
+export type DrainRecord = Static<typeof DrainRecord>;
+export type RealOverrideRecord = Static<typeof RealOverrideRecord>;
+export type OperationRecord = Static<typeof OperationRecord>;
+export type EventRecord = Static<typeof EventRecord>;
+
+/** Parses a stored value; a value that does not fit is reported, never guessed. */
+export function parseRecord<S extends Type.TSchema>(
+  schema: S,
+  text: string,
+): Result<Static<S>, string> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    return err(`not JSON: ${messageOf(error)}`);
+  }
+  if (Value.Check(schema, value)) return ok(value as Static<S>);
+  const first = [...Value.Errors(schema, value)][0];
+  return err(
+    first === undefined ? 'does not fit its schema' : `${first.instancePath}: ${first.message}`,
+  );
+}
+
+export const formatRecord = (record: unknown): string => JSON.stringify(record);

@@ -1,0 +1,129 @@
+/** What a director tells people and programs about itself and its cluster: one document, one schema. */
+import Type from 'typebox';
+import type { Static } from 'typebox';
+import { AdminStateSchema } from './status-parts.ts';
+
+const Nullable = <S extends Type.TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
+const Name = Type.String();
+
+export const HEALTH_LEVELS = ['ok', 'degraded', 'down'] as const;
+
+export const GroupStatus = Type.Object({
+  name: Name,
+  addresses: Type.Array(Type.String({ description: 'address/prefix' })),
+  holder: Nullable(Name),
+  epoch: Nullable(Type.Integer()),
+  state: Type.Enum(['held-here', 'opening-here', 'held-elsewhere', 'vacant']),
+  basis: Nullable(Type.Enum(['consensus', 'peers', 'segment'])),
+  reason: Type.String({ description: 'why this director holds it, or does not' }),
+  remainingMs: Nullable(
+    Type.Integer({
+      description: 'held here: until the kernel drops the VIPs, were no round confirmed',
+    }),
+  ),
+  candidates: Type.Array(
+    Type.Object({ director: Name, eligible: Type.Boolean(), reason: Nullable(Type.String()) }),
+  ),
+});
+
+export const DirectorStatus = Type.Object({
+  name: Name,
+  address: Nullable(Type.String()),
+  inSpec: Type.Boolean(),
+  session: Type.Enum(['open', 'broken', 'closed', 'none']),
+  isAlive: Type.Boolean({ description: 'its report stands in etcd' }),
+  isDraining: Type.Boolean(),
+  drainReason: Nullable(Type.String()),
+  version: Nullable(Type.String()),
+  groups: Type.Array(Name),
+  specRevision: Nullable(Type.Integer()),
+  ipvs: Nullable(Type.Object({ available: Type.Boolean(), detail: Type.String() })),
+  gate: Nullable(Type.String()),
+  problems: Type.Array(Type.String()),
+});
+
+export const VoteStatus = Type.Object({
+  director: Name,
+  isUp: Type.Boolean(),
+  since: Type.String(),
+  detail: Type.String(),
+});
+
+export const RealServerStatus = Type.Object({
+  id: Type.String({ description: 'address:port' }),
+  address: Type.String(),
+  port: Type.Integer(),
+  weight: Type.Integer({ description: 'as configured' }),
+  wantedWeight: Nullable(Type.Integer({ description: 'null: not to be in the table' })),
+  kernelWeight: Nullable(Type.Integer({ description: 'null: not in this director’s table' })),
+  health: Type.Enum(['up', 'down', 'unchecked']),
+  basis: Type.Enum(['majority', 'kept', 'initial', 'unchecked']),
+  admin: AdminStateSchema,
+  adminReason: Nullable(Type.String()),
+  check: Nullable(Type.String()),
+  votes: Type.Array(VoteStatus),
+  activeConnections: Nullable(Type.Integer()),
+  inactiveConnections: Nullable(Type.Integer()),
+});
+
+export const ServiceStatus = Type.Object({
+  name: Name,
+  group: Name,
+  protocol: Type.String(),
+  address: Type.String(),
+  port: Type.Integer(),
+  scheduler: Type.String(),
+  isProgrammed: Type.Boolean({ description: 'in this director’s IPVS table, as wanted' }),
+  problem: Nullable(Type.String()),
+  realServers: Type.Array(RealServerStatus),
+  sorryServer: Nullable(Type.Object({ id: Type.String(), isActive: Type.Boolean() })),
+});
+
+export const StatusDocument = Type.Object({
+  cluster: Name,
+  director: Name,
+  version: Type.String(),
+  observedAt: Type.String({ description: 'wall clock, ISO 8601' }),
+  health: Type.Enum([...HEALTH_LEVELS]),
+  problems: Type.Array(Type.String({ description: 'why health is not ok, in words' })),
+  ready: Type.Boolean(),
+  store: Type.Object({
+    isConnected: Type.Boolean(),
+    lastAnswerMsAgo: Nullable(Type.Integer()),
+    lastError: Nullable(Type.String()),
+    revision: Type.Integer(),
+  }),
+  spec: Type.Object({
+    revision: Type.Integer({ description: '0: none applied yet' }),
+    by: Nullable(Type.String()),
+    at: Nullable(Type.String()),
+    problem: Nullable(
+      Type.String({ description: 'the stored document cannot be used; the last good one is' }),
+    ),
+  }),
+  hold: Type.Object({
+    session: Nullable(Type.Integer()),
+    gate: Type.String(),
+    profile: Nullable(Type.String()),
+    lastRoundMs: Nullable(
+      Type.Number({ description: 'send to answer of the last confirmed round' }),
+    ),
+    eventLoopLagMs: Type.Number(),
+  }),
+  ipvs: Type.Object({
+    available: Type.Boolean(),
+    detail: Type.String(),
+    foreignServices: Type.Array(Type.String()),
+    lastReconcileMs: Nullable(Type.Number()),
+    driftRepaired: Type.Integer(),
+  }),
+  groups: Type.Array(GroupStatus),
+  directors: Type.Array(DirectorStatus),
+  services: Type.Array(ServiceStatus),
+});
+
+export type GroupStatus = Static<typeof GroupStatus>;
+export type DirectorStatus = Static<typeof DirectorStatus>;
+export type RealServerStatus = Static<typeof RealServerStatus>;
+export type ServiceStatus = Static<typeof ServiceStatus>;
+export type StatusDocument = Static<typeof StatusDocument>;

@@ -1,0 +1,32 @@
+/** What the API may see of the running agent. Reads only: intents go to the cluster store. */
+import type { ClusterSpec } from '../model/cluster.ts';
+import type { DirectorId, GroupId, Revision } from '../model/ids.ts';
+import type { StatusDocument } from '../model/status.ts';
+import type { EventRecord, OperationRecord } from '../model/records.ts';
+
+export type SpecView = {
+  /** 0: nothing was applied yet. */
+  readonly revision: Revision;
+  /** As the operator gave it; null where nothing was applied. */
+  readonly document: unknown;
+  /** Null where nothing usable was ever applied. */
+  readonly spec: ClusterSpec | null;
+};
+
+export type Stored<T> = { readonly id: string; readonly revision: Revision; readonly record: T };
+
+export interface AgentView {
+  readonly cluster: string;
+  readonly director: DirectorId;
+  status(): StatusDocument;
+  spec(): SpecView;
+  /** True only while this director holds the group and is inside its deadline, judged at the call. */
+  holdsNow(group: GroupId): boolean;
+  /** The hold loop has turned within two rounds (or needs none): the process is not stuck. */
+  isLive(): boolean;
+  operations(): readonly Stored<OperationRecord>[];
+  /** Oldest first; at most the last 1000. */
+  events(): readonly Stored<EventRecord>[];
+  /** New events until the signal aborts. */
+  watchEvents(signal: AbortSignal): AsyncIterable<Stored<EventRecord>>;
+}

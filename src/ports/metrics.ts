@@ -1,0 +1,31 @@
+/** The typed catalogue of everything that is measured; `adapters/prom` exports it, tests ignore it. */
+import type { DirectorId, GroupId } from '../model/ids.ts';
+
+/** Counters only grow; gauges are set. Names, help texts and units: `adapters/prom/catalogue.ts`. */
+export interface Metrics {
+  holder(group: GroupId, isHolder: boolean, epoch: number | null): void;
+  transition(to: 'holder' | 'candidate', reason: string): void;
+  roundFinished(
+    seconds: number,
+    result: 'confirmed' | 'lost' | 'ambiguous' | 'refused' | 'late',
+  ): void;
+  leaseRemaining(group: GroupId, seconds: number): void;
+  takeover(seconds: number): void;
+  eventLoopLag(seconds: number): void;
+  storeRevision(revision: number): void;
+  storeConnected(isConnected: boolean): void;
+  specRevision(revision: number): void;
+  specRejected(isRejected: boolean): void;
+  reconcileFinished(seconds: number, result: 'ok' | 'failed'): void;
+  operationApplied(op: string, result: 'ok' | 'failed', count: number): void;
+  driftRepaired(kind: 'service' | 'destination' | 'address', count: number): void;
+  foreignServices(count: number): void;
+  ipvsAvailable(isAvailable: boolean): void;
+  realServer(service: string, realServer: string, isUp: boolean, weight: number): void;
+  forgetRealServers(): void;
+  probe(kind: string, isUp: boolean, seconds: number): void;
+  vote(isUp: boolean): void;
+  announcements(sent: number, failed: number): void;
+  peer(director: DirectorId, lastHeardSeconds: number | null): void;
+  peerRejected(malformed: number, unauthentic: number, replayed: number): void;
+}
