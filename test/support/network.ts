@@ -1,0 +1,257 @@
+/**
+ * A network of namespaces on the running kernel: one namespace is the switch (a bridge), one per
+ * host. Nothing of it shows outside; names are unique per network, so that runs do not meet.
+ * A reaper process removes all of it, even where the test is killed.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type Completed,
+  type Daemon,
+  type RunOptions,
+  run,
+  runOk,
+  signalAll,
+  sleep,
+  startDaemon,
+} from './processes.ts';
+
+/** What `leftovers` and the reaper look for: every namespace of a lab begins with it. */
+export const NAMESPACE_PREFIX = 'lh-';
+
+export interface Network {
+  /** Prefix of every namespace of this network. */
+  readonly name: string;
+  /** Temporary directory that goes with the network: logs, configuration, state. */
+  readonly directory: string;
+  readonly switchNamespace: string;
+  namespaceOf(host: string): string;
+  /** A host with `eth0` at the switch; addresses as `10.0.0.1/24` or `fd00::1/64`. */
+  addHost(name: string, addresses: readonly string[]): Promise<void>;
+  /** A tap at the switch for a guest of that name; gives the name of the tap's interface. */
+  addTap(name: string): Promise<string>;
+  /** Stops frames between two hosts, both ways (or only from the first to the second). */
+  cut(from: string, to: string, direction?: 'both' | 'one-way'): Promise<void>;
+  /** Takes back every cut. */
+  heal(): Promise<void>;
+  /** Out: the host loses its carrier. */
+  cable(host: string, state: 'out' | 'in'): Promise<void>;
+  exec(host: string, argv: readonly string[], options?: RunOptions): Promise<Completed>;
+  /** As exec, but any code but 0 throws. Gives the standard output. */
+  execOk(host: string, argv: readonly string[], options?: RunOptions): Promise<string>;
+  /** Starts a process in a host; its log is `<directory>/<host>-<name>.log`. */
+  spawn(host: string, name: string, argv: readonly string[]): Daemon;
+  /** SIGKILL to every process of a host at once, as a loss of power does. */
+  killProcessesOf(host: string): Promise<void>;
+  /** The argv that runs a command in a host. */
+  wrap(host: string, argv: readonly string[]): readonly string[];
+  /** Ends every process, removes every namespace and the directory. May be called twice. */
+  close(): Promise<void>;
+}
+
+/** Makes the switch. Needs root, iproute2 and nftables; throws with their words otherwise. */
+export async function createNetwork(options: { readonly name?: string } = {}): Promise<Network> {
+  const name = `${NAMESPACE_PREFIX}${randomBytes(3).toString('hex')}`;
+  const directory = mkdtempSync(join(tmpdir(), `leasehold-${options.name ?? 'lab'}-`));
+  const reaper = startReaper(name, directory);
+  const switchNamespace = `${name}-sw`;
+  try {
+    await makeSwitch(switchNamespace);
+  } catch (cause) {
+    await finish(reaper, name, directory);
+    throw cause;
+  }
+  return assemble({ name, directory, switchNamespace, reaper });
+}
+
+type Parts = {
+  readonly name: string;
+  readonly directory: string;
+  readonly switchNamespace: string;
+  readonly reaper: ChildProcess;
+};
+
+function assemble(parts: Parts): Network {
+  const { name, directory, switchNamespace } = parts;
+  const cuts = new Set<string>();
+  const namespaceOf = (host: string): string => `${name}-${host}`;
+  const wrap = (host: string, argv: readonly string[]): readonly string[] => [
+    'ip',
+    'netns',
+    'exec',
+    namespaceOf(host),
+    ...argv,
+  ];
+  const applyCuts = async (): Promise<void> => {
+    await runOk(['ip', 'netns', 'exec', switchNamespace, 'nft', '-f', '-'], {
+      input: cutRules([...cuts]),
+    });
+  };
+  return {
+    name,
+    directory,
+    switchNamespace,
+    namespaceOf,
+    wrap,
+    addHost: (host, addresses) =>
+      makeHost({ switchNamespace, namespace: namespaceOf(host), host, addresses }),
+    async addTap(host) {
+      const tap = portOf(host);
+      await batch(switchNamespace, [
+        `tuntap add dev ${tap} mode tap`,
+        `link set ${tap} master br0`,
+        `link set ${tap} up`,
+      ]);
+      return tap;
+    },
+    async cut(from, to, direction = 'both') {
+      cuts.add(`${from} ${to}`);
+      if (direction === 'both') cuts.add(`${to} ${from}`);
+      await applyCuts();
+    },
+    async heal() {
+      cuts.clear();
+      await applyCuts();
+    },
+    async cable(host, state) {
+      const to = state === 'in' ? 'up' : 'down';
+      await runOk(['ip', '-n', switchNamespace, 'link', 'set', portOf(host), to]);
+    },
+    exec: (host, argv, runOptions) => run(wrap(host, argv), runOptions),
+    execOk: (host, argv, runOptions) => runOk(wrap(host, argv), runOptions),
+    spawn: (host, daemonName, argv) =>
+      startDaemon(wrap(host, argv), {
+        name: daemonName,
+        logFile: join(directory, `${host}-${daemonName}.log`),
+      }),
+    killProcessesOf: (host) => killNamespace(namespaceOf(host)),
+    close: () => finish(parts.reaper, name, directory),
+  };
+}
+
+/** Name of a host's port at the switch. */
+export function portOf(host: string): string {
+  const port = `p-${host}`;
+  if (port.length > 15) throw new Error(`host name too long for an interface: ${host}`);
+  return port;
+}
+
+async function makeSwitch(namespace: string): Promise<void> {
+  await runOk(['ip', 'netns', 'add', namespace]);
+  await batch(namespace, [
+    'link set lo up',
+    'link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0',
+    'link set br0 up',
+  ]);
+}
+
+async function makeHost(host: {
+  readonly switchNamespace: string;
+  readonly namespace: string;
+  readonly host: string;
+  readonly addresses: readonly string[];
+}): Promise<void> {
+  const port = portOf(host.host);
+  await runOk(['ip', 'netns', 'add', host.namespace]);
+  await batch(host.switchNamespace, [
+    `link add ${port} type veth peer name eth0 netns ${host.namespace}`,
+    `link set ${port} master br0`,
+    `link set ${port} up`,
+  ]);
+  await batch(host.namespace, [
+    'link set lo up',
+    'link set eth0 up',
+    ...host.addresses.map((address) =>
+      address.includes(':')
+        ? `address add ${address} dev eth0 nodad`
+        : `address add ${address} dev eth0`,
+    ),
+  ]);
+}
+
+async function batch(namespace: string, lines: readonly string[]): Promise<void> {
+  await runOk(['ip', '-n', namespace, '-batch', '-'], { input: `${lines.join('\n')}\n` });
+}
+
+function cutRules(cuts: readonly string[]): string {
+  const rules = cuts.map((cut) => {
+    const [from = '', to = ''] = cut.split(' ');
+    return `    iifname "${portOf(from)}" oifname "${portOf(to)}" drop`;
+  });
+  return [
+    'add table bridge cut',
+    'delete table bridge cut',
+    'table bridge cut {',
+    '  chain forward {',
+    '    type filter hook forward priority 0',
+    ...rules,
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+async function pidsOf(namespace: string): Promise<readonly number[]> {
+  const { stdout } = await run(['ip', 'netns', 'pids', namespace]);
+  return stdout.split('\n').filter(Boolean).map(Number);
+}
+
+async function killNamespace(namespace: string): Promise<void> {
+  for (let round = 0; round < 50; round += 1) {
+    const pids = await pidsOf(namespace);
+    if (pids.length === 0) return;
+    signalAll(pids, 'SIGKILL');
+    await sleep(20);
+  }
+  throw new Error(`processes in ${namespace} do not end`);
+}
+
+// Runs when its input ends: at close(), and when the test process is gone for whatever reason.
+const REAP = `
+cat >/dev/null
+for round in 1 2 3 4 5 6 7 8 9 10; do
+  for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do
+    pids=$(ip netns pids "$ns" 2>/dev/null)
+    [ -z "$pids" ] || kill -9 $pids 2>/dev/null
+  done
+  for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do
+    [ -n "$(ip netns pids "$ns" 2>/dev/null)" ] || ip netns delete "$ns" 2>/dev/null
+  done
+  [ -n "$(ip netns list | grep "^$1-")" ] || break
+  sleep 0.1
+done
+rm -rf "$2"
+`;
+
+function startReaper(name: string, directory: string): ChildProcess {
+  // Its own process group: a Ctrl-C in the terminal must not end it before its work.
+  return spawn('bash', ['-c', REAP, 'reaper', name, directory], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  });
+}
+
+async function finish(reaper: ChildProcess, name: string, directory: string): Promise<void> {
+  if (reaper.exitCode === null) {
+    const ended = new Promise((resolve) => {
+      reaper.on('exit', resolve);
+    });
+    reaper.stdin?.end();
+    await ended;
+  }
+  rmSync(directory, { recursive: true, force: true });
+  const left = await leftovers(name);
+  if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`);
+}
+
+/** Namespaces whose names begin with the prefix: after a run there must be none. */
+export async function leftovers(prefix: string = NAMESPACE_PREFIX): Promise<readonly string[]> {
+  const { stdout } = await run(['ip', 'netns', 'list']);
+  return stdout
+    .split('\n')
+    .map((line) => line.split(' ')[0] ?? '')
+    .filter((each) => each.startsWith(prefix));
+}
