@@ -1,0 +1,168 @@
+/**
+ * What the client sees: who answers for a VIP, for how long nobody does, and which requests fail.
+ * The probes are processes of their own in the client's namespace; times are CLOCK_MONOTONIC, the
+ * same in every process of the machine.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { Network } from './network.ts';
+import { type Daemon, monotonicMs, waitFor } from './processes.ts';
+
+export type Voice = { readonly atMs: number; readonly mac: string };
+
+/** What the voice probe writes down. */
+export type VoiceRecord = {
+  /** When each who-has was sent. */
+  readonly questions: readonly number[];
+  readonly answers: readonly (Voice & { readonly question: number })[];
+  readonly echoes: readonly (Voice & { readonly sequence: number })[];
+  readonly announcements: readonly Voice[];
+};
+
+export type RequestRecord = {
+  readonly startMs: number;
+  readonly endMs: number;
+  /** The body of a 200, or null. */
+  readonly answer: string | null;
+  readonly detail: string;
+};
+
+export interface Probe<T> {
+  /** Ends the probe and gives what it saw. */
+  stop(): Promise<T>;
+}
+
+export const PROBE_PERIOD_MS = 5;
+const LIMIT_MS = 120_000;
+let sequence = 0;
+
+/** Watches one IPv4 VIP from a client. Sender addresses .200 to .249 of its /24 must be free. */
+export async function startVoiceProbe(
+  network: Network,
+  target: { readonly client: string; readonly ownAddress: string; readonly vip: string },
+): Promise<Probe<VoiceRecord>> {
+  return startProbe<VoiceRecord>(network, target.client, 'voice', (resultFile) => [
+    sourceFile('./voice-probe-main.ts'),
+    'eth0',
+    target.vip,
+    target.ownAddress,
+    resultFile,
+    String(LIMIT_MS),
+  ]);
+}
+
+/** Asks a URL every `periodMs` (default 25) with a deadline of `timeoutMs` (default 400) each. */
+export async function startHttpProbe(
+  network: Network,
+  target: {
+    readonly client: string;
+    readonly url: string;
+    readonly periodMs?: number;
+    readonly timeoutMs?: number;
+  },
+): Promise<Probe<readonly RequestRecord[]>> {
+  return startProbe<readonly RequestRecord[]>(network, target.client, 'http', (resultFile) => [
+    sourceFile('./http-probe-main.ts'),
+    target.url,
+    String(target.periodMs ?? 25),
+    String(target.timeoutMs ?? 400),
+    resultFile,
+    String(LIMIT_MS),
+  ]);
+}
+
+async function startProbe<T>(
+  network: Network,
+  client: string,
+  kind: string,
+  args: (resultFile: string) => readonly string[],
+): Promise<Probe<T>> {
+  sequence += 1;
+  const name = `${kind}-probe-${sequence}`;
+  const resultFile = join(network.directory, `${name}.json`);
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  const argv = [process.execPath, '--import', tsx, ...args(resultFile)];
+  const daemon = network.spawn(client, name, argv);
+  await waitFor(`${name} runs`, () => isReady(daemon), { timeoutMs: 10_000, intervalMs: 20 });
+  return {
+    async stop() {
+      await daemon.stop();
+      if (!existsSync(resultFile)) throw new Error(`${name} left no result: ${daemon.log()}`);
+      return JSON.parse(readFileSync(resultFile, 'utf8')) as T;
+    },
+  };
+}
+
+function isReady(daemon: Daemon): boolean {
+  if (!daemon.isRunning()) throw new Error(`it ended: ${daemon.log()}`);
+  return daemon.log().includes('ready');
+}
+
+function sourceFile(relative: string): string {
+  return fileURLToPath(new URL(relative, import.meta.url));
+}
+
+/** Longest time without an echo between two moments, both counted as edges. */
+export function longestSilenceMs(record: VoiceRecord, fromMs: number, toMs: number): number {
+  return longestGapMs(
+    record.echoes.map((echo) => echo.atMs),
+    fromMs,
+    toMs,
+  );
+}
+
+/** Longest time without an answered request between two moments, by the end of the answers. */
+export function longestOutageMs(
+  records: readonly RequestRecord[],
+  fromMs: number,
+  toMs: number,
+): number {
+  const answered = records.filter((each) => each.answer !== null).map((each) => each.endMs);
+  return longestGapMs(answered, fromMs, toMs);
+}
+
+function longestGapMs(times: readonly number[], fromMs: number, toMs: number): number {
+  const inside = times.filter((time) => time > fromMs && time < toMs).toSorted((a, b) => a - b);
+  let longest = 0;
+  let last = fromMs;
+  for (const time of [...inside, toMs]) {
+    longest = Math.max(longest, time - last);
+    last = time;
+  }
+  return longest;
+}
+
+/** 5 ms for each who-has that two MACs answered. */
+export function dualTimeMs(record: VoiceRecord): number {
+  const voices = new Map<number, Set<string>>();
+  for (const answer of record.answers)
+    voices.set(answer.question, (voices.get(answer.question) ?? new Set()).add(answer.mac));
+  return [...voices.values()].filter((macs) => macs.size > 1).length * PROBE_PERIOD_MS;
+}
+
+/** Who answered ARP, in order, with the first and last time of each turn. */
+export function turnsOf(
+  record: VoiceRecord,
+): readonly { readonly mac: string; readonly firstMs: number; readonly lastMs: number }[] {
+  const turns: { mac: string; firstMs: number; lastMs: number }[] = [];
+  for (const answer of record.answers) {
+    const turn = turns.at(-1);
+    if (turn?.mac === answer.mac) turn.lastMs = answer.atMs;
+    else turns.push({ mac: answer.mac, firstMs: answer.atMs, lastMs: answer.atMs });
+  }
+  return turns;
+}
+
+/** Time of the first answered request that was sent after a moment; null where there was none. */
+export function firstAnswerAfter(
+  records: readonly RequestRecord[],
+  momentMs: number,
+): number | null {
+  const found = records.find((each) => each.startMs >= momentMs && each.answer !== null);
+  return found === undefined ? null : found.endMs;
+}
+
+/** Now, on the clock of the records. */
+export const probeNowMs = monotonicMs;
