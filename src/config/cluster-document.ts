@@ -1,0 +1,225 @@
+/** From the cluster document (YAML 1.2 or JSON) to the spec that everything works from: parse, judge, fill in. */
+import Value from 'typebox/value';
+import { LineCounter, parseDocument } from 'yaml';
+import { assert } from '../lib/assert.ts';
+import { err, messageOf, ok, type Result } from '../lib/result.ts';
+import { type Cidr, formatEndpoint, type IpAddress, parseCidr, parseIp } from '../model/address.ts';
+import type {
+  CheckKind,
+  CheckSpec,
+  ClusterSpec,
+  GroupAddress,
+  Preempt,
+  RealServer,
+  VipGroup,
+  VirtualService,
+} from '../model/cluster.ts';
+import { directorId, groupId, realServerId, serviceId } from '../model/ids.ts';
+import {
+  type CheckDocument,
+  ClusterDocument,
+  type GroupDocument,
+  type RealServerDocument,
+  type ServiceDocument,
+} from './cluster-schema.ts';
+import {
+  DEFAULT_CHECK,
+  DEFAULT_FORWARD,
+  DEFAULT_PROTOCOL,
+  DEFAULT_SCHEDULER,
+  DEFAULT_STATUS,
+  DEFAULT_WEIGHT,
+} from './defaults.ts';
+import { parseDuration } from './durations.ts';
+import type { Problem } from './problem.ts';
+import { clusterProblems, clusterWarnings } from './rules.ts';
+import { explainShape } from './shape.ts';
+import { buildTiming } from './timing.ts';
+
+/** The store refuses values above 1.5 MiB; what is longer than this is a mistake anyway. */
+const MAX_TEXT_LENGTH = 1_000_000;
+
+export type ParsedCluster = { readonly spec: ClusterSpec; readonly warnings: readonly Problem[] };
+
+/** Judges a document and fills in the defaults; the error holds every problem, never none. */
+export function parseClusterDocument(document: unknown): Result<ParsedCluster, readonly Problem[]> {
+  const problems = [...explainShape(ClusterDocument, document), ...clusterProblems(document)];
+  if (problems.length > 0) return err(problems);
+  assert(Value.Check(ClusterDocument, document), 'shape.ts and the schema disagree');
+  return ok({ spec: buildSpec(document), warnings: clusterWarnings(document) });
+}
+
+/** The same from text; also gives the plain document, fit for the store. */
+export function parseClusterText(
+  text: string,
+): Result<ParsedCluster & { readonly document: unknown }, readonly Problem[]> {
+  const plain = parseYaml(text);
+  if (!plain.ok) return plain;
+  const parsed = parseClusterDocument(plain.value);
+  return parsed.ok ? ok({ ...parsed.value, document: plain.value }) : parsed;
+}
+
+/** Text to a plain value; duplicate keys, unknown tags and syntax errors are problems with line and column. */
+export function parseYaml(text: string): Result<unknown, readonly Problem[]> {
+  if (text.length > MAX_TEXT_LENGTH)
+    return err([
+      {
+        path: '',
+        message: `has ${text.length} characters`,
+        allowed: `at most ${MAX_TEXT_LENGTH} characters`,
+      },
+    ]);
+  const lines = new LineCounter();
+  const parsed = parseDocument(text, {
+    version: '1.2',
+    uniqueKeys: true,
+    strict: true,
+    prettyErrors: false,
+    lineCounter: lines,
+  });
+  const faults = [...parsed.errors, ...parsed.warnings];
+  if (faults.length > 0)
+    return err(
+      faults.map((fault) => {
+        const { line, col } = lines.linePos(fault.pos[0]);
+        return {
+          path: `line ${line}, column ${col}`,
+          message: fault.message,
+          allowed: 'one YAML 1.2 or JSON document',
+        };
+      }),
+    );
+  try {
+    // Bounded: a few lines of nested aliases could otherwise grow to gigabytes.
+    return ok(parsed.toJS({ maxAliasCount: 100 }));
+  } catch (error) {
+    return err([{ path: '', message: messageOf(error), allowed: 'at most 100 aliases' }]);
+  }
+}
+
+function buildSpec(document: ClusterDocument): ClusterSpec {
+  return {
+    timing: buildTiming(document.timing),
+    directors: Object.entries(document.directors).map(([name, director]) => ({
+      id: directorId(name),
+      address: must(parseIp(director.address)),
+    })),
+    groups: Object.entries(document.groups ?? {}).map(([name, group]) => buildGroup(name, group)),
+    services: Object.entries(document.services ?? {}).map(([name, service]) =>
+      buildService(name, service),
+    ),
+    checkers: document.checkers ?? null,
+  };
+}
+
+function buildGroup(name: string, group: GroupDocument): VipGroup {
+  return {
+    id: groupId(name),
+    addresses: group.addresses.map((entry) => buildAddress(group, entry)),
+    priorities:
+      group.priorities === undefined
+        ? null
+        : new Map(
+            Object.entries(group.priorities).map(([director, priority]) => [
+              directorId(director),
+              priority,
+            ]),
+          ),
+    preempt: buildPreempt(group.preempt),
+    virtualRouterId: group.virtualRouterId ?? null,
+  };
+}
+
+function buildAddress(
+  group: GroupDocument,
+  entry: GroupDocument['addresses'][number],
+): GroupAddress {
+  const given = typeof entry === 'string' ? { address: entry } : entry;
+  const cidr: Cidr = must(parseCidr(given.address));
+  const device = given.interface ?? group.interface;
+  assert(device !== undefined, 'an address without an interface passed the rules');
+  return { ...cidr, interface: device, label: given.label ?? null, scope: given.scope ?? 'global' };
+}
+
+function buildPreempt(preempt: GroupDocument['preempt']): Preempt {
+  if (preempt === undefined) return { kind: 'never' };
+  if (typeof preempt === 'string') return { kind: preempt };
+  return { kind: 'after', ms: must(parseDuration(preempt.after)) };
+}
+
+function buildService(name: string, service: ServiceDocument): VirtualService {
+  return {
+    id: serviceId(name),
+    group: groupId(service.group),
+    address: must(parseIp(service.address)),
+    port: service.port,
+    protocol: service.protocol ?? DEFAULT_PROTOCOL,
+    scheduler: service.scheduler ?? DEFAULT_SCHEDULER,
+    persistence:
+      service.persistence === undefined
+        ? null
+        : { timeoutS: must(parseDuration(service.persistence.timeout)) / 1000 },
+    check: service.check === undefined ? null : buildCheck(service.check),
+    alpha: service.alpha ?? false,
+    inhibitOnFailure: service.inhibitOnFailure ?? false,
+    realServers: service.realServers.map((server) => buildRealServer(service, server)),
+    sorryServer:
+      service.sorryServer === undefined ? null : buildRealServer(service, service.sorryServer),
+  };
+}
+
+function buildRealServer(service: ServiceDocument, server: RealServerDocument): RealServer {
+  const address: IpAddress = must(parseIp(server.address));
+  const port = server.port ?? service.port;
+  return {
+    id: realServerId(formatEndpoint(address, port)),
+    address,
+    port,
+    weight: server.weight ?? DEFAULT_WEIGHT,
+    forward: server.forward ?? service.forward ?? DEFAULT_FORWARD,
+  };
+}
+
+function buildCheck(check: CheckDocument): CheckSpec {
+  const ms = (text: string | undefined, otherwise: number): number =>
+    text === undefined ? otherwise : must(parseDuration(text));
+  return {
+    ...buildCheckKind(check),
+    intervalMs: ms(check.interval, DEFAULT_CHECK.intervalMs),
+    timeoutMs: ms(check.timeout, DEFAULT_CHECK.timeoutMs),
+    rise: check.rise ?? DEFAULT_CHECK.rise,
+    fall: check.fall ?? DEFAULT_CHECK.fall,
+    port: check.port ?? null,
+  };
+}
+
+function buildCheckKind(check: CheckDocument): CheckKind {
+  const http = check.https ?? check.http;
+  if (http === undefined) return { kind: 'tcp' };
+  return {
+    kind: check.https === undefined ? 'http' : 'https',
+    method: http.method ?? 'GET',
+    path: http.path ?? '/',
+    status: buildStatus(http.status),
+    host: http.host ?? null,
+    verify: check.https !== undefined && (check.https.verify ?? true),
+  };
+}
+
+type StatusDocument = NonNullable<CheckDocument['http']>['status'];
+
+function buildStatus(status: StatusDocument): readonly (readonly [number, number])[] {
+  if (status === undefined) return DEFAULT_STATUS;
+  const ranges = Array.isArray(status) ? status : [status];
+  return ranges.map((range) => {
+    if (typeof range === 'number') return [range, range];
+    const [from = '', to = ''] = range.split('-');
+    return [Number(from), Number(to)];
+  });
+}
+
+/** The rules have looked at it before: a failure here is a bug of ours. */
+function must<T>(result: Result<T, string>): T {
+  if (result.ok) return result.value;
+  throw new Error(`unchecked value: ${result.error}`);
+}

@@ -1,0 +1,197 @@
+/** The shape of the cluster document (design 9). What values mean together: `rules.ts`. */
+import Type from 'typebox';
+import type { Static } from 'typebox';
+import { SCHEDULERS } from '../model/cluster.ts';
+import { NAME_PATTERN } from '../model/ids.ts';
+import { DURATION_HELP, DURATION_PATTERN } from './durations.ts';
+
+const strict = { additionalProperties: false } as const;
+
+const Name = Type.String({
+  pattern: NAME_PATTERN,
+  description:
+    'a name: 1 to 63 letters, digits, dots, dashes, underscores, beginning with a letter or digit',
+});
+const Duration = Type.String({ pattern: DURATION_PATTERN, description: DURATION_HELP });
+const Address = Type.String({ description: 'an IPv4 or IPv6 address' });
+const Cidr = Type.String({ description: 'address/prefix, e.g. 10.90.0.100/24 or fd90::100/64' });
+const Port = Type.Integer({ minimum: 1, maximum: 65535 });
+const Forward = Type.Enum(['dr', 'nat', 'tun']);
+const Weight = Type.Integer({ minimum: 0, maximum: 65535 });
+
+const named = <S extends Type.TSchema>(schema: S, description: string, minProperties = 0) =>
+  Type.Record(Type.String({ pattern: NAME_PATTERN }), schema, {
+    ...strict,
+    minProperties,
+    description,
+  });
+
+export const TimingSchema = Type.Object(
+  {
+    profile: Type.Optional(Type.Enum(['fast', 'default', 'relaxed'])),
+    heartbeat: Type.Optional(Duration),
+    suspect: Type.Optional(Duration),
+    round: Type.Optional(Duration),
+    hold: Type.Optional(Duration),
+    slack: Type.Optional(Duration),
+    drift: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+    leaseTtl: Type.Optional(Duration),
+  },
+  strict,
+);
+
+const DirectorSchema = Type.Object({ address: Address }, strict);
+
+export const GroupAddressSchema = Type.Object(
+  {
+    address: Cidr,
+    interface: Type.Optional(Name),
+    label: Type.Optional(
+      Type.String({
+        pattern: '^[A-Za-z0-9._-]{1,13}$',
+        description:
+          '1 to 13 letters, digits, dots, dashes; "<device>:<label>" has 15 characters at most',
+      }),
+    ),
+    scope: Type.Optional(Type.Enum(['global', 'site', 'link', 'host'])),
+    advertise: Type.Optional(Type.Boolean()),
+  },
+  strict,
+);
+
+export const GroupSchema = Type.Object(
+  {
+    addresses: Type.Array(Type.Union([Cidr, GroupAddressSchema]), {
+      minItems: 1,
+      maxItems: 200,
+      description: 'a list of 1 to 200 addresses, each "address/prefix" or a map with address',
+    }),
+    interface: Type.Optional(Name),
+    virtualRouterId: Type.Optional(Type.Integer({ minimum: 1, maximum: 255 })),
+    priorities: Type.Optional(
+      Type.Record(
+        Type.String({ pattern: NAME_PATTERN }),
+        Type.Integer({ minimum: 1, maximum: 254 }),
+        {
+          ...strict,
+          minProperties: 1,
+          description: 'a map of at least one director name to its priority from 1 to 254',
+        },
+      ),
+    ),
+    preempt: Type.Optional(
+      Type.Union(
+        [
+          Type.Literal('never'),
+          Type.Literal('immediate'),
+          Type.Object({ after: Duration }, strict),
+        ],
+        { description: 'never, immediate, or { after: <duration> }' },
+      ),
+    ),
+  },
+  strict,
+);
+
+const StatusRange = Type.Union(
+  [
+    Type.Integer({ minimum: 100, maximum: 599 }),
+    Type.String({ pattern: '^[1-5][0-9]{2}-[1-5][0-9]{2}$' }),
+  ],
+  { description: 'a status code from 100 to 599, or a range such as "300-399"' },
+);
+
+const httpProperties = {
+  path: Type.Optional(
+    Type.String({
+      pattern: '^/[!-~]*$',
+      maxLength: 1024,
+      description: 'a path that begins with a slash, without spaces',
+    }),
+  ),
+  status: Type.Optional(
+    Type.Union([StatusRange, Type.Array(StatusRange, { minItems: 1, maxItems: 32 })], {
+      description: '200, "200-299", or a list of them such as [200, "300-399"]',
+    }),
+  ),
+  method: Type.Optional(Type.Enum(['GET', 'HEAD'])),
+  host: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$',
+      description: 'a host name',
+    }),
+  ),
+};
+
+export const CheckSchema = Type.Object(
+  {
+    tcp: Type.Optional(Type.Object({}, strict)),
+    http: Type.Optional(Type.Object(httpProperties, strict)),
+    https: Type.Optional(
+      Type.Object({ ...httpProperties, verify: Type.Optional(Type.Boolean()) }, strict),
+    ),
+    interval: Type.Optional(Duration),
+    timeout: Type.Optional(Duration),
+    rise: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+    fall: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+    port: Type.Optional(Port),
+  },
+  strict,
+);
+
+export const RealServerSchema = Type.Object(
+  {
+    address: Address,
+    port: Type.Optional(Port),
+    weight: Type.Optional(Weight),
+    forward: Type.Optional(Forward),
+  },
+  strict,
+);
+
+export const ServiceSchema = Type.Object(
+  {
+    group: Name,
+    address: Address,
+    port: Port,
+    protocol: Type.Optional(Type.Enum(['tcp', 'udp', 'sctp'])),
+    scheduler: Type.Optional(Type.Enum([...SCHEDULERS])),
+    forward: Type.Optional(Forward),
+    persistence: Type.Optional(Type.Object({ timeout: Duration }, strict)),
+    check: Type.Optional(CheckSchema),
+    alpha: Type.Optional(Type.Boolean()),
+    inhibitOnFailure: Type.Optional(Type.Boolean()),
+    realServers: Type.Array(RealServerSchema, { maxItems: 20_000 }),
+    sorryServer: Type.Optional(
+      Type.Object(
+        { address: Address, port: Type.Optional(Port), forward: Type.Optional(Forward) },
+        strict,
+      ),
+    ),
+  },
+  strict,
+);
+
+/** The whole document, as YAML or JSON. */
+export const ClusterDocument = Type.Object(
+  {
+    apiVersion: Type.Literal('leasehold/v1'),
+    timing: Type.Optional(TimingSchema),
+    directors: named(DirectorSchema, 'a map of at least one director: { d1: { address } }', 1),
+    gateway: Type.Optional(Type.Array(Address, { minItems: 1, maxItems: 16 })),
+    isolation: Type.Optional(Type.Enum(['gateway', 'release'])),
+    groups: Type.Optional(named(GroupSchema, 'a map of VIP groups: { web: { addresses } }')),
+    services: Type.Optional(
+      named(ServiceSchema, 'a map of virtual services: { web-http: { group, address, port } }'),
+    ),
+    checkers: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+  },
+  strict,
+);
+
+export type ClusterDocument = Static<typeof ClusterDocument>;
+export type TimingDocument = Static<typeof TimingSchema>;
+export type GroupDocument = Static<typeof GroupSchema>;
+export type ServiceDocument = Static<typeof ServiceSchema>;
+export type CheckDocument = Static<typeof CheckSchema>;
+export type RealServerDocument = Static<typeof RealServerSchema>;

@@ -1,0 +1,49 @@
+/**
+ * A careful view of a document whose shape may be wrong: rules read what is usable and skip the
+ * rest, because `shape.ts` has reported it. So all problems are found in one go.
+ */
+import { type IpAddress, parseIp } from '../model/address.ts';
+import { parseDuration } from './durations.ts';
+import { joinPath } from './problem.ts';
+
+/** A place in the document: its path and what stands there (undefined: nothing). */
+export type Raw = { readonly path: string; readonly value: unknown };
+
+/** The place below a key. */
+export function at(raw: Raw, key: string): Raw {
+  const value = isMap(raw.value) && Object.hasOwn(raw.value, key) ? raw.value[key] : undefined;
+  return { path: joinPath(raw.path, key), value };
+}
+
+/** The entries of a map; none where it is no map. */
+export function entriesOf(raw: Raw): readonly (readonly [string, Raw])[] {
+  return isMap(raw.value) ? Object.keys(raw.value).map((key) => [key, at(raw, key)] as const) : [];
+}
+
+/** The entries of a list; none where it is no list. */
+export function itemsOf(raw: Raw): readonly Raw[] {
+  if (!Array.isArray(raw.value)) return [];
+  return raw.value.map((value: unknown, index) => ({ path: joinPath(raw.path, index), value }));
+}
+
+export const textOf = (raw: Raw): string | null =>
+  typeof raw.value === 'string' ? raw.value : null;
+
+export const numberOf = (raw: Raw): number | null =>
+  typeof raw.value === 'number' ? raw.value : null;
+
+/** Milliseconds, or null where nothing usable stands. */
+export function durationOf(raw: Raw): number | null {
+  const parsed = parseDuration(textOf(raw) ?? '');
+  return parsed.ok ? parsed.value : null;
+}
+
+/** The address, or null where nothing usable stands. */
+export function addressOf(raw: Raw): IpAddress | null {
+  const parsed = parseIp(textOf(raw) ?? '');
+  return parsed.ok ? parsed.value : null;
+}
+
+function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
