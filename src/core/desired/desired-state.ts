@@ -1,0 +1,162 @@
+/** What this director's IPVS table shall contain: a pure projection of spec, overrides and statuses. */
+import { familyOf, formatEndpoint } from '../../model/address.ts';
+import type { ClusterSpec, RealServer, VirtualService } from '../../model/cluster.ts';
+import type { AdminState, CheckStatus, RealServerOverride } from '../../model/health.ts';
+import type { CheckId, RealServerId, ServiceId } from '../../model/ids.ts';
+import {
+  type DesiredService,
+  formatServiceKey,
+  IP_VS_SVC_F_PERSISTENT,
+  type IpvsDestination,
+  type IpvsService,
+  type IpvsServiceKey,
+} from '../../model/kernel.ts';
+import { realServerKey } from '../health/checks.ts';
+
+export type DesiredInput = {
+  readonly spec: ClusterSpec;
+  /** `deriveChecks(spec).byRealServer`. */
+  readonly checks: ReadonlyMap<string, CheckId>;
+  readonly overrides: readonly RealServerOverride[];
+  readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
+};
+
+/** Why a real server has the weight it has; a closed list. */
+export type WeightReason =
+  | 'up'
+  | 'unchecked' // no check is configured: counts as up
+  | 'down-removed'
+  | 'down-inhibited' // weight 0 instead of removal: inhibitOnFailure
+  | 'admin-drain'
+  | 'admin-maint'
+  | 'duplicate'; // the same address and port, or the same service, stands earlier in the spec
+
+export type Explanation = {
+  readonly service: ServiceId;
+  readonly realServer: RealServerId;
+  /** Null: not to be in the table. */
+  readonly wantedWeight: number | null;
+  readonly why: WeightReason;
+  readonly health: 'up' | 'down' | 'unchecked';
+  readonly basis: CheckStatus['basis'] | 'unchecked';
+  readonly admin: AdminState;
+};
+
+export type Desired = {
+  /** In the order of the spec, each service key once, each destination of a service once. */
+  readonly services: readonly DesiredService[];
+  /** By `realServerKey`: every real server of the spec. */
+  readonly explanations: ReadonlyMap<string, Explanation>;
+  /** Services that their sorry server answers for now. */
+  readonly sorryActive: ReadonlySet<ServiceId>;
+};
+
+/** Same input, same output, in the same order, on every director. */
+export function deriveDesired(input: DesiredInput): Desired {
+  const overrides = new Map(
+    input.overrides.map((entry) => [realServerKey(entry.service, entry.realServer), entry]),
+  );
+  const services = new Map<string, DesiredService>();
+  const explanations = new Map<string, Explanation>();
+  const sorryActive = new Set<ServiceId>();
+  for (const service of input.spec.services) {
+    const key = deriveServiceKey(service);
+    const isDuplicate = services.has(formatServiceKey(key));
+    const destinations = new Map<string, IpvsDestination>();
+    for (const server of service.realServers) {
+      const id = realServerKey(service.id, server.id);
+      const endpoint = formatEndpoint(server.address, server.port);
+      const isTaken = isDuplicate || destinations.has(endpoint);
+      const explanation = explain(input, service, server, overrides.get(id), isTaken);
+      if (explanation.wantedWeight !== null)
+        destinations.set(endpoint, toDestination(server, explanation.wantedWeight));
+      // Two entries with one id are one real server: the first explains it.
+      if (!explanations.has(id)) explanations.set(id, explanation);
+    }
+    if (isDuplicate) continue;
+    if (addSorryServer(service, destinations)) sorryActive.add(service.id);
+    services.set(formatServiceKey(key), {
+      ...deriveServiceFields(service, key),
+      destinations: [...destinations.values()],
+    });
+  }
+  return { services: [...services.values()], explanations, sorryActive };
+}
+
+/** The key under which the kernel knows a virtual service. */
+export function deriveServiceKey(
+  service: Pick<VirtualService, 'protocol' | 'address' | 'port'>,
+): IpvsServiceKey {
+  const { protocol, address, port } = service;
+  return { kind: 'address', protocol, address, port };
+}
+
+function deriveServiceFields(service: VirtualService, key: IpvsServiceKey): IpvsService {
+  return {
+    key,
+    scheduler: service.scheduler,
+    flags: service.persistence === null ? 0 : IP_VS_SVC_F_PERSISTENT,
+    timeoutS: service.persistence?.timeoutS ?? 0,
+    persistencePrefix: familyOf(service.address) === 4 ? 32 : 128,
+  };
+}
+
+function explain(
+  input: DesiredInput,
+  service: VirtualService,
+  server: RealServer,
+  override: RealServerOverride | undefined,
+  isTaken: boolean,
+): Explanation {
+  const health = deriveHealth(input, service, server);
+  const admin = override?.state ?? 'ready';
+  const common = { service: service.id, realServer: server.id, admin, ...health };
+  const weight = override?.weight ?? server.weight;
+  if (isTaken) return { ...common, wantedWeight: null, why: 'duplicate' };
+  if (admin === 'maint') return { ...common, wantedWeight: null, why: 'admin-maint' };
+  if (health.health === 'down')
+    return service.inhibitOnFailure
+      ? { ...common, wantedWeight: 0, why: 'down-inhibited' }
+      : { ...common, wantedWeight: null, why: 'down-removed' };
+  if (admin === 'drain') return { ...common, wantedWeight: 0, why: 'admin-drain' };
+  return {
+    ...common,
+    wantedWeight: weight,
+    why: health.health === 'unchecked' ? 'unchecked' : 'up',
+  };
+}
+
+function deriveHealth(
+  input: DesiredInput,
+  service: VirtualService,
+  server: RealServer,
+): Pick<Explanation, 'health' | 'basis'> {
+  const check = input.checks.get(realServerKey(service.id, server.id));
+  if (check === undefined) return { health: 'unchecked', basis: 'unchecked' };
+  const status = input.statuses.get(check);
+  // Before the first vote each service has its own view, also where two share the check.
+  if (status === undefined || status.basis === 'initial')
+    return { health: service.alpha ? 'down' : 'up', basis: 'initial' };
+  return { health: status.isUp ? 'up' : 'down', basis: status.basis };
+}
+
+/** Adds the sorry server where nothing else would get a new connection; true where it was added. */
+function addSorryServer(
+  service: VirtualService,
+  destinations: Map<string, IpvsDestination>,
+): boolean {
+  const sorry = service.sorryServer;
+  if (sorry === null) return false;
+  for (const destination of destinations.values()) if (destination.weight > 0) return false;
+  const endpoint = formatEndpoint(sorry.address, sorry.port);
+  // The same address and port as a drained or inhibited real server: that stays as it is.
+  if (destinations.has(endpoint)) return false;
+  // With weight 0 it could not do the only thing it is there for.
+  destinations.set(endpoint, toDestination(sorry, Math.max(1, sorry.weight)));
+  return true;
+}
+
+function toDestination(server: RealServer, weight: number): IpvsDestination {
+  const { address, port, forward } = server;
+  return { address, port, forward, weight, upperThreshold: 0, lowerThreshold: 0 };
+}

@@ -1,0 +1,49 @@
+/** Which probe jobs a spec needs: equal type, target and parameters are one check (design 8). */
+import { hash64Hex } from '../../lib/hash.ts';
+import type { Check, CheckSpec, ClusterSpec } from '../../model/cluster.ts';
+import { type CheckId, checkId, type RealServerId, type ServiceId } from '../../model/ids.ts';
+import type { IpAddress } from '../../model/address.ts';
+
+export type DerivedChecks = {
+  /** In the order of the spec; each once. */
+  readonly checks: readonly Check[];
+  /** By `realServerKey`; a real server without an entry is unchecked. */
+  readonly byRealServer: ReadonlyMap<string, CheckId>;
+  /** True where a service that uses the check wants its real servers down before the first vote. */
+  readonly alphaByCheck: ReadonlyMap<CheckId, boolean>;
+};
+
+/** Key of one real server within the whole spec; NUL occurs in neither part. */
+export const realServerKey = (service: ServiceId, realServer: RealServerId): string =>
+  `${service}\u0000${realServer}`;
+
+/** Sorry servers are never checked: they are what is left when every check has failed. */
+export function deriveChecks(spec: ClusterSpec): DerivedChecks {
+  const checks = new Map<CheckId, Check>();
+  const byRealServer = new Map<string, CheckId>();
+  const alphaByCheck = new Map<CheckId, boolean>();
+  for (const service of spec.services) {
+    if (service.check === null) continue;
+    for (const realServer of service.realServers) {
+      const port = service.check.port ?? realServer.port;
+      const id = deriveCheckId(realServer.address, port, service.check);
+      if (!checks.has(id)) {
+        const { address } = realServer;
+        checks.set(id, { id, address, port, spec: { ...service.check, port } });
+      }
+      byRealServer.set(realServerKey(service.id, realServer.id), id);
+      alphaByCheck.set(id, service.alpha || alphaByCheck.get(id) === true);
+    }
+  }
+  return { checks: [...checks.values()], byRealServer, alphaByCheck };
+}
+
+/** The same on every director, hence a canonical text; what a kind does not use takes no part. */
+function deriveCheckId(address: IpAddress, port: number, spec: CheckSpec): CheckId {
+  const common = [spec.kind, address, port, spec.intervalMs, spec.timeoutMs, spec.rise, spec.fall];
+  if (spec.kind === 'tcp') return checkId(hash64Hex(JSON.stringify(common)));
+  const status = spec.status.toSorted((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const verify = spec.kind === 'https' && spec.verify;
+  const http = [spec.method, spec.path, status, spec.host, verify];
+  return checkId(hash64Hex(JSON.stringify([...common, ...http])));
+}
