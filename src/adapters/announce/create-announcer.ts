@@ -1,0 +1,65 @@
+/**
+ * The real Announcer: gratuitous ARP and unsolicited neighbour advertisements as hand-built frames over
+ * one AF_PACKET socket. An ICMPv6 socket would be no shorter way: for a link-local destination the
+ * kernel picks the link-local source (RFC 6724 rule 2), and the source must be the VIP, so that
+ * filters which silence a VIP silence its announcements too.
+ */
+import { readFileSync } from 'node:fs';
+import { err, type Result } from '../../lib/result.ts';
+import type { Announcer } from '../../ports/announcer.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import { encodeGratuitousArpReply, encodeGratuitousArpRequest } from '../../wire/arp.ts';
+import { encodeUnsolicitedAdvertisement } from '../../wire/ndp.ts';
+import { type FrameSender, PacedAnnouncer } from './paced-announcer.ts';
+import { type Device, openPacketSocket, type PacketSocket } from './packet-socket.ts';
+import type { DueFrame } from './schedule.ts';
+
+/**
+ * Opens its socket now, because loading the library takes some 20 ms that a takeover must not pay.
+ * Without CAP_NET_RAW it is created all the same; frames are then counted as failed, and the reason is logged.
+ */
+export function createAnnouncer(
+  _options: Readonly<Record<never, never>>,
+  ports: { readonly clock: Clock; readonly log: Log },
+): Announcer {
+  return new PacedAnnouncer(new PacketSender(), ports);
+}
+
+class PacketSender implements FrameSender {
+  #socket: Result<PacketSocket, string> = openPacketSocket();
+
+  send(frame: DueFrame): Result<void, string> {
+    if (!this.#socket.ok) this.#socket = openPacketSocket();
+    if (!this.#socket.ok) return this.#socket;
+    // Asked for each frame (two ioctls): a device may be re-created, and its MAC address may change.
+    const device = this.#socket.value.device(frame.device);
+    if (!device.ok) return device;
+    return this.#socket.value.send(device.value.index, encodeFrame(frame, device.value));
+  }
+
+  close(): void {
+    if (this.#socket.ok) this.#socket.value.close();
+    this.#socket = err('the announcer is closed');
+  }
+}
+
+function encodeFrame(frame: DueFrame, device: Device): Uint8Array {
+  switch (frame.form) {
+    case 'arp-request':
+      return encodeGratuitousArpRequest(device.mac, frame.address);
+    case 'arp-reply':
+      return encodeGratuitousArpReply(device.mac, frame.address);
+    case 'neighbor-advertisement':
+      return encodeUnsolicitedAdvertisement(device.mac, frame.address, isRouter(frame.device));
+  }
+}
+
+/** Whether this host forwards IPv6 on the device, as its own neighbour advertisements would say. */
+function isRouter(device: string): boolean {
+  try {
+    return readFileSync(`/proc/sys/net/ipv6/conf/${device}/forwarding`, 'utf8').trim() !== '0';
+  } catch {
+    return false; // The device is gone or IPv6 is off: the send will tell.
+  }
+}

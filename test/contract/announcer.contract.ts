@@ -1,0 +1,96 @@
+/** What every Announcer does, the fake of the simulator included. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { FrameForm } from '../../src/adapters/announce/schedule.ts';
+import { formatIp, type IpAddress } from '../../src/model/address.ts';
+import type { Announcement } from '../../src/ports/announcer.ts';
+
+export type SeenFrame = {
+  readonly address: IpAddress;
+  readonly form: FrameForm;
+  /** Milliseconds, any zero. */
+  readonly at: number;
+};
+
+export interface AnnouncerHarness {
+  readonly device: string;
+  announce(vips: readonly Announcement[]): Promise<void>;
+  stop(vips: readonly Announcement[]): Promise<void>;
+  counters(): Promise<{ readonly sent: number; readonly failed: number }>;
+  /** What a neighbour has seen since the start. */
+  frames(): Promise<readonly SeenFrame[]>;
+  advance(ms: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function announcerContract(name: string, create: () => Promise<AnnouncerHarness>): void {
+  describe(`announcer contract: ${name}`, () => {
+    let harness: AnnouncerHarness;
+    beforeAll(async () => {
+      harness = await create();
+    });
+    afterAll(() => harness.close());
+
+    const v4 = (n: number): Announcement => ({
+      device: harness.device,
+      address: formatIp(Uint8Array.of(10, 90, n >>> 8, n & 0xff)),
+    });
+    const v6 = (n: number): Announcement => {
+      const bytes = new Uint8Array(16);
+      bytes.set([0xfd, 0x90, n >>> 8, n & 0xff]);
+      return { device: harness.device, address: formatIp(bytes) };
+    };
+    const framesOf = async (vip: Announcement): Promise<readonly SeenFrame[]> =>
+      (await harness.frames()).filter((frame) => frame.address === vip.address);
+
+    test('5 rounds at once, 5 more after 5 s, and stop cancels the refresh', async () => {
+      const vips = [v4(100), v6(100)];
+      await harness.announce(vips);
+      await harness.advance(500);
+      expect(await framesOf(v4(100))).toHaveLength(10);
+      expect((await framesOf(v6(100))).map((frame) => frame.form)).toEqual(
+        Array(5).fill('neighbor-advertisement'),
+      );
+      await harness.advance(5_000);
+      await harness.stop(vips);
+      const seen = await framesOf(v4(100));
+      expect(seen.filter((frame) => frame.form === 'arp-request')).toHaveLength(10);
+      expect(seen.filter((frame) => frame.form === 'arp-reply')).toHaveLength(10);
+      const gap = (seen[10]?.at ?? 0) - (seen[0]?.at ?? 0);
+      expect(gap).toBeGreaterThan(4_900);
+      expect(gap).toBeLessThan(5_500);
+      expect(await framesOf(v6(100))).toHaveLength(10);
+    });
+
+    test('100 VIPs are paced, and each is heard once before any is heard five times', async () => {
+      const vips = Array.from({ length: 100 }, (_, n) => v4(0x100 + n));
+      await harness.announce(vips);
+      await harness.advance(2_000);
+      await harness.stop(vips);
+      const wanted = new Set(vips.map((vip) => vip.address));
+      const seen = (await harness.frames()).filter((frame) => wanted.has(frame.address));
+      expect(seen).toHaveLength(1_000);
+      expect(new Set(seen.slice(0, 100).map((frame) => frame.address)).size).toBe(100);
+      expect((seen.at(-1)?.at ?? 0) - (seen[0]?.at ?? 0)).toBeGreaterThan(900);
+    });
+
+    test('nothing leaves for a VIP that was stopped', async () => {
+      await harness.announce([v4(101), v4(102)]);
+      await harness.stop([v4(101), v4(102), v4(103)]);
+      await harness.advance(50);
+      const before = (await framesOf(v4(101))).length;
+      await harness.advance(300);
+      expect(await framesOf(v4(101))).toHaveLength(before);
+    });
+
+    test('a device that does not exist is counted, never thrown', async () => {
+      const before = await harness.counters();
+      const vip = { device: 'nowhere0', address: v4(104).address };
+      await harness.announce([vip]);
+      await harness.advance(200);
+      await harness.stop([vip]);
+      const after = await harness.counters();
+      expect(after.failed - before.failed).toBe(10);
+      expect(after.sent).toBe(before.sent);
+    });
+  });
+}
