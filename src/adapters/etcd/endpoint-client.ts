@@ -1,0 +1,260 @@
+/**
+ * One etcd endpoint: one etcd3 client with all of the library's own fault handling switched off
+ * (its circuit breaker stays open after the member is back, its retries may run a transaction twice).
+ * Every call here ends at its deadline by the monotonic clock, whatever the library does.
+ */
+import tls from 'node:tls';
+
+import type { CallOptions as GrpcCallOptions } from '@grpc/grpc-js';
+import { noop } from 'cockatiel';
+import { Etcd3, type IOptions } from 'etcd3';
+
+import { messageOf } from '../../lib/result.ts';
+import type { MonoMs } from '../../model/ids.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { CallOptions, StoreError } from '../../ports/cluster-store.ts';
+import type { Log } from '../../ports/log.ts';
+import type { Random } from '../../ports/random.ts';
+import { createCallProbe } from './call-probe.ts';
+import {
+  abortedFailure,
+  type CallFailure,
+  classifyStatus,
+  closedFailure,
+  deadlineFailure,
+} from './call-status.ts';
+
+export type EtcdTls = {
+  /** Defaults to the roots that Node ships. */
+  readonly ca?: Buffer | string;
+  readonly cert?: Buffer | string;
+  readonly key?: Buffer | string;
+};
+
+export type EtcdOptions = {
+  /** At least one URL, `http://host:port` or `https://host:port`. */
+  readonly endpoints: readonly string[];
+  readonly tls?: EtcdTls;
+  /** With `password`. A client certificate whose CN is the user needs neither, and no token. */
+  readonly user?: string;
+  readonly password?: string;
+};
+
+export type EtcdPorts = { readonly clock: Clock; readonly log: Log; readonly random: Random };
+
+export type CallAnswer<T> =
+  | { readonly ok: true; readonly value: T; readonly sentAt: MonoMs }
+  | { readonly ok: false; readonly failure: CallFailure; readonly sentAt: MonoMs };
+
+/** bcrypt and a round of consensus; shared by all calls that wait for the token. */
+const AUTHENTICATE_DEADLINE_MS = 5000;
+/** Transport failures in a row after which the connection is made anew (a library bug ends calls with RST_STREAM for ever). */
+const REBUILD_AFTER = 3;
+const REBUILD_GAP_MIN_MS = 1000;
+const REBUILD_GAP_MAX_MS = 60_000;
+const MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024;
+
+const CHANNEL_OPTIONS = {
+  'grpc.enable_retries': 0,
+  // A fresh client must mean a fresh connection.
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.min_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 1000,
+  // etcd answers GOAWAY to pings more frequent than one in 5 s; this one only ends dead connections.
+  'grpc.keepalive_time_ms': 10_000,
+  'grpc.keepalive_timeout_ms': 3000,
+  'grpc.max_receive_message_length': MESSAGE_LIMIT_BYTES,
+  'grpc.max_send_message_length': MESSAGE_LIMIT_BYTES,
+} as const;
+
+export class EndpointClient {
+  readonly endpoint: string;
+  readonly #options: EtcdOptions;
+  readonly #ports: EtcdPorts;
+  #etcd: Etcd3 | null = null;
+  #isClosed = false;
+  /** Empty where the store has no authentication. */
+  #token: string | null = null;
+  #authenticating: Promise<CallFailure | null> | null = null;
+  #failuresInARow = 0;
+  #rebuiltAt = Number.NEGATIVE_INFINITY;
+  #rebuildGapMs = REBUILD_GAP_MIN_MS;
+
+  constructor(endpoint: string, options: EtcdOptions, ports: EtcdPorts) {
+    this.endpoint = endpoint;
+    this.#options = options;
+    this.#ports = ports;
+  }
+
+  /**
+   * Runs one call with the token and the deadline. `run` passes the given options to the library
+   * and ends early when `signal` aborts; it is called at most once.
+   */
+  async call<T>(
+    run: (etcd: Etcd3, options: GrpcCallOptions, signal: AbortSignal) => Promise<T>,
+    { deadlineMs, signal }: CallOptions,
+  ): Promise<CallAnswer<T>> {
+    const { clock } = this.#ports;
+    const startedAt = clock.now();
+    if (this.#isClosed) return { ok: false, failure: closedFailure(), sentAt: startedAt };
+    if (signal?.aborted) return { ok: false, failure: abortedFailure(true), sentAt: startedAt };
+    const denied = await this.#waitForToken(deadlineMs, signal);
+    const sentAt = clock.now();
+    if (denied !== null) return { ok: false, failure: denied, sentAt };
+    const leftMs = deadlineMs - (sentAt - startedAt);
+    const answer = await this.#send(run, { deadlineMs: leftMs, ...(signal && { signal }) }, sentAt);
+    this.#note(answer);
+    return answer;
+  }
+
+  /** The client for a stream; the stream's owner watches over its life. Null after `close`. */
+  etcd(): Etcd3 | null {
+    if (this.#isClosed) return null;
+    this.#etcd ??= new Etcd3(clientOptions(this.endpoint, this.#options));
+    return this.#etcd;
+  }
+
+  /** Metadata of the next call or stream. */
+  metadata(): Readonly<Record<string, string>> {
+    return this.#token === null || this.#token === '' ? {} : { token: this.#token };
+  }
+
+  /** Waits for a token where a password is configured; null: go on. */
+  authenticate(options: CallOptions): Promise<CallFailure | null> {
+    return this.#waitForToken(options.deadlineMs, options.signal);
+  }
+
+  /** The token was refused on a stream. */
+  dropToken(): void {
+    this.#token = null;
+  }
+
+  /** The next stream gets a new connection: the old one may lead to a dead peer for minutes. */
+  renew(): void {
+    this.#etcd?.close();
+    this.#etcd = null;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#etcd?.close();
+    this.#etcd = null;
+  }
+
+  async #send<T>(
+    run: (etcd: Etcd3, options: GrpcCallOptions, signal: AbortSignal) => Promise<T>,
+    { deadlineMs, signal }: CallOptions,
+    sentAt: MonoMs,
+  ): Promise<CallAnswer<T>> {
+    const etcd = this.etcd();
+    if (etcd === null) return { ok: false, failure: closedFailure(), sentAt };
+    const probe = createCallProbe(this.metadata());
+    const ending = new AbortController();
+    return new Promise((resolve) => {
+      const finish = (answer: CallAnswer<T>): void => {
+        cancelTimer();
+        signal?.removeEventListener('abort', abort);
+        resolve(answer);
+        if (answer.ok) return;
+        ending.abort();
+        probe.cancel();
+      };
+      const abort = (): void => finish({ ok: false, failure: abortedFailure(false), sentAt });
+      const cancelTimer = this.#ports.clock.schedule(deadlineMs, () =>
+        finish({ ok: false, failure: deadlineFailure(deadlineMs), sentAt }),
+      );
+      signal?.addEventListener('abort', abort);
+      run(etcd, { interceptors: [probe.interceptor] }, ending.signal).then(
+        (value) => finish({ ok: true, value, sentAt }),
+        (error: unknown) =>
+          finish({
+            ok: false,
+            failure: classifyStatus(probe.failure() ?? { code: 2, details: messageOf(error) }),
+            sentAt,
+          }),
+      );
+    });
+  }
+
+  async #waitForToken(deadlineMs: number, signal?: AbortSignal): Promise<CallFailure | null> {
+    if (this.#options.user === undefined || this.#token !== null) return null;
+    // Its own deadline: a caller in a hurry must not keep the token from ever arriving.
+    this.#authenticating ??= this.#authenticate().finally(() => {
+      this.#authenticating = null;
+    });
+    const patience = new AbortController();
+    const stop = (): void => patience.abort();
+    signal?.addEventListener('abort', stop);
+    const late = this.#ports.clock.sleep(deadlineMs, patience.signal).then((): CallFailure => {
+      if (signal?.aborted) return abortedFailure(true);
+      return { ...deadlineFailure(deadlineMs), isSurelyNotApplied: true };
+    });
+    const outcome = await Promise.race([this.#authenticating, late]);
+    signal?.removeEventListener('abort', stop);
+    patience.abort();
+    return outcome;
+  }
+
+  async #authenticate(): Promise<CallFailure | null> {
+    const { user = '', password = '' } = this.#options;
+    const answer = await this.#send(
+      (etcd, options) => etcd.auth.authenticate({ name: user, password }, options),
+      { deadlineMs: AUTHENTICATE_DEADLINE_MS },
+      this.#ports.clock.now(),
+    );
+    this.#note(answer);
+    if (answer.ok) {
+      this.#token = answer.value.token;
+      return null;
+    }
+    // A store without authentication takes calls without a token.
+    if (/authentication is not enabled/.test(answer.failure.error.message)) {
+      this.#token = '';
+      return null;
+    }
+    return { ...answer.failure, isSurelyNotApplied: true };
+  }
+
+  #note(answer: CallAnswer<unknown>): void {
+    if (answer.ok || answer.failure.isAnswer) {
+      if (!answer.ok && answer.failure.isTokenRejected) this.#token = null;
+      if (!answer.ok && answer.failure.error.code === 'aborted') return;
+      this.#failuresInARow = 0;
+      this.#rebuildGapMs = REBUILD_GAP_MIN_MS;
+      return;
+    }
+    this.#failuresInARow++;
+    if (this.#failuresInARow >= REBUILD_AFTER) this.#rebuild(answer.failure.error);
+  }
+
+  #rebuild(error: StoreError): void {
+    const { clock, log } = this.#ports;
+    const now = clock.now();
+    if (now - this.#rebuiltAt < this.#rebuildGapMs) return;
+    this.#rebuiltAt = now;
+    this.#rebuildGapMs = Math.min(2 * this.#rebuildGapMs, REBUILD_GAP_MAX_MS);
+    this.#failuresInARow = 0;
+    this.renew();
+    log.debug({ endpoint: this.endpoint, error: error.message }, 'etcd-connection.rebuilt');
+  }
+}
+
+function clientOptions(endpoint: string, { tls: files }: EtcdOptions): IOptions {
+  return {
+    hosts: endpoint,
+    grpcOptions: CHANNEL_OPTIONS,
+    faultHandling: { host: () => noop, global: noop },
+    ...(files !== undefined && {
+      credentials: {
+        rootCertificate: toBuffer(files.ca ?? tls.rootCertificates.join('\n')),
+        ...(files.key !== undefined && { privateKey: toBuffer(files.key) }),
+        ...(files.cert !== undefined && { certChain: toBuffer(files.cert) }),
+      },
+    }),
+  };
+}
+
+function toBuffer(file: Buffer | string): Buffer {
+  return typeof file === 'string' ? Buffer.from(file) : file;
+}

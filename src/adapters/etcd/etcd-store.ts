@@ -1,0 +1,236 @@
+/**
+ * The ClusterStore port over etcd 3.4 and later (library etcd3). Not here: any decision about what an
+ * answer proves. Calls go to one endpoint and move on after a failure; a watch has clients of its own.
+ */
+import type { Etcd3, ILeaseKeepAliveResponse } from 'etcd3';
+import type { CallOptions as GrpcCallOptions } from '@grpc/grpc-js';
+
+import { err, ok, type Result } from '../../lib/result.ts';
+import { type LeaseId, leaseId, type MonoMs, monoMs, revision } from '../../model/ids.ts';
+import type {
+  CallOptions,
+  ClusterStore,
+  StoreEntry,
+  StoreError,
+  StoreHealth,
+  StoreRead,
+  Txn,
+  TxnAnswer,
+  TxnOutcome,
+  WatchEvent,
+} from '../../ports/cluster-store.ts';
+import { Backoff } from './backoff.ts';
+import type { CallAnswer, EtcdOptions, EtcdPorts } from './endpoint-client.ts';
+import { EndpointRing } from './endpoint-ring.ts';
+import { watchPrefix } from './prefix-watch.ts';
+import {
+  decodeEntry,
+  decodeRead,
+  decodeRevision,
+  decodeTxn,
+  encodeTxn,
+  prefixRange,
+} from './txn-codec.ts';
+
+/** A read's share of its deadline per endpoint is not cut below this. */
+const READ_TRY_MIN_MS = 50;
+const READ_BACKOFF_FIRST_MS = 20;
+const READ_BACKOFF_LIMIT_MS = 500;
+
+type Run<T> = (etcd: Etcd3, options: GrpcCallOptions, signal: AbortSignal) => Promise<T>;
+
+/** Connects to nothing before the first call. `close` ends everything, watches too. */
+export function createEtcdStore(options: EtcdOptions, ports: EtcdPorts): ClusterStore {
+  return new EtcdStore(options, ports);
+}
+
+class EtcdStore implements ClusterStore {
+  readonly #options: EtcdOptions;
+  readonly #ports: EtcdPorts;
+  readonly #ring: EndpointRing;
+  readonly #closing = new AbortController();
+  #lastAnswerAt: MonoMs | null = null;
+  #lastError: StoreError | null = null;
+  #revision = revision(0);
+
+  constructor(options: EtcdOptions, ports: EtcdPorts) {
+    this.#options = options;
+    this.#ports = ports;
+    this.#ring = new EndpointRing(options, ports);
+  }
+
+  async txn(txn: Txn, options: CallOptions): Promise<TxnAnswer> {
+    const request = encodeTxn(txn);
+    const answer = await this.#try((etcd, grpc) => etcd.kv.txn(request, grpc), options);
+    const receivedAt = this.#ports.clock.now();
+    return { ...this.#txnOutcome(txn, answer), sentAt: answer.sentAt, receivedAt };
+  }
+
+  #txnOutcome(txn: Txn, answer: CallAnswer<Awaited<ReturnType<Etcd3['kv']['txn']>>>): TxnOutcome {
+    if (!answer.ok) {
+      const { error, isSurelyNotApplied } = answer.failure;
+      return { kind: isSurelyNotApplied ? 'refused' : 'ambiguous', error };
+    }
+    const decoded = decodeTxn(txn, answer.value);
+    if (decoded === null) {
+      const message = 'the answer does not fit the transaction';
+      return { kind: 'ambiguous', error: { code: 'bad-request', message, isRetryable: false } };
+    }
+    this.#noteRevision(decoded.revision);
+    return { kind: 'answered', ...decoded };
+  }
+
+  async list(
+    prefix: string,
+    options: CallOptions,
+  ): Promise<
+    Result<
+      { readonly revision: StoreHealth['revision']; readonly entries: readonly StoreEntry[] },
+      StoreError
+    >
+  > {
+    const range = prefixRange(prefix);
+    const answer = await this.#read((etcd, grpc) => etcd.kv.range(range, grpc), options);
+    if (!answer.ok) return answer;
+    const listed = decodeRevision(answer.value.header);
+    this.#noteRevision(listed);
+    return ok({ revision: listed, entries: answer.value.kvs.map(decodeEntry) });
+  }
+
+  async get(key: string, options: CallOptions): Promise<Result<StoreRead, StoreError>> {
+    const range = { key: Buffer.from(key) };
+    const answer = await this.#read((etcd, grpc) => etcd.kv.range(range, grpc), options);
+    if (!answer.ok) return answer;
+    this.#noteRevision(decodeRevision(answer.value.header));
+    return ok(decodeRead(key, answer.value.kvs[0]));
+  }
+
+  watch(prefix: string, signal: AbortSignal): AsyncIterable<WatchEvent> {
+    const ended = AbortSignal.any([signal, this.#closing.signal]);
+    return watchPrefix(prefix, ended, {
+      options: this.#options,
+      ports: this.#ports,
+      list: (listPrefix, options) => this.list(listPrefix, options),
+      knownRevision: () => this.#revision,
+      noteRevision: (seen) => this.#noteRevision(seen),
+    });
+  }
+
+  async grantLease(
+    ttlS: number,
+    options: CallOptions,
+  ): Promise<Result<{ readonly lease: LeaseId; readonly validUntil: MonoMs }, StoreError>> {
+    const answer = await this.#try(
+      (etcd, grpc) => etcd.leaseClient.leaseGrant({ TTL: ttlS }, grpc),
+      options,
+    );
+    if (!answer.ok) return err(answer.failure.error);
+    const { ID, TTL } = answer.value;
+    return ok({ lease: leaseId(ID), validUntil: validUntil(answer.sentAt, TTL) });
+  }
+
+  async keepLeaseAlive(
+    lease: LeaseId,
+    options: CallOptions,
+  ): Promise<Result<{ readonly validUntil: MonoMs }, StoreError>> {
+    const answer = await this.#try(
+      (etcd, grpc, signal) => keepAliveOnce(etcd, lease, grpc, signal),
+      options,
+    );
+    if (!answer.ok) return err(answer.failure.error);
+    if (Number(answer.value.TTL) <= 0) {
+      const message = `lease ${lease} is unknown to the store`;
+      return err({ code: 'lease-gone', message, isRetryable: false });
+    }
+    return ok({ validUntil: validUntil(answer.sentAt, answer.value.TTL) });
+  }
+
+  async revokeLease(lease: LeaseId, options: CallOptions): Promise<Result<void, StoreError>> {
+    const answer = await this.#try(
+      (etcd, grpc) => etcd.leaseClient.leaseRevoke({ ID: lease }, grpc),
+      options,
+    );
+    if (answer.ok || answer.failure.error.code === 'lease-gone') return ok(undefined);
+    return err(answer.failure.error);
+  }
+
+  health(): StoreHealth {
+    return {
+      lastAnswerAt: this.#lastAnswerAt,
+      lastError: this.#lastError,
+      revision: this.#revision,
+    };
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#ring.close();
+  }
+
+  /** One try at the current endpoint; trouble there moves the next call on. */
+  async #try<T>(run: Run<T>, { deadlineMs, signal }: CallOptions): Promise<CallAnswer<T>> {
+    const client = this.#ring.current;
+    const ended = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    const answer = await client.call(run, { deadlineMs, signal: ended });
+    if (answer.ok || (answer.failure.isAnswer && answer.failure.error.code !== 'aborted')) {
+      this.#lastAnswerAt = this.#ports.clock.now();
+    }
+    if (!answer.ok) {
+      this.#lastError = answer.failure.error;
+      if (!answer.failure.isAnswer) this.#ring.moveOnFrom(client);
+    }
+    return answer;
+  }
+
+  /** Tries the endpoints in turn until one answers or the deadline is over. */
+  async #read<T>(run: Run<T>, options: CallOptions): Promise<Result<T, StoreError>> {
+    const { clock, random } = this.#ports;
+    const backoff = new Backoff(READ_BACKOFF_FIRST_MS, READ_BACKOFF_LIMIT_MS, random);
+    const endsAt = clock.now() + options.deadlineMs;
+    const shareMs = Math.max(options.deadlineMs / this.#ring.size, READ_TRY_MIN_MS);
+    for (let tries = 1; ; tries++) {
+      const deadlineMs = Math.min(shareMs, endsAt - clock.now());
+      const answer = await this.#try(run, { ...options, deadlineMs });
+      if (answer.ok) return ok(answer.value);
+      const { error } = answer.failure;
+      if (!error.isRetryable) return err(error);
+      const pauseMs = tries % this.#ring.size === 0 ? backoff.nextMs() : 0;
+      if (clock.now() + pauseMs >= endsAt) return err(error);
+      await clock.sleep(pauseMs, AbortSignal.any([this.#closing.signal, ...signals(options)]));
+    }
+  }
+
+  #noteRevision(seen: StoreHealth['revision']): void {
+    if (seen > this.#revision) this.#revision = seen;
+  }
+}
+
+function signals({ signal }: CallOptions): readonly AbortSignal[] {
+  return signal === undefined ? [] : [signal];
+}
+
+function validUntil(sentAt: MonoMs, ttlS: string): MonoMs {
+  return monoMs(sentAt + Number(ttlS) * 1000);
+}
+
+/** A stream for one beat: the library's own lease object counts from the answer, with the wall clock. */
+async function keepAliveOnce(
+  etcd: Etcd3,
+  lease: LeaseId,
+  options: GrpcCallOptions,
+  signal: AbortSignal,
+): Promise<ILeaseKeepAliveResponse> {
+  const stream = await etcd.leaseClient.leaseKeepAlive(options);
+  return new Promise((resolve, reject) => {
+    const cancel = (): void => stream.cancel();
+    signal.addEventListener('abort', cancel);
+    stream.on('data', (response) => {
+      resolve(response);
+      cancel();
+    });
+    stream.on('error', reject);
+    stream.on('end', () => reject(new Error('the lease stream ended without an answer')));
+    if (signal.aborted) cancel();
+    else stream.write({ ID: lease });
+  });
+}
