@@ -1,0 +1,258 @@
+/** The IPVS table of this network namespace over generic netlink. Source: linux/ip_vs.h. */
+import { execFile } from 'node:child_process';
+import { err, messageOf, ok, type Result } from '../../lib/result.ts';
+import { formatEndpoint } from '../../model/address.ts';
+import {
+  formatServiceKey,
+  type IpvsOperation,
+  type IpvsTable,
+  type KernelError,
+  type ObservedDestination,
+  type ObservedService,
+} from '../../model/kernel.ts';
+import type { IpvsCapability, IpvsKernel } from '../../ports/kernel.ts';
+import { decodeFamily, encodeGetFamily, GENL_ID_CTRL } from '../../wire/genetlink.ts';
+import {
+  decodeDestination,
+  decodeInfo,
+  decodeService,
+  encodeGetDestinations,
+  encodeGetInfo,
+  encodeGetServices,
+  encodeOperation,
+  IPVS_FAMILY_NAME,
+  type DumpedService,
+} from '../../wire/ipvs.ts';
+import { kernelError } from './kernel-error.ts';
+import { LazySocket, type KernelPorts, type KernelSocket, type Reply } from './kernel-socket.ts';
+
+const NETLINK_GENERIC = 16;
+const COMMAND_TIMEOUT_MS = 5000;
+const DUMP_TIMEOUT_MS = 10_000;
+const BUFFER_BYTES = 8 << 20;
+const DUMP_READ_BYTES = 65_536;
+const MODPROBE_TIMEOUT_MS = 10_000;
+const NO_FAMILY = 'the kernel has no IPVS: load it with "modprobe ip_vs" (CONFIG_IP_VS)';
+
+export type IpvsKernelOptions = {
+  /** Loads the module; null on success, else why not. For tests; the default runs `modprobe ip_vs`. */
+  readonly loadModule?: () => Promise<string | null>;
+};
+
+/** Starts nothing: sockets open at the first call. Needs CAP_NET_ADMIN. */
+export function createIpvsKernel(ports: KernelPorts, options: IpvsKernelOptions = {}): IpvsKernel {
+  return new LinuxIpvsKernel(ports, options.loadModule ?? modprobe);
+}
+
+class LinuxIpvsKernel implements IpvsKernel {
+  readonly #ports: KernelPorts;
+  readonly #loadModule: () => Promise<string | null>;
+  readonly #commands: LazySocket;
+  readonly #dumps: LazySocket;
+  /** Given anew each time the module is loaded. */
+  #family: number | null = null;
+
+  constructor(ports: KernelPorts, loadModule: () => Promise<string | null>) {
+    this.#ports = ports;
+    this.#loadModule = loadModule;
+    const common = { protocol: NETLINK_GENERIC, receiveBytes: BUFFER_BYTES };
+    this.#commands = new LazySocket(
+      { ...common, readBytes: null, timeoutMs: COMMAND_TIMEOUT_MS },
+      ports,
+    );
+    this.#dumps = new LazySocket(
+      { ...common, readBytes: DUMP_READ_BYTES, timeoutMs: DUMP_TIMEOUT_MS },
+      ports,
+    );
+  }
+
+  async capability(): Promise<IpvsCapability> {
+    let family = await this.#resolve();
+    if (!family.ok && family.error.code === 'UNAVAILABLE') {
+      const failure = await this.#loadModule();
+      family = await this.#resolve();
+      if (!family.ok) return unavailable(failure ?? family.error.message);
+    }
+    if (!family.ok) return unavailable(family.error.message);
+    const socket = this.#commands.get();
+    if (!socket.ok) return unavailable(socket.error.message);
+    const body = encodeGetInfo();
+    const [reply] = await socket.value.exchange([{ type: family.value, flags: 0, body }]);
+    if (reply === undefined || reply.code !== null)
+      return unavailable(kernelError(reply?.code ?? 'TIMEOUT', 'ask for the version').message);
+    const info = decodeInfo(reply.messages[0]?.body ?? new Uint8Array());
+    if (!info.ok) return unavailable(info.error);
+    const { version, connectionTableSize } = info.value;
+    return {
+      available: true,
+      version,
+      detail: `IPVS ${version}, connection table of ${connectionTableSize} entries`,
+    };
+  }
+
+  async dump(): Promise<Result<IpvsTable, KernelError>> {
+    const first = await this.#dumpOnce();
+    // The family's id dies with the module; a new one is asked for once.
+    if (first.ok || first.error.code !== 'ENOENT') return first;
+    this.#family = null;
+    return this.#dumpOnce();
+  }
+
+  async apply(operations: readonly IpvsOperation[]): Promise<readonly Result<void, KernelError>[]> {
+    if (operations.length === 0) return [];
+    const socket = this.#commands.get();
+    if (!socket.ok) return operations.map(() => socket);
+    const family = await this.#familyId();
+    if (!family.ok) return operations.map(() => family);
+    let replies = await exchange(socket.value, family.value, operations);
+    if (replies.some((reply) => reply.code === 'ENOENT')) {
+      // A missing destination and a dead family id look alike: success must not be read into the latter.
+      const now = await this.#resolve();
+      if (!now.ok) return operations.map(() => now);
+      if (now.value !== family.value) replies = await exchange(socket.value, now.value, operations);
+    }
+    return operations.map((operation, i) => resultOf(operation, replies[i]));
+  }
+
+  close(): void {
+    this.#commands.close();
+    this.#dumps.close();
+  }
+
+  async #dumpOnce(): Promise<Result<IpvsTable, KernelError>> {
+    const family = await this.#familyId();
+    if (!family.ok) return family;
+    const socket = this.#dumps.get();
+    if (!socket.ok) return socket;
+    const dumped = await this.#dumpServices(socket.value, family.value);
+    if (!dumped.ok) return dumped;
+    const services: ObservedService[] = [];
+    for (const service of dumped.value) {
+      // oxlint-disable-next-line no-await-in-loop -- the kernel runs one dump at a time on a socket
+      const destinations = await this.#dumpDestinations(socket.value, family.value, service);
+      if (!destinations.ok) return destinations;
+      services.push({ ...service, destinations: destinations.value });
+    }
+    return ok({ services });
+  }
+
+  async #dumpServices(
+    socket: KernelSocket,
+    family: number,
+  ): Promise<Result<readonly DumpedService[], KernelError>> {
+    const request = { type: family, body: encodeGetServices() };
+    const messages = await socket.dump(request, 'dump the IPVS services');
+    if (!messages.ok) return messages;
+    // A change during the dump may show an entry twice: the last one is kept.
+    const services = new Map<string, DumpedService>();
+    for (const { body } of messages.value) {
+      const service = decodeService(body);
+      if (service.ok) services.set(formatServiceKey(service.value.key), service.value);
+      else this.#ports.log.warn({ reason: service.error }, 'ipvs.service-unreadable');
+    }
+    return ok([...services.values()]);
+  }
+
+  async #dumpDestinations(
+    socket: KernelSocket,
+    family: number,
+    service: DumpedService,
+  ): Promise<Result<readonly ObservedDestination[], KernelError>> {
+    const request = { type: family, body: encodeGetDestinations(service.key) };
+    const messages = await socket.dump(request, 'dump the IPVS destinations');
+    if (!messages.ok) return messages;
+    const destinations = new Map<string, ObservedDestination>();
+    for (const { body } of messages.value) {
+      const destination = decodeDestination(body, service.key);
+      if (destination.ok)
+        destinations.set(
+          `${destination.value.address} ${destination.value.port}`,
+          destination.value,
+        );
+      else this.#ports.log.warn({ reason: destination.error }, 'ipvs.destination-unreadable');
+    }
+    return ok([...destinations.values()]);
+  }
+
+  async #familyId(): Promise<Result<number, KernelError>> {
+    return this.#family === null ? this.#resolve() : ok(this.#family);
+  }
+
+  async #resolve(): Promise<Result<number, KernelError>> {
+    this.#family = null;
+    const socket = this.#commands.get();
+    if (!socket.ok) return socket;
+    const body = encodeGetFamily(IPVS_FAMILY_NAME);
+    const [reply] = await socket.value.exchange([{ type: GENL_ID_CTRL, flags: 0, body }]);
+    if (reply?.code === 'ENOENT') return err(kernelError('UNAVAILABLE', 'find IPVS', NO_FAMILY));
+    if (reply === undefined || reply.code !== null)
+      return err(kernelError(reply?.code ?? 'TIMEOUT', 'find IPVS', reply?.reason));
+    const family = decodeFamily(reply.messages[0]?.body ?? new Uint8Array());
+    if (!family.ok) return err(kernelError('UNAVAILABLE', 'find IPVS', family.error));
+    this.#family = family.value.id;
+    return ok(family.value.id);
+  }
+}
+
+const unavailable = (detail: string): IpvsCapability => ({ available: false, detail });
+
+const exchange = (
+  socket: KernelSocket,
+  family: number,
+  operations: readonly IpvsOperation[],
+): Promise<readonly Reply[]> =>
+  socket.exchange(
+    operations.map((operation) => ({ type: family, flags: 0, body: encodeOperation(operation) })),
+  );
+
+function resultOf(operation: IpvsOperation, reply: Reply | undefined): Result<void, KernelError> {
+  const code = reply === undefined ? 'TIMEOUT' : reply.code;
+  if (code === null || isDoneAlready(operation, code)) return ok(undefined);
+  return err(kernelError(code, describe(operation), reasonFor(operation, code)));
+}
+
+function isDoneAlready({ op }: IpvsOperation, code: string): boolean {
+  if (op === 'add-service' || op === 'add-destination') return code === 'EEXIST';
+  const isDelete = op === 'delete-service' || op === 'delete-destination';
+  return isDelete && (code === 'ENOENT' || code === 'ESRCH');
+}
+
+/** IPVS gives no text of its own, and ENOENT has two meanings (ip_vs_ctl.c). */
+function reasonFor(operation: IpvsOperation, code: string): string | null {
+  if (code === 'ESRCH') return 'there is no such virtual service';
+  if (code === 'ENOENT' && (operation.op === 'add-service' || operation.op === 'set-service')) {
+    const { scheduler } = operation.service;
+    return `unknown scheduler "${scheduler}": load it with "modprobe ip_vs_${scheduler}"`;
+  }
+  if (code === 'ENOENT') return 'there is no such real server in the virtual service';
+  if (code === 'ERANGE') return 'the lower threshold must not exceed the upper one';
+  return null;
+}
+
+function describe(operation: IpvsOperation): string {
+  const words = operation.op.replace('-', ' ');
+  switch (operation.op) {
+    case 'add-service':
+    case 'set-service':
+      return `${words} ${formatServiceKey(operation.service.key)}`;
+    case 'delete-service':
+      return `${words} ${formatServiceKey(operation.service)}`;
+    case 'add-destination':
+    case 'set-destination':
+    case 'delete-destination': {
+      const { address, port } = operation.destination;
+      const service = formatServiceKey(operation.service);
+      return `${words} ${formatEndpoint(address, port)} of ${service}`;
+    }
+  }
+}
+
+/** Null on success, else cause and remedy. */
+function modprobe(): Promise<string | null> {
+  return new Promise((resolve) => {
+    execFile('modprobe', ['ip_vs'], { timeout: MODPROBE_TIMEOUT_MS }, (error, _out, stderr) => {
+      if (error === null) resolve(null);
+      else resolve(`${NO_FAMILY}; modprobe said: ${stderr.trim() || messageOf(error)}`);
+    });
+  });
+}

@@ -1,0 +1,308 @@
+/**
+ * One netlink socket: packed requests matched by sequence number, dumps, notifications.
+ * It is built over the raw socket of the `netlink` package, whose two ways to abort the process it
+ * closes: every callback body is guarded (a throw inside would abort), and the descriptor gets
+ * NETLINK_NO_ENOBUFS and a large buffer (an overrun would abort). Source: netlink(7).
+ */
+import { readFile } from 'node:fs/promises';
+import { RawNetlinkSocket } from 'netlink';
+import { concatBytes } from '../../lib/bytes.ts';
+import { err, messageOf, ok, type Result } from '../../lib/result.ts';
+import type { KernelError } from '../../model/kernel.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import {
+  decodeAcknowledgement,
+  decodeMessages,
+  encodeMessage,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  NLMSG_NOOP,
+  type NetlinkMessage,
+} from '../../wire/netlink.ts';
+import { errnoName, kernelError } from './kernel-error.ts';
+import { findNetlinkRow, NETLINK_TABLE, protectSocket } from './socket-options.ts';
+
+const MESSAGES_PER_DATAGRAM = 200;
+const BYTES_PER_DATAGRAM = 60_000;
+const SEND_BUFFER_BYTES = 1 << 20;
+const DUMP_ATTEMPTS = 5;
+
+export type KernelPorts = { readonly log: Log; readonly clock: Clock };
+
+export type KernelSocketOptions = {
+  readonly protocol: number;
+  readonly receiveBytes: number;
+  /** Fixed size of one read: large for dumps (fewer system calls); null peeks at each message first. */
+  readonly readBytes: number | null;
+  readonly timeoutMs: number;
+  /** Messages that answer nothing we asked. */
+  readonly onNotification?: (message: NetlinkMessage) => void;
+  /** Something was received that could not be read: treat it as lost. */
+  readonly onLoss?: (reason: string) => void;
+};
+
+export type NetlinkRequest = {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Uint8Array;
+};
+
+/** `code` null: acknowledged. Else an errno name or `TIMEOUT`. */
+export type Reply = {
+  readonly code: string | null;
+  readonly reason: string | null;
+  readonly messages: readonly NetlinkMessage[];
+};
+
+type Waiting = {
+  readonly first: number;
+  readonly last: number;
+  readonly replies: (Reply & { messages: NetlinkMessage[] })[];
+  readonly finish: (code: string | null) => void;
+};
+
+export class KernelSocket {
+  readonly #options: KernelSocketOptions;
+  readonly #ports: KernelPorts;
+  readonly #raw: RawNetlinkSocket;
+  readonly #port: number;
+  #seq = 1;
+  #waiting: Waiting | null = null;
+  #turn: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
+  /** Null while an overrun cannot end the process; else what is missing. */
+  readonly unprotected: string | null;
+
+  /** Throws where the kernel gives no socket; use `openKernelSocket`. */
+  constructor(options: KernelSocketOptions, ports: KernelPorts) {
+    this.#options = options;
+    this.#ports = ports;
+    const { readBytes } = options;
+    this.#raw = new RawNetlinkSocket(options.protocol, {
+      recvBufferSize: options.receiveBytes,
+      sendBufferSize: SEND_BUFFER_BYTES,
+      ...(readBytes === null ? {} : { messagePeeking: false, msgBufferSize: readBytes }),
+    });
+    this.#port = this.#raw.address().port;
+    const guarded = protectSocket(options.protocol, this.#port, options.receiveBytes);
+    this.unprotected = guarded.ok ? null : guarded.error;
+    this.#raw.on('message', (bytes) => this.#guard(() => this.#receive(bytes)));
+    this.#raw.on('truncatedMessage', () => this.#guard(() => this.#lose('truncated message')));
+    this.#raw.on('error', (error) =>
+      this.#guard(() => {
+        this.#lose(`socket error: ${error.message}`);
+        this.#waiting?.finish(error.code);
+      }),
+    );
+  }
+
+  /** Joins a multicast group; throws where the kernel refuses. */
+  join(group: number): void {
+    this.#raw.addMembership(group);
+  }
+
+  /**
+   * Sends all in packed datagrams and resolves with one reply each, in order. The kernel works through a
+   * datagram in order and reports every failure; the last message alone asks for an acknowledgement.
+   */
+  exchange(requests: readonly NetlinkRequest[]): Promise<readonly Reply[]> {
+    return this.#inTurn(async () => {
+      const replies: Reply[] = [];
+      for (let start = 0; start < requests.length; ) {
+        const end = this.#endOfDatagram(requests, start);
+        const sent = requests.slice(start, end).map((request, i, all) => ({
+          ...request,
+          flags: request.flags | NLM_F_REQUEST | (i === all.length - 1 ? NLM_F_ACK : 0),
+        }));
+        // oxlint-disable-next-line no-await-in-loop -- the order of the requests is the caller's
+        replies.push(...(await this.#send(sent)));
+        start = end;
+      }
+      return replies;
+    });
+  }
+
+  /** All messages of a dump; one that changed while it ran is repeated, at most five times. */
+  dump(
+    request: Omit<NetlinkRequest, 'flags'>,
+    what: string,
+  ): Promise<Result<readonly NetlinkMessage[], KernelError>> {
+    return this.#inTurn(async () => {
+      for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+        // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
+        const [reply] = await this.#send([{ ...request, flags: NLM_F_REQUEST | NLM_F_DUMP }]);
+        if (reply === undefined) break;
+        if (reply.code !== null) return err(kernelError(reply.code, what, reply.reason));
+        if (!reply.messages.some((message) => (message.flags & NLM_F_DUMP_INTR) !== 0))
+          return ok(reply.messages.filter((message) => message.type !== NLMSG_DONE));
+      }
+      return err(kernelError('EAGAIN', what, `it changed during each of ${DUMP_ATTEMPTS} dumps`));
+    });
+  }
+
+  /** Messages that the kernel could not deliver since the socket was made; null where unknown. */
+  async drops(): Promise<number | null> {
+    try {
+      const table = await readFile(NETLINK_TABLE, 'utf8');
+      return findNetlinkRow(table, this.#options.protocol, this.#port)?.drops ?? null;
+    } catch (error) {
+      this.#ports.log.debug({ error: messageOf(error) }, 'netlink.drops-unknown');
+      return null;
+    }
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#raw.close();
+    this.#waiting?.finish('UNAVAILABLE');
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(action);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  #endOfDatagram(requests: readonly NetlinkRequest[], start: number): number {
+    let bytes = 0;
+    let end = start;
+    while (end < requests.length && end - start < MESSAGES_PER_DATAGRAM) {
+      bytes += (requests[end]?.body.length ?? 0) + 20;
+      if (bytes > BYTES_PER_DATAGRAM && end > start) break;
+      end++;
+    }
+    return end;
+  }
+
+  #send(requests: readonly NetlinkRequest[]): Promise<readonly Reply[]> {
+    if (this.#isClosed)
+      return Promise.resolve(
+        requests.map(() => ({ code: 'UNAVAILABLE', reason: null, messages: [] })),
+      );
+    // Sequence numbers wrap long before 2^32 so that a batch is always a contiguous range.
+    if (this.#seq > 0x7000_0000) this.#seq = 1;
+    const first = this.#seq;
+    this.#seq += requests.length;
+    const datagram = concatBytes(
+      requests.map((request, i) => encodeMessage({ ...request, seq: first + i, port: this.#port })),
+    );
+    return new Promise((resolve) => {
+      this.#await(first, requests.length, resolve);
+      this.#raw.send(datagram, {}, (error) =>
+        this.#guard(() => {
+          // An answered batch is no longer waiting: a late error of its send concerns nobody.
+          if (error && this.#waiting?.first === first) this.#waiting.finish(error.code);
+        }),
+      );
+    });
+  }
+
+  #await(first: number, count: number, resolve: (replies: readonly Reply[]) => void): void {
+    const cancel = this.#ports.clock.schedule(this.#options.timeoutMs, () => {
+      // After a blocked event loop the answer may lie in the socket: let it be read first.
+      setImmediate(() => {
+        if (this.#waiting === waiting) waiting.finish('TIMEOUT');
+      });
+    });
+    const waiting: Waiting = {
+      first,
+      last: first + count - 1,
+      replies: Array.from({ length: count }, () => ({ code: null, reason: null, messages: [] })),
+      finish: (code) => {
+        cancel();
+        this.#waiting = null;
+        // Without the last acknowledgement nothing is known of those that did not fail.
+        resolve(waiting.replies.map((reply) => (reply.code === null ? { ...reply, code } : reply)));
+      },
+    };
+    this.#waiting = waiting;
+  }
+
+  #receive(bytes: Uint8Array): void {
+    const messages = decodeMessages(bytes);
+    if (!messages.ok) {
+      this.#lose(messages.error);
+      return;
+    }
+    for (const message of messages.value) {
+      const waiting = this.#waiting;
+      const isAnswer = waiting !== null && message.port === this.#port;
+      if (isAnswer && message.seq >= waiting.first && message.seq <= waiting.last)
+        this.#answer(waiting, message);
+      else if (message.type > NLMSG_DONE) this.#options.onNotification?.(message);
+    }
+  }
+
+  #answer(waiting: Waiting, message: NetlinkMessage): void {
+    const index = message.seq - waiting.first;
+    const reply = waiting.replies[index];
+    if (reply === undefined || message.type === NLMSG_NOOP) return;
+    reply.messages.push(message);
+    if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) return;
+    const acknowledgement = decodeAcknowledgement(message);
+    if (!acknowledgement.ok) {
+      this.#lose(acknowledgement.error);
+      return;
+    }
+    const { errno, reason } = acknowledgement.value;
+    if (errno !== 0) waiting.replies[index] = { ...reply, code: errnoName(errno), reason };
+    if (message.seq === waiting.last) waiting.finish(null);
+  }
+
+  #lose(reason: string): void {
+    this.#ports.log.warn({ reason }, 'netlink.message-lost');
+    this.#options.onLoss?.(reason);
+  }
+
+  /** The library aborts the process when a callback throws: here the throw ends. */
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#ports.log.error({ error: messageOf(error) }, 'netlink.listener-failed');
+    }
+  }
+}
+
+/** A new socket, or why there is none. */
+export function openKernelSocket(
+  options: KernelSocketOptions,
+  ports: KernelPorts,
+): Result<KernelSocket, KernelError> {
+  try {
+    const socket = new KernelSocket(options, ports);
+    if (socket.unprotected !== null)
+      ports.log.warn({ missing: socket.unprotected }, 'netlink.socket-unprotected');
+    return ok(socket);
+  } catch (error) {
+    return err(kernelError('UNAVAILABLE', 'open a netlink socket', messageOf(error)));
+  }
+}
+
+/** Opens at the first use, so that creating a kernel starts nothing. */
+export class LazySocket {
+  readonly #open: () => Result<KernelSocket, KernelError>;
+  #socket: KernelSocket | null = null;
+
+  constructor(options: KernelSocketOptions, ports: KernelPorts) {
+    this.#open = () => openKernelSocket(options, ports);
+  }
+
+  get(): Result<KernelSocket, KernelError> {
+    if (this.#socket !== null) return ok(this.#socket);
+    const opened = this.#open();
+    if (opened.ok) this.#socket = opened.value;
+    return opened;
+  }
+
+  close(): void {
+    this.#socket?.close();
+    this.#socket = null;
+  }
+}

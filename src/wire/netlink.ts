@@ -1,0 +1,258 @@
+/**
+ * Netlink framing: message headers, acknowledgements and attributes, all in host byte order.
+ * Pure bytes; no sockets. Sources: RFC 3549 2.3, linux/netlink.h, linux/rtnetlink.h.
+ */
+import { err, ok, type Result } from '../lib/result.ts';
+
+export const NLMSG_HEADER_BYTES = 16;
+const ATTRIBUTE_HEADER_BYTES = 4;
+
+export const NLMSG_NOOP = 1;
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
+
+export const NLM_F_REQUEST = 0x0001;
+export const NLM_F_MULTI = 0x0002;
+export const NLM_F_ACK = 0x0004;
+/** The dump saw a change while it ran: it may be inconsistent and must be repeated. */
+export const NLM_F_DUMP_INTR = 0x0010;
+export const NLM_F_DUMP = 0x0300;
+export const NLM_F_REPLACE = 0x0100;
+export const NLM_F_CREATE = 0x0400;
+/** In an acknowledgement: the request's body is left out (NETLINK_CAP_ACK). */
+const NLM_F_CAPPED = 0x0100;
+/** In an acknowledgement: attributes follow (NETLINK_EXT_ACK). */
+const NLM_F_ACK_TLVS = 0x0200;
+const NLMSGERR_ATTR_MSG = 1;
+
+const NLA_F_NESTED = 0x8000;
+const NLA_TYPE_MASK = 0x3fff;
+
+/** Byte order of this machine: netlink never crosses it. */
+export const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
+const text = { encoder: new TextEncoder(), decoder: new TextDecoder() };
+
+export const align4 = (length: number): number => (length + 3) & ~3;
+
+export const viewOf = (bytes: Uint8Array): DataView =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+export type NetlinkMessage = {
+  readonly type: number;
+  readonly flags: number;
+  readonly seq: number;
+  /** Port id of the socket that asked; 0 from the kernel's own notifications. */
+  readonly port: number;
+  readonly body: Uint8Array;
+};
+
+export function encodeMessage(message: NetlinkMessage): Uint8Array {
+  const length = NLMSG_HEADER_BYTES + message.body.length;
+  const bytes = new Uint8Array(align4(length));
+  const view = viewOf(bytes);
+  view.setUint32(0, length, LITTLE_ENDIAN);
+  view.setUint16(4, message.type, LITTLE_ENDIAN);
+  view.setUint16(6, message.flags, LITTLE_ENDIAN);
+  view.setUint32(8, message.seq, LITTLE_ENDIAN);
+  view.setUint32(12, message.port, LITTLE_ENDIAN);
+  bytes.set(message.body, NLMSG_HEADER_BYTES);
+  return bytes;
+}
+
+/** Splits a datagram; bodies are views into `bytes`. Fails on a length that does not fit. */
+export function decodeMessages(bytes: Uint8Array): Result<readonly NetlinkMessage[], string> {
+  const view = viewOf(bytes);
+  const messages: NetlinkMessage[] = [];
+  let offset = 0;
+  while (offset < bytes.length) {
+    if (bytes.length - offset < NLMSG_HEADER_BYTES)
+      return err(`${bytes.length - offset} bytes left, a header has ${NLMSG_HEADER_BYTES}`);
+    const length = view.getUint32(offset, LITTLE_ENDIAN);
+    if (length < NLMSG_HEADER_BYTES || length > bytes.length - offset)
+      return err(`message length ${length} at offset ${offset} of ${bytes.length}`);
+    messages.push({
+      type: view.getUint16(offset + 4, LITTLE_ENDIAN),
+      flags: view.getUint16(offset + 6, LITTLE_ENDIAN),
+      seq: view.getUint32(offset + 8, LITTLE_ENDIAN),
+      port: view.getUint32(offset + 12, LITTLE_ENDIAN),
+      body: bytes.subarray(offset + NLMSG_HEADER_BYTES, offset + length),
+    });
+    offset += align4(length);
+  }
+  return ok(messages);
+}
+
+/** `errno` is 0 for success, else positive; `reason` is the kernel's own words where it gave some. */
+export type Acknowledgement = { readonly errno: number; readonly reason: string | null };
+
+/** Reads NLMSG_ERROR, and NLMSG_DONE whose body carries the result of the dump. */
+export function decodeAcknowledgement(message: NetlinkMessage): Result<Acknowledgement, string> {
+  if (message.type === NLMSG_DONE && message.body.length < 4) return ok({ errno: 0, reason: null });
+  if (message.body.length < 4) return err(`acknowledgement of ${message.body.length} bytes`);
+  const view = viewOf(message.body);
+  // The kernel writes -errno; a positive value in NLMSG_DONE counts what was dumped.
+  const result = view.getInt32(0, LITTLE_ENDIAN);
+  const errno = result < 0 ? -result : 0;
+  return ok({ errno, reason: errno === 0 ? null : reasonOf(message, view) });
+}
+
+function reasonOf(message: NetlinkMessage, view: DataView): string | null {
+  if ((message.flags & NLM_F_ACK_TLVS) === 0) return null;
+  let start = 4;
+  if (message.type === NLMSG_ERROR) {
+    if (message.body.length < 4 + NLMSG_HEADER_BYTES) return null;
+    const capped = (message.flags & NLM_F_CAPPED) !== 0;
+    start += capped ? NLMSG_HEADER_BYTES : align4(view.getUint32(4, LITTLE_ENDIAN));
+  }
+  let reason: string | null = null;
+  walkAttributes(message.body, start, message.body.length, (type, offset, length) => {
+    if (type === NLMSGERR_ATTR_MSG) reason = readText(message.body, offset, length);
+  });
+  return reason;
+}
+
+/**
+ * Calls `visit` with the type and the place of each attribute's payload; flag bits are taken off the
+ * type. Allocates nothing, since dumps have hundreds of thousands of them. False: malformed.
+ */
+export function walkAttributes(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  visit: (type: number, offset: number, length: number) => void,
+): boolean {
+  if (start > end || end > bytes.length) return false;
+  let offset = start;
+  while (end - offset >= ATTRIBUTE_HEADER_BYTES) {
+    const length = readU16(bytes, offset);
+    if (length < ATTRIBUTE_HEADER_BYTES || length > end - offset) return false;
+    const type = readU16(bytes, offset + 2) & NLA_TYPE_MASK;
+    visit(type, offset + ATTRIBUTE_HEADER_BYTES, length - ATTRIBUTE_HEADER_BYTES);
+    offset += align4(length);
+  }
+  return true;
+}
+
+/** Host order; the caller has checked that two bytes are there. */
+export function readU16(bytes: Uint8Array, offset: number): number {
+  const first = bytes[offset] ?? 0;
+  const second = bytes[offset + 1] ?? 0;
+  return LITTLE_ENDIAN ? first | (second << 8) : (first << 8) | second;
+}
+
+/** Host order; the caller has checked that four bytes are there. */
+export function readU32(bytes: Uint8Array, offset: number): number {
+  const low = readU16(bytes, LITTLE_ENDIAN ? offset : offset + 2);
+  const high = readU16(bytes, LITTLE_ENDIAN ? offset + 2 : offset);
+  return high * 0x10000 + low;
+}
+
+/** Host order; exact up to 2^53, beyond that rounded (counters of exabytes). */
+export function readU64(bytes: Uint8Array, offset: number): number {
+  const low = readU32(bytes, LITTLE_ENDIAN ? offset : offset + 4);
+  const high = readU32(bytes, LITTLE_ENDIAN ? offset + 4 : offset);
+  return high * 0x1_0000_0000 + low;
+}
+
+/** Network order; the caller has checked that two bytes are there. */
+export const readU16be = (bytes: Uint8Array, offset: number): number =>
+  ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
+
+/** Text up to the first NUL. */
+export function readText(bytes: Uint8Array, offset: number, length: number): string {
+  let end = offset;
+  while (end < offset + length && bytes[end] !== 0) end++;
+  return text.decoder.decode(bytes.subarray(offset, end));
+}
+
+/** Appends attributes (and a fixed header before them) to one growing buffer. */
+export class AttributeWriter {
+  #bytes = new Uint8Array(256);
+  #view = viewOf(this.#bytes);
+  #length = 0;
+
+  /** Raw bytes without an attribute header: a message's fixed part. */
+  raw(payload: Uint8Array): this {
+    const offset = this.#extend(align4(payload.length));
+    this.#bytes.set(payload, offset);
+    return this;
+  }
+
+  bytes(type: number, payload: Uint8Array): this {
+    const offset = this.#attribute(type, payload.length);
+    this.#bytes.set(payload, offset);
+    return this;
+  }
+
+  u8(type: number, value: number): this {
+    this.#view.setUint8(this.#attribute(type, 1), value);
+    return this;
+  }
+
+  u16(type: number, value: number): this {
+    const offset = this.#attribute(type, 2);
+    this.#view.setUint16(offset, value, LITTLE_ENDIAN);
+    return this;
+  }
+
+  u16be(type: number, value: number): this {
+    const offset = this.#attribute(type, 2);
+    this.#view.setUint16(offset, value, false);
+    return this;
+  }
+
+  u32(type: number, value: number): this {
+    const offset = this.#attribute(type, 4);
+    this.#view.setUint32(offset, value, LITTLE_ENDIAN);
+    return this;
+  }
+
+  u32be(type: number, value: number): this {
+    const offset = this.#attribute(type, 4);
+    this.#view.setUint32(offset, value, false);
+    return this;
+  }
+
+  /** NUL-terminated, as the kernel's NLA_NUL_STRING wants. */
+  text(type: number, value: string): this {
+    const payload = text.encoder.encode(value);
+    this.#bytes.set(payload, this.#attribute(type, payload.length + 1));
+    return this;
+  }
+
+  nested(type: number, write: (writer: this) => void): this {
+    const start = this.#extend(ATTRIBUTE_HEADER_BYTES);
+    write(this);
+    this.#header(start, type | NLA_F_NESTED, this.#length - start);
+    return this;
+  }
+
+  finish(): Uint8Array {
+    return this.#bytes.slice(0, this.#length);
+  }
+
+  #attribute(type: number, payloadLength: number): number {
+    const length = ATTRIBUTE_HEADER_BYTES + payloadLength;
+    const start = this.#extend(align4(length));
+    this.#header(start, type, length);
+    return start + ATTRIBUTE_HEADER_BYTES;
+  }
+
+  #header(start: number, type: number, length: number): void {
+    this.#view.setUint16(start, length, LITTLE_ENDIAN);
+    this.#view.setUint16(start + 2, type, LITTLE_ENDIAN);
+  }
+
+  #extend(count: number): number {
+    const start = this.#length;
+    this.#length += count;
+    if (this.#length > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(this.#length, 2 * this.#bytes.length));
+      grown.set(this.#bytes);
+      this.#bytes = grown;
+      this.#view = viewOf(grown);
+    }
+    return start;
+  }
+}
