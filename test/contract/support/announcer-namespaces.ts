@@ -125,10 +125,9 @@ export class AnnouncerNamespaces {
 
   async #startCapture(): Promise<void> {
     const file = join(this.#directory, 'frames.pcap');
-    const capture = spawn('ip', [
-      ...['netns', 'exec', this.#peer, 'tcpdump', '-i', PEER_DEVICE, '-U', '-w', file],
-      ...['-Z', 'root', '--immediate-mode', 'arp or (icmp6 and ip6[40] == 136)'],
-    ]);
+    const options = ['-i', PEER_DEVICE, '-U', '-w', file, '-Z', 'root', '--immediate-mode'];
+    const filter = 'arp or (icmp6 and ip6[40] == 136)';
+    const capture = spawn('ip', ['netns', 'exec', this.#peer, 'tcpdump', ...options, filter]);
     this.#capture = capture;
     for await (const line of createInterface({ input: capture.stderr }))
       if (line.includes('listening on')) return;

@@ -39,10 +39,10 @@ describe('unsolicited neighbour advertisement', () => {
     const frame = encodeUnsolicitedAdvertisement(MAC, VIP, false);
     // Words of the pseudo header and the message, added by hand for this MAC and VIP.
     const words = [
-      ...[0xfd90, 0x0100, 0xff02, 0x0001, 0x0020, 0x003a], // source, destination, length, 58
-      ...[0x8800, 0x2000, 0xfd90, 0x0100, 0x0201, 0x0200, 0x0000, 0x000a],
+      [0xfd90, 0x0100, 0xff02, 0x0001, 0x0020, 0x003a], // source, destination, length, 58
+      [0x8800, 0x2000, 0xfd90, 0x0100, 0x0201, 0x0200, 0x0000, 0x000a],
     ];
-    let sum = words.reduce((total, word) => total + word, 0);
+    let sum = words.flat().reduce((total, word) => total + word, 0);
     while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
     expect(((frame[56] ?? 0) << 8) | (frame[57] ?? 0)).toBe(~sum & 0xffff);
   });
