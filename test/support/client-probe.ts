@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Network } from './network.ts';
-import { type Daemon, monotonicMs, waitFor } from './processes.ts';
+import { type Daemon, monotonicMs, GiveUp, waitFor } from './processes.ts';
 
 export type Voice = { readonly atMs: number; readonly mac: string };
 
@@ -96,7 +96,7 @@ async function startProbe<T>(
 }
 
 function isReady(daemon: Daemon): boolean {
-  if (!daemon.isRunning()) throw new Error(`it ended: ${daemon.log()}`);
+  if (!daemon.isRunning()) throw new GiveUp(`it ended: ${daemon.log()}`);
   return daemon.log().includes('ready');
 }
 

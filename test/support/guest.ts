@@ -135,8 +135,8 @@ function initScript(directory: string, options: GuestOptions): string {
   return `#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TERM=dumb
 mount -t proc proc /proc; mount -t sysfs sysfs /sys
-mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp
-mkdir -p ${directory}; mount -t hostfs -o ${directory} none ${directory}
+mount -t tmpfs tmpfs /run; mkdir /run/tmp; export TMPDIR=/run/tmp
+mount -t hostfs -o ${directory} none ${directory}
 exec </dev/console >/dev/console 2>&1
 stty raw -echo
 die() { echo "FAILED $*"; sleep 1; poweroff -f; }
@@ -145,6 +145,7 @@ for module in ${(options.modules ?? IPVS_MODULES).join(' ')}; do
   modprobe -d /run/m "$module" || die "modprobe $module"
 done
 hostname ${options.name}
+sysctl -qw net.ipv6.conf.vec0.accept_dad=0
 ip link set lo up; ip link set vec0 up || die vec0
 ${addresses.join('\n')}
 work() {

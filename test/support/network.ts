@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -31,7 +31,7 @@ export interface Network {
   namespaceOf(host: string): string;
   /** A host with `eth0` at the switch; addresses as `10.0.0.1/24` or `fd00::1/64`. */
   addHost(name: string, addresses: readonly string[]): Promise<void>;
-  /** A tap at the switch for a guest of that name; gives the name of the tap's interface. */
+  /** A tap at the switch for a guest of that name, made once; gives its interface's name. */
   addTap(name: string): Promise<string>;
   /** Stops frames between two hosts, both ways (or only from the first to the second). */
   cut(from: string, to: string, direction?: 'both' | 'one-way'): Promise<void>;
@@ -56,6 +56,7 @@ export interface Network {
 export async function createNetwork(options: { readonly name?: string } = {}): Promise<Network> {
   const name = `${NAMESPACE_PREFIX}${randomBytes(3).toString('hex')}`;
   const directory = mkdtempSync(join(tmpdir(), `leasehold-${options.name ?? 'lab'}-`));
+  noteForCheck(name);
   const reaper = startReaper(name, directory);
   const switchNamespace = `${name}-sw`;
   try {
@@ -77,6 +78,7 @@ type Parts = {
 function assemble(parts: Parts): Network {
   const { name, directory, switchNamespace } = parts;
   const cuts = new Set<string>();
+  const taps = new Set<string>();
   const namespaceOf = (host: string): string => `${name}-${host}`;
   const wrap = (host: string, argv: readonly string[]): readonly string[] => [
     'ip',
@@ -100,6 +102,8 @@ function assemble(parts: Parts): Network {
       makeHost({ switchNamespace, namespace: namespaceOf(host), host, addresses }),
     async addTap(host) {
       const tap = portOf(host);
+      if (taps.has(tap)) return tap;
+      taps.add(tap);
       await batch(switchNamespace, [
         `tuntap add dev ${tap} mode tap`,
         `link set ${tap} master br0`,
@@ -139,6 +143,14 @@ export function portOf(host: string): string {
   return port;
 }
 
+/** Where it exists, names of networks are noted in it: the test runner checks that they are gone. */
+export const NETWORKS_JOURNAL = 'leasehold-networks.txt';
+
+function noteForCheck(name: string): void {
+  const journal = join(tmpdir(), NETWORKS_JOURNAL);
+  if (existsSync(journal)) appendFileSync(journal, `${name}\n`);
+}
+
 async function makeSwitch(namespace: string): Promise<void> {
   await runOk(['ip', 'netns', 'add', namespace]);
   await batch(namespace, [
@@ -156,6 +168,16 @@ async function makeHost(host: {
 }): Promise<void> {
   const port = portOf(host.host);
   await runOk(['ip', 'netns', 'add', host.namespace]);
+  // Without duplicate detection the link-local address works at once.
+  await runOk([
+    'ip',
+    'netns',
+    'exec',
+    host.namespace,
+    'sysctl',
+    '-qw',
+    'net.ipv6.conf.default.accept_dad=0',
+  ]);
   await batch(host.switchNamespace, [
     `link add ${port} type veth peer name eth0 netns ${host.namespace}`,
     `link set ${port} master br0`,
@@ -223,7 +245,7 @@ for round in 1 2 3 4 5 6 7 8 9 10; do
   [ -n "$(ip netns list | grep "^$1-")" ] || break
   sleep 0.1
 done
-rm -rf "$2"
+[ -n "$(ip netns list | grep "^$1-")" ] || rm -rf "$2"
 `;
 
 function startReaper(name: string, directory: string): ChildProcess {

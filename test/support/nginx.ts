@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Network } from './network.ts';
-import { type Daemon, waitFor } from './processes.ts';
+import { type Daemon, GiveUp, waitFor } from './processes.ts';
 
 export interface RealServer {
   readonly host: string;
@@ -68,7 +68,7 @@ async function setArpQuiet(
 }
 
 async function isListening(network: Network, host: string, daemon: Daemon): Promise<boolean> {
-  if (!daemon.isRunning()) throw new Error(`it ended: ${daemon.log()}`);
+  if (!daemon.isRunning()) throw new GiveUp(`it ended: ${daemon.log()}`);
   const done = await network.exec(host, ['bash', '-c', 'exec 3<>/dev/tcp/127.0.0.1/80']);
   return done.code === 0;
 }

@@ -191,6 +191,9 @@ export async function within<T>(promise: Promise<T>, timeoutMs: number): Promise
 
 export type WaitOptions = { readonly timeoutMs: number; readonly intervalMs?: number };
 
+/** Thrown by a `look` of `waitFor` where waiting on makes no sense. */
+export class GiveUp extends Error {}
+
 /**
  * Asks `look` until it gives something other than null, false or undefined. Throws at the limit
  * with `what` and the last error. Gives the value.
@@ -208,6 +211,7 @@ export async function waitFor<T>(
       if (found !== null && found !== undefined && found !== false) return found;
       last = '';
     } catch (cause) {
+      if (cause instanceof GiveUp) throw new Error(`${what}: ${cause.message}`, { cause });
       last = cause instanceof Error ? `: ${cause.message}` : '';
     }
     if (monotonicMs() - start > options.timeoutMs)

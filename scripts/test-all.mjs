@@ -1,0 +1,161 @@
+/**
+ * Everything `make test` runs after the set-up: build, types, lint, format, the suites one after the
+ * other, the unit tests on each supported Node, and a look for anything left behind. The last line is
+ * "N passed, N failed": tests, and each failed step that is no test run counts as one failed.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+
+const MINUTE_MS = 60_000;
+const temporary = mkdtempSync(join(tmpdir(), 'lh-test-'));
+const journal = join(temporary, 'leasehold-networks.txt');
+const totals = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
+let running = null;
+
+const say = (text) => process.stdout.write(`${text}\n`);
+
+/** Runs a command in its own process group with a limit; gives its exit code. */
+async function runStep(argv, limitMs) {
+  const child = spawn('env', [`TMPDIR=${temporary}`, ...argv], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    detached: true,
+  });
+  running = child;
+  const over = new AbortController();
+  const ended = new Promise((resolve) => {
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+  const late = wait(limitMs, 'late', { signal: over.signal }).catch(() => 'ended');
+  if ((await Promise.race([ended, late])) === 'late') {
+    say(`the step took longer than ${limitMs / MINUTE_MS} minutes`);
+    process.kill(-child.pid, 'SIGKILL');
+  }
+  over.abort();
+  const code = await ended;
+  running = null;
+  return code;
+}
+
+async function step(name, argv, minutes = 3) {
+  const start = process.hrtime.bigint();
+  say(`\n=== ${name}`);
+  const code = await runStep(argv, minutes * MINUTE_MS);
+  const seconds = Number((process.hrtime.bigint() - start) / 1_000_000n) / 1000;
+  say(`=== ${name}: ${code === 0 ? 'ok' : `FAILED (code ${code})`}, ${seconds.toFixed(1)} s`);
+  return code === 0;
+}
+
+function fail(name) {
+  totals.failed += 1;
+  failures.push(name);
+}
+
+async function check(name, argv, minutes) {
+  const isOk = await step(name, argv, minutes);
+  if (!isOk) fail(name);
+  return isOk;
+}
+
+/** A vitest project; its counts are read from the JSON report. */
+async function suite(name, project, node, minutes) {
+  const report = join(temporary, `report-${name.replaceAll(/[^a-z0-9]+/gi, '-')}.json`);
+  const argv = [node, 'node_modules/vitest/vitest.mjs', 'run', '--project', project];
+  argv.push('--reporter=default', '--reporter=json', `--outputFile.json=${report}`);
+  const isOk = await step(name, argv, minutes);
+  if (!existsSync(report)) return fail(`${name}: no report`);
+  const counts = JSON.parse(readFileSync(report, 'utf8'));
+  rmSync(report);
+  totals.passed += counts.numPassedTests;
+  totals.failed += counts.numFailedTests;
+  totals.skipped += counts.numPendingTests;
+  if (counts.numFailedTests > 0) failures.push(`${name}: ${counts.numFailedTests} tests`);
+  else if (!isOk) fail(name);
+  else if (counts.numPassedTests === 0) fail(`${name}: no test ran`);
+}
+
+/** Namespaces and files that a test made and did not take away. */
+async function leftBehind() {
+  const networks = readFileSync(journal, 'utf8').split('\n').filter(Boolean);
+  const own = new Set([journal, ...caches()]);
+  for (let tries = 0; ; tries += 1) {
+    const namespaces = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' })
+      .split('\n')
+      .map((line) => line.split(' ')[0])
+      .filter((name) => networks.some((network) => name.startsWith(`${network}-`)));
+    const files = readdirSync(temporary)
+      .map((name) => join(temporary, name))
+      .filter((path) => !own.has(path));
+    const processes = processesUsing(temporary);
+    const left = [...namespaces, ...files, ...processes];
+    if (left.length === 0 || tries === 20) return left;
+    await wait(250); // A reaper may still be at work.
+  }
+}
+
+/** Tools of the build keep caches in the temporary directory; they go with it. */
+function caches() {
+  return readdirSync(temporary)
+    .filter((name) => /^(tsx-\d+|node-compile-cache|v8-compile-cache.*|npm-.*)$/.test(name))
+    .map((name) => join(temporary, name));
+}
+
+/** Processes whose command line names the directory. */
+function processesUsing(directory) {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .flatMap((name) => {
+      try {
+        const line = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ');
+        return line.includes(directory) ? [`process ${name}: ${line}`] : [];
+      } catch {
+        return []; // It ended meanwhile.
+      }
+    });
+}
+
+function toolchain(major) {
+  const base = 'node_modules/.toolchains';
+  const version = readdirSync(base).find((name) => name.startsWith(`${major}.`));
+  return join(base, version ?? '', 'node_modules', `node-linux-${process.arch}`, 'bin/node');
+}
+
+async function everything() {
+  const node = process.execPath;
+  if (!(await check('build', ['npm', 'run', '--silent', 'build']))) return;
+  await check('types', ['npm', 'run', '--silent', 'types']);
+  await check('lint', ['npm', 'run', '--silent', 'lint']);
+  await check('format', ['npm', 'run', '--silent', 'format:check']);
+  await check('openapi is up to date', ['npm', 'run', '--silent', 'openapi', '--', '--check']);
+  await suite(`unit on Node ${process.versions.node}`, 'unit', node, 4);
+  await suite('unit on Node 22', 'unit', toolchain(22), 4);
+  await suite('unit on Node 24', 'unit', toolchain(24), 4);
+  await suite('sim', 'sim', node, 8);
+  await suite('contract', 'contract', node, 6);
+  await suite('lab', 'lab', node, 8);
+  await suite('rack', 'rack', node, 8);
+}
+
+function interrupt() {
+  if (running !== null) process.kill(-running.pid, 'SIGTERM');
+  rmSync(temporary, { recursive: true, force: true });
+  process.exit(130);
+}
+
+process.on('SIGINT', interrupt);
+process.on('SIGTERM', interrupt);
+writeFileSync(journal, '');
+await everything();
+const left = await leftBehind();
+if (left.length > 0) {
+  fail('left behind');
+  say(`\nleft behind:\n  ${left.join('\n  ')}`);
+}
+rmSync(temporary, { recursive: true, force: true });
+if (failures.length > 0) say(`\nfailed: ${failures.join('; ')}`);
+if (totals.skipped > 0) say(`skipped: ${totals.skipped}`);
+say(`${totals.passed} passed, ${totals.failed} failed`);
+process.exit(totals.failed === 0 ? 0 : 1);

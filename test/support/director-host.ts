@@ -1,0 +1,196 @@
+/**
+ * A director of the lab: a namespace of the running kernel, or a User Mode Linux guest with its own.
+ * Both are driven in the same way. The agent is the built one, `dist/main.js`.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bootGuest, type Guest, quote } from './guest.ts';
+import type { Network } from './network.ts';
+import { type Completed, type Daemon, run, waitFor } from './processes.ts';
+
+export type DirectorKind = 'namespace' | 'guest';
+export const API_PORT = 7480;
+
+export interface DirectorHost {
+  readonly name: string;
+  readonly address: string;
+  /** Its network device: eth0 or vec0. */
+  readonly device: string;
+  /** Readable and writable from inside, under the same path. */
+  readonly directory: string;
+  readonly configFile: string;
+  /** Shell text, run inside. */
+  exec(command: string, options?: { timeoutMs?: number }): Promise<Completed>;
+  execOk(command: string, options?: { timeoutMs?: number }): Promise<string>;
+  /** The command line tool with these arguments, inside. */
+  cli(args: readonly string[], options?: { timeoutMs?: number }): Promise<Completed>;
+  /** GET from the agent's API, inside. Code 0: nothing listens. */
+  get(path: string): Promise<{ readonly status: number; readonly body: string }>;
+  startAgent(): Promise<void>;
+  isAgentRunning(): Promise<boolean>;
+  signalAgent(signal: 'SIGTERM' | 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void>;
+  /** Waits for the end of the agent. */
+  agentEnded(timeoutMs: number): Promise<void>;
+  agentLog(): string;
+  /** Loss of power: nothing of it runs on; in a namespace the cable goes as well. */
+  powerOff(): Promise<void>;
+  /** After `powerOff`, or the first time. */
+  powerOn(): Promise<void>;
+}
+
+/** How long one run of the built tool may take. Inside a guest Node needs most of a second to start. */
+const CLI_TIMEOUT_MS = 30_000;
+
+export type DirectorOptions = {
+  readonly network: Network;
+  readonly name: string;
+  readonly address: string;
+  readonly addresses: readonly string[];
+  /** Contents of agent.yaml, as an object; written as JSON, which is YAML. */
+  readonly config: (device: string, directory: string) => object;
+};
+
+const repository = fileURLToPath(new URL('../../', import.meta.url));
+const mainFile = join(repository, 'dist/main.js');
+
+/** The command line of the built tool. Throws where it has not been built. */
+export function leaseholdArgv(args: readonly string[]): readonly string[] {
+  if (!existsSync(mainFile)) throw new Error('dist/main.js is missing: run `make build` first');
+  return [process.execPath, mainFile, ...args];
+}
+
+/** Does the running kernel have IPVS? Then directors as namespaces forward as well. */
+export async function hasIpvs(): Promise<boolean> {
+  return (await run(['ipvsadm', '-Ln'])).code === 0;
+}
+
+/** A director that is a namespace. It is there at once; `powerOn` puts its cable in. */
+export async function createNamespaceDirector(options: DirectorOptions): Promise<DirectorHost> {
+  const { network, name } = options;
+  const directory = join(network.directory, name);
+  mkdirSync(directory);
+  await network.addHost(name, options.addresses);
+  let agent: Daemon | null = null;
+  const common = createCommon(options, directory, 'eth0', (command, runOptions) =>
+    network.exec(name, ['bash', '-c', command], runOptions),
+  );
+  return {
+    ...common,
+    async startAgent() {
+      const argv = leaseholdArgv(['agent', '--config', common.configFile]);
+      agent = network.spawn(name, 'agent', argv);
+      await Promise.resolve();
+    },
+    isAgentRunning: () => Promise.resolve(agent?.isRunning() ?? false),
+    signalAgent: (signal) => Promise.resolve(agent?.signal(signal)),
+    agentEnded: (timeoutMs) =>
+      waitFor('the agent ends', () => !agent?.isRunning(), { timeoutMs, intervalMs: 10 }).then(
+        () => {},
+      ),
+    agentLog: () => agent?.log() ?? '',
+    async powerOff() {
+      await network.cable(name, 'out');
+      await network.killProcessesOf(name);
+      agent = null;
+    },
+    // The kernel of a namespace does not die with it: what a boot would clear is cleared here.
+    async powerOn() {
+      await network.execOk(name, ['ip', 'address', 'flush', 'dev', 'eth0', 'scope', 'global']);
+      for (const address of options.addresses) {
+        const flags = address.includes(':') ? ['nodad'] : [];
+        await network.execOk(name, ['ip', 'address', 'add', address, 'dev', 'eth0', ...flags]);
+      }
+      await network.cable(name, 'in');
+    },
+  };
+}
+
+/** A director with its own kernel, booted. */
+export async function createGuestDirector(
+  options: DirectorOptions & { readonly memoryMb?: number },
+): Promise<DirectorHost> {
+  const { network, name } = options;
+  const boot = (): Promise<Guest> =>
+    bootGuest({
+      name,
+      network,
+      addresses: options.addresses,
+      memoryMb: options.memoryMb ?? 256,
+    });
+  let guest = await boot();
+  let agentPid = 0;
+  const common = createCommon(options, guest.directory, guest.interface, (command, runOptions) =>
+    guest.exec(command, runOptions),
+  );
+  const isAgentRunning = async (): Promise<boolean> =>
+    agentPid !== 0 && (await guest.exec(`kill -0 ${agentPid}`)).code === 0;
+  return {
+    ...common,
+    async startAgent() {
+      agentPid = await guest.spawn(leaseholdArgv(['agent', '--config', common.configFile]));
+    },
+    isAgentRunning,
+    async signalAgent(signal) {
+      await guest.execOk(`kill -${signal.slice(3)} ${agentPid}`);
+    },
+    agentEnded: (timeoutMs) =>
+      waitFor('the agent ends', async () => !(await isAgentRunning()), { timeoutMs }).then(
+        () => {},
+      ),
+    agentLog: () => readFileSync(guest.logFile, 'utf8'),
+    async powerOff() {
+      await guest.kill();
+      agentPid = 0;
+    },
+    async powerOn() {
+      guest = await boot();
+    },
+  };
+}
+
+type Exec = (command: string, options?: { timeoutMs?: number }) => Promise<Completed>;
+
+function createCommon(
+  options: DirectorOptions,
+  directory: string,
+  device: string,
+  exec: Exec,
+): Pick<
+  DirectorHost,
+  'name' | 'address' | 'device' | 'directory' | 'configFile' | 'exec' | 'execOk' | 'cli' | 'get'
+> {
+  const configFile = join(directory, 'agent.yaml');
+  writeFileSync(configFile, JSON.stringify(options.config(device, directory), null, 2));
+  const execOk: DirectorHost['execOk'] = async (command, runOptions) => {
+    const done = await exec(command, runOptions);
+    if (done.code === 0) return done.stdout;
+    throw new Error(`${options.name}: ${command}: code ${done.code}: ${done.stderr}`);
+  };
+  return {
+    name: options.name,
+    address: options.address,
+    device,
+    directory,
+    configFile,
+    exec,
+    execOk,
+    cli: (args, runOptions) =>
+      exec(leaseholdArgv(args).map(quote).join(' '), {
+        timeoutMs: runOptions?.timeoutMs ?? CLI_TIMEOUT_MS,
+      }),
+    get: async (path) => parseResponse((await exec(getCommand(path))).stdout),
+  };
+}
+
+/** HTTP by bash alone: inside a guest this is much quicker than starting Node. */
+function getCommand(path: string): string {
+  const request = `GET ${path} HTTP/1.0\\r\\nHost: 127.0.0.1:${API_PORT}\\r\\n\\r\\n`;
+  return `exec 3<>/dev/tcp/127.0.0.1/${API_PORT} && printf '${request}' >&3 && timeout 5 cat <&3`;
+}
+
+function parseResponse(text: string): { status: number; body: string } {
+  const status = Number(/^HTTP\/1\.\d (\d{3})/.exec(text)?.[1] ?? 0);
+  const end = text.indexOf('\r\n\r\n');
+  return { status, body: end < 0 ? '' : text.slice(end + 4) };
+}
