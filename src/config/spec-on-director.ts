@@ -1,0 +1,48 @@
+/** Whether one director's own file offers what the cluster's spec asks of it. */
+import { familyOf } from '../model/address.ts';
+import type { ClusterSpec } from '../model/cluster.ts';
+import type { DirectorId } from '../model/ids.ts';
+import { joinPath, type Problem } from './problem.ts';
+
+/** IFNAMSIZ of linux/if.h without the final zero byte. */
+const LABEL_LENGTH_MAX = 15;
+
+/** Interfaces that agent.yaml does not map, labels too long for the device, a director the spec does not name. */
+export function directorSpecProblems(
+  spec: ClusterSpec,
+  agent: {
+    readonly director: DirectorId;
+    readonly interfaces: ReadonlyMap<string, string>;
+  },
+): readonly Problem[] {
+  const problems: Problem[] = [];
+  const names = spec.directors.map((director) => director.id);
+  if (!names.includes(agent.director))
+    problems.push({
+      path: 'directors',
+      message: `does not name this director, "${agent.director}"`,
+      allowed: names.join(', '),
+    });
+  for (const group of spec.groups) {
+    if (group.priorities !== null && !group.priorities.has(agent.director)) continue;
+    for (const [index, entry] of group.addresses.entries()) {
+      const path = joinPath(`${joinPath('groups', group.id)}.addresses`, index);
+      const device = agent.interfaces.get(entry.interface);
+      if (device === undefined)
+        problems.push({
+          path: `${path}.interface`,
+          message: `agent.yaml of "${agent.director}" maps no device to "${entry.interface}"`,
+          allowed: [...agent.interfaces.keys()].join(', ') || 'interfaces in agent.yaml',
+        });
+      const label = entry.label === null ? null : `${device}:${entry.label}`;
+      if (device !== undefined && label !== null && familyOf(entry.address) === 4)
+        if (label.length > LABEL_LENGTH_MAX)
+          problems.push({
+            path: `${path}.label`,
+            message: `"${label}" has ${label.length} characters`,
+            allowed: `at most ${LABEL_LENGTH_MAX - device.length - 1} characters beside device "${device}"`,
+          });
+    }
+  }
+  return problems;
+}
