@@ -1,0 +1,329 @@
+/** This director's life in etcd: opened with the gate shut, guarded by the very record it replaces (design 4.2). */
+import { ABSENT, type Revision, revisionOf, sessionIdOf } from '../../model/ids.ts';
+import {
+  type ChallengeRecord,
+  formatRecord,
+  type ScopeRecord,
+  type SessionRecord,
+} from '../../model/records.ts';
+import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
+import type { Purpose, TxnReply } from './state.ts';
+import { CHALLENGE_REST_MS, RETRY_MS, waitMs } from './timing.ts';
+import { revOf } from './view.ts';
+
+const SLOT = 'session';
+
+export function advanceSession(draft: Draft): void {
+  const { state, now } = draft;
+  if (!state.isSynced) return;
+  switch (state.session.kind) {
+    case 'none':
+      if (state.isStopping) {
+        if (state.holdings.size === 0 && !isBusy(draft, SLOT)) state.session = { kind: 'closed' };
+      } else if (now >= state.session.notBefore && clearGate(draft)) tryOpen(draft);
+      return;
+    case 'namesake':
+      advanceNamesake(draft);
+      return;
+    case 'open':
+      noticeLoss(draft);
+      if (state.session.kind !== 'open') return;
+      advanceScope(draft);
+      if (state.isStopping && state.holdings.size === 0) close(draft);
+      return;
+    case 'closed':
+      return;
+  }
+}
+
+/** True when the kernel has acknowledged that nothing of an earlier life speaks. */
+function clearGate(draft: Draft): boolean {
+  const { state } = draft;
+  if (state.holdings.size > 0) return false;
+  if (state.gate === 'unknown') {
+    state.gate = 'clearing';
+    draft.effects.push({ kind: 'clear-gate' });
+  }
+  return state.gate === 'clear';
+}
+
+function tryOpen(draft: Draft): void {
+  const { state, config } = draft;
+  if (isBusy(draft, SLOT)) return;
+  const known = state.view.sessions.get(config.me);
+  const rev = known?.rev ?? ABSENT;
+  if (needsChallenge(draft, known?.value ?? null, rev)) {
+    const challenge: ChallengeRecord = { v: 1, by: config.me, session: rev };
+    const keys = config.keys;
+    request(
+      draft,
+      SLOT,
+      { kind: 'challenge-namesake', session: rev },
+      {
+        compares: [
+          { key: keys.session(config.me), modRevision: rev },
+          { key: keys.challenge(config.me), modRevision: revOf(state.view.challenges, config.me) },
+        ],
+        success: [{ op: 'put', key: keys.challenge(config.me), value: formatRecord(challenge) }],
+        failure: [
+          { op: 'get', key: keys.session(config.me) },
+          { op: 'get', key: keys.challenge(config.me) },
+        ],
+      },
+    );
+    return;
+  }
+  open(draft, rev, null);
+}
+
+/**
+ * An open session that is not of this kernel and namespace may speak elsewhere: a cloned machine,
+ * or this machine before its reboot. A record deleted by hand may hide one too; the scope record,
+ * which is written with every session, tells a deleted record from one that never was.
+ */
+function needsChallenge(draft: Draft, record: SessionRecord | null, rev: Revision): boolean {
+  const { view } = draft.state;
+  const { me, identity } = draft.config;
+  if (rev === ABSENT) return revOf(view.scopes, me) !== ABSENT;
+  if (record === null) return true;
+  if (record.state !== 'open') return false;
+  return record.boot !== identity.boot || record.namespace !== identity.namespace;
+}
+
+function advanceNamesake(draft: Draft): void {
+  const { state, config, now } = draft;
+  const wait = state.session;
+  if (wait.kind !== 'namesake' || isBusy(draft, SLOT)) return;
+  if (state.isStopping) {
+    state.session = { kind: 'closed' };
+    return;
+  }
+  const isStanding =
+    wait.challengeRev !== null && revOf(state.view.challenges, config.me) === wait.challengeRev;
+  const isSame = revOf(state.view.sessions, config.me) === wait.session;
+  if (!isStanding || !isSame) {
+    if (isSame && alarmOnce(draft, `namesake:${wait.session}`))
+      notice(
+        draft,
+        'session.refused',
+        'error',
+        `another machine is alive under the name ${config.me}; this one stays out. Give each director a name of its own`,
+        { director: config.me },
+      );
+    state.session = { kind: 'none', notBefore: later(draft, isSame ? CHALLENGE_REST_MS : 0) };
+    return;
+  }
+  const scope = state.view.scopes.get(config.me)?.value ?? null;
+  if (now < wait.ackedAt + waitMs(scope, config.timing) || now < wait.nextTryAt) return;
+  state.session = { ...wait, nextTryAt: later(draft, RETRY_MS) };
+  open(draft, wait.session, wait.challengeRev);
+}
+
+function open(draft: Draft, sessionRev: Revision, challengeRev: Revision | null): void {
+  const { config, state } = draft;
+  const { keys, me } = config;
+  const compares = [
+    { key: keys.session(me), modRevision: sessionRev },
+    { key: keys.scope(me), modRevision: revOf(state.view.scopes, me) },
+  ];
+  if (challengeRev !== null) compares.push({ key: keys.challenge(me), modRevision: challengeRev });
+  request(
+    draft,
+    SLOT,
+    { kind: 'open-session' },
+    {
+      compares,
+      success: [
+        { op: 'put', key: keys.session(me), value: formatRecord(sessionRecord(draft)) },
+        { op: 'put', key: keys.scope(me), value: formatRecord(scopeRecord(draft)) },
+        { op: 'delete', key: keys.challenge(me) },
+      ],
+      failure: [
+        { op: 'get', key: keys.session(me) },
+        { op: 'get', key: keys.scope(me) },
+        { op: 'get', key: keys.challenge(me) },
+      ],
+    },
+  );
+}
+
+const sessionRecord = (draft: Draft): SessionRecord => ({
+  v: 1,
+  state: 'open',
+  boot: draft.config.identity.boot,
+  namespace: draft.config.identity.namespace,
+  machine: draft.config.identity.machine,
+  nonce: draft.config.identity.nonce,
+  address: draft.config.address,
+});
+
+const scopeRecord = (draft: Draft): ScopeRecord => ({
+  v: 1,
+  holdMs: draft.config.timing.holdMs,
+  slackMs: draft.config.timing.slackMs,
+  driftMargin: draft.config.timing.driftMargin,
+  session: draft.state.session.kind === 'open' ? revisionOf(draft.state.session.id) : 0,
+});
+
+/** Any newer record than mine means that this session is over; shutting on a hint is always safe. */
+function noticeLoss(draft: Draft): void {
+  const { state, config, now } = draft;
+  if (state.session.kind !== 'open') return;
+  const known = state.view.sessions.get(config.me);
+  if (known !== undefined && known.rev === revisionOf(state.session.id)) return;
+  notice(
+    draft,
+    'session.lost',
+    'error',
+    known?.value?.state === 'broken'
+      ? `${known.value.by ?? 'another director'} declared this director dead`
+      : 'the session record was replaced or removed',
+    { director: config.me, reason: 'session-lost' },
+  );
+  state.session = { kind: 'none', notBefore: now };
+  state.gate = 'unknown';
+  for (const [group, holding] of state.holdings) {
+    if (holding.kind === 'closing') {
+      state.holdings.set(group, { ...holding, giveUp: null });
+      continue;
+    }
+    state.holdings.set(group, {
+      kind: 'closing',
+      epoch: holding.epoch,
+      giveUp: null,
+      retryAt: null,
+    });
+    draft.effects.push({ kind: 'close', groups: [group] });
+    draft.effects.push({ kind: 'show-lease', group, epoch: null });
+    notice(draft, 'holder.lost', 'error', 'the session is over', {
+      group,
+      epoch: holding.epoch,
+      reason: 'session-lost',
+    });
+  }
+}
+
+/** D up: write, then use. D down: use, then write (design 4.9). */
+function advanceScope(draft: Draft): void {
+  const { state, config } = draft;
+  const { timing, keys, me } = config;
+  if (isBusy(draft, 'scope') || state.session.kind !== 'open') return;
+  const known = state.view.scopes.get(me);
+  const scope = known?.value ?? null;
+  const isSame =
+    scope !== null &&
+    scope.holdMs === timing.holdMs &&
+    scope.slackMs === timing.slackMs &&
+    scope.driftMargin === timing.driftMargin;
+  if (isSame) return;
+  const shrinks = scope !== null && scope.holdMs > timing.holdMs;
+  if (shrinks && state.armedHoldMs !== null && state.armedHoldMs > timing.holdMs) return;
+  const record = scopeRecord(draft);
+  request(
+    draft,
+    'scope',
+    { kind: 'write-scope', record },
+    {
+      compares: [
+        { key: keys.session(me), modRevision: revisionOf(state.session.id) },
+        { key: keys.scope(me), modRevision: known?.rev ?? ABSENT },
+      ],
+      success: [{ op: 'put', key: keys.scope(me), value: formatRecord(record) }],
+      failure: [
+        { op: 'get', key: keys.session(me) },
+        { op: 'get', key: keys.scope(me) },
+      ],
+    },
+  );
+}
+
+function close(draft: Draft): void {
+  const { state, config } = draft;
+  if (isBusy(draft, SLOT) || state.session.kind !== 'open') return;
+  const { keys, me } = config;
+  request(
+    draft,
+    SLOT,
+    { kind: 'close-session' },
+    {
+      compares: [{ key: keys.session(me), modRevision: revisionOf(state.session.id) }],
+      success: [
+        {
+          op: 'put',
+          key: keys.session(me),
+          value: formatRecord({ ...sessionRecord(draft), state: 'closed' }),
+        },
+      ],
+      failure: [{ op: 'get', key: keys.session(me) }],
+    },
+  );
+}
+
+/** Handles the answers of this room's txns; the reads are in the view already. */
+export function onSessionReply(draft: Draft, purpose: Purpose, reply: TxnReply): void {
+  if (purpose.kind === 'open-session') onOpened(draft, reply);
+  if (purpose.kind === 'challenge-namesake') onNamesakeChallenged(draft, purpose.session, reply);
+  if (purpose.kind === 'write-scope' && reply.kind === 'answered' && reply.succeeded)
+    learn(draft, [
+      { of: 'scope', name: draft.config.me, known: written(reply.revision, purpose.record) },
+    ]);
+  if (purpose.kind === 'close-session' && reply.kind === 'answered') {
+    draft.state.session = { kind: 'closed' };
+    notice(draft, 'session.closed', 'info', 'the session is closed in etcd', {
+      director: draft.config.me,
+      reason: 'shutdown',
+    });
+  }
+}
+
+function onNamesakeChallenged(draft: Draft, session: Revision, reply: TxnReply): void {
+  const { state, config, now } = draft;
+  if (state.session.kind !== 'none') return;
+  if (reply.kind !== 'answered' || !reply.succeeded) {
+    state.session = { kind: 'none', notBefore: later(draft, RETRY_MS) };
+    return;
+  }
+  const record: ChallengeRecord = { v: 1, by: config.me, session };
+  learn(draft, [{ of: 'challenge', name: config.me, known: written(reply.revision, record) }]);
+  state.session = {
+    kind: 'namesake',
+    session,
+    challengeRev: reply.revision,
+    ackedAt: now,
+    nextTryAt: now,
+  };
+}
+
+function onOpened(draft: Draft, reply: TxnReply): void {
+  const { state, config, now } = draft;
+  if (state.session.kind !== 'none' && state.session.kind !== 'namesake') return;
+  if (reply.kind !== 'answered') {
+    // In doubt: the next try is guarded by the same record, so at most one of them can succeed.
+    if (state.session.kind === 'none')
+      state.session = { kind: 'none', notBefore: later(draft, RETRY_MS) };
+    return;
+  }
+  if (reply.succeeded) {
+    learn(draft, [
+      { of: 'session', name: config.me, known: written(reply.revision, sessionRecord(draft)) },
+      { of: 'scope', name: config.me, known: written(reply.revision, scopeRecord(draft)) },
+    ]);
+  }
+  const known = state.view.sessions.get(config.me);
+  const isMine = known?.value?.state === 'open' && known.value.nonce === config.identity.nonce;
+  if (known === undefined || !isMine) {
+    state.session = { kind: 'none', notBefore: later(draft, RETRY_MS) };
+    return;
+  }
+  state.session = { kind: 'open', id: sessionIdOf(known.rev), since: now };
+  state.alarms = new Set();
+  notice(draft, 'session.opened', 'info', `session ${known.rev}`, { director: config.me });
+}
+
+export const sessionWakeAt = (draft: Pick<Draft, 'state' | 'config'>): number => {
+  const { session, view } = draft.state;
+  if (session.kind === 'none') return session.notBefore;
+  if (session.kind !== 'namesake') return Number.POSITIVE_INFINITY;
+  const scope = view.scopes.get(draft.config.me)?.value ?? null;
+  return Math.max(session.nextTryAt, session.ackedAt + waitMs(scope, draft.config.timing));
+};

@@ -1,0 +1,319 @@
+/**
+ * The holder election as data: configuration, state, events and effects.
+ * `step` (step.ts) is the only way from one state to the next; the hold loop (agent/) acts.
+ */
+import type { Timing, VipGroup } from '../../model/cluster.ts';
+import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
+import type { DirectorId, Epoch, GroupId, MonoMs, Revision, SessionId } from '../../model/ids.ts';
+import type { Keys } from '../../model/keys.ts';
+import type { OwnerRecord, ScopeRecord } from '../../model/records.ts';
+import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
+
+/** Who this life of this director is. Same boot and namespace mean the same kernel gate. */
+export type Identity = {
+  readonly boot: string;
+  readonly namespace: string;
+  readonly machine: string;
+  readonly nonce: string;
+};
+
+export type ElectionConfig = {
+  readonly me: DirectorId;
+  readonly address: string;
+  readonly identity: Identity;
+  readonly keys: Keys;
+  readonly timing: Timing;
+  readonly directors: readonly DirectorId[];
+  readonly groups: readonly VipGroup[];
+};
+
+/** A txn in the words of the store's port, without its types: core knows no ports. */
+export type TxnRequest = {
+  readonly compares: readonly { readonly key: string; readonly modRevision: Revision }[];
+  readonly success: readonly TxnWrite[];
+  readonly failure: readonly TxnWrite[];
+};
+export type TxnWrite =
+  | { readonly op: 'put'; readonly key: string; readonly value: string }
+  | { readonly op: 'delete'; readonly key: string }
+  | { readonly op: 'get'; readonly key: string };
+
+/** What a txn in flight is for; its answer is handled by this. */
+export type Purpose =
+  | { readonly kind: 'open-session' }
+  | { readonly kind: 'close-session' }
+  | { readonly kind: 'challenge-namesake'; readonly session: Revision }
+  | { readonly kind: 'write-scope'; readonly record: ScopeRecord }
+  | { readonly kind: 'round'; readonly round: number; readonly groups: readonly GroupId[] }
+  | { readonly kind: 'challenge'; readonly against: DirectorId; readonly session: SessionId }
+  | { readonly kind: 'withdraw'; readonly against: DirectorId }
+  | { readonly kind: 'kill'; readonly against: DirectorId; readonly claims: readonly GroupId[] }
+  | { readonly kind: 'mark-vacant'; readonly group: GroupId }
+  | { readonly kind: 'claim'; readonly group: GroupId; readonly reason: HoldReason }
+  | { readonly kind: 'give-up'; readonly group: GroupId; readonly record: OwnerRecord };
+
+export type SessionState =
+  /** Nothing of this life is in etcd; `notBefore` paces the tries. */
+  | { readonly kind: 'none'; readonly notBefore: MonoMs }
+  /**
+   * Somebody else has an open session under this name: a cloned machine, or this one before its
+   * reboot. It is challenged like a foreign holder.
+   */
+  | {
+      readonly kind: 'namesake';
+      readonly session: Revision;
+      readonly challengeRev: Revision | null;
+      readonly ackedAt: MonoMs;
+      readonly nextTryAt: MonoMs;
+    }
+  | { readonly kind: 'open'; readonly id: SessionId; readonly since: MonoMs }
+  | { readonly kind: 'closed' };
+
+export type GiveUp = {
+  readonly reason: HoldReason;
+  readonly to: DirectorId | null;
+  readonly operation: string | null;
+};
+
+/** One VIP group as this director holds it, by the record and in the kernel. */
+export type Holding =
+  /** Mine by the record, silent in the kernel: waits for the next confirmed round. */
+  | {
+      readonly kind: 'owned';
+      readonly epoch: Epoch;
+      readonly since: MonoMs;
+      readonly failures: number;
+    }
+  /** Speaks until `until`, unless armed anew. */
+  | {
+      readonly kind: 'open';
+      readonly epoch: Epoch;
+      readonly since: MonoMs;
+      readonly openedAt: MonoMs;
+      readonly until: MonoMs;
+      readonly failures: number;
+    }
+  /** The kernel was told to silence it; nothing more is promised until it says so. */
+  | {
+      readonly kind: 'closing';
+      readonly epoch: Epoch;
+      /** Null: the record is somebody else's already, nothing is left to write. */
+      readonly giveUp: GiveUp | null;
+      /** Set when the kernel refused: ask again then. */
+      readonly retryAt: MonoMs | null;
+    }
+  /** Silent for sure; the record still says mine and is to be written over. */
+  | {
+      readonly kind: 'shut';
+      readonly epoch: Epoch;
+      readonly giveUp: GiveUp;
+      readonly nextTryAt: MonoMs;
+    };
+
+export type ChallengeState =
+  | { readonly kind: 'resting'; readonly until: MonoMs }
+  | { readonly kind: 'sending'; readonly session: SessionId }
+  | {
+      readonly kind: 'standing';
+      readonly session: SessionId;
+      readonly rev: Revision;
+      /** When I saw it acknowledged: D' counts from here, whoever put it. */
+      readonly ackedAt: MonoMs;
+      readonly isMine: boolean;
+      readonly nextTryAt: MonoMs;
+    };
+
+export type RoundState =
+  | { readonly kind: 'idle'; readonly nextAt: MonoMs }
+  | { readonly kind: 'permit'; readonly round: number; readonly startedAt: MonoMs }
+  | {
+      readonly kind: 'sent';
+      readonly round: number;
+      readonly startedAt: MonoMs;
+      /** More than 100 groups take several txns: all must succeed, timed from the first send. */
+      readonly unanswered: number;
+      readonly firstSentAt: MonoMs | null;
+      readonly isConfirmed: boolean;
+    }
+  | {
+      readonly kind: 'arming';
+      readonly round: number;
+      readonly startedAt: MonoMs;
+      readonly until: MonoMs;
+    };
+
+/** When a director was last heard naming a group. */
+export type Heard = ReadonlyMap<GroupId, MonoMs>;
+
+export type ElectionState = {
+  readonly view: ElectionView;
+  /** The first snapshot of the store is in: before it nothing is decided. */
+  readonly isSynced: boolean;
+  /** The kernel acknowledged that nothing of an earlier life speaks. */
+  readonly gate: 'unknown' | 'clearing' | 'clear';
+  readonly isStopping: boolean;
+  readonly startedAt: MonoMs;
+  readonly session: SessionState;
+  readonly holdings: ReadonlyMap<GroupId, Holding>;
+  readonly round: RoundState;
+  readonly roundNumber: number;
+  /** Confirmed rounds in a row that armed nothing; three and challenges are no longer answered. */
+  readonly unarmedRounds: number;
+  /** D of the last armed round; null while nothing speaks. */
+  readonly armedHoldMs: number | null;
+  readonly lastRoundMs: number | null;
+  readonly lastConfirmedAt: MonoMs | null;
+  readonly heard: ReadonlyMap<DirectorId, Heard>;
+  readonly challenges: ReadonlyMap<DirectorId, ChallengeState>;
+  /** Since when this director sees a group claimable with this owner revision. */
+  readonly claimable: ReadonlyMap<GroupId, { readonly rev: Revision; readonly since: MonoMs }>;
+  /** Since when this director knows of the owner record's revision. */
+  readonly ownerSeenAt: ReadonlyMap<GroupId, { readonly rev: Revision; readonly at: MonoMs }>;
+  /** A director that has been better than me since, per group. */
+  readonly better: ReadonlyMap<GroupId, { readonly director: DirectorId; readonly since: MonoMs }>;
+  /** Groups this director could hold now; a reason where not. Absent: not known yet. */
+  readonly eligibility: ReadonlyMap<GroupId, IneligibleReason | null>;
+  /** After the kernel refused a group's addresses, not a candidate before this time. */
+  readonly refusedUntil: ReadonlyMap<GroupId, MonoMs>;
+  readonly nextHeartbeatAt: MonoMs;
+  readonly inFlight: ReadonlyMap<string, { readonly id: number; readonly purpose: Purpose }>;
+  /** A slot whose last txn failed or was in doubt rests until then. */
+  readonly restingSlots: ReadonlyMap<string, MonoMs>;
+  readonly nextTxnId: number;
+  /** Anomalies already told, so that each is told once. */
+  readonly alarms: ReadonlySet<string>;
+};
+
+export type TxnReply =
+  | {
+      readonly kind: 'answered';
+      readonly succeeded: boolean;
+      readonly revision: Revision;
+      readonly reads: readonly ViewChange[];
+      readonly sentAt: MonoMs;
+    }
+  | { readonly kind: 'ambiguous' | 'refused'; readonly message: string; readonly sentAt: MonoMs };
+
+export type ElectionEvent =
+  | { readonly kind: 'tick' }
+  | { readonly kind: 'view'; readonly changes: readonly ViewChange[]; readonly isSynced: boolean }
+  | {
+      readonly kind: 'txn-replied';
+      readonly id: number;
+      readonly slot: string;
+      readonly reply: TxnReply;
+    }
+  | { readonly kind: 'gate-cleared'; readonly isOk: boolean }
+  | { readonly kind: 'permit-given'; readonly round: number; readonly isOk: boolean }
+  | {
+      readonly kind: 'armed';
+      readonly round: number;
+      readonly isOk: boolean;
+      readonly groups: readonly GroupId[];
+      readonly opened: readonly GroupId[];
+      readonly failed: readonly GroupId[];
+    }
+  | { readonly kind: 'closed'; readonly groups: readonly GroupId[]; readonly isOk: boolean }
+  | {
+      readonly kind: 'heartbeat';
+      readonly from: DirectorId;
+      readonly session: SessionId;
+      readonly groups: readonly GroupId[];
+    }
+  | {
+      readonly kind: 'eligibility';
+      readonly groups: ReadonlyMap<GroupId, IneligibleReason | null>;
+    }
+  | { readonly kind: 'stop' };
+
+export type ElectionEffect =
+  | {
+      readonly kind: 'txn';
+      readonly id: number;
+      readonly slot: string;
+      readonly purpose: Purpose;
+      readonly txn: TxnRequest;
+      readonly deadlineMs: number;
+    }
+  /** Remove every address that an earlier life of this director may have left. */
+  | { readonly kind: 'clear-gate' }
+  | { readonly kind: 'permit'; readonly round: number; readonly timeoutMs: number }
+  | {
+      readonly kind: 'arm';
+      readonly round: number;
+      readonly groups: readonly GroupId[];
+      readonly until: MonoMs;
+    }
+  | { readonly kind: 'close'; readonly groups: readonly GroupId[] }
+  | { readonly kind: 'announce'; readonly group: GroupId }
+  | {
+      readonly kind: 'heartbeat';
+      readonly session: SessionId;
+      readonly armed: readonly { readonly group: GroupId; readonly epoch: Epoch }[];
+    }
+  /** Show the world by an etcd lease that the group is held; `epoch: null` ends it. */
+  | { readonly kind: 'show-lease'; readonly group: GroupId; readonly epoch: Epoch | null }
+  | {
+      readonly kind: 'operation';
+      readonly id: string;
+      readonly state: 'running' | 'succeeded' | 'failed';
+      readonly text: string;
+    }
+  | { readonly kind: 'event'; readonly event: ElectionNotice };
+
+/** A transition, for log, event list and metrics. */
+export type ElectionNotice = {
+  readonly severity: 'info' | 'warn' | 'error';
+  /** `noun.past-participle`. */
+  readonly kind:
+    | 'session.opened'
+    | 'session.lost'
+    | 'session.closed'
+    | 'session.refused'
+    | 'holder.gained'
+    | 'holder.opened'
+    | 'holder.released'
+    | 'holder.lost'
+    | 'holder.lapsed'
+    | 'holder.challenged'
+    | 'holder.killed'
+    | 'challenge.withdrawn'
+    | 'challenge.answered'
+    | 'owner.missing'
+    | 'record.unreadable';
+  readonly group: GroupId | null;
+  readonly director: DirectorId | null;
+  readonly epoch: Epoch | null;
+  readonly reason: HoldReason | null;
+  readonly message: string;
+};
+
+export function initialState(now: MonoMs): ElectionState {
+  return {
+    view: EMPTY_VIEW,
+    isSynced: false,
+    gate: 'unknown',
+    isStopping: false,
+    startedAt: now,
+    session: { kind: 'none', notBefore: now },
+    holdings: new Map(),
+    round: { kind: 'idle', nextAt: now },
+    roundNumber: 0,
+    unarmedRounds: 0,
+    armedHoldMs: null,
+    lastRoundMs: null,
+    lastConfirmedAt: null,
+    heard: new Map(),
+    challenges: new Map(),
+    claimable: new Map(),
+    ownerSeenAt: new Map(),
+    better: new Map(),
+    eligibility: new Map(),
+    refusedUntil: new Map(),
+    nextHeartbeatAt: now,
+    inFlight: new Map(),
+    restingSlots: new Map(),
+    nextTxnId: 1,
+    alarms: new Set(),
+  };
+}

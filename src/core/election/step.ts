@@ -1,0 +1,189 @@
+/**
+ * The election of VIP group holders as one pure function. Level-triggered: every event is merged into
+ * the state, then each room looks at what is due. Sources: design 4.2, 4.3, 4.5 to 4.7.
+ */
+import { unreachable } from '../../lib/assert.ts';
+import {
+  type DirectorId,
+  type GroupId,
+  type MonoMs,
+  monoMs,
+  revisionOf,
+  type SessionId,
+} from '../../model/ids.ts';
+import { advanceClaims, claimWakeAt, onClaimReply } from './claim.ts';
+import { beginDraft, type Draft, later, learn } from './draft.ts';
+import { advanceGiveUp, giveUpWakeAt, onClosed, onGiveUpReply } from './give-up.ts';
+import { advanceOwnership } from './ownership.ts';
+import { advanceRound, isChallenged, onArmed, onPermit, onRoundReply } from './round.ts';
+import { advanceSession, onSessionReply, sessionWakeAt } from './session.ts';
+import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
+import { advanceSuspicion, onSuspicionReply, suspicionWakeAt } from './suspicion.ts';
+import { RETRY_MS } from './timing.ts';
+
+export type Step = {
+  readonly state: ElectionState;
+  /** To be carried out in this order; each is told back by an event. */
+  readonly effects: readonly ElectionEffect[];
+  /** Without any event, step again with a `tick` then. */
+  readonly wakeAt: MonoMs;
+};
+
+/** The next state and what to do now. Pure: the same inputs give the same step. */
+export function step(
+  state: ElectionState,
+  event: ElectionEvent,
+  now: MonoMs,
+  config: ElectionConfig,
+): Step {
+  const draft = beginDraft(state, now, config);
+  take(draft, event);
+  advanceSession(draft);
+  advanceOwnership(draft);
+  advanceGiveUp(draft);
+  advanceSuspicion(draft);
+  advanceClaims(draft);
+  // A claim or a lost record changes what a round must prove.
+  advanceOwnership(draft);
+  advanceRound(draft);
+  prune(draft);
+  return { state: draft.state, effects: draft.effects, wakeAt: wakeAt(draft) };
+}
+
+function take(draft: Draft, event: ElectionEvent): void {
+  const { state, now } = draft;
+  switch (event.kind) {
+    case 'tick':
+      return;
+    case 'view':
+      learn(draft, event.changes);
+      state.isSynced ||= event.isSynced;
+      return;
+    case 'txn-replied':
+      takeReply(draft, event);
+      return;
+    case 'gate-cleared':
+      if (state.gate === 'clearing') state.gate = event.isOk ? 'clear' : 'unknown';
+      if (!event.isOk && state.session.kind === 'none')
+        state.session = { kind: 'none', notBefore: later(draft, RETRY_MS) };
+      return;
+    case 'permit-given':
+      onPermit(draft, event);
+      return;
+    case 'armed':
+      onArmed(draft, event);
+      return;
+    case 'closed':
+      onClosed(draft, event);
+      return;
+    case 'heartbeat':
+      takeHeartbeat(draft, event.from, event.session, event.groups, now);
+      return;
+    case 'eligibility':
+      state.eligibility = new Map(event.groups);
+      return;
+    case 'stop':
+      state.isStopping = true;
+      return;
+    default:
+      unreachable(event);
+  }
+}
+
+function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' }): void {
+  const { state } = draft;
+  const flight = state.inFlight.get(event.slot);
+  if (flight === undefined || flight.id !== event.id) return;
+  state.inFlight.delete(event.slot);
+  const { purpose } = flight;
+  const { reply } = event;
+  const isDone = reply.kind === 'answered' && reply.succeeded;
+  if (isDone || purpose.kind === 'round') state.restingSlots.delete(event.slot);
+  else state.restingSlots.set(event.slot, later(draft, reply.kind === 'answered' ? 20 : RETRY_MS));
+  if (reply.kind === 'answered') learn(draft, reply.reads);
+  switch (purpose.kind) {
+    case 'open-session':
+    case 'close-session':
+    case 'challenge-namesake':
+    case 'write-scope':
+      onSessionReply(draft, purpose, reply);
+      return;
+    case 'round':
+      onRoundReply(draft, purpose, reply);
+      return;
+    case 'challenge':
+    case 'withdraw':
+    case 'kill':
+      onSuspicionReply(draft, purpose, reply);
+      return;
+    case 'mark-vacant':
+    case 'claim':
+      onClaimReply(draft, purpose, reply);
+      return;
+    case 'give-up':
+      onGiveUpReply(draft, purpose, reply);
+      return;
+    default:
+      unreachable(purpose);
+  }
+}
+
+function takeHeartbeat(
+  draft: Draft,
+  from: DirectorId,
+  session: SessionId,
+  groups: readonly GroupId[],
+  now: MonoMs,
+): void {
+  const { state } = draft;
+  const known = state.view.sessions.get(from);
+  // A voice of an earlier life is no sign of this one.
+  if (known !== undefined && revisionOf(session) < known.rev) return;
+  const heard = new Map(state.heard.get(from) ?? []);
+  for (const group of groups) heard.set(group, now);
+  state.heard.set(from, heard);
+}
+
+/** Bounds what would otherwise grow for ever. */
+function prune(draft: Draft): void {
+  const { state, now } = draft;
+  for (const [slot, until] of state.restingSlots) if (until <= now) state.restingSlots.delete(slot);
+  for (const [group, until] of state.refusedUntil)
+    if (until <= now) state.refusedUntil.delete(group);
+  for (const key of state.alarms) {
+    const id = /^operation(?:-end)?:(.+)$/.exec(key)?.[1];
+    if (id !== undefined && !state.view.operations.has(id)) state.alarms.delete(key);
+  }
+}
+
+function wakeAt(draft: Draft): MonoMs {
+  const { state, now } = draft;
+  let at = Math.min(
+    sessionWakeAt(draft),
+    giveUpWakeAt(draft),
+    suspicionWakeAt(draft),
+    claimWakeAt(draft),
+    roundWakeAt(draft),
+  );
+  for (const until of state.restingSlots.values()) at = Math.min(at, until);
+  for (const until of state.refusedUntil.values()) at = Math.min(at, until);
+  return monoMs(Math.max(at, now));
+}
+
+function roundWakeAt(draft: Draft): number {
+  const { state } = draft;
+  let at = Number.POSITIVE_INFINITY;
+  let isOpen = false;
+  let isOwned = false;
+  for (const holding of state.holdings.values()) {
+    if (holding.kind === 'open') {
+      isOpen = true;
+      at = Math.min(at, holding.until);
+    }
+    if (holding.kind === 'owned') isOwned = true;
+  }
+  if (isChallenged(draft) && state.round.kind === 'idle') at = Math.min(at, state.round.nextAt);
+  if (isOpen) at = Math.min(at, state.nextHeartbeatAt);
+  if ((isOpen || isOwned) && state.round.kind === 'idle') at = Math.min(at, state.round.nextAt);
+  return at;
+}

@@ -1,0 +1,51 @@
+/** The inequalities of design 4 and 5, each in one place. */
+import type { Timing } from '../../model/cluster.ts';
+import type { DirectorId } from '../../model/ids.ts';
+import type { ScopeRecord } from '../../model/records.ts';
+import type { ElectionView } from './view.ts';
+
+/** Rank r waits r × this before it claims, so that the intended heir wins without a coordinator. */
+export const RANK_DELAY_MS = 30;
+
+/** A challenge that was answered, or failed, is not repeated before this. */
+export const CHALLENGE_REST_MS = 1000;
+
+/** After an ambiguous or failed txn. */
+export const RETRY_MS = 200;
+
+/** Assumed for a director whose scope record was deleted by hand: longer than any sensible D. */
+export const UNKNOWN_SCOPE_HOLD_MS = 60_000;
+
+/** A director whose kernel refused a group's addresses is no candidate for this long. */
+export const REFUSED_MS = 30_000;
+
+/** etcd's default limit is 128 operations a txn; the rest is room for sessions and challenges. */
+export const GROUPS_PER_TXN = 100;
+
+/**
+ * D' = D(1+m) + δ: how long others wait after their challenge was acknowledged. The greater of the
+ * waiter's and the challenged director's own margins count.
+ */
+export function waitMs(scope: ScopeRecord | null, timing: Timing): number {
+  const hold = scope?.holdMs ?? UNKNOWN_SCOPE_HOLD_MS;
+  const margin = Math.max(scope?.driftMargin ?? 0, timing.driftMargin);
+  const slack = Math.max(scope?.slackMs ?? 0, timing.slackMs);
+  return hold * (1 + margin) + slack;
+}
+
+/** The longest D' of anybody who may hold: for a group of which nobody knows the last holder. */
+export function longestWaitMs(view: ElectionView, timing: Timing): number {
+  let longest = waitMs(
+    { v: 1, holdMs: timing.holdMs, slackMs: 0, driftMargin: 0, session: 0 },
+    timing,
+  );
+  for (const known of view.scopes.values())
+    if (known.value !== null) longest = Math.max(longest, waitMs(known.value, timing));
+  return longest;
+}
+
+/** D that may be used now: never more than the scope record tells the others to wait for. */
+export function usableHoldMs(view: ElectionView, me: DirectorId, timing: Timing): number {
+  const scope = view.scopes.get(me)?.value;
+  return scope === null || scope === undefined ? 0 : Math.min(scope.holdMs, timing.holdMs);
+}

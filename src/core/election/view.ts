@@ -1,0 +1,158 @@
+/**
+ * What this director knows of the keys that decide who holds: one revision-ordered view, fed by the
+ * watch and by the reads of its own txns. Newer knowledge of a key replaces older, never the reverse.
+ */
+import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.ts';
+import { ABSENT, sessionIdOf } from '../../model/ids.ts';
+import type {
+  ChallengeRecord,
+  OperationRecord,
+  OwnerRecord,
+  ReportRecord,
+  ScopeRecord,
+  SessionRecord,
+} from '../../model/records.ts';
+
+/**
+ * One key as last known. `rev` is its mod revision (ABSENT: not there), `asOf` the store's revision
+ * at which that was true. `value: null` with `rev` > 0 is a record that could not be read.
+ */
+export type Known<T> = {
+  readonly rev: Revision;
+  readonly asOf: Revision;
+  readonly value: T | null;
+};
+
+export type ElectionView = {
+  readonly sessions: ReadonlyMap<DirectorId, Known<SessionRecord>>;
+  readonly owners: ReadonlyMap<GroupId, Known<OwnerRecord>>;
+  readonly scopes: ReadonlyMap<DirectorId, Known<ScopeRecord>>;
+  readonly challenges: ReadonlyMap<DirectorId, Known<ChallengeRecord>>;
+  /** Whether the group's lease key stands; its end makes the holder suspect, and proves nothing. */
+  readonly leases: ReadonlyMap<GroupId, Known<true>>;
+  readonly reports: ReadonlyMap<DirectorId, Known<ReportRecord>>;
+  readonly drains: ReadonlyMap<DirectorId, Known<true>>;
+  readonly operations: ReadonlyMap<string, Known<OperationRecord>>;
+};
+
+export const EMPTY_VIEW: ElectionView = {
+  sessions: new Map(),
+  owners: new Map(),
+  scopes: new Map(),
+  challenges: new Map(),
+  leases: new Map(),
+  reports: new Map(),
+  drains: new Map(),
+  operations: new Map(),
+};
+
+/** New knowledge of one key, already taken apart and parsed. */
+export type ViewChange =
+  | { readonly of: 'session'; readonly name: DirectorId; readonly known: Known<SessionRecord> }
+  | { readonly of: 'owner'; readonly name: GroupId; readonly known: Known<OwnerRecord> }
+  | { readonly of: 'scope'; readonly name: DirectorId; readonly known: Known<ScopeRecord> }
+  | { readonly of: 'challenge'; readonly name: DirectorId; readonly known: Known<ChallengeRecord> }
+  | { readonly of: 'lease'; readonly name: GroupId; readonly known: Known<true> }
+  | { readonly of: 'report'; readonly name: DirectorId; readonly known: Known<ReportRecord> }
+  | { readonly of: 'drain'; readonly name: DirectorId; readonly known: Known<true> }
+  | { readonly of: 'operation'; readonly name: string; readonly known: Known<OperationRecord> };
+
+/** Merges changes; a change older than what is known is dropped. */
+export function mergeView(view: ElectionView, changes: readonly ViewChange[]): ElectionView {
+  if (changes.length === 0) return view;
+  const sessions = new Map(view.sessions);
+  const owners = new Map(view.owners);
+  const scopes = new Map(view.scopes);
+  const challenges = new Map(view.challenges);
+  const leases = new Map(view.leases);
+  const reports = new Map(view.reports);
+  const drains = new Map(view.drains);
+  const operations = new Map(view.operations);
+  for (const change of changes) {
+    switch (change.of) {
+      case 'session':
+        merge(sessions, change.name, change.known);
+        break;
+      case 'owner':
+        merge(owners, change.name, change.known);
+        break;
+      case 'scope':
+        merge(scopes, change.name, change.known);
+        break;
+      case 'challenge':
+        merge(challenges, change.name, change.known);
+        break;
+      case 'lease':
+        merge(leases, change.name, change.known);
+        break;
+      case 'report':
+        merge(reports, change.name, change.known);
+        break;
+      case 'drain':
+        merge(drains, change.name, change.known);
+        break;
+      case 'operation':
+        merge(operations, change.name, change.known);
+        break;
+    }
+  }
+  return { sessions, owners, scopes, challenges, leases, reports, drains, operations };
+}
+
+function merge<K, T>(map: Map<K, Known<T>>, name: K, known: Known<T>): void {
+  const before = map.get(name);
+  if (before !== undefined && before.asOf > known.asOf) return;
+  map.set(name, known);
+}
+
+export const revOf = <K, T>(map: ReadonlyMap<K, Known<T>>, name: K): Revision =>
+  map.get(name)?.rev ?? ABSENT;
+
+/** The id of a director's open session, or null where it has none that is known. */
+export function openSession(view: ElectionView, director: DirectorId): SessionId | null {
+  const known = view.sessions.get(director);
+  return known?.value?.state === 'open' ? sessionIdOf(known.rev) : null;
+}
+
+/**
+ * How the owner record stands to its director's session. Only a *present record* that is broken,
+ * closed or newer proves that a session holds nothing (design 4.2); absence proves nothing.
+ */
+export type OwnerStanding =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'unreadable' }
+  | { readonly kind: 'vacant' }
+  | { readonly kind: 'released' }
+  | { readonly kind: 'owned'; readonly director: DirectorId; readonly session: SessionId }
+  | {
+      readonly kind: 'orphaned';
+      readonly director: DirectorId;
+      readonly cause: 'broken' | 'closed' | 'superseded';
+      readonly sessionRev: Revision;
+    }
+  /** The owner's session record is gone or unreadable: somebody tampered with it. */
+  | {
+      readonly kind: 'session-missing';
+      readonly director: DirectorId;
+      readonly session: SessionId;
+    };
+
+export function ownerStanding(view: ElectionView, group: GroupId): OwnerStanding {
+  const known = view.owners.get(group);
+  if (known === undefined || known.rev === ABSENT) return { kind: 'absent' };
+  const owner = known.value;
+  if (owner === null) return { kind: 'unreadable' };
+  if (owner.vacant) return { kind: 'vacant' };
+  if (owner.director === null) return { kind: 'released' };
+  const director = owner.director as DirectorId;
+  const session = owner.session as number as SessionId;
+  const record = view.sessions.get(director);
+  // Knowledge of the session that is older than the owner record says nothing about that session.
+  if (record === undefined || record.rev === ABSENT || record.value === null)
+    return { kind: 'session-missing', director, session };
+  if (record.rev > owner.session) {
+    const cause = record.value.state === 'open' ? 'superseded' : record.value.state;
+    return { kind: 'orphaned', director, cause, sessionRev: record.rev };
+  }
+  return { kind: 'owned', director, session };
+}
