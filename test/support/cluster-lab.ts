@@ -206,7 +206,10 @@ function assemble(built: Built): ClusterLab {
       return found.filter((each) => each.has).map((each) => each.name);
     },
     collectEvidence: (test) => collectEvidence(test, { ...built, client: CLIENT }),
-    close: () => network.close(),
+    async close() {
+      await built.etcd.close();
+      await network.close();
+    },
   };
 }
 

@@ -37,8 +37,10 @@ export async function collectEvidence(test: string, scene: Scene): Promise<strin
     note(`${director.name}-status.json`, status.body);
     note(`${director.name}-agent.log`, director.agentLog());
   }
-  const keys = await scene.etcd.etcdctl(['get', '--prefix', '/leasehold/']);
-  note('etcd-keys.txt', `${keys.stdout}${keys.stderr}`);
+  const keys = await scene.etcd
+    .etcdctl(['get', '--prefix', '/leasehold/'])
+    .catch((cause: unknown) => String(cause));
+  note('etcd-keys.txt', keys);
   const client = await scene.network.exec(scene.client, ['ip', 'neighbour', 'show']);
   note('client-neighbours.txt', client.stdout);
   for (const file of readdirSync(scene.network.directory))
