@@ -1,0 +1,274 @@
+/** The cluster document: read, judge, compare, replace under guard. */
+import { parseClusterDocument } from '../../config/cluster-document.ts';
+import type { Problem } from '../../config/problem.ts';
+import type { ClusterSpec } from '../../model/cluster.ts';
+import type { Revision } from '../../model/ids.ts';
+import { ABSENT } from '../../model/ids.ts';
+import { formatRecord, parseRecord, SpecRecord } from '../../model/records.ts';
+import { commitIntent, readKey } from '../commit.ts';
+import { diffDocuments, equalDocuments } from '../config-diff.ts';
+import type { ApiContext, Caller, ShrinkRefusal, TypedApp } from '../context.ts';
+import { createProblem, ProblemError, problemError } from '../problem.ts';
+import { problemResponses } from '../schemas/problem.ts';
+import {
+  ConfigBody,
+  ConfigHeaders,
+  DocumentBody,
+  NoQuery,
+  WriteQuery,
+} from '../schemas/requests.ts';
+import {
+  ConfigDiff,
+  ConfigDocument,
+  ConfigResult,
+  ConfigValidation,
+} from '../schemas/responses.ts';
+
+const tags = ['config'];
+/** Changes listed in an answer. */
+const CHANGES_MAX = 1000;
+
+export function registerConfigRoutes(app: TypedApp, ctx: ApiContext): void {
+  registerGet(app, ctx);
+  registerPut(app, ctx);
+  registerValidate(app);
+  registerDiff(app, ctx);
+}
+
+const etag = (at: number): string => `"${at}"`;
+
+/** The stored document, fresh; `record` is null where there is none or none that can be read. */
+async function loadSpec(
+  ctx: ApiContext,
+): Promise<{ readonly revision: Revision; readonly record: SpecRecord | null }> {
+  const { value, modRevision } = await readKey(ctx, ctx.keys.spec);
+  const parsed = value === null ? null : parseRecord(SpecRecord, value);
+  return { revision: modRevision, record: parsed?.ok === true ? parsed.value : null };
+}
+
+function registerGet(app: TypedApp, ctx: ApiContext): void {
+  app.get(
+    '/api/v1/config',
+    {
+      schema: {
+        operationId: 'getConfig',
+        summary: 'The cluster document as it was applied',
+        tags,
+        querystring: NoQuery,
+        response: { 200: ConfigDocument, ...problemResponses(401, 404) },
+      },
+    },
+    async (_request, reply) => {
+      const config = await currentConfig(ctx);
+      if (config === null)
+        throw problemError('unknown-name', 'no cluster document was applied yet', { revision: 0 });
+      return reply.header('etag', etag(config.revision)).send(config);
+    },
+  );
+}
+
+/** From the store; what this director saw last where the store does not answer. */
+async function currentConfig(ctx: ApiContext): Promise<ConfigDocument | null> {
+  try {
+    const { revision: at, record } = await loadSpec(ctx);
+    if (record === null) return null;
+    const { document, by, at: appliedAt } = record;
+    return { revision: at, document, by, at: appliedAt, isStale: false };
+  } catch (error) {
+    const seen = ctx.view.spec();
+    if (!(error instanceof ProblemError) || seen.revision === ABSENT) throw error;
+    const { by, at } = ctx.view.status().spec;
+    return { revision: seen.revision, document: seen.document, by, at, isStale: true };
+  }
+}
+
+type Judged = { readonly spec: ClusterSpec; readonly warnings: string[] };
+
+/** Throws 422 with every problem of the document. */
+function requireValid(document: unknown): Judged {
+  const parsed = parseClusterDocument(document);
+  if (parsed.ok) return { spec: parsed.value.spec, warnings: parsed.value.warnings.map(inWords) };
+  const problems = parsed.error.map((problem) => ({ ...problem }));
+  const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
+  throw problemError('invalid-document', `the cluster document has ${count}; nothing was applied`, {
+    problems,
+  });
+}
+
+const inWords = ({ path, message }: Problem): string => `${path}: ${message}`;
+
+/** Null also for a stored document that is no longer valid: then nothing can be compared. */
+function specOf(record: SpecRecord | null): ClusterSpec | null {
+  const parsed = record === null ? null : parseClusterDocument(record.document);
+  return parsed?.ok === true ? parsed.value.spec : null;
+}
+
+function registerPut(app: TypedApp, ctx: ApiContext): void {
+  app.put(
+    '/api/v1/config',
+    {
+      config: { role: 'admin' },
+      schema: {
+        operationId: 'putConfig',
+        summary: 'Replace the cluster document',
+        description: 'Needs If-Match with the ETag of the present document where there is one.',
+        tags,
+        querystring: WriteQuery,
+        headers: ConfigHeaders,
+        body: ConfigBody,
+        response: {
+          200: ConfigResult,
+          ...problemResponses(400, 401, 403, 409, 412, 422, 428, 503, 504),
+        },
+      },
+    },
+    async (request, reply) => {
+      const judged = requireValid(request.body.document);
+      const current = await loadSpec(ctx);
+      checkGuards(current.revision, request.headers);
+      const result = await replaceSpec(ctx, {
+        current,
+        judged,
+        document: request.body.document,
+        confirmShrink: request.body.confirmShrink ?? false,
+        dryRun: request.query.dryRun ?? false,
+        caller: request.caller,
+      });
+      return reply.header('etag', etag(result.revision ?? current.revision)).send(result);
+    },
+  );
+}
+
+/** RFC 9110 13.1.1, 13.1.2, and RFC 6585 3 where a guard is missing. */
+function checkGuards(
+  current: Revision,
+  headers: { readonly 'if-match'?: string; readonly 'if-none-match'?: string },
+): void {
+  const match = headers['if-match'];
+  const noneMatch = headers['if-none-match'];
+  const tags = (text: string): string[] => text.split(',').map((tag) => tag.trim());
+  if (match === undefined && noneMatch === undefined && current !== ABSENT)
+    throw problemError(
+      'precondition-required',
+      `a cluster document is there (revision ${current}): read it, then send If-Match: ${etag(current)}`,
+      { revision: current },
+    );
+  const isMatch =
+    match === undefined ||
+    (current !== ABSENT && (match.trim() === '*' || tags(match).includes(etag(current))));
+  const isNoneMatch =
+    noneMatch === undefined ||
+    current === ABSENT ||
+    (noneMatch.trim() !== '*' && !tags(noneMatch).includes(etag(current)));
+  if (!isMatch || !isNoneMatch) throw staleRevision(current);
+}
+
+const staleRevision = (current: Revision): ProblemError =>
+  problemError(
+    'precondition-failed',
+    current === ABSENT
+      ? 'there is no cluster document yet: send no If-Match'
+      : `the cluster document is at revision ${current} now: read it again, then send If-Match: ${etag(current)}`,
+    { revision: current },
+  );
+
+type Replacement = {
+  readonly current: { readonly revision: Revision; readonly record: SpecRecord | null };
+  readonly judged: Judged;
+  readonly document: unknown;
+  readonly confirmShrink: boolean;
+  readonly dryRun: boolean;
+  readonly caller: Caller;
+};
+
+async function replaceSpec(ctx: ApiContext, replacement: Replacement): Promise<ConfigResult> {
+  const { current, judged, document, dryRun, caller } = replacement;
+  const shrink = ctx.checkShrink(specOf(current.record), judged.spec);
+  if (shrink !== null && !replacement.confirmShrink) throw shrinkRefused(shrink);
+  const old = current.record?.document;
+  const changes = [...diffDocuments(old, document, CHANGES_MAX)];
+  const changed = current.record === null || !equalDocuments(old, document);
+  const summary = changed ? summarize(changes.length) : 'the document is applied already';
+  const base = { changed, dryRun, summary, changes, warnings: judged.warnings };
+  if (!changed || dryRun) return { ...base, revision: null, event: null };
+  const record = { v: 1, document, by: caller.name, at: ctx.clock.wallTime() };
+  const committed = await commitIntent(ctx, caller, {
+    compares: [{ key: ctx.keys.spec, modRevision: current.revision }],
+    operations: [{ op: 'put', key: ctx.keys.spec, value: formatRecord(record) }],
+    event: {
+      kind: 'spec.applied',
+      subject: 'spec',
+      message: summary,
+      reason: shrink === null ? null : `shrink confirmed: ${shrink.message}`,
+    },
+  });
+  if (committed.kind === 'conflict') throw staleRevision((await loadSpec(ctx)).revision);
+  return { ...base, revision: committed.revision, event: committed.eventId };
+}
+
+const summarize = (count: number): string =>
+  `cluster document applied: ${count === 1 ? '1 change' : `${count} changes`}`;
+
+const removedBy = (shrink: ShrinkRefusal): string[] => [
+  ...shrink.removedServices.map((name) => `virtual service ${name}`),
+  ...shrink.removedRealServers.map((name) => `real server ${name}`),
+];
+
+const shrinkRefused = (shrink: ShrinkRefusal): ProblemError =>
+  new ProblemError(
+    createProblem('shrink-refused', `${shrink.message}; nothing was applied`, {
+      removed: removedBy(shrink),
+      confirm:
+        'if this is meant: "confirmShrink": true in the body, or leasehold apply --confirm-shrink',
+    }),
+  );
+
+function registerValidate(app: TypedApp): void {
+  app.post(
+    '/api/v1/config/validate',
+    {
+      schema: {
+        operationId: 'validateConfig',
+        summary: 'Judge a cluster document without applying it',
+        tags,
+        querystring: NoQuery,
+        body: DocumentBody,
+        response: { 200: ConfigValidation, ...problemResponses(400, 401) },
+      },
+    },
+    (request) => {
+      const parsed = parseClusterDocument(request.body.document);
+      return parsed.ok
+        ? { valid: true, problems: [], warnings: parsed.value.warnings.map(inWords) }
+        : { valid: false, problems: parsed.error, warnings: [] };
+    },
+  );
+}
+
+function registerDiff(app: TypedApp, ctx: ApiContext): void {
+  app.post(
+    '/api/v1/config/diff',
+    {
+      schema: {
+        operationId: 'diffConfig',
+        summary: 'What an apply of this document would change',
+        tags,
+        querystring: NoQuery,
+        body: DocumentBody,
+        response: { 200: ConfigDiff, ...problemResponses(400, 401, 422, 503) },
+      },
+    },
+    async (request) => {
+      const { document } = request.body;
+      const { spec, warnings } = requireValid(document);
+      const current = await loadSpec(ctx);
+      const shrink = ctx.checkShrink(specOf(current.record), spec);
+      return {
+        revision: current.revision,
+        changes: diffDocuments(current.record?.document, document, CHANGES_MAX),
+        shrink: shrink === null ? null : { message: shrink.message, removed: removedBy(shrink) },
+        warnings,
+      };
+    },
+  );
+}

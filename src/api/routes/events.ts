@@ -1,0 +1,107 @@
+/** What happened: a list, and a stream of server-sent events (HTML standard 9.2). */
+import type { ServerResponse } from 'node:http';
+import type { EventRecord } from '../../model/records.ts';
+import type { Stored } from '../../ports/agent-view.ts';
+import { messageOf } from '../../lib/result.ts';
+import type { ApiContext, TypedApp } from '../context.ts';
+import { problemError } from '../problem.ts';
+import { problemResponses } from '../schemas/problem.ts';
+import { EventsQuery, NoQuery } from '../schemas/requests.ts';
+import { type Event, EventList } from '../schemas/responses.ts';
+
+const tags = ['events'];
+const LIMIT_DEFAULT = 100;
+const HEARTBEAT_MS = 15_000;
+const STREAMS_MAX = 100;
+/** A reader that leaves this much unread is cut off; it can resume by Last-Event-ID. */
+const UNREAD_BYTES_MAX = 1024 * 1024;
+
+export function registerEventRoutes(app: TypedApp, ctx: ApiContext): void {
+  app.get(
+    '/api/v1/events',
+    {
+      schema: {
+        operationId: 'listEvents',
+        summary: 'Events and audit, oldest first',
+        tags,
+        querystring: EventsQuery,
+        response: { 200: EventList, ...problemResponses(400, 401) },
+      },
+    },
+    (request) => ({
+      events: ctx.view
+        .events()
+        .slice(-(request.query.limit ?? LIMIT_DEFAULT))
+        .map(toEvent),
+    }),
+  );
+  app.get(
+    '/api/v1/events/stream',
+    {
+      schema: {
+        operationId: 'streamEvents',
+        summary: 'New events as they happen (text/event-stream); resumes after Last-Event-ID',
+        tags,
+        querystring: NoQuery,
+        produces: ['text/event-stream'],
+        response: {
+          200: {
+            description: 'id: the event id; data: the event as in the list',
+            content: { 'text/event-stream': { schema: { type: 'string' } } },
+          },
+          ...problemResponses(401, 503),
+        },
+      },
+    },
+    (request, reply) => {
+      if (ctx.streams.size >= STREAMS_MAX)
+        throw problemError('overloaded', `${STREAMS_MAX} event streams are open already`);
+      const lastId = request.headers['last-event-id'];
+      reply.hijack();
+      stream(ctx, reply.raw, typeof lastId === 'string' ? lastId : null).catch((error: unknown) => {
+        ctx.log.error({ error: messageOf(error) }, 'event-stream.failed');
+        reply.raw.destroy();
+      });
+    },
+  );
+}
+
+const toEvent = ({ id, revision, record }: Stored<EventRecord>): Event => ({
+  id,
+  revision,
+  event: record,
+});
+
+const formatEvent = (stored: Stored<EventRecord>): string =>
+  `id: ${stored.id}\nevent: ${stored.record.kind}\ndata: ${JSON.stringify(toEvent(stored))}\n\n`;
+
+async function stream(ctx: ApiContext, raw: ServerResponse, lastId: string | null): Promise<void> {
+  const controller = new AbortController();
+  ctx.streams.add(controller);
+  raw.on('close', () => controller.abort());
+  const write = (text: string): void => {
+    if (raw.writableLength > UNREAD_BYTES_MAX) raw.destroy();
+    else raw.write(text);
+  };
+  let cancelBeat = (): void => {};
+  const beat = (): void => {
+    write(': still here\n\n');
+    cancelBeat = ctx.clock.schedule(HEARTBEAT_MS, beat);
+  };
+  try {
+    raw.writeHead(200, {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store',
+      'x-accel-buffering': 'no',
+    });
+    const events = ctx.view.watchEvents(controller.signal);
+    if (lastId !== null)
+      for (const missed of ctx.view.events()) if (missed.id > lastId) write(formatEvent(missed));
+    beat();
+    for await (const event of events) write(formatEvent(event));
+  } finally {
+    cancelBeat();
+    ctx.streams.delete(controller);
+    raw.end();
+  }
+}

@@ -1,0 +1,242 @@
+/** Long actions: a switchover is accepted as an operation, which the agents carry out. */
+import { createHash } from 'node:crypto';
+import { ABSENT } from '../../model/ids.ts';
+import { formatRecord, OperationRecord, parseRecord } from '../../model/records.ts';
+import type { DirectorStatus, GroupStatus } from '../../model/status.ts';
+import type { Stored } from '../../ports/agent-view.ts';
+import { commitIntent, readKey } from '../commit.ts';
+import type { ApiContext, Caller, TypedApp } from '../context.ts';
+import { createEventId } from '../event-id.ts';
+import { findDirector, findGroup, unknownName } from '../lookup.ts';
+import { problemError } from '../problem.ts';
+import { problemResponses } from '../schemas/problem.ts';
+import {
+  GroupParams,
+  IdempotencyHeaders,
+  NoQuery,
+  OperationParams,
+  SwitchoverBody,
+  WriteQuery,
+} from '../schemas/requests.ts';
+import { Operation, OperationAccepted, OperationList } from '../schemas/responses.ts';
+
+const tags = ['operations'];
+const OPERATION_ID_CHARS = 26;
+
+export function registerOperationRoutes(app: TypedApp, ctx: ApiContext): void {
+  registerSwitchover(app, ctx);
+  app.get(
+    '/api/v1/operations',
+    {
+      schema: {
+        operationId: 'listOperations',
+        summary: 'Operations, the running and the lately ended',
+        tags,
+        querystring: NoQuery,
+        response: { 200: OperationList, ...problemResponses(401) },
+      },
+    },
+    () => ({ operations: ctx.view.operations().map(toOperation) }),
+  );
+  app.get(
+    '/api/v1/operations/:id',
+    {
+      schema: {
+        operationId: 'getOperation',
+        summary: 'State, steps and result of one operation',
+        tags,
+        params: OperationParams,
+        querystring: NoQuery,
+        response: { 200: Operation, ...problemResponses(400, 401, 404, 503) },
+      },
+    },
+    async (request) => {
+      const found = await loadOperation(ctx, request.params.id);
+      if (found !== null) return found;
+      const known = ctx.view.operations().map(({ id }) => id);
+      throw unknownName('operation', request.params.id, known);
+    },
+  );
+}
+
+const toOperation = ({ id, revision: at, record }: Stored<OperationRecord>): Operation => ({
+  id,
+  revision: at,
+  operation: record,
+});
+
+/** What the director sees may be older than what another director just accepted: then ask the store. */
+async function loadOperation(ctx: ApiContext, id: string): Promise<Operation | null> {
+  const seen = ctx.view.operations().find((operation) => operation.id === id);
+  if (seen !== undefined) return toOperation(seen);
+  const { value, modRevision } = await readKey(ctx, ctx.keys.operation(id));
+  const parsed = value === null ? null : parseRecord(OperationRecord, value);
+  if (parsed?.ok !== true) return null;
+  return { id, revision: modRevision, operation: parsed.value };
+}
+
+function registerSwitchover(app: TypedApp, ctx: ApiContext): void {
+  app.post(
+    '/api/v1/groups/:group/switchover',
+    {
+      config: { role: 'operator' },
+      schema: {
+        operationId: 'switchoverGroup',
+        summary: 'Move a VIP group to another director, planned',
+        tags,
+        params: GroupParams,
+        querystring: WriteQuery,
+        headers: IdempotencyHeaders,
+        body: SwitchoverBody,
+        response: {
+          202: OperationAccepted,
+          200: OperationAccepted,
+          ...problemResponses(400, 401, 403, 404, 409, 412, 503, 504),
+        },
+      },
+    },
+    async (request, reply) => {
+      const accepted = await acceptSwitchover(ctx, {
+        group: request.params.group,
+        body: request.body,
+        caller: request.caller,
+        dryRun: request.query.dryRun ?? false,
+        idempotencyKey: request.headers['idempotency-key'] ?? null,
+      });
+      if (accepted.id === null) return accepted;
+      return reply.code(202).header('location', `/api/v1/operations/${accepted.id}`).send(accepted);
+    },
+  );
+}
+
+type Switchover = {
+  readonly group: string;
+  readonly body: SwitchoverBody;
+  readonly caller: Caller;
+  readonly dryRun: boolean;
+  readonly idempotencyKey: string | null;
+};
+
+async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<OperationAccepted> {
+  const { body, caller, dryRun, idempotencyKey } = request;
+  const id = operationId(ctx, caller, idempotencyKey);
+  const earlier = idempotencyKey === null ? null : await loadOperation(ctx, id);
+  if (earlier !== null) return repeat(earlier, request);
+  const group = findGroup(ctx, request.group);
+  const warnings = checkSwitchover(ctx, group, body);
+  const record: OperationRecord = {
+    v: 1,
+    kind: 'switchover',
+    group: group.name,
+    from: body.from ?? group.holder,
+    to: body.to ?? null,
+    by: caller.name,
+    reason: body.reason,
+    at: ctx.clock.wallTime(),
+    state: 'pending',
+    steps: [],
+    result: null,
+  };
+  const to = body.to ?? 'the best candidate';
+  const summary = `switchover of ${group.name} from ${group.holder ?? 'nobody'} to ${to}`;
+  const accepted = { summary, dryRun, operation: record, warnings };
+  if (dryRun) return { id: null, ...accepted };
+  const key = ctx.keys.operation(id);
+  const committed = await commitIntent(ctx, caller, {
+    compares: [{ key, modRevision: ABSENT }],
+    operations: [{ op: 'put', key, value: formatRecord(record) }],
+    event: {
+      kind: 'switchover.requested',
+      subject: group.name,
+      message: summary,
+      reason: body.reason,
+    },
+  });
+  if (committed.kind === 'committed') return { id, ...accepted };
+  const other = await loadOperation(ctx, id);
+  if (other === null) throw problemError('conflict', 'the operation vanished; try again');
+  return repeat(other, request);
+}
+
+function operationId(ctx: ApiContext, caller: Caller, key: string | null): string {
+  if (key === null) return createEventId(ctx.clock, ctx.random);
+  const digest = createHash('sha256').update(`${caller.name}\n${key}`).digest('hex');
+  return digest.slice(0, OPERATION_ID_CHARS);
+}
+
+/** The same key again: the same operation, unless something else was asked with it. */
+function repeat(
+  { id, operation }: Operation,
+  { group, body, dryRun }: Switchover,
+): OperationAccepted {
+  const isSame =
+    operation.group === group &&
+    operation.to === (body.to ?? null) &&
+    (body.from === undefined || operation.from === body.from);
+  if (!isSame)
+    throw problemError(
+      'conflict',
+      `this Idempotency-Key was used for another switchover (${operation.group}); take a new key`,
+      { operation: id },
+    );
+  const summary = `accepted before; now ${operation.state}`;
+  return { id, dryRun, summary, operation, warnings: [] };
+}
+
+/** Refuses what the agents would refuse anyway, sooner and in words. Answers warnings. */
+function checkSwitchover(ctx: ApiContext, group: GroupStatus, body: SwitchoverBody): string[] {
+  if (body.from !== undefined) findDirector(ctx, body.from);
+  if (body.to !== undefined) findDirector(ctx, body.to);
+  if (group.holder === null)
+    throw problemError(
+      'conflict',
+      `nobody holds "${group.name}" (${group.reason}): nothing to move`,
+    );
+  if (body.from !== undefined && body.from !== group.holder)
+    throw problemError(
+      'precondition-failed',
+      `"${group.name}" is held by ${group.holder}, not by ${body.from}`,
+    );
+  if (body.to === group.holder)
+    throw problemError('conflict', `${body.to} holds "${group.name}" already`);
+  const running = ctx.view
+    .operations()
+    .find(({ record }) => record.group === group.name && isUnfinished(record));
+  if (running !== undefined)
+    throw problemError(
+      'conflict',
+      `operation ${running.id} is still moving "${group.name}"; wait for its end`,
+      { operation: running.id },
+    );
+  const { directors } = ctx.view.status();
+  const wanted = body.to === undefined ? group.candidates : candidatesNamed(group, body.to);
+  const obstacles = wanted
+    .filter(({ director }) => director !== group.holder)
+    .map((candidate) => obstacleOf(candidate, directors));
+  if (obstacles.includes(null)) return [];
+  const why = obstacles.length === 0 ? 'there is no other candidate' : obstacles.join('; ');
+  throw problemError('conflict', `"${group.name}" cannot move: ${why}`);
+}
+
+type Candidate = GroupStatus['candidates'][number];
+
+function candidatesNamed(group: GroupStatus, name: string): readonly Candidate[] {
+  const found = group.candidates.filter(({ director }) => director === name);
+  if (found.length > 0) return found;
+  return [{ director: name, eligible: false, reason: 'is no candidate of this group' }];
+}
+
+/** Why this one cannot take the group now; null: it can. */
+function obstacleOf(
+  { director, eligible, reason }: Candidate,
+  directors: readonly DirectorStatus[],
+): string | null {
+  const seen = directors.find(({ name }) => name === director);
+  if (seen === undefined || !seen.inSpec) return `${director} is not in the cluster document`;
+  if (!seen.isAlive) return `${director} is not alive`;
+  if (seen.isDraining) return `${director} is draining`;
+  return eligible ? null : `${director} is not eligible (${reason ?? 'no reason given'})`;
+}
+
+const isUnfinished = ({ state }: OperationRecord): boolean =>
+  state === 'pending' || state === 'running';

@@ -1,0 +1,112 @@
+/** Bodies, queries and parameters of the routes. Unknown members are refused: a misspelt `dryRun` must not act. */
+import Type from 'typebox';
+import type { Static } from 'typebox';
+import { NAME_PATTERN } from '../../model/ids.ts';
+
+const closed = { additionalProperties: false } as const;
+const Name = Type.String({ pattern: NAME_PATTERN });
+
+export const Reason = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  description: 'why; kept in the audit',
+});
+
+export const ReasonBody = Type.Object(
+  { reason: Reason },
+  { ...closed, examples: [{ reason: 'kernel update' }] },
+);
+
+export const WeightBody = Type.Object(
+  {
+    weight: Type.Union([Type.Integer({ minimum: 0, maximum: 65535 }), Type.Null()], {
+      description: 'null: back to the weight of the cluster document',
+    }),
+    reason: Reason,
+  },
+  { ...closed, examples: [{ weight: 5, reason: 'new machine, warming up' }] },
+);
+
+export const SwitchoverBody = Type.Object(
+  {
+    from: Type.Optional(
+      Type.String({
+        pattern: NAME_PATTERN,
+        description: 'guard: refuse unless this one is the holder',
+      }),
+    ),
+    to: Type.Optional(
+      Type.String({ pattern: NAME_PATTERN, description: 'default: the best candidate' }),
+    ),
+    reason: Reason,
+  },
+  { ...closed, examples: [{ from: 'd1', to: 'd2', reason: 'replace the network card of d1' }] },
+);
+
+const document = Type.Unknown({ description: 'the cluster document as JSON' });
+
+export const DocumentBody = Type.Object({ document }, closed);
+
+export const ConfigBody = Type.Object(
+  {
+    document,
+    confirmShrink: Type.Optional(
+      Type.Boolean({ description: 'apply although much would be removed' }),
+    ),
+  },
+  closed,
+);
+
+export const ConfigHeaders = Type.Object({
+  'if-match': Type.Optional(
+    Type.String({ description: 'ETag of the document that this one replaces' }),
+  ),
+  'if-none-match': Type.Optional(
+    Type.String({ description: '`*`: only where nothing was applied yet' }),
+  ),
+});
+
+export const IdempotencyHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 200,
+      description: 'the same key gives the same operation',
+    }),
+  ),
+});
+
+export const NoQuery = Type.Object({}, closed);
+
+export const WriteQuery = Type.Object(
+  { dryRun: Type.Optional(Type.Boolean({ description: 'check everything, change nothing' })) },
+  closed,
+);
+
+export const EventsQuery = Type.Object(
+  {
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1000, description: 'the newest so many; default 100' }),
+    ),
+  },
+  closed,
+);
+
+export const OwnerQuery = Type.Object({ group: Type.String() }, closed);
+
+export const RealServersQuery = Type.Object({ service: Type.Optional(Type.String()) }, closed);
+
+export const GroupParams = Type.Object({ group: Name });
+export const DirectorParams = Type.Object({ director: Name });
+export const OperationParams = Type.Object({
+  id: Type.String({ pattern: '^[A-Za-z0-9-]{1,64}$' }),
+});
+export const RealServerParams = Type.Object({
+  service: Name,
+  realServer: Type.String({
+    maxLength: 64,
+    description: '`address:port`, IPv6 as `[address]:port`; the address alone where it is unique',
+  }),
+});
+
+export type SwitchoverBody = Static<typeof SwitchoverBody>;

@@ -1,0 +1,331 @@
+import { describe, expect, it } from 'vitest';
+import { directorId, realServerId, serviceId } from '../../../src/model/ids.ts';
+import { createOperation } from '../../fakes/fake-agent-view.ts';
+import { type Bench, call, createBench } from './bench.ts';
+
+const drain = (bench: Bench, director: string, query = '', status = 200) =>
+  call(
+    bench,
+    {
+      method: 'POST',
+      url: `/api/v1/directors/${director}/drain${query}`,
+      payload: { reason: 'kernel update' },
+    },
+    status,
+  );
+
+const events = (bench: Bench): any[] =>
+  [...bench.store.entries.keys()]
+    .filter((key) => key.startsWith(bench.keys.eventPrefix))
+    .map((key) => bench.store.read(key));
+
+const drainKey = (bench: Bench): string => bench.keys.drain(directorId('d2'));
+
+describe('drain of a director', () => {
+  it('puts the record and the audit event in one guarded txn', async () => {
+    const bench = createBench();
+    const { body } = await drain(bench, 'd2');
+    expect(body).toMatchObject({ changed: true, dryRun: false, warnings: [] });
+    expect(bench.store.read(drainKey(bench))).toMatchObject({ v: 1, by: 'local' });
+    expect(events(bench)).toMatchObject([
+      { kind: 'director.drained', subject: 'd2', reason: 'kernel update', by: 'local' },
+    ]);
+    expect(bench.store.txns).toHaveLength(1);
+    expect(bench.store.txns[0]?.compares).toContainEqual({ key: drainKey(bench), modRevision: 0 });
+    expect(bench.store.entries.get(drainKey(bench))?.modRevision).toBe(body.revision);
+  });
+
+  it('is idempotent: the same again writes nothing', async () => {
+    const bench = createBench();
+    await drain(bench, 'd2');
+    const { body } = await drain(bench, 'd2');
+    expect(body).toMatchObject({ changed: false, revision: null, event: null });
+    expect(bench.store.txns).toHaveLength(1);
+  });
+
+  it('changes nothing in a dry run', async () => {
+    const bench = createBench();
+    expect((await drain(bench, 'd2', '?dryRun=true')).body).toMatchObject({
+      changed: true,
+      dryRun: true,
+    });
+    expect(bench.store.txns).toEqual([]);
+  });
+
+  it('refuses a misspelt query instead of acting', async () => {
+    const bench = createBench();
+    const { body } = await drain(bench, 'd2', '?dryrun=true', 400);
+    expect(body.problems).toEqual([
+      { path: 'query.dryrun', message: 'is not known here', allowed: 'dryRun' },
+    ]);
+    expect(bench.store.txns).toEqual([]);
+  });
+
+  it('lists the known directors for an unknown one', async () => {
+    const { body } = await drain(createBench(), 'd9', '', 404);
+    expect(body).toMatchObject({ code: 'unknown-name', known: ['d1', 'd2'] });
+    expect(body.detail).toBe('there is no director "d9"; known: d1, d2');
+  });
+
+  it('warns when nobody else could hold', async () => {
+    const bench = createBench();
+    for (const director of bench.view.statusDocument.directors)
+      if (director.name === 'd1') director.isAlive = false;
+    expect((await drain(bench, 'd2')).body.warnings).toHaveLength(1);
+  });
+
+  it('reads again and retries when another writer was faster', async () => {
+    const bench = createBench();
+    const other = { v: 1, by: 'bob', reason: 'other', at: '' };
+    bench.store.intruder = () => bench.store.write(drainKey(bench), other);
+    expect((await drain(bench, 'd2')).body).toMatchObject({ changed: true });
+    expect(bench.store.txns).toHaveLength(2);
+    expect(bench.store.read(drainKey(bench))).toMatchObject({ reason: 'kernel update' });
+  });
+
+  it('answers 409 when others never stop changing it', async () => {
+    const bench = createBench();
+    const intrude = (): void => {
+      bench.store.write(drainKey(bench), { v: 1, by: 'bob', reason: 'other', at: '' });
+      queueMicrotask(() => {
+        bench.store.intruder = intrude;
+      });
+    };
+    bench.store.intruder = intrude;
+    expect((await drain(bench, 'd2', '', 409)).body.code).toBe('conflict');
+  });
+
+  it('deletes the record at undrain', async () => {
+    const bench = createBench();
+    await drain(bench, 'd2');
+    const undrain = {
+      method: 'POST',
+      url: '/api/v1/directors/d2/undrain',
+      payload: { reason: 'done' },
+    };
+    expect((await call(bench, undrain, 200)).body.changed).toBe(true);
+    expect(bench.store.read(drainKey(bench))).toBeNull();
+    expect((await call(bench, undrain, 200)).body.changed).toBe(false);
+  });
+});
+
+describe('a store with bad days', () => {
+  it('answers 503 with Retry-After when it is not there', async () => {
+    const bench = createBench();
+    bench.store.isDown = true;
+    const { body, headers } = await drain(bench, 'd2', '', 503);
+    expect(body.code).toBe('store-unavailable');
+    expect(body.detail).toContain('nothing was changed');
+    expect(headers['retry-after']).toBe('2');
+  });
+
+  it('finds out that a doubtful write was committed', async () => {
+    const bench = createBench();
+    bench.store.faults = ['lost-answer'];
+    const { body } = await drain(bench, 'd2');
+    expect(body.changed).toBe(true);
+    expect(body.revision).toBe(bench.store.entries.get(drainKey(bench))?.modRevision);
+    expect(events(bench)).toMatchObject([{ kind: 'director.drained' }]);
+  });
+
+  it('makes a doubtful write impossible before it says that nothing happened', async () => {
+    const bench = createBench();
+    bench.store.faults = ['lost-request'];
+    const { body } = await drain(bench, 'd2', '', 503);
+    expect(body.detail).toContain('nothing was changed');
+    expect(events(bench)).toMatchObject([{ kind: 'request.abandoned' }]);
+    const [late] = bench.store.txns;
+    if (late === undefined) throw new Error('no txn was sent');
+    expect(await bench.store.txn(late)).toMatchObject({ succeeded: false });
+    expect(bench.store.read(drainKey(bench))).toBeNull();
+  });
+
+  it('recognises its own abandonment when that answer is lost too', async () => {
+    const bench = createBench();
+    bench.store.faults = ['lost-request', 'lost-answer'];
+    expect((await drain(bench, 'd2', '', 503)).body.detail).toContain('nothing was changed');
+  });
+
+  it('answers 504 when it can not find out', async () => {
+    const bench = createBench();
+    bench.store.faults = ['lost-answer', 'lost-request', 'lost-request'];
+    const { body } = await drain(bench, 'd2', '', 504);
+    expect(body.code).toBe('outcome-unknown');
+    expect(bench.store.read(drainKey(bench))).not.toBeNull();
+  });
+
+  it('says 503 for a write that was refused', async () => {
+    const bench = createBench();
+    bench.store.faults = ['refused'];
+    await drain(bench, 'd2', '', 503);
+    expect(bench.store.txns).toHaveLength(1);
+  });
+});
+
+describe('overrides of a real server', () => {
+  const key = (bench: Bench): string =>
+    bench.keys.real(serviceId('web-http'), realServerId('10.90.0.21:80'));
+  const post = (bench: Bench, tail: string, payload: object, status = 200) =>
+    call(
+      bench,
+      { method: 'POST', url: `/api/v1/services/web-http/real-servers/${tail}`, payload },
+      status,
+    );
+
+  it('drain, weight and ready keep each other', async () => {
+    const bench = createBench();
+    await post(bench, '10.90.0.21:80/weight', { weight: 7, reason: 'warm' });
+    await post(bench, '10.90.0.21:80/drain', { reason: 'disk' });
+    expect(bench.store.read(key(bench))).toMatchObject({
+      state: 'drain',
+      weight: 7,
+      reason: 'disk',
+    });
+    await post(bench, '10.90.0.21:80/ready', { reason: 'disk changed' });
+    expect(bench.store.read(key(bench))).toMatchObject({ state: 'ready', weight: 7 });
+    const { body } = await post(bench, '10.90.0.21:80/weight', { weight: null, reason: 'warm' });
+    expect(body.summary).toBe('web-http/10.90.0.21:80: weight 1, as in the cluster document');
+    expect(bench.store.read(key(bench))).toBeNull();
+  });
+
+  it('does not take null, text or too much for a weight of 0', async () => {
+    const bench = createBench();
+    for (const weight of ['5', -1, 65536, 1.5])
+      await post(bench, '10.90.0.21:80/weight', { weight, reason: 'x' }, 400);
+    await post(bench, '10.90.0.21:80/weight', { reason: 'x' }, 400);
+    expect(bench.store.txns).toEqual([]);
+  });
+
+  it('takes an address alone where it is unique, and IPv6 in brackets', async () => {
+    const bench = createBench();
+    await post(bench, '10.90.0.21/drain', { reason: 'x' });
+    expect(bench.store.read(key(bench))).toMatchObject({ state: 'drain' });
+    const url = `/api/v1/services/web6-http/real-servers/${encodeURIComponent('[fd90:0::21]')}/maint`;
+    const { body } = await call(bench, { method: 'POST', url, payload: { reason: 'x' } }, 200);
+    expect(body.summary).toBe('web6-http/[fd90::21]:80: maint');
+  });
+
+  it('warns when the last one that serves goes', async () => {
+    const { body } = await post(createBench(), '10.90.0.21:80/drain', { reason: 'x' });
+    expect(body.warnings).toEqual([
+      'no other real server of "web-http" takes new connections: the sorry server takes over',
+    ]);
+  });
+
+  it('lists the known real servers and services', async () => {
+    const bench = createBench();
+    const { body } = await post(bench, '10.9.9.9:80/drain', { reason: 'x' }, 404);
+    expect(body.known).toEqual(['10.90.0.21:80', '10.90.0.22:80']);
+    const url = '/api/v1/services/ftp/real-servers/10.9.9.9:80/drain';
+    const other = await call(bench, { method: 'POST', url, payload: { reason: 'x' } }, 404);
+    expect(other.body.known).toEqual(['web-http', 'web6-http', 'smtp']);
+  });
+
+  it('replaces a record that nobody can read, under guard', async () => {
+    const bench = createBench();
+    bench.store.write(key(bench), { nonsense: true });
+    await post(bench, '10.90.0.21:80/drain', { reason: 'x' });
+    expect(bench.store.read(key(bench))).toMatchObject({ state: 'drain' });
+  });
+});
+
+describe('switchover', () => {
+  const switchover = (
+    bench: Bench,
+    payload: object,
+    status: number,
+    { key, query = '', group = 'web' }: { key?: string; query?: string; group?: string } = {},
+  ) =>
+    call(
+      bench,
+      {
+        method: 'POST',
+        url: `/api/v1/groups/${group}/switchover${query}`,
+        payload: { reason: 'test', ...payload },
+        ...(key === undefined ? {} : { headers: { 'idempotency-key': key } }),
+      },
+      status,
+    );
+
+  it('is accepted as an operation that can be asked for at once', async () => {
+    const bench = createBench();
+    const { body, headers } = await switchover(bench, { from: 'd1', to: 'd2' }, 202);
+    expect(headers.location).toBe(`/api/v1/operations/${body.id}`);
+    const found = await call(bench, { method: 'GET', url: String(headers.location) }, 200);
+    expect(found.body.operation).toMatchObject({
+      group: 'web',
+      from: 'd1',
+      to: 'd2',
+      state: 'pending',
+    });
+    expect(events(bench)).toMatchObject([{ kind: 'switchover.requested', subject: 'web' }]);
+  });
+
+  it('gives the same operation for the same Idempotency-Key', async () => {
+    const bench = createBench();
+    const first = await switchover(bench, { to: 'd2' }, 202, { key: 'k1' });
+    const again = await switchover(bench, { to: 'd2' }, 202, { key: 'k1' });
+    expect(again.body.id).toBe(first.body.id);
+    expect(bench.store.txns).toHaveLength(1);
+    const other = await switchover(bench, { to: 'd1' }, 409, { key: 'k1', group: 'mail' });
+    expect(other.body.operation).toBe(first.body.id);
+  });
+
+  it('gives one operation for one key to two requests at the same time', async () => {
+    const bench = createBench();
+    const [a, b] = await Promise.all([
+      switchover(bench, { to: 'd2' }, 202, { key: 'k1' }),
+      switchover(bench, { to: 'd2' }, 202, { key: 'k1' }),
+    ]);
+    expect(a.body.id).toBe(b.body.id);
+  });
+
+  it('answers a dry run without an operation', async () => {
+    const bench = createBench();
+    const { body } = await switchover(bench, {}, 200, { query: '?dryRun=true' });
+    expect(body).toMatchObject({ id: null, dryRun: true });
+    expect(bench.store.txns).toEqual([]);
+  });
+
+  it.each([
+    ['from is not the holder', { from: 'd2' }, 412, 'held by d1, not by d2'],
+    ['to holds it already', { to: 'd1' }, 409, 'd1 holds "web" already'],
+    ['to is unknown', { to: 'd7' }, 404, 'known: d1, d2'],
+  ])('refuses when %s', async (_name, payload, status, detail) => {
+    const bench = createBench();
+    expect((await switchover(bench, payload, status)).body.detail).toContain(detail);
+    expect(bench.store.txns).toEqual([]);
+  });
+
+  it.each([
+    ['dead', { isAlive: false }, 'd2 is not alive'],
+    ['draining', { isDraining: true }, 'd2 is draining'],
+    ['not in the spec', { inSpec: false }, 'd2 is not in the cluster document'],
+  ])('refuses a director that is %s', async (_name, fields, detail) => {
+    const bench = createBench();
+    for (const director of bench.view.statusDocument.directors)
+      if (director.name === 'd2') Object.assign(director, fields);
+    for (const payload of [{ to: 'd2' }, {}])
+      expect((await switchover(bench, payload, 409)).body.detail).toContain(detail);
+  });
+
+  it('refuses a candidate that is not eligible, with the reason', async () => {
+    const bench = createBench();
+    for (const group of bench.view.statusDocument.groups)
+      for (const candidate of group.candidates)
+        if (candidate.director === 'd2')
+          Object.assign(candidate, { eligible: false, reason: 'interface-down' });
+    const { body } = await switchover(bench, { to: 'd2' }, 409);
+    expect(body.detail).toContain('d2 is not eligible (interface-down)');
+  });
+
+  it('refuses while another operation moves the group, and while nobody holds it', async () => {
+    const bench = createBench();
+    bench.view.operationList = [createOperation('op1')];
+    expect((await switchover(bench, {}, 409)).body.operation).toBe('op1');
+    bench.view.operationList = [createOperation('op1', { state: 'succeeded' })];
+    await switchover(bench, {}, 202);
+    for (const group of bench.view.statusDocument.groups) group.holder = null;
+    expect((await switchover(bench, {}, 409)).body.detail).toContain('nobody holds');
+  });
+});
