@@ -167,3 +167,7 @@ export function parseRecord<S extends Type.TSchema>(
 }
 
 export const formatRecord = (record: unknown): string => JSON.stringify(record);
+
+/** For readers that parse any kind of record, without knowing the schema library. */
+export type RecordSchema = Type.TSchema;
+export type RecordOf<S extends RecordSchema> = Static<S>;
