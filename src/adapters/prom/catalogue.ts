@@ -1,0 +1,210 @@
+/**
+ * Every metric leasehold exports: name, help, unit, labels. Dashboards and alert rules use these names,
+ * so they are an interface. Every sample also has the labels `cluster` and `director`.
+ */
+
+/** Seconds and totals show in the name's ending; the others are numbers without a unit. */
+export type Unit = 'seconds' | 'total' | 'boolean' | 'count' | 'revision' | 'epoch' | 'weight';
+
+type Spec = {
+  readonly name: `leasehold_${string}`;
+  readonly help: string;
+  readonly unit: Unit;
+  readonly labels: readonly string[];
+};
+export type GaugeSpec = Spec & { readonly type: 'gauge' };
+export type CounterSpec = Spec & { readonly type: 'counter'; readonly unit: 'total' };
+export type HistogramSpec = Spec & {
+  readonly type: 'histogram';
+  readonly unit: 'seconds';
+  /** Upper bounds in seconds. */
+  readonly buckets: readonly number[];
+};
+export type MetricSpec = GaugeSpec | CounterSpec | HistogramSpec;
+
+/** A round trip to the store or to a real server: 1 ms on a good LAN, seconds on a bad day. */
+const ROUND_TRIP = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10];
+/** From the fast profile's quarter of a second to a WAN's half minute. */
+const OUTAGE = [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 30];
+
+export const CATALOGUE = {
+  groupOwner: {
+    type: 'gauge',
+    name: 'leasehold_group_owner',
+    help: '1 while this director holds the VIP group, by its own judgement; else 0',
+    unit: 'boolean',
+    labels: ['group'],
+  },
+  groupEpoch: {
+    type: 'gauge',
+    name: 'leasehold_group_epoch',
+    help: 'Epoch (fencing token) of the VIP group, where this director knows one',
+    unit: 'epoch',
+    labels: ['group'],
+  },
+  leaseRemaining: {
+    type: 'gauge',
+    name: 'leasehold_lease_remaining_seconds',
+    help: 'Time until the kernel silences the VIPs of a group held here, were no round confirmed',
+    unit: 'seconds',
+    labels: ['group'],
+  },
+  leaseRenew: {
+    type: 'histogram',
+    name: 'leasehold_lease_renew_seconds',
+    help: 'Duration of the rounds that renew the hold, from send to outcome, by result',
+    unit: 'seconds',
+    labels: ['result'],
+    buckets: ROUND_TRIP,
+  },
+  leaseRenewFailures: {
+    type: 'counter',
+    name: 'leasehold_lease_renew_failures_total',
+    help: 'Rounds that did not renew the hold, by reason',
+    unit: 'total',
+    labels: ['reason'],
+  },
+  transitions: {
+    type: 'counter',
+    name: 'leasehold_transitions_total',
+    help: 'Changes of this director between holder and candidate of any VIP group, by reason',
+    unit: 'total',
+    labels: ['to', 'reason'],
+  },
+  takeover: {
+    type: 'histogram',
+    name: 'leasehold_takeover_seconds',
+    help: 'From the last sign of life of the former holder to VIPs that are open here',
+    unit: 'seconds',
+    labels: [],
+    buckets: OUTAGE,
+  },
+  eventLoopLag: {
+    type: 'gauge',
+    name: 'leasehold_event_loop_lag_seconds',
+    help: 'How late the hold loop woke up last',
+    unit: 'seconds',
+    labels: [],
+  },
+  storeRevision: {
+    type: 'gauge',
+    name: 'leasehold_store_revision',
+    help: 'Revision of the store that this director has seen',
+    unit: 'revision',
+    labels: [],
+  },
+  storeConnected: {
+    type: 'gauge',
+    name: 'leasehold_store_connected',
+    help: '1 while the store answers this director; else 0',
+    unit: 'boolean',
+    labels: [],
+  },
+  specRevision: {
+    type: 'gauge',
+    name: 'leasehold_spec_revision',
+    help: 'Revision of the cluster document that this director enforces; 0 before the first',
+    unit: 'revision',
+    labels: [],
+  },
+  specRejected: {
+    type: 'gauge',
+    name: 'leasehold_spec_rejected',
+    help: '1 while the stored cluster document cannot be used and the last good one is; else 0',
+    unit: 'boolean',
+    labels: [],
+  },
+  reconcile: {
+    type: 'histogram',
+    name: 'leasehold_reconcile_seconds',
+    help: 'Duration of the passes that make the kernel as it should be, by result',
+    unit: 'seconds',
+    labels: ['result'],
+    buckets: ROUND_TRIP,
+  },
+  reconcileOperations: {
+    type: 'counter',
+    name: 'leasehold_reconcile_operations_total',
+    help: 'Operations applied to the IPVS table, by kind and result',
+    unit: 'total',
+    labels: ['op', 'result'],
+  },
+  reconcileDrift: {
+    type: 'counter',
+    name: 'leasehold_reconcile_drift_total',
+    help: 'Things somebody else had changed in the kernel and that were put back, by kind',
+    unit: 'total',
+    labels: ['kind'],
+  },
+  foreignServices: {
+    type: 'gauge',
+    name: 'leasehold_foreign_services',
+    help: 'IPVS services of others in the kernel; they are left alone',
+    unit: 'count',
+    labels: [],
+  },
+  ipvsAvailable: {
+    type: 'gauge',
+    name: 'leasehold_ipvs_available',
+    help: '1 where the kernel has IPVS and lets the agent use it; else 0',
+    unit: 'boolean',
+    labels: [],
+  },
+  realServerUp: {
+    type: 'gauge',
+    name: 'leasehold_real_server_up',
+    help: '1 where the cluster calls the real server up; else 0',
+    unit: 'boolean',
+    labels: ['service', 'real_server'],
+  },
+  realServerWeight: {
+    type: 'gauge',
+    name: 'leasehold_real_server_weight',
+    help: 'Weight wanted for the real server; 0 also where it is not to be in the table',
+    unit: 'weight',
+    labels: ['service', 'real_server'],
+  },
+  checkDuration: {
+    type: 'histogram',
+    name: 'leasehold_check_duration_seconds',
+    help: 'Duration of the probes of this director, by kind of check and result',
+    unit: 'seconds',
+    labels: ['kind', 'result'],
+    buckets: ROUND_TRIP,
+  },
+  votes: {
+    type: 'counter',
+    name: 'leasehold_votes_total',
+    help: 'Votes of this director on real servers, by what they say; one for each change of mind',
+    unit: 'total',
+    labels: ['result'],
+  },
+  garpSent: {
+    type: 'counter',
+    name: 'leasehold_garp_sent_total',
+    help: 'Announcements of VIPs (gratuitous ARP, unsolicited NA) handed to the kernel',
+    unit: 'total',
+    labels: [],
+  },
+  garpFailed: {
+    type: 'counter',
+    name: 'leasehold_garp_failed_total',
+    help: 'Announcements of VIPs that the kernel refused',
+    unit: 'total',
+    labels: [],
+  },
+  peerLastHeard: {
+    type: 'gauge',
+    name: 'leasehold_peer_last_heard_seconds',
+    help: 'Time since the last authentic message of the peer; absent where none ever came',
+    unit: 'seconds',
+    labels: ['peer'],
+  },
+  peerRejected: {
+    type: 'counter',
+    name: 'leasehold_peer_rejected_total',
+    help: 'Messages on the peer port that were dropped, by reason',
+    unit: 'total',
+    labels: ['reason'],
+  },
+} as const satisfies Readonly<Record<string, MetricSpec>>;

@@ -1,0 +1,156 @@
+/** The catalogue on prom-client, with a registry of its own: nothing global, several agents in one process. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { DirectorId } from '../../model/ids.ts';
+import type { Metrics } from '../../ports/metrics.ts';
+import type { MetricsText } from '../../ports/metrics-text.ts';
+import { CATALOGUE, type CounterSpec, type GaugeSpec, type HistogramSpec } from './catalogue.ts';
+
+type Labels<S extends { readonly labels: readonly string[] }> = S['labels'][number];
+
+/** Metrics of one director; process metrics of Node come with the prefix `leasehold_`. */
+export function createPromMetrics(options: {
+  readonly director: DirectorId;
+  readonly cluster: string;
+}): Metrics & MetricsText {
+  const registry = new Registry();
+  registry.setDefaultLabels({ cluster: options.cluster, director: options.director });
+  collectDefaultMetrics({ register: registry, prefix: 'leasehold_' });
+  return {
+    contentType: registry.contentType,
+    render: () => registry.metrics(),
+    ...holdMetrics(registry),
+    ...specMetrics(registry),
+    ...kernelMetrics(registry),
+    ...healthMetrics(registry),
+    ...networkMetrics(registry),
+  };
+}
+
+function holdMetrics(registry: Registry) {
+  const owner = gauge(registry, CATALOGUE.groupOwner);
+  const epochs = gauge(registry, CATALOGUE.groupEpoch);
+  const remaining = gauge(registry, CATALOGUE.leaseRemaining);
+  const renew = histogram(registry, CATALOGUE.leaseRenew);
+  const failures = counter(registry, CATALOGUE.leaseRenewFailures);
+  const transitions = counter(registry, CATALOGUE.transitions);
+  const takeover = histogram(registry, CATALOGUE.takeover);
+  const lag = gauge(registry, CATALOGUE.eventLoopLag);
+  return {
+    holder: (group, isHolder, epoch) => {
+      owner.set({ group }, Number(isHolder));
+      if (epoch === null) epochs.remove({ group });
+      else epochs.set({ group }, epoch);
+      // A candidate has nothing that could run out; an old value would look like a dying hold.
+      if (!isHolder) remaining.remove({ group });
+    },
+    transition: (to, reason) => transitions.inc({ to, reason }),
+    roundFinished: (seconds, result) => {
+      renew.observe({ result }, seconds);
+      if (result !== 'confirmed') failures.inc({ reason: result });
+    },
+    leaseRemaining: (group, seconds) => remaining.set({ group }, seconds),
+    takeover: (seconds) => takeover.observe(seconds),
+    eventLoopLag: (seconds) => lag.set(seconds),
+  } satisfies Partial<Metrics>;
+}
+
+function specMetrics(registry: Registry) {
+  const storeRevision = gauge(registry, CATALOGUE.storeRevision);
+  const storeConnected = gauge(registry, CATALOGUE.storeConnected);
+  const specRevision = gauge(registry, CATALOGUE.specRevision);
+  const specRejected = gauge(registry, CATALOGUE.specRejected);
+  return {
+    storeRevision: (revision) => storeRevision.set(revision),
+    storeConnected: (isConnected) => storeConnected.set(Number(isConnected)),
+    specRevision: (revision) => specRevision.set(revision),
+    specRejected: (isRejected) => specRejected.set(Number(isRejected)),
+  } satisfies Partial<Metrics>;
+}
+
+function kernelMetrics(registry: Registry) {
+  const reconcile = histogram(registry, CATALOGUE.reconcile);
+  const operations = counter(registry, CATALOGUE.reconcileOperations);
+  const drift = counter(registry, CATALOGUE.reconcileDrift);
+  const foreign = gauge(registry, CATALOGUE.foreignServices);
+  const available = gauge(registry, CATALOGUE.ipvsAvailable);
+  return {
+    reconcileFinished: (seconds, result) => reconcile.observe({ result }, seconds),
+    operationApplied: (op, result, count) => operations.inc({ op, result }, count),
+    driftRepaired: (kind, count) => drift.inc({ kind }, count),
+    foreignServices: (count) => foreign.set(count),
+    ipvsAvailable: (isAvailable) => available.set(Number(isAvailable)),
+  } satisfies Partial<Metrics>;
+}
+
+function healthMetrics(registry: Registry) {
+  const up = gauge(registry, CATALOGUE.realServerUp);
+  const weights = gauge(registry, CATALOGUE.realServerWeight);
+  const duration = histogram(registry, CATALOGUE.checkDuration);
+  const votes = counter(registry, CATALOGUE.votes);
+  return {
+    realServer: (service, realServer, isUp, weight) => {
+      const labels = { service, real_server: realServer };
+      up.set(labels, Number(isUp));
+      weights.set(labels, weight);
+    },
+    forgetRealServers: () => {
+      up.reset();
+      weights.reset();
+    },
+    probe: (kind, isUp, seconds) =>
+      duration.observe({ kind, result: isUp ? 'up' : 'down' }, seconds),
+    vote: (isUp) => votes.inc({ result: isUp ? 'up' : 'down' }),
+  } satisfies Partial<Metrics>;
+}
+
+function networkMetrics(registry: Registry) {
+  const sentTo = totalOf(counter(registry, CATALOGUE.garpSent));
+  const failedTo = totalOf(counter(registry, CATALOGUE.garpFailed));
+  const heard = gauge(registry, CATALOGUE.peerLastHeard);
+  const rejected = counter(registry, CATALOGUE.peerRejected);
+  const malformedTo = totalOf(rejected.labels({ reason: 'malformed' }));
+  const unauthenticTo = totalOf(rejected.labels({ reason: 'unauthentic' }));
+  const replayedTo = totalOf(rejected.labels({ reason: 'replayed' }));
+  return {
+    announcements: (sent, failed) => {
+      sentTo(sent);
+      failedTo(failed);
+    },
+    peer: (peer, lastHeardSeconds) => {
+      if (lastHeardSeconds === null) heard.remove({ peer });
+      else heard.set({ peer }, lastHeardSeconds);
+    },
+    peerRejected: (malformed, unauthentic, replayed) => {
+      malformedTo(malformed);
+      unauthenticTo(unauthentic);
+      replayedTo(replayed);
+    },
+  } satisfies Partial<Metrics>;
+}
+
+/** Raises a counter to a total that somebody else counts; totals never shrink while the process lives. */
+function totalOf(target: { inc(value: number): void }): (total: number) => void {
+  let last = 0;
+  return (total) => {
+    target.inc(Math.max(0, total - last));
+    last = Math.max(last, total);
+  };
+}
+
+function gauge<S extends GaugeSpec>(registry: Registry, spec: S): Gauge<Labels<S>> {
+  return new Gauge({ ...namesOf<S>(spec), registers: [registry] });
+}
+
+function counter<S extends CounterSpec>(registry: Registry, spec: S): Counter<Labels<S>> {
+  return new Counter({ ...namesOf<S>(spec), registers: [registry] });
+}
+
+function histogram<S extends HistogramSpec>(registry: Registry, spec: S): Histogram<Labels<S>> {
+  const buckets = [...spec.buckets];
+  return new Histogram({ ...namesOf<S>(spec), buckets, registers: [registry] });
+}
+
+function namesOf<S extends GaugeSpec | CounterSpec | HistogramSpec>(spec: S) {
+  const labelNames: readonly Labels<S>[] = spec.labels;
+  return { name: spec.name, help: spec.help, labelNames };
+}

@@ -1,0 +1,233 @@
+/** The exported metrics: the promised names, help and units for all, and values as they were told. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { register } from 'prom-client';
+import { CATALOGUE, type MetricSpec } from '../../../../src/adapters/prom/catalogue.ts';
+import { createPromMetrics } from '../../../../src/adapters/prom/prom-metrics.ts';
+import { directorId, groupId } from '../../../../src/model/ids.ts';
+import type { Metrics } from '../../../../src/ports/metrics.ts';
+import type { MetricsText } from '../../../../src/ports/metrics-text.ts';
+
+/** What dashboards, alert rules and users were promised. */
+const PROMISED = [
+  'leasehold_group_owner',
+  'leasehold_group_epoch',
+  'leasehold_lease_remaining_seconds',
+  'leasehold_lease_renew_seconds',
+  'leasehold_lease_renew_failures_total',
+  'leasehold_event_loop_lag_seconds',
+  'leasehold_takeover_seconds',
+  'leasehold_transitions_total',
+  'leasehold_garp_sent_total',
+  'leasehold_check_duration_seconds',
+  'leasehold_real_server_up',
+  'leasehold_reconcile_seconds',
+  'leasehold_reconcile_operations_total',
+  'leasehold_reconcile_drift_total',
+  'leasehold_foreign_services',
+  'leasehold_process_resident_memory_bytes',
+  'leasehold_nodejs_eventloop_lag_p99_seconds',
+];
+
+let metrics: Metrics & MetricsText;
+
+beforeEach(() => {
+  metrics = createPromMetrics({ director: directorId('d1'), cluster: 'lab' });
+});
+
+afterEach(() => {
+  // Nothing of ours may reach the global registry: two agents in one process would collide.
+  expect(register.getMetricsAsArray()).toEqual([]);
+});
+
+/** The value of one sample; labels in any order, besides those of every sample. Null: not there. */
+async function sample(name: string, labels: Record<string, string> = {}): Promise<number | null> {
+  const wanted = Object.entries({ ...labels, cluster: 'lab', director: 'd1' })
+    .map(([key, value]) => `${key}="${value}"`)
+    .toSorted();
+  for (const line of (await metrics.render()).split('\n')) {
+    const match = /^([a-z_0-9]+)\{(.*)\} (\S+)$/.exec(line);
+    if (match?.[1] !== name) continue;
+    const found = (match[2] ?? '').match(/[a-z_]+="(?:[^"\\]|\\.)*"/g) ?? [];
+    if (found.toSorted().join() === wanted.join()) return Number(match[3]);
+  }
+  return null;
+}
+
+describe('the catalogue', () => {
+  const specs: readonly MetricSpec[] = Object.values(CATALOGUE);
+
+  it('has the promised names, each with its help in the text', async () => {
+    const text = await metrics.render();
+    for (const name of PROMISED) expect(text).toMatch(new RegExp(`^# HELP ${name} \\S.{9,}$`, 'm'));
+  });
+
+  it('is exported in full, with help and type', async () => {
+    const lines = (await metrics.render()).split('\n');
+    for (const { name, help, type } of specs) {
+      expect(lines).toContain(`# HELP ${name} ${help}`);
+      expect(lines).toContain(`# TYPE ${name} ${type}`);
+    }
+  });
+
+  it.each(specs.map((spec) => [spec.name, spec] as const))('%s ends in its unit', (name, spec) => {
+    expect(name).toMatch(/^leasehold_[a-z]+(_[a-z]+)+$/);
+    expect(name.endsWith('_seconds')).toBe(spec.unit === 'seconds');
+    expect(name.endsWith('_total')).toBe(spec.unit === 'total');
+    expect(spec.type === 'counter').toBe(spec.unit === 'total');
+    expect(spec.help.length).toBeGreaterThan(20);
+  });
+
+  it('names each metric once, and its buckets rise', () => {
+    expect(new Set(specs.map(({ name }) => name)).size).toBe(specs.length);
+    for (const spec of specs)
+      if (spec.type === 'histogram')
+        expect(spec.buckets).toEqual(spec.buckets.toSorted((a, b) => a - b));
+  });
+
+  it('says what kind of text it is', () => {
+    expect(metrics.contentType).toMatch(/^text\/plain; version=0\.0\.4/);
+  });
+});
+
+describe('holding', () => {
+  const web = groupId('web');
+
+  it('shows who holds, the epoch and what is left', async () => {
+    metrics.holder(web, true, 42);
+    metrics.leaseRemaining(web, 2.5);
+    expect(await sample('leasehold_group_owner', { group: 'web' })).toBe(1);
+    expect(await sample('leasehold_group_epoch', { group: 'web' })).toBe(42);
+    expect(await sample('leasehold_lease_remaining_seconds', { group: 'web' })).toBe(2.5);
+  });
+
+  it('forgets what is left when the group is given up', async () => {
+    metrics.holder(web, true, 42);
+    metrics.leaseRemaining(web, 2.5);
+    metrics.holder(web, false, null);
+    expect(await sample('leasehold_group_owner', { group: 'web' })).toBe(0);
+    expect(await sample('leasehold_group_epoch', { group: 'web' })).toBeNull();
+    expect(await sample('leasehold_lease_remaining_seconds', { group: 'web' })).toBeNull();
+  });
+
+  it('counts rounds by result, and every result but confirmed as a failure', async () => {
+    metrics.roundFinished(0.003, 'confirmed');
+    metrics.roundFinished(0.004, 'confirmed');
+    metrics.roundFinished(0.8, 'late');
+    const count = 'leasehold_lease_renew_seconds_count';
+    expect(await sample(count, { result: 'confirmed' })).toBe(2);
+    expect(await sample(count, { result: 'late' })).toBe(1);
+    expect(await sample('leasehold_lease_renew_failures_total', { reason: 'late' })).toBe(1);
+    expect(
+      await sample('leasehold_lease_renew_failures_total', { reason: 'confirmed' }),
+    ).toBeNull();
+    const bucket = 'leasehold_lease_renew_seconds_bucket';
+    expect(await sample(bucket, { result: 'confirmed', le: '0.0025' })).toBe(0);
+    expect(await sample(bucket, { result: 'confirmed', le: '0.005' })).toBe(2);
+  });
+
+  it('counts transitions and takeovers', async () => {
+    metrics.transition('holder', 'holder-dead');
+    metrics.takeover(4.2);
+    metrics.eventLoopLag(0.02);
+    const labels = { to: 'holder', reason: 'holder-dead' };
+    expect(await sample('leasehold_transitions_total', labels)).toBe(1);
+    expect(await sample('leasehold_takeover_seconds_sum')).toBe(4.2);
+    expect(await sample('leasehold_event_loop_lag_seconds')).toBe(0.02);
+  });
+});
+
+describe('store and spec', () => {
+  it('show what is known', async () => {
+    metrics.storeRevision(7);
+    metrics.storeConnected(true);
+    metrics.specRevision(6);
+    metrics.specRejected(true);
+    expect(await sample('leasehold_store_revision')).toBe(7);
+    expect(await sample('leasehold_store_connected')).toBe(1);
+    expect(await sample('leasehold_spec_revision')).toBe(6);
+    expect(await sample('leasehold_spec_rejected')).toBe(1);
+    metrics.storeConnected(false);
+    metrics.specRejected(false);
+    expect(await sample('leasehold_store_connected')).toBe(0);
+    expect(await sample('leasehold_spec_rejected')).toBe(0);
+  });
+});
+
+describe('the kernel', () => {
+  it('shows passes, operations, drift and foreign services', async () => {
+    metrics.reconcileFinished(0.1, 'ok');
+    metrics.operationApplied('add-service', 'ok', 3);
+    metrics.operationApplied('add-service', 'failed', 1);
+    metrics.driftRepaired('destination', 2);
+    metrics.foreignServices(5);
+    metrics.ipvsAvailable(true);
+    const operations = 'leasehold_reconcile_operations_total';
+    expect(await sample('leasehold_reconcile_seconds_count', { result: 'ok' })).toBe(1);
+    expect(await sample(operations, { op: 'add-service', result: 'ok' })).toBe(3);
+    expect(await sample(operations, { op: 'add-service', result: 'failed' })).toBe(1);
+    expect(await sample('leasehold_reconcile_drift_total', { kind: 'destination' })).toBe(2);
+    expect(await sample('leasehold_foreign_services')).toBe(5);
+    expect(await sample('leasehold_ipvs_available')).toBe(1);
+  });
+});
+
+describe('health', () => {
+  const labels = { service: 'http', real_server: '[fd90::21]:80' };
+
+  it('shows real servers until they are forgotten', async () => {
+    metrics.realServer('http', '[fd90::21]:80', true, 3);
+    expect(await sample('leasehold_real_server_up', labels)).toBe(1);
+    expect(await sample('leasehold_real_server_weight', labels)).toBe(3);
+    metrics.forgetRealServers();
+    expect(await sample('leasehold_real_server_up', labels)).toBeNull();
+    expect(await sample('leasehold_real_server_weight', labels)).toBeNull();
+  });
+
+  it('counts probes and votes', async () => {
+    metrics.probe('http', false, 1);
+    metrics.vote(true);
+    metrics.vote(false);
+    metrics.vote(false);
+    const probes = 'leasehold_check_duration_seconds_count';
+    expect(await sample(probes, { kind: 'http', result: 'down' })).toBe(1);
+    expect(await sample('leasehold_votes_total', { result: 'up' })).toBe(1);
+    expect(await sample('leasehold_votes_total', { result: 'down' })).toBe(2);
+  });
+});
+
+describe('the network', () => {
+  it('takes totals, and never lets a counter fall', async () => {
+    metrics.announcements(10, 1);
+    metrics.announcements(15, 1);
+    metrics.announcements(3, 0);
+    metrics.announcements(16, 2);
+    metrics.peerRejected(1, 0, 2);
+    metrics.peerRejected(1, 4, 3);
+    expect(await sample('leasehold_garp_sent_total')).toBe(16);
+    expect(await sample('leasehold_garp_failed_total')).toBe(2);
+    const rejected = 'leasehold_peer_rejected_total';
+    expect(await sample(rejected, { reason: 'malformed' })).toBe(1);
+    expect(await sample(rejected, { reason: 'unauthentic' })).toBe(4);
+    expect(await sample(rejected, { reason: 'replayed' })).toBe(3);
+  });
+
+  it('shows when a peer was heard last, and nothing where it never was', async () => {
+    const last = 'leasehold_peer_last_heard_seconds';
+    metrics.peer(directorId('d2'), 0.4);
+    expect(await sample(last, { peer: 'd2' })).toBe(0.4);
+    metrics.peer(directorId('d2'), null);
+    expect(await sample(last, { peer: 'd2' })).toBeNull();
+  });
+});
+
+describe('two directors in one process', () => {
+  it('have metrics of their own', async () => {
+    const other = createPromMetrics({ director: directorId('d2'), cluster: 'lab' });
+    metrics.foreignServices(1);
+    other.foreignServices(2);
+    expect(await sample('leasehold_foreign_services')).toBe(1);
+    expect(await other.render()).toContain(
+      'leasehold_foreign_services{cluster="lab",director="d2"} 2',
+    );
+  });
+});
