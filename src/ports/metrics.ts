@@ -25,7 +25,10 @@ export interface Metrics {
   forgetRealServers(): void;
   probe(kind: string, isUp: boolean, seconds: number): void;
   vote(isUp: boolean): void;
+  /** Totals since the start, as the announcer counts them. */
   announcements(sent: number, failed: number): void;
+  /** Null: never heard, or no peer any more. */
   peer(director: DirectorId, lastHeardSeconds: number | null): void;
+  /** Totals since the start, as the peer link counts them. */
   peerRejected(malformed: number, unauthentic: number, replayed: number): void;
 }
