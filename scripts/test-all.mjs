@@ -32,12 +32,16 @@ async function runStep(argv, limitMs) {
   const late = wait(limitMs, 'late', { signal: over.signal }).catch(() => 'ended');
   if ((await Promise.race([ended, late])) === 'late') {
     say(`the step took longer than ${limitMs / MINUTE_MS} minutes`);
-    process.kill(-child.pid, 'SIGKILL');
+    killGroup(child, 'SIGKILL');
   }
   over.abort();
   const code = await ended;
   running = null;
   return code;
+}
+
+function killGroup(child, signal) {
+  if (child.pid !== undefined) process.kill(-child.pid, signal);
 }
 
 async function step(name, argv, minutes = 3) {
@@ -139,7 +143,7 @@ async function everything() {
 }
 
 function interrupt() {
-  if (running !== null) process.kill(-running.pid, 'SIGTERM');
+  if (running !== null) killGroup(running, 'SIGTERM');
   rmSync(temporary, { recursive: true, force: true });
   process.exit(130);
 }

@@ -2,6 +2,7 @@
  * A director of the lab: a namespace of the running kernel, or a User Mode Linux guest with its own.
  * Both are driven in the same way. The agent is the built one, `dist/main.js`.
  */
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +21,8 @@ export interface DirectorHost {
   /** Readable and writable from inside, under the same path. */
   readonly directory: string;
   readonly configFile: string;
+  /** Writes agent.yaml anew with these top-level entries changed; read by the next agent. */
+  writeConfig(changes: object): void;
   /** Shell text, run inside. */
   exec(command: string, options?: { timeoutMs?: number }): Promise<Completed>;
   execOk(command: string, options?: { timeoutMs?: number }): Promise<string>;
@@ -75,6 +78,7 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
   const common = createCommon(options, directory, 'eth0', (command, runOptions) =>
     network.exec(name, ['bash', '-c', command], runOptions),
   );
+  common.writeConfig({ identity: newIdentity(name) });
   return {
     ...common,
     async startAgent() {
@@ -96,6 +100,7 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
     },
     // The kernel of a namespace does not die with it: what a boot would clear is cleared here.
     async powerOn() {
+      common.writeConfig({ identity: newIdentity(name) });
       await network.execOk(name, ['ip', 'address', 'flush', 'dev', 'eth0', 'scope', 'global']);
       for (const address of options.addresses) {
         const flags = address.includes(':') ? ['nodad'] : [];
@@ -149,6 +154,11 @@ export async function createGuestDirector(
   };
 }
 
+/** Namespaces of one machine share its ids; a real machine has its own, and a new one each boot. */
+function newIdentity(name: string): object {
+  return { machine: `lab-${name}`, boot: randomBytes(8).toString('hex') };
+}
+
 type Exec = (command: string, options?: { timeoutMs?: number }) => Promise<Completed>;
 
 function createCommon(
@@ -158,10 +168,22 @@ function createCommon(
   exec: Exec,
 ): Pick<
   DirectorHost,
-  'name' | 'address' | 'device' | 'directory' | 'configFile' | 'exec' | 'execOk' | 'cli' | 'get'
+  | 'name'
+  | 'address'
+  | 'device'
+  | 'directory'
+  | 'configFile'
+  | 'writeConfig'
+  | 'exec'
+  | 'execOk'
+  | 'cli'
+  | 'get'
 > {
   const configFile = join(directory, 'agent.yaml');
-  writeFileSync(configFile, JSON.stringify(options.config(device, directory), null, 2));
+  const config = options.config(device, directory);
+  const writeConfig = (changes: object): void =>
+    writeFileSync(configFile, JSON.stringify({ ...config, ...changes }, null, 2));
+  writeConfig({});
   const execOk: DirectorHost['execOk'] = async (command, runOptions) => {
     const done = await exec(command, runOptions);
     if (done.code === 0) return done.stdout;
@@ -173,6 +195,7 @@ function createCommon(
     device,
     directory,
     configFile,
+    writeConfig,
     exec,
     execOk,
     cli: (args, runOptions) =>
