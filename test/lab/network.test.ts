@@ -1,0 +1,97 @@
+/** The lab itself: a judge that cannot see a fault judges nothing. */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dualTimeMs, startVoiceProbe, turnsOf } from '../support/client-probe.ts';
+import { createNetwork, leftovers, type Network } from '../support/network.ts';
+import { sleep, waitFor } from '../support/processes.ts';
+
+describe('a network of namespaces', () => {
+  let network: Network;
+
+  beforeAll(async () => {
+    network = await createNetwork({ name: 'network' });
+    await network.addHost('a', ['10.90.0.1/24', 'fd90::1/64']);
+    await network.addHost('b', ['10.90.0.2/24', 'fd90::2/64']);
+    await network.addHost('c', ['10.90.0.3/24']);
+  });
+
+  afterAll(() => network.close());
+
+  const reaches = async (from: string, address: string): Promise<boolean> =>
+    (await network.exec(from, ['ping', '-c', '1', '-W', '0.3', address])).code === 0;
+
+  it('connects its hosts over IPv4 and IPv6', async () => {
+    expect(await reaches('a', '10.90.0.2')).toBe(true);
+    expect(await reaches('b', 'fd90::1')).toBe(true);
+  });
+
+  it('cuts two hosts from each other and nobody else, until healed', async () => {
+    await network.cut('a', 'b');
+    expect(await reaches('a', '10.90.0.2')).toBe(false);
+    expect(await reaches('a', '10.90.0.3')).toBe(true);
+    await network.heal();
+    expect(await reaches('a', '10.90.0.2')).toBe(true);
+  });
+
+  it('takes the carrier from a host whose cable is out', async () => {
+    await network.cable('b', 'out');
+    const link = await network.execOk('b', ['ip', 'link', 'show', 'eth0']);
+    expect(link).toContain('NO-CARRIER');
+    await network.cable('b', 'in');
+    await waitFor('b is back', () => reaches('a', '10.90.0.2'), { timeoutMs: 3000 });
+  });
+
+  it('ends every process of a host at once', async () => {
+    const daemon = network.spawn('c', 'sleeper', ['sleep', '60']);
+    await network.killProcessesOf('c');
+    await daemon.ended;
+    expect(daemon.isRunning()).toBe(false);
+  });
+
+  it('hears one voice where one host has the VIP, and two where two have it', async () => {
+    await network.execOk('b', ['ip', 'address', 'add', '10.90.0.100/24', 'dev', 'eth0']);
+    const target = { client: 'a', ownAddress: '10.90.0.1', vip: '10.90.0.100' };
+    const one = await startVoiceProbe(network, target);
+    await sleep(300);
+    const alone = await one.stop();
+    expect(alone.echoes.length).toBeGreaterThan(20);
+    expect(dualTimeMs(alone)).toBe(0);
+    expect(turnsOf(alone)).toHaveLength(1);
+    const two = await startVoiceProbe(network, target);
+    await network.execOk('c', ['ip', 'address', 'add', '10.90.0.100/24', 'dev', 'eth0']);
+    await sleep(300);
+    expect(dualTimeMs(await two.stop())).toBeGreaterThan(100);
+  });
+});
+
+describe('the end of a network', () => {
+  it('leaves nothing', async () => {
+    const network = await createNetwork();
+    await network.addHost('a', ['10.90.0.1/24']);
+    const daemon = network.spawn('a', 'sleeper', ['sleep', '60']);
+    await network.close();
+    await daemon.ended;
+    expect(await leftovers(network.name)).toEqual([]);
+    expect(existsSync(network.directory)).toBe(false);
+  });
+
+  it('leaves nothing even when the test is killed', async () => {
+    const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+    const program = fileURLToPath(new URL('../support/abandon-network-main.ts', import.meta.url));
+    const child = spawn(process.execPath, ['--import', tsx, program], { stdio: 'pipe' });
+    const said = await new Promise<string>((resolve) => {
+      child.stdout.once('data', (chunk: Buffer) => resolve(chunk.toString()));
+    });
+    const { name, directory } = JSON.parse(said) as { name: string; directory: string };
+    expect(await leftovers(name)).toHaveLength(2);
+    child.kill('SIGKILL');
+    await waitFor(
+      'the reaper did its work',
+      async () => (await leftovers(name)).length === 0 && !existsSync(directory),
+      { timeoutMs: 5000 },
+    );
+  });
+});

@@ -1,0 +1,37 @@
+/** A settled cluster: every agent runs and agrees with the kernels on who holds the VIP. */
+import { type ClusterLab, VIP } from './cluster-lab.ts';
+import type { DirectorHost } from './director-host.ts';
+import { GiveUp, waitFor } from './processes.ts';
+
+/** Starts what does not run, waits until one director holds `web`, and gives it and the others. */
+export async function settle(
+  lab: ClusterLab,
+  timeoutMs = 30_000,
+): Promise<{ readonly holder: DirectorHost; readonly other: DirectorHost }> {
+  for (const director of lab.directors)
+    if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
+  const name = await waitFor('one director holds, and all know', () => agreedHolder(lab), {
+    timeoutMs,
+    intervalMs: 100,
+  });
+  const other = lab.directors.find((each) => each.name !== name);
+  if (other === undefined) throw new GiveUp('a cluster of one has no other');
+  return { holder: lab.director(name), other };
+}
+
+async function agreedHolder(lab: ClusterLab): Promise<string | null> {
+  const [name, ...more] = await lab.directorsWith(VIP);
+  if (name === undefined || more.length > 0) return null;
+  for (const director of lab.directors) {
+    const status = await lab.status(director.name);
+    const group = status.groups.find((each) => each.name === 'web');
+    const isAlive = status.directors.filter((each) => each.inSpec).every((each) => each.isAlive);
+    if (group?.holder !== name || !isAlive || !status.ready) return null;
+  }
+  return name;
+}
+
+/** The MAC of a director's device. */
+export async function macOf(director: DirectorHost): Promise<string> {
+  return (await director.execOk(`cat /sys/class/net/${director.device}/address`)).trim();
+}
