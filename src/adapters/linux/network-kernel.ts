@@ -47,9 +47,20 @@ const RESYNC_CHECKS = 30;
 
 type DumpedAddress = AddressMessage & { readonly body: Uint8Array };
 
+export type NetworkKernelOptions = {
+  /** Receive buffer of `watch`; what does not fit is lost and followed by a `resync`. */
+  readonly notificationBufferBytes?: number;
+};
+
 /** Starts nothing: sockets open at the first call. Needs CAP_NET_ADMIN to bind and unbind. */
-export function createNetworkKernel(ports: KernelPorts): NetworkKernel {
-  return new LinuxNetworkKernel(ports);
+export function createNetworkKernel(
+  ports: KernelPorts,
+  options: NetworkKernelOptions = {},
+): NetworkKernel {
+  return new LinuxNetworkKernel(
+    ports,
+    options.notificationBufferBytes ?? NOTIFICATION_BUFFER_BYTES,
+  );
 }
 
 class LinuxNetworkKernel implements NetworkKernel {
@@ -57,9 +68,11 @@ class LinuxNetworkKernel implements NetworkKernel {
   readonly #commands: LazySocket;
   readonly #dumps: LazySocket;
   readonly #watches = new Set<KernelSocket>();
+  readonly #notificationBufferBytes: number;
 
-  constructor(ports: KernelPorts) {
+  constructor(ports: KernelPorts, notificationBufferBytes: number) {
     this.#ports = ports;
+    this.#notificationBufferBytes = notificationBufferBytes;
     const route = { protocol: NETLINK_ROUTE };
     this.#commands = new LazySocket(
       {
@@ -224,7 +237,7 @@ class LinuxNetworkKernel implements NetworkKernel {
     const opened = openKernelSocket(
       {
         protocol: NETLINK_ROUTE,
-        receiveBytes: NOTIFICATION_BUFFER_BYTES,
+        receiveBytes: this.#notificationBufferBytes,
         readBytes: null,
         timeoutMs: COMMAND_TIMEOUT_MS,
         onNotification: (message) => {
