@@ -1,14 +1,9 @@
 /** UDP between the directors' addresses (design 4.8): authenticated, replay-proof, may lose and reorder. */
 import type { IpAddress } from '../model/address.ts';
-import type { DirectorId, Epoch, GroupId, MonoMs, SessionId } from '../model/ids.ts';
+import type { DirectorId, MonoMs } from '../model/ids.ts';
+import type { PeerMessage } from '../model/peer.ts';
 
-/** Kinds of messages; promises, ballots and handover words join with the next rooms. */
-export type PeerMessage = {
-  readonly kind: 'heartbeat';
-  readonly session: SessionId;
-  /** The groups that speak here now. */
-  readonly armed: readonly { readonly group: GroupId; readonly epoch: Epoch }[];
-};
+export type { PeerMessage };
 
 export type PeerDelivery = {
   readonly from: DirectorId;
