@@ -1,0 +1,257 @@
+/**
+ * The datagrams between directors (design 4.8): one envelope for all kinds, big endian, then 32 bytes of
+ * HMAC-SHA256 over everything before. Signing and replay protection are the peer link's; here are only bytes.
+ *
+ * A list of armed groups that is too long for one datagram goes out as several heartbeats, each valid on
+ * its own: a receiver takes a heartbeat as news about the groups it names, never as news that others
+ * are not armed. So a lost part delays only its own groups.
+ */
+import { concatBytes } from '../lib/bytes.ts';
+import { err, ok, type Result } from '../lib/result.ts';
+import {
+  type DirectorId,
+  directorId,
+  epochOf,
+  groupId,
+  NAME_PATTERN,
+  revision,
+  sessionIdOf,
+} from '../model/ids.ts';
+import type { PeerMessage } from '../ports/peer-link.ts';
+
+/** Fits every path with an MTU of 1428 or more, IPv4 or IPv6, unfragmented. */
+export const DATAGRAM_LENGTH_MAX = 1_400;
+export const MAC_LENGTH = 32;
+export const NONCE_LENGTH = 16;
+
+const MAGIC = 0x4c48504c; // "LHPL"
+const VERSION = 1;
+const KIND_HELLO = 0;
+const KIND_HEARTBEAT = 1;
+const FIXED_HEADER_LENGTH = 4 + 1 + 1 + NONCE_LENGTH + 8 + NONCE_LENGTH;
+const NAME_LENGTH_MAX = 63;
+const NAME = new RegExp(NAME_PATTERN);
+/** A 53-bit number takes at most 8 groups of 7 bits. */
+const VARINT_LENGTH_MAX = 8;
+
+export type PeerEnvelope = {
+  readonly cluster: string;
+  readonly from: DirectorId;
+  readonly to: DirectorId;
+  /** Random, new in each life of the sender's process. */
+  readonly nonce: Uint8Array;
+  /** Strictly growing per nonce and receiver, from 1. */
+  readonly counter: number;
+  /** In a hello: what the receiver is to show from now on. Else: what the receiver gave us; zeros if nothing yet. */
+  readonly challenge: Uint8Array;
+};
+
+/** The link's own answer to a sender that has not yet shown that it is alive; never delivered. */
+export type Hello = {
+  readonly kind: 'hello';
+  /** Nonce and counter of the datagram that is answered. */
+  readonly answersNonce: Uint8Array;
+  readonly answersCounter: number;
+};
+
+export type PeerBody = PeerMessage | Hello;
+export type PeerDatagram = { readonly envelope: PeerEnvelope; readonly body: PeerBody };
+
+/**
+ * The bodies of one message, each small enough for a datagram with these names; a heartbeat without
+ * groups is one body. Encode each with its own counter.
+ */
+export function splitMessage(
+  names: Pick<PeerEnvelope, 'cluster' | 'from' | 'to'>,
+  message: PeerMessage,
+): readonly PeerMessage[] {
+  const room =
+    DATAGRAM_LENGTH_MAX -
+    MAC_LENGTH -
+    headerLength(names) -
+    varintLength(message.session) -
+    VARINT_LENGTH_MAX;
+  const parts: PeerMessage[] = [];
+  let armed: PeerMessage['armed'][number][] = [];
+  let used = 0;
+  for (const entry of message.armed) {
+    const length = 1 + encodeText(entry.group).length + varintLength(entry.epoch);
+    if (used + length > room) {
+      parts.push({ ...message, armed });
+      armed = [];
+      used = 0;
+    }
+    armed.push(entry);
+    used += length;
+  }
+  if (armed.length > 0 || parts.length === 0) parts.push({ ...message, armed });
+  return parts;
+}
+
+/** All bytes but the MAC. */
+export function encodePeerDatagram(envelope: PeerEnvelope, body: PeerBody): Uint8Array {
+  const fixed = new Uint8Array(FIXED_HEADER_LENGTH);
+  const view = new DataView(fixed.buffer);
+  view.setUint32(0, MAGIC);
+  fixed[4] = VERSION;
+  fixed[5] = body.kind === 'hello' ? KIND_HELLO : KIND_HEARTBEAT;
+  fixed.set(envelope.nonce, 6);
+  view.setBigUint64(22, BigInt(envelope.counter));
+  fixed.set(envelope.challenge, 30);
+  const names = [envelope.cluster, envelope.from, envelope.to].map(encodeName);
+  return concatBytes([fixed, ...names, ...encodeBody(body)]);
+}
+
+/**
+ * Decodes what `encodePeerDatagram` makes; the MAC must have been cut off. The error is a text for a log.
+ * A datagram is refused as a whole: one bad name in it and nothing of it counts.
+ */
+export function decodePeerDatagram(bytes: Uint8Array): Result<PeerDatagram, string> {
+  if (!looksLikePeerDatagram(bytes)) return err('not a peer datagram of this version');
+  const reader = new Reader(bytes, 5);
+  const kind = reader.byte();
+  const nonce = reader.bytes(NONCE_LENGTH);
+  const counter = reader.uint64();
+  const challenge = reader.bytes(NONCE_LENGTH);
+  const cluster = reader.name();
+  const from = reader.name();
+  const to = reader.name();
+  const body = readBody(reader, kind);
+  if (body === null || reader.hasFailed || !reader.isAtEnd) return err('a malformed peer datagram');
+  const envelope = {
+    cluster,
+    from: directorId(from),
+    to: directorId(to),
+    nonce,
+    counter,
+    challenge,
+  };
+  return ok({ envelope, body });
+}
+
+/** Cheap test before any cryptography: magic and version. */
+export function looksLikePeerDatagram(bytes: Uint8Array): boolean {
+  if (bytes.length < FIXED_HEADER_LENGTH || bytes.length > DATAGRAM_LENGTH_MAX) return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return view.getUint32(0) === MAGIC && bytes[4] === VERSION;
+}
+
+function encodeBody(body: PeerBody): Uint8Array[] {
+  if (body.kind === 'hello') {
+    const counter = new Uint8Array(8);
+    new DataView(counter.buffer).setBigUint64(0, BigInt(body.answersCounter));
+    return [body.answersNonce, counter];
+  }
+  const entries = body.armed.flatMap((entry) => [
+    encodeName(entry.group),
+    encodeVarint(entry.epoch),
+  ]);
+  return [encodeVarint(body.session), encodeVarint(body.armed.length), ...entries];
+}
+
+function readBody(reader: Reader, kind: number): PeerBody | null {
+  if (kind === KIND_HELLO)
+    return {
+      kind: 'hello',
+      answersNonce: reader.bytes(NONCE_LENGTH),
+      answersCounter: reader.uint64(),
+    };
+  if (kind !== KIND_HEARTBEAT) return null;
+  const session = sessionIdOf(revision(reader.varint()));
+  const count = reader.varint();
+  const armed: PeerMessage['armed'][number][] = [];
+  for (let i = 0; i < count && !reader.hasFailed; i++)
+    armed.push({ group: groupId(reader.name()), epoch: epochOf(revision(reader.varint())) });
+  return { kind: 'heartbeat', session, armed };
+}
+
+const encodeText = (text: string): Uint8Array =>
+  Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff);
+
+/** Names are ASCII by their pattern; a longer one is a bug of the caller, cut so that decoding refuses it. */
+function encodeName(name: string): Uint8Array {
+  const text = encodeText(name);
+  return concatBytes([Uint8Array.of(Math.min(text.length, 0xff)), text]);
+}
+
+function headerLength(names: Pick<PeerEnvelope, 'cluster' | 'from' | 'to'>): number {
+  return FIXED_HEADER_LENGTH + 3 + names.cluster.length + names.from.length + names.to.length;
+}
+
+/** Least significant seven bits first, the high bit says that more follow (as in protocol buffers). */
+function encodeVarint(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = value;
+  while (rest >= 0x80) {
+    bytes.push((rest % 0x80) | 0x80);
+    rest = Math.floor(rest / 0x80);
+  }
+  bytes.push(rest);
+  return Uint8Array.from(bytes);
+}
+
+const varintLength = (value: number): number => encodeVarint(value).length;
+
+/** Reads forward; after the first fault everything reads as empty and `hasFailed` stays true. */
+class Reader {
+  readonly #bytes: Uint8Array;
+  #offset: number;
+  #hasFailed = false;
+
+  constructor(bytes: Uint8Array, offset: number) {
+    this.#bytes = bytes;
+    this.#offset = offset;
+  }
+
+  get hasFailed(): boolean {
+    return this.#hasFailed;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#offset === this.#bytes.length;
+  }
+
+  bytes(length: number): Uint8Array {
+    // A copy: the nonces outlive the datagram, and `slice` of a Buffer would be a view.
+    const part = new Uint8Array(this.#bytes.subarray(this.#offset, this.#offset + length));
+    this.#offset += length;
+    if (part.length !== length) this.#hasFailed = true;
+    return part;
+  }
+
+  byte(): number {
+    return this.bytes(1)[0] ?? 0;
+  }
+
+  /** Refuses what a number cannot hold exactly. */
+  uint64(): number {
+    const part = this.bytes(8);
+    if (part.length !== 8) return 0;
+    return this.#safe(Number(new DataView(part.buffer).getBigUint64(0)));
+  }
+
+  varint(): number {
+    let value = 0;
+    for (let i = 0; i < VARINT_LENGTH_MAX; i++) {
+      const byte = this.byte();
+      value += (byte & 0x7f) * 2 ** (7 * i);
+      if (byte < 0x80) return this.#safe(value);
+    }
+    this.#hasFailed = true;
+    return 0;
+  }
+
+  name(): string {
+    const length = this.byte();
+    if (length > NAME_LENGTH_MAX) this.#hasFailed = true;
+    const text = String.fromCharCode(...this.bytes(Math.min(length, NAME_LENGTH_MAX)));
+    if (!NAME.test(text)) this.#hasFailed = true;
+    return text;
+  }
+
+  #safe(value: number): number {
+    if (Number.isSafeInteger(value)) return value;
+    this.#hasFailed = true;
+    return 0;
+  }
+}

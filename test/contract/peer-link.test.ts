@@ -1,0 +1,232 @@
+/** The peer link's contract on the fake and over loopback, and what attackers may try against the real one. */
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
+import { createSystemRandom } from '../../src/adapters/clock/system-random.ts';
+import {
+  createPeerLink,
+  type PeerLinkOptions,
+} from '../../src/adapters/peer-link/create-peer-link.ts';
+import { formatIp } from '../../src/model/address.ts';
+import { directorId } from '../../src/model/ids.ts';
+import { silentLog } from '../../src/ports/log.ts';
+import type { PeerLink } from '../../src/ports/peer-link.ts';
+import { FakeClock } from '../fakes/fake-clock.ts';
+import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
+import { SeededRandom } from '../fakes/seeded-random.ts';
+import { collect, heartbeatOf, type Member, peerLinkContract } from './peer-link.contract.ts';
+
+const member = (n: number): Member => ({
+  director: directorId(`d${n}`),
+  address: formatIp(Uint8Array.of(127, 0, 90, n)),
+});
+const D1 = member(1);
+const D2 = member(2);
+const OLD_KEY = new Uint8Array(32).fill(1);
+const NEW_KEY = new Uint8Array(32).fill(2);
+/** Below the ephemeral range, another one each time so that no late datagram meets the next test. */
+let port = 20_000 + (process.pid % 10_000);
+
+async function openLink(
+  { director, address }: Member,
+  options: Partial<PeerLinkOptions> = {},
+): Promise<PeerLink> {
+  const link = createPeerLink(
+    { director, cluster: 'lab', bindAddress: address, port, keys: [OLD_KEY], ...options },
+    { clock: createSystemClock(), log: silentLog, random: createSystemRandom() },
+  );
+  await sleep(20); // Until the socket is bound.
+  return link;
+}
+
+peerLinkContract('fake', () => {
+  const clock = new FakeClock();
+  const network = new FakePeerNetwork({ clock, random: new SeededRandom(1) });
+  return {
+    members: [D1, D2],
+    link: async ({ director, address }) => network.link(director, address),
+    advance: (ms) => clock.advance(ms),
+  };
+});
+
+peerLinkContract('UDP over loopback', () => {
+  port++;
+  return { members: [D1, D2], link: openLink, advance: (ms) => sleep(ms) };
+});
+
+describe('the fake network', () => {
+  test('cuts one direction, loses, duplicates and delays as told', async () => {
+    const clock = new FakeClock();
+    const network = new FakePeerNetwork({ clock, random: new SeededRandom(1) });
+    const [one, two] = [D1, D2].map((each) => network.link(each.director, each.address));
+    if (one === undefined || two === undefined) throw new Error('two links');
+    const end = new AbortController();
+    const [heardByOne, heardByTwo] = [collect(one, end.signal), collect(two, end.signal)];
+    network.cut(D1.director, D2.director);
+    one.send(D2, heartbeatOf(1));
+    two.send(D1, heartbeatOf(2));
+    await clock.advance(10);
+    expect([heardByOne.length, heardByTwo.length]).toEqual([1, 0]);
+    network.heal(D1.director, D2.director);
+    network.setFaults({ duplication: 1, delayMinMs: 50, delayMaxMs: 80 });
+    one.send(D2, heartbeatOf(3));
+    await clock.advance(49);
+    expect(heardByTwo).toHaveLength(0);
+    await clock.advance(31);
+    expect(heardByTwo).toHaveLength(1);
+    expect(two.counters().rejected.replayed).toBe(1);
+    network.setFaults({ loss: 1 });
+    one.send(D2, heartbeatOf(4));
+    await clock.advance(100);
+    expect(heardByTwo).toHaveLength(1);
+    end.abort();
+  });
+});
+
+describe('the real link against an attacker who records and replays', () => {
+  let links: PeerLink[];
+  let attacker: Socket;
+  let end: AbortController;
+
+  beforeEach(async () => {
+    port++;
+    links = [];
+    end = new AbortController();
+    attacker = createSocket('udp4');
+    attacker.bind(0, '127.0.90.66');
+    await once(attacker, 'listening');
+  });
+  afterEach(() => {
+    end.abort();
+    for (const link of links) link.close();
+    attacker.close();
+  });
+
+  const open = async (who: Member, options: Partial<PeerLinkOptions> = {}): Promise<PeerLink> => {
+    const link = await openLink(who, options);
+    links.push(link);
+    return link;
+  };
+  const inject = async (bytes: Uint8Array, to: Member): Promise<void> => {
+    attacker.send(bytes, port, to.address);
+    await sleep(10);
+  };
+  /** A wire tap: d1 sends to d2 by way of it, and it passes everything on. */
+  const tap = async (): Promise<{ via: Member; recorded: Buffer[]; close: () => void }> => {
+    const via: Member = { ...D2, address: member(77).address };
+    const recorded: Buffer[] = [];
+    const wire = createSocket('udp4');
+    wire.on('message', (bytes, from) => {
+      if (from.address === D2.address) wire.send(bytes, port, D1.address);
+      else {
+        recorded.push(bytes);
+        wire.send(bytes, port, D2.address);
+      }
+    });
+    wire.bind(port, via.address);
+    await once(wire, 'listening');
+    return { via, recorded, close: () => wire.close() };
+  };
+
+  test('garbage, a foreign key and another cluster are counted and not delivered', async () => {
+    const two = await open(D2);
+    const heard = collect(two, end.signal);
+    await inject(Uint8Array.of(1, 2, 3), D2);
+    await inject(new Uint8Array(1_500), D2);
+    const stranger = await open(D1, { keys: [NEW_KEY] });
+    stranger.send(D2, heartbeatOf(1));
+    await sleep(30);
+    stranger.close();
+    const otherCluster = await open(member(3), { cluster: 'other' });
+    otherCluster.send(D2, heartbeatOf(1));
+    await sleep(30);
+    expect(two.counters().rejected).toEqual({ malformed: 2, unauthentic: 2, replayed: 0 });
+    expect(heard).toEqual([]);
+  });
+
+  test('a changed bit anywhere makes it unauthentic or malformed', async () => {
+    const [one, two] = [await open(D1), await open(D2)];
+    const heard = collect(two, end.signal);
+    const wire = await tap();
+    one.send(wire.via, heartbeatOf(1, ['web']));
+    await sleep(40);
+    const datagram = wire.recorded.at(-1) ?? Buffer.alloc(0);
+    const received = heard.length;
+    for (let at = 0; at < datagram.length; at += 3) {
+      const damaged = Buffer.from(datagram);
+      damaged[at] = (damaged[at] ?? 0) ^ 1;
+      attacker.send(damaged, port, D2.address);
+    }
+    await sleep(40);
+    const { malformed, unauthentic } = two.counters().rejected;
+    expect(malformed + unauthentic).toBe(Math.ceil(datagram.length / 3));
+    expect(received).toBe(1);
+    expect(heard).toHaveLength(1);
+    wire.close();
+  });
+
+  test('a replay in the same life, to somebody else, or back to its sender is not delivered', async () => {
+    const [one, two, three] = [await open(D1), await open(D2), await open(member(3))];
+    const heard = [one, two, three].map((link) => collect(link, end.signal));
+    const wire = await tap();
+    one.send(wire.via, heartbeatOf(1));
+    await sleep(40);
+    for (const datagram of wire.recorded)
+      for (const victim of [D1, D2, member(3)]) await inject(datagram, victim);
+    expect(heard.map((deliveries) => deliveries.length)).toEqual([0, 1, 0]);
+    expect(two.counters().rejected.replayed).toBeGreaterThan(0);
+    expect(three.counters().rejected.replayed).toBe(wire.recorded.length);
+    wire.close();
+  });
+
+  test('a dead director does not come alive by its recordings, not even after a restart of the receiver', async () => {
+    const [one, two] = [await open(D1), await open(D2)];
+    const wire = await tap();
+    for (let session = 1; session <= 5; session++) {
+      one.send(wire.via, heartbeatOf(session));
+      await sleep(10);
+    }
+    one.close();
+    two.close();
+    const restarted = await open(D2);
+    const heard = collect(restarted, end.signal);
+    for (const datagram of wire.recorded) await inject(datagram, D2);
+    await sleep(30);
+    expect(wire.recorded.length).toBeGreaterThan(5);
+    expect(heard).toEqual([]);
+    // The director itself comes back and is heard.
+    const again = await open(D1);
+    again.send(D2, heartbeatOf(9));
+    await sleep(40);
+    expect(heard.map((delivery) => delivery.message.session)).toEqual([9]);
+    wire.close();
+  });
+
+  test('keys rotate without silence: the first signs, all verify', async () => {
+    const one = await open(D1, { keys: [NEW_KEY, OLD_KEY] });
+    const two = await open(D2, { keys: [OLD_KEY, NEW_KEY] });
+    const [heardByOne, heardByTwo] = [collect(one, end.signal), collect(two, end.signal)];
+    one.send(D2, heartbeatOf(1));
+    two.send(D1, heartbeatOf(2));
+    await sleep(50);
+    expect([heardByOne.length, heardByTwo.length]).toEqual([1, 1]);
+  });
+
+  test('a link whose address is taken binds as soon as it is free', async () => {
+    const blocker = createSocket('udp4');
+    blocker.bind(port, D2.address);
+    await once(blocker, 'listening');
+    const two = await open(D2);
+    const heard = collect(two, end.signal);
+    const one = await open(D1);
+    one.send(D2, heartbeatOf(1));
+    await sleep(30);
+    blocker.close();
+    await sleep(1_100);
+    one.send(D2, heartbeatOf(2));
+    await sleep(50);
+    expect(heard.map((delivery) => delivery.message.session)).toEqual([2]);
+  });
+});

@@ -1,0 +1,170 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { toHex } from '../../../src/lib/bytes.ts';
+import { directorId, epochOf, groupId, revision, sessionIdOf } from '../../../src/model/ids.ts';
+import type { PeerMessage } from '../../../src/ports/peer-link.ts';
+import {
+  DATAGRAM_LENGTH_MAX,
+  decodePeerDatagram,
+  encodePeerDatagram,
+  looksLikePeerDatagram,
+  MAC_LENGTH,
+  type PeerBody,
+  type PeerEnvelope,
+  splitMessage,
+} from '../../../src/wire/peer-message.ts';
+
+const names = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/);
+const numbers = fc.nat({ max: Number.MAX_SAFE_INTEGER });
+const nonces = fc.uint8Array({ minLength: 16, maxLength: 16 });
+const envelopes: fc.Arbitrary<PeerEnvelope> = fc.record({
+  cluster: names,
+  from: names.map(directorId),
+  to: names.map(directorId),
+  nonce: nonces,
+  counter: numbers,
+  challenge: nonces,
+});
+const armed = fc.record({
+  group: names.map(groupId),
+  epoch: numbers.map((value) => epochOf(revision(value))),
+});
+const heartbeats = (maxLength: number): fc.Arbitrary<PeerMessage> =>
+  fc.record({
+    kind: fc.constant('heartbeat' as const),
+    session: numbers.map((value) => sessionIdOf(revision(value))),
+    armed: fc.array(armed, { maxLength }),
+  });
+const bodies: fc.Arbitrary<PeerBody> = fc.oneof(
+  heartbeats(10),
+  fc.record({ kind: fc.constant('hello' as const), answersNonce: nonces, answersCounter: numbers }),
+);
+
+const envelope: PeerEnvelope = {
+  cluster: 'lab',
+  from: directorId('d1'),
+  to: directorId('d2'),
+  nonce: new Uint8Array(16).fill(0xaa),
+  counter: 258,
+  challenge: new Uint8Array(16).fill(0xbb),
+};
+const heartbeat: PeerMessage = {
+  kind: 'heartbeat',
+  session: sessionIdOf(revision(300)),
+  armed: [{ group: groupId('web'), epoch: epochOf(revision(7)) }],
+};
+
+describe('peer datagrams', () => {
+  test('have these bytes on the wire', () => {
+    expect(toHex(encodePeerDatagram(envelope, heartbeat))).toBe(
+      `4c48504c0101${'aa'.repeat(16)}0000000000000102${'bb'.repeat(16)}` +
+        '036c6162' +
+        '026431' +
+        '026432' +
+        'ac02' + // session 300
+        '01' +
+        '0377656207',
+    );
+  });
+
+  test('decode(encode(x)) = x', () => {
+    fc.assert(
+      fc.property(envelopes, bodies, (head, body) => {
+        expect(decodePeerDatagram(encodePeerDatagram(head, body))).toEqual({
+          ok: true,
+          value: { envelope: head, body },
+        });
+      }),
+    );
+  });
+
+  test('decodes from a view into a larger buffer, and keeps no part of it', () => {
+    const bytes = encodePeerDatagram(envelope, heartbeat);
+    const pool = Buffer.alloc(bytes.length + 20, 0xee);
+    pool.set(bytes, 10);
+    const decoded = decodePeerDatagram(pool.subarray(10, 10 + bytes.length));
+    pool.fill(0);
+    expect(decoded).toEqual({ ok: true, value: { envelope, body: heartbeat } });
+  });
+
+  test('decoding never throws, neither on random bytes nor on damaged datagrams', () => {
+    fc.assert(
+      fc.property(
+        bodies,
+        fc.uint8Array({ maxLength: 200 }),
+        fc.nat(300),
+        fc.nat(255),
+        (body, bytes, at, value) => {
+          expect(typeof decodePeerDatagram(bytes).ok).toBe('boolean');
+          const damaged = encodePeerDatagram(envelope, body);
+          damaged[at % damaged.length] = value;
+          expect(typeof decodePeerDatagram(damaged).ok).toBe('boolean');
+          expect(decodePeerDatagram(damaged.subarray(0, damaged.length - 1)).ok).toBe(false);
+        },
+      ),
+    );
+  });
+
+  test.each([
+    ['bytes behind the end', [...encodePeerDatagram(envelope, heartbeat), 0]],
+    ['an unknown kind', encodePeerDatagram(envelope, heartbeat).with(5, 99)],
+    ['a name with a slash', encodePeerDatagram(envelope, heartbeat).with(47, 0x2f)],
+    ['a counter beyond 2^53', encodePeerDatagram(envelope, heartbeat).with(22, 0xff)],
+    [
+      'a number that never ends',
+      [...encodePeerDatagram(envelope, heartbeat).subarray(0, 56), ...Array<number>(20).fill(0x80)],
+    ],
+    ['more groups announced than sent', encodePeerDatagram(envelope, heartbeat).with(58, 5)],
+  ])('%s is refused', (_name, bytes) => {
+    expect(decodePeerDatagram(Uint8Array.from(bytes))).toEqual({
+      ok: false,
+      error: 'a malformed peer datagram',
+    });
+  });
+
+  test('foreign magic, another version and oversize fail the cheap test', () => {
+    const good = encodePeerDatagram(envelope, heartbeat);
+    expect(looksLikePeerDatagram(good)).toBe(true);
+    expect(looksLikePeerDatagram(good.with(0, 0))).toBe(false);
+    expect(looksLikePeerDatagram(good.with(4, 2))).toBe(false);
+    expect(looksLikePeerDatagram(new Uint8Array(10))).toBe(false);
+    const oversize = new Uint8Array(DATAGRAM_LENGTH_MAX + 1);
+    oversize.set(good);
+    expect(looksLikePeerDatagram(oversize)).toBe(false);
+    expect(decodePeerDatagram(oversize).ok).toBe(false);
+  });
+});
+
+describe('splitMessage', () => {
+  test('every armed group is in exactly one part, in order, and every part fits a datagram', () => {
+    fc.assert(
+      fc.property(envelopes, heartbeats(300), (head, message) => {
+        const parts = splitMessage(head, message);
+        expect(parts.flatMap((part) => part.armed)).toEqual(message.armed);
+        for (const part of parts) {
+          expect(part.session).toBe(message.session);
+          const length = encodePeerDatagram(head, part).length + MAC_LENGTH;
+          expect(length).toBeLessThanOrEqual(DATAGRAM_LENGTH_MAX);
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test('255 groups with the longest names and epochs get through', () => {
+    const longest = Array.from({ length: 255 }, (_, n) => ({
+      group: groupId(`g${n}`.padEnd(63, 'x')),
+      epoch: epochOf(revision(Number.MAX_SAFE_INTEGER)),
+    }));
+    const head = { ...envelope, cluster: 'c'.repeat(63), from: directorId('f'.repeat(63)) };
+    const parts = splitMessage(head, { ...heartbeat, armed: longest });
+    expect(parts.flatMap((part) => part.armed)).toEqual(longest);
+    expect(parts.length).toBeLessThanOrEqual(20);
+  });
+
+  test('a heartbeat without groups is one datagram', () => {
+    expect(splitMessage(envelope, { ...heartbeat, armed: [] })).toEqual([
+      { ...heartbeat, armed: [] },
+    ]);
+  });
+});
