@@ -1,0 +1,56 @@
+/** Remembers the status of every check, so that a tie or silence keeps what was known (design 8). */
+import { deriveStatus } from '../core/health/check-status.ts';
+import type { CheckStatus, Vote } from '../model/health.ts';
+import type { CheckId } from '../model/ids.ts';
+
+export type StatusChange = {
+  readonly check: CheckId;
+  /** Null: the first majority on a check that this director knew nothing about. */
+  readonly previous: CheckStatus | null;
+  readonly current: CheckStatus;
+};
+
+export type VoteBook = {
+  /**
+   * Takes the live votes of all checks and returns the verdicts that changed. `alphaByCheck` names
+   * the checks that exist: all others are forgotten, and votes on them do not count.
+   */
+  update(
+    votesByCheck: ReadonlyMap<CheckId, readonly Pick<Vote, 'isUp'>[]>,
+    alphaByCheck: ReadonlyMap<CheckId, boolean>,
+  ): readonly StatusChange[];
+  /** The same map until a status changes. */
+  statuses(): ReadonlyMap<CheckId, CheckStatus>;
+};
+
+export function createVoteBook(): VoteBook {
+  let statuses: ReadonlyMap<CheckId, CheckStatus> = new Map();
+  return {
+    statuses: () => statuses,
+    update: (votesByCheck, alphaByCheck) => {
+      const next = new Map<CheckId, CheckStatus>();
+      const changes: StatusChange[] = [];
+      let isSame = alphaByCheck.size === statuses.size;
+      for (const [check, alpha] of alphaByCheck) {
+        const previous = statuses.get(check) ?? null;
+        const current = deriveStatus(votesByCheck.get(check) ?? [], previous, alpha);
+        if (previous !== null && equalStatus(previous, current)) {
+          next.set(check, previous);
+          continue;
+        }
+        isSame = false;
+        next.set(check, current);
+        if (previous === null ? current.basis !== 'initial' : previous.isUp !== current.isUp)
+          changes.push({ check, previous, current });
+      }
+      if (!isSame) statuses = next;
+      return changes;
+    },
+  };
+}
+
+const equalStatus = (a: CheckStatus, b: CheckStatus): boolean =>
+  a.isUp === b.isUp &&
+  a.basis === b.basis &&
+  a.votesUp === b.votesUp &&
+  a.votesDown === b.votesDown;

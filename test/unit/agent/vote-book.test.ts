@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { createVoteBook } from '../../../src/agent/vote-book.ts';
+import { checkId } from '../../../src/model/ids.ts';
+
+const C1 = checkId('c1');
+const C2 = checkId('c2');
+const votes = (text: string) => text.split('').map((letter) => ({ isUp: letter === 'u' }));
+const both = new Map([
+  [C1, false],
+  [C2, true],
+]);
+
+describe('vote book', () => {
+  it('starts with the initial status of every check, which is no change', () => {
+    const book = createVoteBook();
+    expect(book.update(new Map(), both)).toEqual([]);
+    expect(book.statuses().get(C1)).toMatchObject({ isUp: true, basis: 'initial' });
+    expect(book.statuses().get(C2)).toMatchObject({ isUp: false, basis: 'initial' });
+  });
+
+  it('reports each change of verdict once', () => {
+    const book = createVoteBook();
+    book.update(new Map(), both);
+    const down = new Map([[C1, votes('d')]]);
+    expect(book.update(down, both)).toMatchObject([
+      { check: C1, previous: { isUp: true }, current: { isUp: false, basis: 'majority' } },
+    ]);
+    expect(book.update(down, both)).toEqual([]);
+    expect(book.update(new Map([[C1, votes('dd')]]), both)).toEqual([]);
+    expect(book.statuses().get(C1)).toMatchObject({ votesDown: 2 });
+  });
+
+  it('reports a majority on a check it had never seen, with nothing before it', () => {
+    const changes = createVoteBook().update(new Map([[C1, votes('u')]]), both);
+    expect(changes).toMatchObject([{ check: C1, previous: null, current: { isUp: true } }]);
+  });
+
+  it('keeps what was known through ties and silence', () => {
+    const book = createVoteBook();
+    book.update(new Map([[C1, votes('d')]]), both);
+    for (const text of ['ud', '']) {
+      expect(book.update(new Map([[C1, votes(text)]]), both)).toEqual([]);
+      expect(book.statuses().get(C1)).toMatchObject({ isUp: false, basis: 'kept' });
+    }
+  });
+
+  it('forgets checks that no longer exist and ignores votes on them', () => {
+    const book = createVoteBook();
+    book.update(new Map([[C1, votes('d')]]), both);
+    const onlyC2 = new Map([[C2, true]]);
+    expect(book.update(new Map([[C1, votes('d')]]), onlyC2)).toEqual([]);
+    expect([...book.statuses().keys()]).toEqual([C2]);
+    book.update(new Map(), both);
+    expect(book.statuses().get(C1)).toMatchObject({ isUp: true, basis: 'initial' });
+  });
+
+  it('keeps the same map until something changes, and follows a change of alpha', () => {
+    const book = createVoteBook();
+    book.update(new Map(), both);
+    const before = book.statuses();
+    book.update(new Map(), new Map(both));
+    expect(book.statuses()).toBe(before);
+    book.update(new Map(), new Map([...both, [C1, true]]));
+    expect(book.statuses()).not.toBe(before);
+    expect(book.statuses().get(C1)).toMatchObject({ isUp: false });
+  });
+});
