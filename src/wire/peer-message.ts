@@ -11,13 +11,15 @@ import { err, ok, type Result } from '../lib/result.ts';
 import {
   type DirectorId,
   directorId,
+  type Epoch,
   epochOf,
+  type GroupId,
   groupId,
   NAME_PATTERN,
   revision,
+  type SessionId,
   sessionIdOf,
 } from '../model/ids.ts';
-import type { PeerMessage } from '../ports/peer-link.ts';
 
 /** Fits every path with an MTU of 1428 or more, IPv4 or IPv6, unfragmented. */
 export const DATAGRAM_LENGTH_MAX = 1_400;
@@ -46,6 +48,13 @@ export type PeerEnvelope = {
   readonly challenge: Uint8Array;
 };
 
+/** Structurally the port's message; this layer does not know the ports. */
+export type Heartbeat = {
+  readonly kind: 'heartbeat';
+  readonly session: SessionId;
+  readonly armed: readonly { readonly group: GroupId; readonly epoch: Epoch }[];
+};
+
 /** The link's own answer to a sender that has not yet shown that it is alive; never delivered. */
 export type Hello = {
   readonly kind: 'hello';
@@ -54,7 +63,7 @@ export type Hello = {
   readonly answersCounter: number;
 };
 
-export type PeerBody = PeerMessage | Hello;
+export type PeerBody = Heartbeat | Hello;
 export type PeerDatagram = { readonly envelope: PeerEnvelope; readonly body: PeerBody };
 
 /**
@@ -63,16 +72,16 @@ export type PeerDatagram = { readonly envelope: PeerEnvelope; readonly body: Pee
  */
 export function splitMessage(
   names: Pick<PeerEnvelope, 'cluster' | 'from' | 'to'>,
-  message: PeerMessage,
-): readonly PeerMessage[] {
+  message: Heartbeat,
+): readonly Heartbeat[] {
   const room =
     DATAGRAM_LENGTH_MAX -
     MAC_LENGTH -
     headerLength(names) -
     varintLength(message.session) -
     VARINT_LENGTH_MAX;
-  const parts: PeerMessage[] = [];
-  let armed: PeerMessage['armed'][number][] = [];
+  const parts: Heartbeat[] = [];
+  let armed: Heartbeat['armed'][number][] = [];
   let used = 0;
   for (const entry of message.armed) {
     const length = 1 + encodeText(entry.group).length + varintLength(entry.epoch);
@@ -159,7 +168,7 @@ function readBody(reader: Reader, kind: number): PeerBody | null {
   if (kind !== KIND_HEARTBEAT) return null;
   const session = sessionIdOf(revision(reader.varint()));
   const count = reader.varint();
-  const armed: PeerMessage['armed'][number][] = [];
+  const armed: Heartbeat['armed'][number][] = [];
   for (let i = 0; i < count && !reader.hasFailed; i++)
     armed.push({ group: groupId(reader.name()), epoch: epochOf(revision(reader.varint())) });
   return { kind: 'heartbeat', session, armed };
