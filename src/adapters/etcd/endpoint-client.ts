@@ -74,6 +74,8 @@ export class EndpointClient {
   readonly #ports: EtcdPorts;
   #etcd: Etcd3 | null = null;
   #isClosed = false;
+  /** Ends of the calls under way, for `close`. */
+  readonly #running = new Set<() => void>();
   /** Empty where the store has no authentication. */
   #token: string | null = null;
   #authenticating: Promise<CallFailure | null> | null = null;
@@ -136,8 +138,10 @@ export class EndpointClient {
     this.#etcd = null;
   }
 
+  /** Calls under way end as aborted. */
   close(): void {
     this.#isClosed = true;
+    for (const abort of this.#running) abort();
     this.#etcd?.close();
     this.#etcd = null;
   }
@@ -155,6 +159,7 @@ export class EndpointClient {
       const finish = (answer: CallAnswer<T>): void => {
         cancelTimer();
         signal?.removeEventListener('abort', abort);
+        this.#running.delete(abort);
         resolve(answer);
         if (answer.ok) return;
         ending.abort();
@@ -165,6 +170,7 @@ export class EndpointClient {
         finish({ ok: false, failure: deadlineFailure(deadlineMs), sentAt }),
       );
       signal?.addEventListener('abort', abort);
+      this.#running.add(abort);
       run(etcd, { interceptors: [probe.interceptor] }, ending.signal).then(
         (value) => finish({ ok: true, value, sentAt }),
         (error: unknown) =>

@@ -168,10 +168,9 @@ class EtcdStore implements ClusterStore {
   }
 
   /** One try at the current endpoint; trouble there moves the next call on. */
-  async #try<T>(run: Run<T>, { deadlineMs, signal }: CallOptions): Promise<CallAnswer<T>> {
+  async #try<T>(run: Run<T>, options: CallOptions): Promise<CallAnswer<T>> {
     const client = this.#ring.current;
-    const ended = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
-    const answer = await client.call(run, { deadlineMs, signal: ended });
+    const answer = await client.call(run, options);
     if (answer.ok || (answer.failure.isAnswer && answer.failure.error.code !== 'aborted')) {
       this.#lastAnswerAt = this.#ports.clock.now();
     }
@@ -196,17 +195,13 @@ class EtcdStore implements ClusterStore {
       if (!error.isRetryable) return err(error);
       const pauseMs = tries % this.#ring.size === 0 ? backoff.nextMs() : 0;
       if (clock.now() + pauseMs >= endsAt) return err(error);
-      await clock.sleep(pauseMs, AbortSignal.any([this.#closing.signal, ...signals(options)]));
+      await clock.sleep(pauseMs, options.signal);
     }
   }
 
   #noteRevision(seen: StoreHealth['revision']): void {
     if (seen > this.#revision) this.#revision = seen;
   }
-}
-
-function signals({ signal }: CallOptions): readonly AbortSignal[] {
-  return signal === undefined ? [] : [signal];
 }
 
 function validUntil(sentAt: MonoMs, ttlS: string): MonoMs {

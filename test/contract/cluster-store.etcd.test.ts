@@ -1,0 +1,61 @@
+/** The contract on a real etcd of one member. */
+import { expect, it } from 'vitest';
+
+import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
+import { createSystemRandom } from '../../src/adapters/clock/system-random.ts';
+import { createEtcdStore } from '../../src/adapters/etcd/etcd-store.ts';
+import { silentLog } from '../../src/ports/log.ts';
+import { type EtcdMember, freePorts, startEtcd } from '../support/etcd.ts';
+import { TcpGate } from '../support/tcp-gate.ts';
+import { clusterStoreContract } from './cluster-store.contract.ts';
+
+const ports = { clock: createSystemClock(), log: silentLog, random: createSystemRandom() };
+
+clusterStoreContract('etcd, one member', async () => {
+  const etcd = await startEtcd();
+  const [member] = etcd.members as readonly [EtcdMember];
+  const gate = await TcpGate.open(member.listen.clientPort);
+  return {
+    connect: () => createEtcdStore({ endpoints: [`http://127.0.0.1:${gate.port}`] }, ports),
+    silence: () => member.stop(),
+    speak: () => member.cont(),
+    takeDown: async () => {
+      gate.shut();
+      await member.kill();
+    },
+    bringBack: async () => {
+      member.restart();
+      await etcd.healthy();
+      gate.admit();
+    },
+    compactWhileDown: async (writes) => {
+      member.restart();
+      await etcd.healthy();
+      for (const { key, value } of writes) await etcd.ctl('put', key, value);
+      const [status] = JSON.parse(await etcd.ctl('endpoint', 'status', '-w', 'json')) as [
+        { Status: { header: { revision: number } } },
+      ];
+      await etcd.ctl('compact', String(status.Status.header.revision));
+      gate.admit();
+    },
+    close: async () => {
+      gate.close();
+      await etcd.close();
+    },
+  };
+});
+
+it('refuses at once, and surely unsent, where nobody listens', async () => {
+  const [port] = await freePorts(1);
+  const store = createEtcdStore({ endpoints: [`http://127.0.0.1:${port}`] }, ports);
+  const answer = await store.txn(
+    { compares: [], success: [{ op: 'put', key: '/a', value: '' }], failure: [] },
+    { deadlineMs: 1000 },
+  );
+  expect(answer).toMatchObject({ kind: 'refused', error: { code: 'unavailable' } });
+  expect(answer.receivedAt - answer.sentAt).toBeLessThan(900);
+  const listed = await store.list('/', { deadlineMs: 300 });
+  expect(listed).toMatchObject({ ok: false, error: { code: 'unavailable', isRetryable: true } });
+  expect(store.health()).toMatchObject({ lastAnswerAt: null, lastError: { code: 'unavailable' } });
+  store.close();
+});

@@ -1,0 +1,220 @@
+/** Three etcd members of which one is stopped, killed or cut off, the raft leader too. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
+import { createSystemRandom } from '../../src/adapters/clock/system-random.ts';
+import { createEtcdStore } from '../../src/adapters/etcd/etcd-store.ts';
+import { ABSENT } from '../../src/model/ids.ts';
+import type { ClusterStore, TxnAnswer } from '../../src/ports/cluster-store.ts';
+import { silentLog } from '../../src/ports/log.ts';
+import { type Etcd, type EtcdMember, startEtcd } from '../support/etcd.ts';
+import { TcpGate } from '../support/tcp-gate.ts';
+import { answered, CALL, get, put, WatchLog, write } from './cluster-store.contract.ts';
+
+const clock = createSystemClock();
+const ports = { clock, log: silentLog, random: createSystemRandom() };
+const DEADLINE_MS = 300;
+
+describe('cluster store: etcd, three members', () => {
+  let etcd: Etcd;
+  let tests = 0;
+
+  beforeAll(async () => {
+    etcd = await startEtcd({ members: 3 });
+  });
+  afterAll(() => etcd.close());
+
+  const memberAt = (index: number): EtcdMember => {
+    const member = etcd.members[index];
+    if (member === undefined) throw new Error(`no member ${index}`);
+    return member;
+  };
+  /** A store whose first endpoint is the given member. */
+  const connect = (first: number): ClusterStore =>
+    createEtcdStore({ endpoints: [0, 1, 2].map((i) => memberAt((first + i) % 3).endpoint) }, ports);
+  const attempt = (store: ClusterStore, key: string): Promise<TxnAnswer> =>
+    store.txn(
+      { compares: [], success: [put(key, String(clock.now()))], failure: [] },
+      { deadlineMs: DEADLINE_MS },
+    );
+  /** Writes until one is answered; how many failed and for how long. */
+  const outage = async (
+    store: ClusterStore,
+    key: string,
+  ): Promise<{ failures: TxnAnswer[]; ms: number }> => {
+    const start = clock.now();
+    const failures: TxnAnswer[] = [];
+    while (clock.now() - start < 10_000) {
+      const answer = await attempt(store, key);
+      if (answer.kind === 'answered') return { failures, ms: clock.now() - start };
+      failures.push(answer);
+      await clock.sleep(20);
+    }
+    throw new Error(`no answer for 10 s: ${JSON.stringify(failures.at(-1))}`);
+  };
+  const follower = async (): Promise<number> => ((await etcd.leader()) + 1) % 3;
+  const fresh = (): string => `/members/${++tests}/`;
+
+  it('pays one deadline for a stopped member, then stays with the next', async () => {
+    const prefix = fresh();
+    const index = await follower();
+    const store = connect(index);
+    await write(store, put(`${prefix}a`, '1'));
+    memberAt(index).stop();
+    try {
+      const { failures, ms } = await outage(store, `${prefix}b`);
+      expect(failures).toMatchObject([{ kind: 'ambiguous', error: { code: 'deadline' } }]);
+      expect(ms).toBeLessThan(DEADLINE_MS + 250);
+      for (let i = 0; i < 5; i++)
+        expect((await attempt(store, `${prefix}c`)).kind).toBe('answered');
+      // Reads share their deadline out, so one stopped member does not fail them.
+      const other = connect(index);
+      expect(await other.get(`${prefix}a`, { deadlineMs: 900 })).toMatchObject({
+        value: { value: '1' },
+      });
+      other.close();
+    } finally {
+      memberAt(index).cont();
+      store.close();
+    }
+  });
+
+  it('leaves a transaction at a stopped member in doubt; a later write txn reads it back', async () => {
+    const key = `${fresh()}a`;
+    const index = await follower();
+    const store = connect(index);
+    await write(store, put(`${key}-warm`, ''));
+    memberAt(index).stop();
+    const doubtful = await store.txn(
+      { compares: [{ key, modRevision: ABSENT }], success: [put(key, 'mine')], failure: [] },
+      { deadlineMs: DEADLINE_MS },
+    );
+    expect(doubtful.kind).toBe('ambiguous');
+    const settled = answered(
+      await store.txn(
+        {
+          compares: [{ key, modRevision: ABSENT }],
+          success: [put(key, 'other')],
+          failure: [get(key)],
+        },
+        CALL,
+      ),
+    );
+    expect(settled.succeeded).toBe(true);
+    // The member hands its old request on after all; its guard no longer holds.
+    memberAt(index).cont();
+    await etcd.healthy(index);
+    await clock.sleep(200);
+    expect(await store.get(key, CALL)).toMatchObject({ value: { value: 'other' } });
+    store.close();
+  });
+
+  it('moves its watch away from a stopped member and loses nothing', async () => {
+    const prefix = fresh();
+    const index = await follower();
+    const store = connect(index);
+    const log = new WatchLog(store, prefix);
+    await log.until(() => log.of('snapshot').length === 1);
+    await write(store, put(`${prefix}a`, '1'));
+    await log.until(() => log.changes().length === 1);
+    const stoppedAt = clock.now();
+    memberAt(index).stop();
+    try {
+      await attempt(store, `${prefix}lost`);
+      await write(store, put(`${prefix}b`, '2'));
+      await log.until(() => log.changes().includes(`${prefix}b=2`));
+      expect(clock.now() - stoppedAt).toBeLessThan(3500);
+      expect(log.of('snapshot')).toHaveLength(1);
+      expect(log.of('interrupted')).toHaveLength(1);
+    } finally {
+      memberAt(index).cont();
+      await log.stop();
+      store.close();
+    }
+  });
+
+  it('moves its watch away from a member that lost its peers', async () => {
+    const prefix = fresh();
+    const leader = await etcd.leader();
+    const [isolated, a, b] = [leader, (leader + 1) % 3, (leader + 2) % 3];
+    const store = connect(isolated);
+    const log = new WatchLog(store, prefix);
+    await log.until(() => log.of('snapshot').length === 1);
+    // Both peers pause: the member is up but has no quorum, and must end the stream.
+    memberAt(a).stop();
+    memberAt(b).stop();
+    try {
+      await log.until(() => log.of('interrupted').length >= 1, 6000);
+    } finally {
+      memberAt(a).cont();
+      memberAt(b).cont();
+    }
+    const { ms } = await outage(store, `${prefix}a`);
+    expect(ms).toBeLessThan(8000);
+    await log.until(() => log.changes().length >= 1);
+    await log.stop();
+    store.close();
+  });
+
+  it('goes on at once when a member that is not the raft leader is killed', async () => {
+    const prefix = fresh();
+    const index = await follower();
+    const store = connect(index);
+    const log = new WatchLog(store, prefix);
+    await log.until(() => log.of('snapshot').length === 1);
+    await memberAt(index).kill();
+    const { ms } = await outage(store, `${prefix}a`);
+    expect(ms).toBeLessThan(500);
+    await log.until(() => log.changes().length >= 1, 3000);
+    await log.stop();
+    store.close();
+    memberAt(index).restart();
+    await etcd.healthy(index);
+  });
+
+  it('is back after an election when the raft leader is killed', async () => {
+    const prefix = fresh();
+    const index = await etcd.leader();
+    const store = connect(index);
+    const granted = await store.grantLease(10, CALL);
+    if (!granted.ok) throw new Error(granted.error.message);
+    await write(store, {
+      op: 'put',
+      key: `${prefix}leased`,
+      value: '',
+      lease: granted.value.lease,
+    });
+    const log = new WatchLog(store, prefix);
+    await log.until(() => log.of('snapshot').length === 1);
+    await memberAt(index).kill();
+    const { ms } = await outage(store, `${prefix}a`);
+    expect(ms).toBeLessThan(4000);
+    await log.until(() => log.changes().length >= 1, 5000);
+    expect(log.of('snapshot')).toHaveLength(1);
+    expect((await store.keepLeaseAlive(granted.value.lease, CALL)).ok).toBe(true);
+    await store.revokeLease(granted.value.lease, CALL);
+    await log.stop();
+    store.close();
+    memberAt(index).restart();
+    await etcd.healthy(index);
+  });
+
+  it('makes a new connection after a partition instead of waiting for the old one', async () => {
+    const prefix = fresh();
+    const gate = await TcpGate.open(memberAt(0).listen.clientPort);
+    const store = createEtcdStore({ endpoints: [`http://127.0.0.1:${gate.port}`] }, ports);
+    const log = new WatchLog(store, prefix);
+    await log.until(() => log.of('snapshot').length === 1);
+    gate.swallow();
+    await log.until(() => log.of('interrupted').length === 1, 5000);
+    for (let i = 0; i < 4; i++) expect((await attempt(store, `${prefix}x`)).kind).toBe('ambiguous');
+    // Bytes that were swallowed never arrive, so an old connection stays broken for ever.
+    gate.admit();
+    const { ms } = await outage(store, `${prefix}a`);
+    expect(ms).toBeLessThan(4000);
+    await log.until(() => log.changes().some((change) => change.startsWith(`${prefix}a=`)), 6000);
+    await log.stop();
+    store.close();
+    gate.close();
+  });
+});
