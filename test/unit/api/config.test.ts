@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CLUSTER_DOCUMENT, NO_SPEC } from '../../fakes/fake-agent-view.ts';
-import { applyDocument, type Bench, call, createBench } from './bench.ts';
+import { applyDocument, type Bench, call, createBench, type Json } from './bench.ts';
 
 const URL = '/api/v1/config';
 const get = (bench: Bench, status = 200) => call(bench, { method: 'GET', url: URL }, status);
@@ -24,7 +24,7 @@ const put = (
     },
     status,
   );
-const stored = (bench: Bench): any => bench.store.read(bench.keys.spec);
+const stored = (bench: Bench): Json => bench.store.read(bench.keys.spec);
 
 const withoutServices = (...names: string[]): object => ({
   ...CLUSTER_DOCUMENT,
@@ -167,7 +167,7 @@ describe('judging without applying', () => {
     const payload = { document: withoutServices('smtp', 'web6-http') };
     const { body } = await call(bench, { method: 'POST', url: `${URL}/diff`, payload }, 200);
     expect(body.revision).toBe(revision);
-    expect(body.changes.map((change: any) => `${change.op} ${change.path}`).toSorted()).toEqual([
+    expect(body.changes.map((change: Json) => `${change.op} ${change.path}`).toSorted()).toEqual([
       'removed services.smtp',
       'removed services.web6-http',
     ]);

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { OPENAPI_FILE, renderOpenApi } from '../../../scripts/openapi.ts';
 import type { ApiToken } from '../../../src/api/context.ts';
 import { createEvent, createOperation, NO_SPEC } from '../../fakes/fake-agent-view.ts';
-import { type Bench, call, createBench } from './bench.ts';
+import { type Bench, call, createBench, type Json } from './bench.ts';
 
 const open: Bench[] = [];
 afterEach(async () => {
@@ -38,7 +38,7 @@ describe('reads', () => {
     const bench = createBench();
     for (const n of [1, 2, 3]) bench.view.emit(createEvent(n));
     const { body } = await get(bench, '/api/v1/events?limit=2');
-    expect(body.events.map(({ revision }: any) => revision)).toEqual([102, 103]);
+    expect(body.events.map(({ revision }: Json) => revision)).toEqual([102, 103]);
     await get(bench, '/api/v1/events?limit=0', 400);
   });
 
@@ -209,8 +209,8 @@ describe('the OpenAPI document', () => {
   it('is served, and names every operation once', async () => {
     const { app } = createBench().api;
     const response = await app.inject({ url: '/openapi.json', headers: { host: 'localhost' } });
-    const { paths } = response.json<any>();
-    const operations: any[] = Object.values(paths).flatMap((path: any) => Object.values(path));
+    const { paths } = response.json<Json>();
+    const operations: Json[] = Object.values(paths).flatMap((path: Json) => Object.values(path));
     const ids = operations.map(({ operationId }) => operationId);
     expect(ids).not.toContain(undefined);
     expect(new Set(ids).size).toBe(ids.length);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { directorId, realServerId, serviceId } from '../../../src/model/ids.ts';
 import { createOperation } from '../../fakes/fake-agent-view.ts';
-import { type Bench, call, createBench } from './bench.ts';
+import { type Bench, call, createBench, type Json } from './bench.ts';
 
 const drain = (bench: Bench, director: string, query = '', status = 200) =>
   call(
@@ -14,7 +14,7 @@ const drain = (bench: Bench, director: string, query = '', status = 200) =>
     status,
   );
 
-const events = (bench: Bench): any[] =>
+const events = (bench: Bench): Json[] =>
   [...bench.store.entries.keys()]
     .filter((key) => key.startsWith(bench.keys.eventPrefix))
     .map((key) => bench.store.read(key));

@@ -1,0 +1,65 @@
+/** The command line: one program, each command a client of the API, but for `agent` and `validate`. */
+import { Command, CommanderError } from 'commander';
+import { addConfigCommands } from './commands/config.ts';
+import { addDirectorCommands } from './commands/directors.ts';
+import { addEventsCommand } from './commands/events.ts';
+import { addRealServerCommands } from './commands/real-servers.ts';
+import { addStatusCommand } from './commands/status.ts';
+import { addSwitchoverCommand } from './commands/switchover.ts';
+import { type CliDeps, CliError, EXIT } from './context.ts';
+import { addGlobalOptions } from './session.ts';
+
+export type Cli = {
+  /** `argv` without the program: `['status', '-o', 'json']`. Answers the exit code (design 10); never throws for bad input. */
+  run(argv: readonly string[]): Promise<number>;
+};
+
+export function createCli(deps: CliDeps): Cli {
+  return { run: (argv) => run(deps, argv) };
+}
+
+async function run(deps: CliDeps, argv: readonly string[]): Promise<number> {
+  const { io } = deps;
+  let exitCode: number = EXIT.ok;
+  const done = (code: number): void => {
+    exitCode = code;
+  };
+  const program = createProgram(deps, done);
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.badInput;
+    if (!(error instanceof CliError)) throw error;
+    io.stderr(`${error.message}\n`);
+    return error.exitCode;
+  }
+}
+
+function createProgram({ runAgent, io }: CliDeps, done: (code: number) => void): Command {
+  const program = new Command('leasehold')
+    .description('high availability for Linux Virtual Server directors')
+    .exitOverride()
+    .configureOutput({ writeOut: io.stdout, writeErr: io.stderr })
+    .showHelpAfterError('(leasehold --help, or leasehold COMMAND --help)');
+  addGlobalOptions(program);
+  program
+    .command('agent')
+    .description('run the agent of this director')
+    .requiredOption('--config <file>', 'agent.yaml')
+    .option('--dev', 'readable log, for development')
+    .action(async (options: { config: string; dev?: boolean }) => {
+      done(await runAgent({ config: options.config, dev: options.dev ?? false }));
+    });
+  addConfigCommands(program, io, done);
+  addStatusCommand(program, io, done);
+  addSwitchoverCommand(program, io, done);
+  addDirectorCommands(program, io, done);
+  addRealServerCommands(program, io, done);
+  addEventsCommand(program, io, done);
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => io.stdout(`leasehold ${io.version}\n`));
+  return program.version(`leasehold ${io.version}`);
+}

@@ -1,0 +1,56 @@
+/** What commands get from outside, how they end, and how they fail. */
+import type { CliEnvironment } from '../config/cli-env.ts';
+
+/** Design 10. */
+export const EXIT = {
+  ok: 0,
+  degraded: 1,
+  badInput: 2,
+  precondition: 3,
+  inProgress: 4,
+  unreachable: 5,
+  denied: 6,
+  down: 7,
+} as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+export type CliIo = {
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
+  readonly readStdin: () => Promise<string>;
+  /** Shows a question and gives the line that was typed; null where nobody can be asked. */
+  readonly ask: ((question: string) => Promise<string>) | null;
+  /** Standard output is a terminal. */
+  readonly isTerminal: boolean;
+  /** Width of the terminal; null where there is none. */
+  readonly columns: number | null;
+  readonly environment: CliEnvironment;
+  readonly version: string;
+  readonly clock: {
+    /** Monotonic milliseconds. */
+    now(): number;
+    sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  };
+  /** Ends `status -w` and `events -f`. */
+  readonly signal: AbortSignal;
+};
+
+export type CliDeps = {
+  /** Runs the agent until it ends; answers the exit code. */
+  readonly runAgent: (options: {
+    readonly config: string;
+    readonly dev: boolean;
+  }) => Promise<number>;
+  readonly io: CliIo;
+};
+
+/** Ends a command: the message is for people and names the remedy. Thrown by commands, caught by `run`. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, message: string) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}

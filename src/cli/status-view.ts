@@ -1,0 +1,193 @@
+/** The status document as a screen of 80 to 120 columns. */
+import type {
+  DirectorStatus,
+  GroupStatus,
+  RealServerStatus,
+  ServiceStatus,
+  StatusDocument,
+} from '../model/status.ts';
+import type { Paint } from './style.ts';
+import { formatTable } from './table.ts';
+
+export type StatusLook = {
+  readonly isWide: boolean;
+  /** Null: as wide as it takes. */
+  readonly columns: number | null;
+  readonly paint: Paint;
+};
+
+const NONE = '-';
+
+export function formatStatus(status: StatusDocument, look: StatusLook): string {
+  const parts = [formatHead(status, look.paint), formatGroups(status.groups, look)];
+  parts.push(formatDirectors(status.directors, look));
+  if (status.services.length > 0) parts.push(formatServices(status.services, look));
+  return parts.join('\n');
+}
+
+function formatHead(status: StatusDocument, paint: Paint): string {
+  const { spec, store, health, ipvs } = status;
+  const tone = health === 'ok' ? 'good' : health === 'degraded' ? 'warn' : 'bad';
+  const applied =
+    spec.revision === 0
+      ? 'no cluster document applied yet'
+      : `cluster document revision ${spec.revision}${spec.by === null ? '' : ` by ${spec.by}`}`;
+  const lines = [
+    `Cluster ${status.cluster}: ${paint(health.toUpperCase(), tone)}   (seen by ${status.director}, leasehold ${status.version})`,
+    ...status.problems.map((problem) => `  ! ${problem}`),
+    `${applied}; store ${store.isConnected ? 'connected' : `NOT connected (${store.lastError ?? 'no answer yet'})`}`,
+  ];
+  if (ipvs.foreignServices.length > 0)
+    lines.push(`IPVS services of others, left alone: ${ipvs.foreignServices.join(', ')}`);
+  return `${lines.join('\n')}\n`;
+}
+
+function formatGroups(groups: readonly GroupStatus[], { isWide, columns }: StatusLook): string {
+  const wide = isWide ? [{ title: 'CANDIDATES' }] : [];
+  return formatTable(
+    [
+      { title: 'GROUP' },
+      { title: 'HOLDER' },
+      { title: 'EPOCH', align: 'right' },
+      { title: 'STATE' },
+      { title: 'ADDRESSES' },
+      ...wide,
+      { title: 'REASON' },
+    ],
+    groups.map((group) => [
+      group.name,
+      group.holder ?? NONE,
+      numberOrNone(group.epoch),
+      group.state,
+      group.addresses.join(' '),
+      ...(isWide ? [group.candidates.map(formatCandidate).join(' ')] : []),
+      isWide && group.basis !== null ? `${group.reason} (${group.basis})` : group.reason,
+    ]),
+    columns,
+  );
+}
+
+const formatCandidate = ({
+  director,
+  eligible,
+  reason,
+}: GroupStatus['candidates'][number]): string =>
+  eligible ? director : `${director}(${reason ?? 'not eligible'})`;
+
+/** The table of `director list` and of `status`. */
+export function formatDirectors(
+  directors: readonly DirectorStatus[],
+  { isWide, columns }: Pick<StatusLook, 'isWide' | 'columns'>,
+): string {
+  const wide = isWide ? [{ title: 'VERSION' }, { title: 'GATE' }, { title: 'SPEC' }] : [];
+  return formatTable(
+    [
+      { title: 'DIRECTOR' },
+      { title: 'ADDRESS' },
+      { title: 'STATE' },
+      { title: 'SESSION' },
+      { title: 'IPVS' },
+      ...wide,
+      { title: 'HOLDS' },
+      { title: 'PROBLEMS' },
+    ],
+    directors.map((director) => [
+      director.name,
+      director.address ?? NONE,
+      directorState(director),
+      director.session,
+      director.ipvs === null ? NONE : director.ipvs.available ? 'yes' : 'no',
+      ...(isWide
+        ? [director.version ?? NONE, director.gate ?? NONE, numberOrNone(director.specRevision)]
+        : []),
+      director.groups.join(' ') || NONE,
+      director.problems.join('; '),
+    ]),
+    columns,
+  );
+}
+
+function directorState({ inSpec, isAlive, isDraining, drainReason }: DirectorStatus): string {
+  const life = isAlive ? 'alive' : 'gone';
+  if (!inSpec) return `${life}, not in the document`;
+  if (!isDraining) return life;
+  return `${life}, draining${drainReason === null ? '' : ` (${drainReason})`}`;
+}
+
+/** One table over all services, with a line for each service above its real servers. */
+function formatServices(services: readonly ServiceStatus[], look: StatusLook): string {
+  const blocks = services.map((service) => [
+    ...service.realServers.map((realServer) => realServerRow(realServer, look.isWide)),
+    ...sorryRows(service),
+  ]);
+  const [titles = '', ...lines] = formatTable(
+    [
+      { title: '  REAL SERVER' },
+      { title: 'WEIGHT', align: 'right' },
+      { title: 'HEALTH' },
+      { title: 'VOTES' },
+      { title: 'ACTIVE', align: 'right' },
+      { title: 'INACTIVE', align: 'right' },
+      { title: 'NOTE' },
+    ],
+    blocks.flat(),
+    look.columns,
+  ).split('\n');
+  const shown = ['SERVICE', titles];
+  for (const [i, service] of services.entries())
+    shown.push(serviceLine(service), ...lines.splice(0, blocks[i]?.length ?? 0));
+  return `${shown.join('\n')}\n`;
+}
+
+function serviceLine(service: ServiceStatus): string {
+  const { name, protocol, address, port, group, scheduler, problem, isProgrammed } = service;
+  const host = address.includes(':') ? `[${address}]` : address;
+  const note = problem ?? (isProgrammed ? null : 'not in the IPVS table of this director');
+  const line = `${name}  ${protocol} ${host}:${port}  ${scheduler}, group ${group}`;
+  return note === null ? line : `${line}  ! ${note}`;
+}
+
+function realServerRow(realServer: RealServerStatus, isWide: boolean): string[] {
+  const { id, votes, activeConnections, inactiveConnections } = realServer;
+  const up = votes.filter(({ isUp }) => isUp).length;
+  return [
+    `  ${id}`,
+    formatWeight(realServer),
+    realServer.health,
+    votes.length === 0 ? NONE : `${up}/${votes.length} up`,
+    numberOrNone(activeConnections),
+    numberOrNone(inactiveConnections),
+    realServerNote(realServer, isWide),
+  ];
+}
+
+/** What the kernel has; and what it should have, or was configured, where that differs. */
+function formatWeight({ weight, wantedWeight, kernelWeight }: RealServerStatus): string {
+  const inKernel = numberOrNone(kernelWeight);
+  if (kernelWeight !== wantedWeight) return `${inKernel} (wanted ${numberOrNone(wantedWeight)})`;
+  return kernelWeight === weight ? inKernel : `${inKernel} (of ${weight})`;
+}
+
+function realServerNote(
+  { admin, adminReason, votes, basis }: RealServerStatus,
+  isWide: boolean,
+): string {
+  const notes: string[] = [];
+  if (admin !== 'ready') notes.push(`${admin}${adminReason === null ? '' : `: ${adminReason}`}`);
+  if (basis === 'kept') notes.push('no votes: last status kept');
+  if (basis === 'initial') notes.push('no votes yet');
+  const shown = isWide ? votes : votes.filter(({ isUp }) => !isUp);
+  const details = new Map<string, string[]>();
+  for (const { director, detail } of shown)
+    details.set(detail, [...(details.get(detail) ?? []), director]);
+  for (const [detail, directors] of details) notes.push(`${directors.join(',')}: ${detail}`);
+  return notes.join('; ');
+}
+
+function sorryRows({ sorryServer }: ServiceStatus): string[][] {
+  if (sorryServer === null) return [];
+  const note = sorryServer.isActive ? 'sorry server, IN USE' : 'sorry server';
+  return [[`  ${sorryServer.id}`, '', '', '', '', '', note]];
+}
+
+const numberOrNone = (value: number | null): string => (value === null ? NONE : String(value));
