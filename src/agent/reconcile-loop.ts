@@ -269,7 +269,7 @@ class Loop {
     }
     this.#settle(derived.byKey, applied.failed, held);
     this.#setForeign(last.foreign);
-    if (isSaved && (await this.#saveLedger(last.nextOwned))) this.#setProblem(null);
+    if (await this.#saveLedger(last.nextOwned)) this.#setProblem(null);
     return true;
   }
 

@@ -230,6 +230,59 @@ describe('probe loop: publication', () => {
     expect(world.loop.pending()).toBe(0);
   });
 
+  it('writes a vote that changed during the pause once, and not again after the pause', async () => {
+    const world = await running();
+    world.refuse = () => 'unavailable';
+    await world.see(C1, 'u');
+    world.refuse = () => null;
+    await world.see(C1, 'ddd');
+    expect(world.store.get(C1.id)?.isUp).toBe(false);
+    expect(world.loop.pending()).toBe(0);
+    await world.clock.advance(5000);
+    expect(world.tries).toEqual(['c1 up', 'c1 down']);
+  });
+
+  it('writes a vote that changed under a refused write once, though others arrived beside it', async () => {
+    const world = await running();
+    world.writeMs = 50;
+    world.refuse = (check) => (check === C1.id ? 'deadline' : null);
+    world.prober.queue.push(
+      [C1, C2].map((check) => ({
+        check: check.id,
+        isUp: true,
+        detail: 'connected',
+        latencyMs: 1,
+        at: world.clock.now(),
+      })),
+    );
+    await world.clock.advance(10);
+    await world.see(C1, 'ddd');
+    await world.clock.advance(45);
+    world.refuse = () => null;
+    await world.clock.advance(5000);
+    expect(world.tries).toEqual(['c1 up', 'c2 up', 'c1 down']);
+    expect(world.loop.pending()).toBe(0);
+  });
+
+  it('has one pause at a time, and a short first one after each recovery', async () => {
+    const world = await running({ retry: { firstMs: 100, limitMs: 10_000 } });
+    world.refuse = () => 'unavailable';
+    await world.see(C1, 'u');
+    await world.see(C2, 'u');
+    await world.see(C2, 'ddd');
+    expect(world.clock.pending).toBe(1);
+    await world.clock.advance(5000);
+    world.refuse = () => null;
+    await world.clock.advance(10_000);
+    expect(world.log.of('votes.resumed')).toHaveLength(1);
+    world.refuse = () => 'unavailable';
+    await world.see(C1, 'ddd');
+    expect(world.log.of('votes.delayed')).toHaveLength(2);
+    world.tries.length = 0;
+    await world.clock.advance(100);
+    expect(world.tries).toEqual(['c1 down']);
+  });
+
   it('does not let one vote that is always refused delay the others', async () => {
     const world = await running();
     world.refuse = (check) => (check === C1.id ? 'bad request' : null);
@@ -294,8 +347,10 @@ describe('probe loop: assignments, leases, restarts', () => {
 
   it('keeps count and verdict of a check that stays, and starts anew with one that comes back', async () => {
     const world = await running();
-    await world.see(C1, 'udd');
+    await world.see(C1, 'ud');
     world.loop.setAssignments([C1]);
+    await world.see(C1, 'd');
+    expect(world.tries).toEqual(['c1 up']);
     await world.see(C1, 'd');
     expect(world.tries).toEqual(['c1 up', 'c1 down']);
     world.loop.setAssignments([]);

@@ -97,6 +97,29 @@ describe('reconcile loop: from desired to the kernel', () => {
     expect(tableOf(world.kernel)).toHaveLength(2);
   });
 
+  it.each(['spec', 'checks', 'overrides', 'statuses'] as const)(
+    'sees a change of %s alone',
+    async (part) => {
+      const world = await converged();
+      const before = world.input;
+      if (before === null) throw new Error('an input');
+      const override = { service: WEB.id, realServer: A.id, weight: null, by: 'op', reason: '' };
+      const changed = {
+        spec: inputOf([{ ...WEB, scheduler: 'rr' }]).spec,
+        checks: new Map(),
+        overrides: [{ ...override, state: 'maint' as const }],
+        statuses: inputOf([WEB], [A.address]).statuses,
+      };
+      world.input = { ...before, [part]: changed[part] };
+      world.loop.wake();
+      await world.clock.advance(50);
+      expect(world.calls).toContainEqual(['forgetRealServers']);
+      expect(tableOf(world.kernel).length).toBe(
+        part === 'spec' || part === 'checks' ? AS_WANTED.length : AS_WANTED.length - 1,
+      );
+    },
+  );
+
   it('does nothing at rest: one dump a resync, no operation', async () => {
     const world = await converged();
     const before = world.counts.dumps;
@@ -239,6 +262,20 @@ describe('reconcile loop: ownership', () => {
     await world.clock.advance(100);
     expect(world.counts.applies).toBe(0);
     expect(world.ledger.stored).toEqual(new Set([WEB_KEY]));
+    expect(world.log.of('service.adopted')).toEqual([{ services: [WEB_KEY] }]);
+  });
+
+  it('repairs what it adopts though the ledger cannot be written, and does not call it adopted yet', async () => {
+    const world = setUp();
+    world.ledger.saveError = 'disk full';
+    world.kernel.drift({ op: 'add-service', service: service(80) });
+    world.input = inputOf([WEB]);
+    void world.start();
+    await world.clock.advance(5000);
+    expect(tableOf(world.kernel)).toEqual(AS_WANTED);
+    expect(world.log.of('service.adopted')).toEqual([]);
+    world.ledger.saveError = null;
+    await world.clock.advance(2000);
     expect(world.log.of('service.adopted')).toEqual([{ services: [WEB_KEY] }]);
   });
 
@@ -433,6 +470,18 @@ describe('reconcile loop: a kernel that refuses', () => {
     expect(world.counts).toMatchObject({ dumps: dumps + 2, capability: capability + 1 });
     expect(world.loop.state().problem).toBeNull();
     expect(world.log.events()).toEqual(['reconcile.failed', 'reconcile.recovered']);
+  });
+
+  it('starts with a short wait again after a recovery', async () => {
+    const world = await converged();
+    for (let i = 0; i < 2; i++) {
+      world.kernel.failNextDump('EIO');
+      world.loop.wake();
+      await world.clock.advance(50);
+      expect(world.loop.state().problem).toMatch(/EIO/);
+      await world.clock.advance(250);
+      expect(world.loop.state().problem).toBeNull();
+    }
   });
 
   it('treats a failed second dump as a failed pass', async () => {
