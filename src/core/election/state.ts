@@ -224,6 +224,8 @@ export type ElectionEvent =
       readonly kind: 'eligibility';
       readonly groups: ReadonlyMap<GroupId, IneligibleReason | null>;
     }
+  /** Somebody removed an address of a group that speaks here. */
+  | { readonly kind: 'address-lost'; readonly group: GroupId }
   | { readonly kind: 'stop' };
 
 export type ElectionEffect =

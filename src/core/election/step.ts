@@ -15,7 +15,14 @@ import { advanceClaims, claimWakeAt, onClaimReply } from './claim.ts';
 import { beginDraft, type Draft, later, learn } from './draft.ts';
 import { advanceGiveUp, giveUpWakeAt, onClosed, onGiveUpReply } from './give-up.ts';
 import { advanceOwnership } from './ownership.ts';
-import { advanceRound, isChallenged, onArmed, onPermit, onRoundReply } from './round.ts';
+import {
+  advanceRound,
+  hurryRound,
+  isChallenged,
+  onArmed,
+  onPermit,
+  onRoundReply,
+} from './round.ts';
 import { advanceSession, onSessionReply, sessionWakeAt } from './session.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakeAt } from './suspicion.ts';
@@ -81,6 +88,9 @@ function take(draft: Draft, event: ElectionEvent): void {
       return;
     case 'eligibility':
       state.eligibility = new Map(event.groups);
+      return;
+    case 'address-lost':
+      if (state.holdings.get(event.group)?.kind === 'open') hurryRound(draft);
       return;
     case 'stop':
       state.isStopping = true;

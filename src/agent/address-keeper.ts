@@ -1,0 +1,168 @@
+/**
+ * Knows this director's links, and keeps VIPs off it that it does not hold: at the start, after every
+ * loss of notifications, and on a timer. Level-triggered: what is there is compared with what may be.
+ */
+import type { IpAddress } from '../model/address.ts';
+import type { VipGroup } from '../model/cluster.ts';
+import type { GroupId } from '../model/ids.ts';
+import {
+  ADDRESS_PROTOCOL,
+  type BoundAddress,
+  type KernelEvent,
+  type LinkState,
+} from '../model/kernel.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { NetworkKernel } from '../ports/kernel.ts';
+import type { Log } from '../ports/log.ts';
+import type { Metrics } from '../ports/metrics.ts';
+import { Wakeup } from '../lib/async.ts';
+import type { InterfaceMap } from './interfaces.ts';
+import { waitFor } from './wait-for.ts';
+
+export type AddressKeeperPorts = {
+  readonly kernel: NetworkKernel;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** The groups of the spec; empty before there is one. */
+  readonly groups: () => readonly VipGroup[];
+  readonly devices: InterfaceMap;
+  /** Groups whose addresses may be in the kernel now, by the election. */
+  readonly mayBeBound: (group: GroupId) => boolean;
+  readonly linksChanged: () => void;
+  /** The kernel dropped an address; told for every address, whoever removed it. */
+  readonly addressGone: (linkIndex: number, address: IpAddress) => void;
+};
+
+export type AddressKeeper = {
+  links(): ReadonlyMap<string, LinkState>;
+  /** Null: not asked yet, or the kernel would not say; the words are for people. */
+  problem(): string | null;
+  /** Removes every address of an earlier life; true when the kernel acknowledged all. */
+  clear(): Promise<boolean>;
+  run(signal: AbortSignal): Promise<void>;
+};
+
+const SWEEP_MS = 2000;
+
+export function createAddressKeeper(ports: AddressKeeperPorts): AddressKeeper {
+  return new Keeper(ports);
+}
+
+class Keeper implements AddressKeeper {
+  readonly #ports: AddressKeeperPorts;
+  readonly #links = new Map<string, LinkState>();
+  readonly #wakeup = new Wakeup();
+  #problem: string | null = null;
+  #needsLinks = true;
+
+  constructor(ports: AddressKeeperPorts) {
+    this.#ports = ports;
+  }
+
+  links(): ReadonlyMap<string, LinkState> {
+    return this.#links;
+  }
+
+  problem(): string | null {
+    return this.#problem;
+  }
+
+  clear(): Promise<boolean> {
+    return this.#remove((address) => this.#isOurs(address), 'of an earlier life');
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#listen(signal), this.#sweep(signal)]);
+  }
+
+  async #listen(signal: AbortSignal): Promise<void> {
+    for await (const event of this.#ports.kernel.watch(signal)) this.#take(event);
+  }
+
+  #take(event: KernelEvent): void {
+    switch (event.kind) {
+      case 'resync':
+        this.#needsLinks = true;
+        this.#wakeup.wake();
+        return;
+      case 'link':
+        if (event.isGone) this.#links.delete(event.link.name);
+        else this.#setLink(event.link);
+        this.#ports.linksChanged();
+        return;
+      case 'address':
+        if (event.isGone) this.#ports.addressGone(event.address.linkIndex, event.address.address);
+        else if (this.#isForbidden(event.address)) this.#wakeup.wake();
+        return;
+    }
+  }
+
+  /** A link keeps its index when it is renamed: the old name must not live on. */
+  #setLink(link: LinkState): void {
+    for (const [name, known] of this.#links)
+      if (known.index === link.index && name !== link.name) this.#links.delete(name);
+    this.#links.set(link.name, link);
+  }
+
+  async #sweep(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#needsLinks) await this.#readLinks();
+      await this.#remove((address) => this.#isForbidden(address), 'not held here');
+      await waitFor(this.#wakeup, SWEEP_MS, this.#ports.clock, signal);
+    }
+  }
+
+  async #readLinks(): Promise<void> {
+    const links = await this.#ports.kernel.links();
+    if (!links.ok) {
+      this.#problem = links.error.message;
+      return;
+    }
+    this.#problem = null;
+    this.#needsLinks = false;
+    this.#links.clear();
+    for (const link of links.value) this.#links.set(link.name, link);
+    this.#ports.linksChanged();
+  }
+
+  async #remove(test: (address: BoundAddress) => boolean, why: string): Promise<boolean> {
+    const { kernel, log, metrics } = this.#ports;
+    const addresses = await kernel.addresses();
+    if (!addresses.ok) {
+      this.#problem = addresses.error.message;
+      return false;
+    }
+    const unwanted = addresses.value.filter(test);
+    if (unwanted.length === 0) return true;
+    for (const { address, linkIndex } of unwanted)
+      log.warn({ address, linkIndex, why }, 'address.removed');
+    const results = await kernel.unbind(unwanted);
+    metrics.driftRepaired('address', unwanted.length);
+    const failed = results.find((result) => !result.ok);
+    if (failed !== undefined && !failed.ok) this.#problem = failed.error.message;
+    return failed === undefined;
+  }
+
+  /** Tagged as ours, or a VIP of the spec on its group's device. */
+  #isOurs(address: BoundAddress): boolean {
+    return address.protocol === ADDRESS_PROTOCOL || this.#groupOf(address) !== null;
+  }
+
+  #isForbidden(address: BoundAddress): boolean {
+    const group = this.#groupOf(address);
+    if (group !== null) return !this.#ports.mayBeBound(group);
+    return address.protocol === ADDRESS_PROTOCOL;
+  }
+
+  #groupOf(bound: BoundAddress): GroupId | null {
+    for (const group of this.#ports.groups())
+      for (const address of group.addresses) {
+        if (address.address !== bound.address) continue;
+        const device = this.#ports.devices.get(address.interface);
+        const link = device === undefined ? undefined : this.#links.get(device);
+        if (link?.index === bound.linkIndex) return group.id;
+      }
+    return null;
+  }
+}

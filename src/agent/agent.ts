@@ -1,0 +1,520 @@
+/**
+ * One director's agent: the loops of this folder, connected. The flow is one way: the watch replaces
+ * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
+ */
+import type { ElectionConfig, Identity } from '../core/election/state.ts';
+import { AsyncQueue, Wakeup } from '../lib/async.ts';
+import { messageOf, ok, type Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
+import type { Keys } from '../model/keys.ts';
+import {
+  type EventRecord,
+  formatRecord,
+  type ReportRecord,
+  type VoteRecord,
+} from '../model/records.ts';
+import type { AgentView, Stored } from '../ports/agent-view.ts';
+import type { Announcer } from '../ports/announcer.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { ClusterStore } from '../ports/cluster-store.ts';
+import type { IpvsKernel, NetworkKernel } from '../ports/kernel.ts';
+import type { Ledger } from '../ports/ledger.ts';
+import type { Log } from '../ports/log.ts';
+import type { Metrics } from '../ports/metrics.ts';
+import type { PeerLink } from '../ports/peer-link.ts';
+import type { Prober } from '../ports/prober.ts';
+import type { Random } from '../ports/random.ts';
+import { type AddressKeeper, createAddressKeeper } from './address-keeper.ts';
+import { ClusterView, type ViewUpdate } from './cluster-view.ts';
+import { createDirectorLease, type DirectorLease } from './director-lease.ts';
+import { createEventLog, type EventLog, recordOf } from './event-log.ts';
+import { createGroupLeases, type GroupLeases } from './group-leases.ts';
+import { createHealthDesk, type HealthDesk } from './health-desk.ts';
+import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
+import { announcementsOf, gateGroupOf, type InterfaceMap, judgeInterfaces } from './interfaces.ts';
+import { createLifetimeGate, type LifetimeGate } from './lifetime-gate.ts';
+import { createOperationWriter } from './operations.ts';
+import { createProbeLoop, type ProbeLoop } from './probe-loop.ts';
+import { createReconcileLoop, type ReconcileLoop } from './reconcile-loop.ts';
+import { deriveReport, localProblems } from './report.ts';
+import { deriveStatus, type StatusInput } from './status.ts';
+import { waitFor } from './wait-for.ts';
+
+export type AgentOptions = {
+  readonly me: DirectorId;
+  readonly cluster: string;
+  readonly keys: Keys;
+  readonly version: string;
+  readonly identity: Identity;
+  readonly startedAt: string;
+  readonly devices: InterfaceMap;
+  /** The stored document as a spec; the error is a sentence. */
+  readonly parseSpec: (document: unknown) => Result<ClusterSpec, string>;
+};
+
+export type AgentPorts = {
+  readonly store: ClusterStore;
+  readonly network: NetworkKernel;
+  readonly ipvs: IpvsKernel;
+  readonly announcer: Announcer;
+  readonly peerLink: PeerLink;
+  readonly prober: Prober;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+};
+
+export type Agent = {
+  readonly view: AgentView;
+  /** Until the signal aborts; then every group is given up and the session closed, within `RELEASE_MS`. */
+  run(signal: AbortSignal): Promise<void>;
+};
+
+/** How long a release may take before the agent ends without it; the kernel's deadline does the rest. */
+const RELEASE_MS = 4000;
+const HOUSEKEEPING_MS = 1000;
+/** Without an answer for so long etcd counts as away, for people; the election has its own deadlines. */
+const STORE_AWAY_MS = 3000;
+const DEFAULT_LEASE_TTL_S = 15;
+
+export function createAgent(options: AgentOptions, ports: AgentPorts): Agent {
+  return new Director(options, ports);
+}
+
+class Director implements Agent {
+  readonly view: AgentView;
+  readonly #options: AgentOptions;
+  readonly #ports: AgentPorts;
+  readonly #records: ClusterView;
+  readonly #gate: LifetimeGate;
+  readonly #keeper: AddressKeeper;
+  readonly #hold: HoldLoop;
+  readonly #leases: GroupLeases;
+  readonly #directorLease: DirectorLease;
+  readonly #events: EventLog;
+  readonly #reconcile: ReconcileLoop;
+  readonly #probes: ProbeLoop;
+  readonly #desk: HealthDesk = createHealthDesk();
+  readonly #subscribers = new Set<AsyncQueue<Stored<EventRecord>>>();
+  readonly #housekeeping = new Wakeup();
+  #spec: ClusterSpec | null = null;
+  #specProblem: string | null = null;
+  #isWatching = false;
+  #hasAdopted = false;
+
+  constructor(options: AgentOptions, ports: AgentPorts) {
+    this.#options = options;
+    this.#ports = ports;
+    const { me, keys, devices } = options;
+    const { store, clock, log, metrics, random } = ports;
+    const ttlS = (): number => this.#spec?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
+    this.#records = new ClusterView(keys, log);
+    this.#gate = createLifetimeGate({ kernel: ports.network, clock });
+    this.#leases = createGroupLeases({ director: me, keys, ttlS }, { store, clock, log });
+    this.#directorLease = createDirectorLease(
+      { ttlS, revisionOf: (key) => this.#records.revisionOf(key) },
+      { store, clock, log },
+    );
+    this.#events = createEventLog({ keys }, { store, clock, random, log });
+    this.#keeper = createAddressKeeper({
+      kernel: ports.network,
+      clock,
+      log,
+      metrics,
+      devices,
+      groups: () => this.#spec?.groups ?? [],
+      mayBeBound: (group) => this.#mayBeBound(group),
+      linksChanged: () => this.#judge(),
+      addressGone: (linkIndex, address) => this.#onAddressGone(linkIndex, address),
+    });
+    this.#hold = this.#createHold();
+    this.#reconcile = createReconcileLoop(
+      {},
+      {
+        kernel: ports.ipvs,
+        ledger: ports.ledger,
+        clock,
+        log,
+        metrics,
+        input: () => this.#desired(),
+      },
+    );
+    this.#probes = this.#createProbes();
+    this.view = this.#createView();
+  }
+
+  #createView(): AgentView {
+    return {
+      cluster: this.#options.cluster,
+      director: this.#options.me,
+      status: () => deriveStatus(this.#statusInput()),
+      spec: () => ({
+        revision: this.#records.spec?.revision ?? this.#records.revisionOf(this.#options.keys.spec),
+        document: this.#records.spec?.document ?? null,
+        spec: this.#spec,
+      }),
+      holdsNow: (group) => {
+        const holding = this.#hold.state().holdings.get(group);
+        return holding?.kind === 'open' && holding.until > this.#ports.clock.now();
+      },
+      isLive: () => this.#hold.isLive(),
+      operations: () => [...this.#records.operations.values()],
+      events: () => this.#records.events,
+      watchEvents: (signal) => this.#watchEvents(signal),
+    };
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { prober, log } = this.#ports;
+    const loops = new AbortController();
+    const running = [
+      this.#keeper.run(loops.signal),
+      this.#watchStore(loops.signal),
+      this.#hear(loops.signal),
+      this.#leases.run(loops.signal),
+      this.#directorLease.run(loops.signal),
+      this.#events.run(loops.signal),
+      this.#reconcile.run(loops.signal),
+      this.#probes.run(loops.signal),
+      this.#keepHouse(loops.signal),
+    ];
+    await Promise.race([aborted(signal), ...running]);
+    await this.#release();
+    loops.abort();
+    const ended = await Promise.allSettled(running);
+    this.#hold.end();
+    await prober.close();
+    for (const one of ended)
+      if (one.status === 'rejected') {
+        log.error({ problem: messageOf(one.reason) }, 'loop.failed');
+        throw one.reason;
+      }
+  }
+
+  #createHold(): HoldLoop {
+    const { store, clock, log, metrics, announcer, peerLink } = this.#ports;
+    const { me, keys, devices } = this.#options;
+    const groupOf = (id: GroupId): VipGroup | undefined =>
+      this.#spec?.groups.find((group) => group.id === id);
+    return createHoldLoop({
+      store,
+      gate: this.#gate,
+      announcer,
+      peerLink,
+      clock,
+      log,
+      metrics,
+      parseReads: (reads, asOf) => this.#records.electionReads(reads, asOf),
+      gateGroup: (id) => {
+        const group = groupOf(id);
+        return group === undefined ? null : gateGroupOf(group, devices, this.#keeper.links());
+      },
+      announcements: (id) => {
+        const group = groupOf(id);
+        return group === undefined ? [] : announcementsOf(group, devices);
+      },
+      peers: () =>
+        (this.#spec?.directors ?? [])
+          .filter((director) => director.id !== me)
+          .map((director) => ({ director: director.id, address: director.address })),
+      clearGate: () => this.#keeper.clear(),
+      showLease: (group, epoch) => {
+        metrics.holder(group, epoch !== null, epoch);
+        this.#leases.show(group, epoch);
+      },
+      reportOperation: createOperationWriter({ keys }, { store, clock, log }),
+      tell: (notice) => {
+        const { severity, kind, ...fields } = notice;
+        log[severity](fields, kind);
+        if (notice.reason !== null && notice.group !== null)
+          metrics.transition('candidate', notice.reason);
+        if (kind === 'holder.opened') metrics.transition('holder', 'opened');
+        this.#events.record(recordOf(notice, me, clock));
+      },
+      changed: () => this.#housekeeping.wake(),
+    });
+  }
+
+  #createProbes(): ProbeLoop {
+    const { prober, clock, random, log, metrics } = this.#ports;
+    const { me, keys } = this.#options;
+    return createProbeLoop(
+      { me },
+      {
+        prober,
+        clock,
+        random,
+        log,
+        metrics,
+        // The director's lease writes them, again after a loss, until they stand.
+        publishVote: (check, vote) => {
+          const { isUp, since, detail } = vote;
+          const record: VoteRecord = { v: 1, up: isUp, since, detail };
+          this.#directorLease.publish(keys.vote(check, me), formatRecord(record));
+          return Promise.resolve(ok(undefined));
+        },
+        withdrawVote: (check) => {
+          this.#directorLease.publish(keys.vote(check, me), null);
+          return Promise.resolve(ok(undefined));
+        },
+      },
+    );
+  }
+
+  async #watchStore(signal: AbortSignal): Promise<void> {
+    const { store, log } = this.#ports;
+    for await (const event of store.watch(this.#options.keys.prefix, signal)) {
+      if (event.kind === 'interrupted') {
+        this.#isWatching = false;
+        log.warn({ problem: event.error.message }, 'watch.interrupted');
+        continue;
+      }
+      this.#isWatching = true;
+      this.#take(this.#records.apply(event), event.kind === 'snapshot');
+    }
+  }
+
+  #take(update: ViewUpdate, isSynced: boolean): void {
+    const { areas } = update;
+    if (areas.has('spec') || isSynced) this.#takeSpec();
+    if (update.election.length > 0 || isSynced)
+      this.#hold.offer({ kind: 'view', changes: update.election, isSynced });
+    if (isSynced && !this.#hasAdopted) this.#adoptVotes();
+    if (areas.has('spec') || areas.has('reports') || isSynced) this.#assign();
+    if (areas.has('votes') || areas.has('spec') || isSynced) this.#countVotes();
+    if (areas.has('spec') || areas.has('overrides') || isSynced) this.#reconcile.wake();
+    for (const event of update.newEvents) for (const queue of this.#subscribers) queue.push(event);
+    this.#ports.metrics.storeRevision(this.#records.revision);
+  }
+
+  /** A document that cannot be used changes nothing: the last good one stays in force. */
+  #takeSpec(): void {
+    const stored = this.#records.spec;
+    if (stored === null) return;
+    const parsed = this.#options.parseSpec(stored.document);
+    const { log, metrics } = this.#ports;
+    metrics.specRejected(!parsed.ok);
+    if (!parsed.ok) {
+      if (this.#specProblem !== parsed.error)
+        log.error({ revision: stored.revision, problem: parsed.error }, 'spec.rejected');
+      this.#specProblem = parsed.error;
+      return;
+    }
+    this.#specProblem = null;
+    this.#spec = parsed.value;
+    metrics.specRevision(stored.revision);
+    log.info({ revision: stored.revision, by: stored.by }, 'spec.enforced');
+    this.#desk.setSpec(parsed.value);
+    this.#judge();
+    this.#hold.setConfig(this.#electionConfig(parsed.value));
+  }
+
+  #electionConfig(spec: ClusterSpec): ElectionConfig {
+    const { me, identity, keys } = this.#options;
+    return {
+      me,
+      address: spec.directors.find((director) => director.id === me)?.address ?? '',
+      identity,
+      keys,
+      timing: spec.timing,
+      directors: spec.directors.map((director) => director.id),
+      groups: spec.groups,
+    };
+  }
+
+  /** Tells the election which groups the interfaces could carry. */
+  #judge(): void {
+    const groups = this.#spec?.groups ?? [];
+    const { devices } = this.#options;
+    const links = this.#keeper.links();
+    this.#hold.offer({
+      kind: 'eligibility',
+      groups: new Map(
+        groups.map((group) => [group.id, judgeInterfaces(group, devices, links).obstacle]),
+      ),
+    });
+  }
+
+  #mayBeBound(group: GroupId): boolean {
+    const holding = this.#hold.state().holdings.get(group);
+    return holding !== undefined && holding.kind !== 'shut';
+  }
+
+  #onAddressGone(linkIndex: number, address: IpAddress): void {
+    const group = this.#gate.forget(linkIndex, address);
+    if (group !== null) this.#hold.offer({ kind: 'address-lost', group });
+  }
+
+  async #hear(signal: AbortSignal): Promise<void> {
+    for await (const { from, message } of this.#ports.peerLink.receive(signal))
+      this.#hold.offer({
+        kind: 'heartbeat',
+        from,
+        session: message.session,
+        groups: message.armed.map((one) => one.group),
+      });
+  }
+
+  #adoptVotes(): void {
+    this.#hasAdopted = true;
+    const { me } = this.#options;
+    const mine = [...this.#records.votes].flatMap(([check, votes]) => {
+      const vote = votes.get(me);
+      return vote === undefined ? [] : [[check, vote] as const];
+    });
+    this.#probes.adopt(new Map(mine));
+  }
+
+  /** Directors whose report stands in etcd share the checks; this one always counts itself. */
+  #assign(): void {
+    const { me } = this.#options;
+    if (this.#spec === null) return;
+    const inSpec = this.#spec.directors.map((director) => director.id);
+    const alive = inSpec.filter((id) => id === me || this.#records.reports.has(id));
+    this.#probes.setAssignments(this.#desk.assignmentsOf(me, alive));
+  }
+
+  #countVotes(): void {
+    const directors = (this.#spec?.directors ?? []).map((director) => director.id);
+    for (const { check, current } of this.#desk.count(this.#records.votes, directors)) {
+      this.#ports.log.info({ check, ...current }, 'check.decided');
+      this.#reconcile.wake();
+    }
+  }
+
+  #desired(): ReturnType<Parameters<typeof createReconcileLoop>[1]['input']> {
+    if (this.#spec === null) return null;
+    return {
+      spec: this.#spec,
+      checks: this.#desk.checks().byRealServer,
+      overrides: this.#records.overrides,
+      statuses: this.#desk.statuses(),
+    };
+  }
+
+  async #keepHouse(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#ports;
+    let lastMetricsAt = -Infinity;
+    while (!signal.aborted) {
+      this.#publishReport();
+      if (clock.now() - lastMetricsAt >= HOUSEKEEPING_MS) {
+        lastMetricsAt = clock.now();
+        this.#measure();
+      }
+      await waitFor(this.#housekeeping, HOUSEKEEPING_MS, clock, signal);
+    }
+  }
+
+  #publishReport(): void {
+    const { me, keys, version, startedAt } = this.#options;
+    if (this.#spec === null) return;
+    const report = deriveReport({
+      config: this.#electionConfig(this.#spec),
+      state: this.#hold.state(),
+      now: this.#ports.clock.now(),
+      version,
+      startedAt,
+      specRevision: this.#records.spec?.revision ?? 0,
+      gateKind: this.#gate.kind,
+      ipvs: this.#reconcile.state(),
+      problems: this.#localProblems(),
+    });
+    if (report !== null) this.#directorLease.publish(keys.report(me), formatRecord(report));
+  }
+
+  #localProblems(): readonly string[] {
+    return localProblems({
+      me: this.#options.me,
+      spec: this.#spec,
+      devices: this.#options.devices,
+      links: this.#keeper.links(),
+      kernelProblem: this.#keeper.problem(),
+    });
+  }
+
+  #measure(): void {
+    const { metrics, announcer, peerLink, clock } = this.#ports;
+    const state = this.#hold.state();
+    metrics.storeConnected(this.#isStoreConnected(clock.now()));
+    metrics.eventLoopLag(this.#hold.lagMs() / 1000);
+    const { sent, failed } = announcer.counters();
+    metrics.announcements(sent, failed);
+    const { rejected } = peerLink.counters();
+    metrics.peerRejected(rejected.malformed, rejected.unauthentic, rejected.replayed);
+    for (const group of this.#spec?.groups ?? [])
+      metrics.leaseRemaining(group.id, (this.#leases.remainingMs(group.id) ?? 0) / 1000);
+    for (const [director, heard] of state.heard) {
+      const last = Math.max(...heard.values());
+      metrics.peer(director, heard.size === 0 ? null : (clock.now() - last) / 1000);
+    }
+    metrics.forgetRealServers();
+    for (const one of this.#reconcile.state().explanations.values())
+      metrics.realServer(one.service, one.realServer, one.health !== 'down', one.wantedWeight ?? 0);
+  }
+
+  #isStoreConnected(now: MonoMs): boolean {
+    const { lastAnswerAt } = this.#ports.store.health();
+    return this.#isWatching && lastAnswerAt !== null && now - lastAnswerAt < STORE_AWAY_MS;
+  }
+
+  async #release(): Promise<void> {
+    const { clock, log } = this.#ports;
+    this.#hold.offer({ kind: 'stop' });
+    const endAt = clock.now() + RELEASE_MS;
+    while (this.#hold.state().session.kind !== 'closed' && clock.now() < endAt)
+      await clock.sleep(10);
+    if (this.#hold.state().session.kind !== 'closed') log.warn({}, 'release.unfinished');
+  }
+
+  async *#watchEvents(signal: AbortSignal): AsyncIterable<Stored<EventRecord>> {
+    const queue = new AsyncQueue<Stored<EventRecord>>(1000);
+    this.#subscribers.add(queue);
+    signal.addEventListener('abort', () => queue.end(), { once: true });
+    if (signal.aborted) queue.end();
+    try {
+      yield* queue;
+    } finally {
+      this.#subscribers.delete(queue);
+    }
+  }
+
+  #statusInput(): StatusInput {
+    const { clock, store } = this.#ports;
+    const now = clock.now();
+    return {
+      cluster: this.#options.cluster,
+      me: this.#options.me,
+      version: this.#options.version,
+      wallTime: clock.wallTime(),
+      now,
+      store: store.health(),
+      isStoreConnected: this.#isStoreConnected(now),
+      storedSpec: this.#records.spec,
+      spec: this.#spec,
+      specProblem: this.#specProblem,
+      election: this.#hold.state(),
+      config: this.#spec === null ? null : this.#electionConfig(this.#spec),
+      gateKind: this.#gate.kind,
+      lagMs: this.#hold.lagMs(),
+      reconcile: this.#reconcile.state(),
+      checks: this.#desk.checks().byRealServer,
+      statuses: this.#desk.statuses(),
+      votes: this.#records.votes,
+      overrides: this.#records.overrides,
+      drains: this.#records.drains,
+      reports: this.#records.reports,
+      localProblems: this.#localProblems(),
+    };
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) =>
+    signal.addEventListener('abort', () => resolve(), { once: true }),
+  );
+}

@@ -1,0 +1,154 @@
+/**
+ * What lives on the director's own etcd lease: its report and its votes. Both vanish with the
+ * director; neither is evidence for holding (design 3).
+ */
+import { Wakeup } from '../lib/async.ts';
+import { type LeaseId, type MonoMs, monoMs, type Revision } from '../model/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { ClusterStore } from '../ports/cluster-store.ts';
+import type { Log } from '../ports/log.ts';
+import { waitFor } from './wait-for.ts';
+
+export type DirectorLease = {
+  /** The wanted value of a key on the lease; null withdraws it. The latest wins; written on change only. */
+  publish(key: string, value: string | null): void;
+  run(signal: AbortSignal): Promise<void>;
+};
+
+export type DirectorLeaseOptions = {
+  readonly ttlS: () => number;
+  /** Mod revision of a key as last seen: every write is compared with what it replaces. */
+  readonly revisionOf: (key: string) => Revision;
+};
+
+export type DirectorLeasePorts = {
+  readonly store: ClusterStore;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+type Held = { readonly lease: LeaseId; readonly nextAt: MonoMs };
+type Entry = { wanted: string | null; written: string | null };
+
+const CALL_MS = 2000;
+const RETRY_MS = 500;
+/** Keys per txn: a compare and a put each. */
+const BATCH = 60;
+
+export function createDirectorLease(
+  options: DirectorLeaseOptions,
+  ports: DirectorLeasePorts,
+): DirectorLease {
+  return new Loop(options, ports);
+}
+
+class Loop implements DirectorLease {
+  readonly #options: DirectorLeaseOptions;
+  readonly #ports: DirectorLeasePorts;
+  readonly #entries = new Map<string, Entry>();
+  /** Revisions of my own last writes: the watch may lag behind them. */
+  readonly #revisions = new Map<string, Revision>();
+  readonly #wakeup = new Wakeup();
+  #held: Held | null = null;
+
+  constructor(options: DirectorLeaseOptions, ports: DirectorLeasePorts) {
+    this.#options = options;
+    this.#ports = ports;
+  }
+
+  publish(key: string, value: string | null): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) {
+      if (value === null) return;
+      this.#entries.set(key, { wanted: value, written: null });
+    } else if (entry.wanted === value) return;
+    else entry.wanted = value;
+    this.#wakeup.wake();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, store } = this.#ports;
+    while (!signal.aborted) {
+      const isDone = await this.#pass();
+      const nextAt = this.#held?.nextAt ?? clock.now();
+      const ms = isDone ? Math.max(10, nextAt - clock.now()) : RETRY_MS;
+      await waitFor(this.#wakeup, ms, clock, signal);
+    }
+    if (this.#held !== null) await store.revokeLease(this.#held.lease, { deadlineMs: CALL_MS });
+  }
+
+  async #pass(): Promise<boolean> {
+    if (!(await this.#ensureLease())) return false;
+    const changed = [...this.#entries].filter(([, entry]) => entry.wanted !== entry.written);
+    for (let i = 0; i < changed.length; i += BATCH)
+      if (!(await this.#write(changed.slice(i, i + BATCH)))) return false;
+    return true;
+  }
+
+  async #ensureLease(): Promise<boolean> {
+    const { store, clock, log } = this.#ports;
+    const ttlS = this.#options.ttlS();
+    const nextAt = (): MonoMs => monoMs(clock.now() + (ttlS * 1000) / 3);
+    if (this.#held !== null) {
+      if (clock.now() < this.#held.nextAt) return true;
+      const kept = await store.keepLeaseAlive(this.#held.lease, { deadlineMs: CALL_MS });
+      if (kept.ok) this.#held = { lease: this.#held.lease, nextAt: nextAt() };
+      else if (kept.error.code === 'lease-gone') this.#forgetLease(log);
+      if (this.#held !== null) return kept.ok;
+    }
+    const granted = await store.grantLease(ttlS, { deadlineMs: CALL_MS });
+    if (!granted.ok) return false;
+    this.#held = { lease: granted.value.lease, nextAt: nextAt() };
+    return true;
+  }
+
+  /** The store dropped everything that was on the lease: all of it is to be written anew. */
+  #forgetLease(log: Log): void {
+    log.warn({}, 'director-lease.ended');
+    this.#held = null;
+    this.#revisions.clear();
+    for (const [key, entry] of this.#entries)
+      if (entry.wanted === null) this.#entries.delete(key);
+      else entry.written = null;
+  }
+
+  async #write(batch: readonly (readonly [string, Entry])[]): Promise<boolean> {
+    const { store, log } = this.#ports;
+    const lease = this.#held?.lease;
+    if (lease === undefined) return false;
+    const values = batch.map(([key, entry]) => ({ key, entry, value: entry.wanted }));
+    const answer = await store.txn(
+      {
+        compares: values.map(({ key }) => ({ key, modRevision: this.#revisionOf(key) })),
+        success: values.map(({ key, value }) =>
+          value === null
+            ? { op: 'delete' as const, key }
+            : { op: 'put' as const, key, value, lease },
+        ),
+        failure: values.map(({ key }) => ({ op: 'get' as const, key })),
+      },
+      { deadlineMs: CALL_MS },
+    );
+    if (answer.kind !== 'answered') {
+      if (answer.error.code === 'lease-gone') this.#forgetLease(log);
+      for (const { key } of values) this.#revisions.delete(key);
+      return false;
+    }
+    if (!answer.succeeded) {
+      for (const read of answer.reads) this.#revisions.set(read.key, read.modRevision);
+      return false;
+    }
+    for (const { key, entry, value } of values) {
+      entry.written = value;
+      if (value === null) {
+        this.#revisions.delete(key);
+        if (entry.wanted === null) this.#entries.delete(key);
+      } else this.#revisions.set(key, answer.revision);
+    }
+    return true;
+  }
+
+  #revisionOf(key: string): Revision {
+    return this.#revisions.get(key) ?? this.#options.revisionOf(key);
+  }
+}

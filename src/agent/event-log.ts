@@ -1,0 +1,102 @@
+/** Events and audit in etcd (`log/event/<id>`), kept for days on a lease; at most so many wait to be written. */
+import { AsyncQueue } from '../lib/async.ts';
+import { formatUlid, ULID_RANDOM_BYTES } from '../lib/ulid.ts';
+import type { ElectionNotice } from '../core/election/state.ts';
+import { ABSENT, type DirectorId, type LeaseId, type MonoMs, monoMs } from '../model/ids.ts';
+import type { Keys } from '../model/keys.ts';
+import { type EventRecord, formatRecord } from '../model/records.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { ClusterStore } from '../ports/cluster-store.ts';
+import type { Log } from '../ports/log.ts';
+import type { Random } from '../ports/random.ts';
+
+export type EventLog = {
+  record(event: EventRecord): void;
+  run(signal: AbortSignal): Promise<void>;
+};
+
+/** While etcd is away the oldest waiting events are dropped beyond this, and counted in the log. */
+const WAITING_LIMIT = 500;
+const KEEP_S = 7 * 24 * 3600;
+/** One lease serves the events of an hour. */
+const LEASE_HOUR_MS = 3_600_000;
+const CALL_MS = 2000;
+const RETRY_MS = 1000;
+const TRIES = 60;
+
+export function createEventLog(
+  options: { readonly keys: Keys },
+  ports: {
+    readonly store: ClusterStore;
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly log: Log;
+  },
+): EventLog {
+  const { store, clock, random, log } = ports;
+  const waiting = new AsyncQueue<{ readonly id: string; readonly event: EventRecord }>(
+    WAITING_LIMIT,
+  );
+  let held: { readonly lease: LeaseId; readonly until: MonoMs } | null = null;
+
+  const leaseNow = async (): Promise<LeaseId | null> => {
+    if (held !== null && clock.now() < held.until) return held.lease;
+    const granted = await store.grantLease(KEEP_S, { deadlineMs: CALL_MS });
+    if (!granted.ok) return null;
+    held = { lease: granted.value.lease, until: monoMs(clock.now() + LEASE_HOUR_MS) };
+    return held.lease;
+  };
+
+  const write = async (id: string, event: EventRecord): Promise<boolean> => {
+    const lease = await leaseNow();
+    if (lease === null) return false;
+    const key = options.keys.event(id);
+    const answer = await store.txn(
+      {
+        compares: [{ key, modRevision: ABSENT }],
+        success: [{ op: 'put', key, value: formatRecord(event), lease }],
+        failure: [],
+      },
+      { deadlineMs: CALL_MS },
+    );
+    if (answer.kind !== 'answered' && answer.error.code === 'lease-gone') held = null;
+    // A failed compare means that an earlier try in doubt had committed.
+    return answer.kind === 'answered';
+  };
+
+  return {
+    record: (event) =>
+      waiting.push({
+        id: formatUlid(clock.wallMs(), random.hex(ULID_RANDOM_BYTES)),
+        event,
+      }),
+    run: async (signal) => {
+      signal.addEventListener('abort', () => waiting.end(), { once: true });
+      for await (const { id, event } of waiting) {
+        for (let i = 0; i < TRIES && !(await write(id, event)); i++) {
+          if (signal.aborted) break;
+          await clock.sleep(RETRY_MS, signal);
+        }
+      }
+      if (waiting.dropped > 0) log.warn({ dropped: waiting.dropped }, 'events.dropped');
+    },
+  };
+}
+
+/** An election notice as an event record. */
+export const recordOf = (
+  notice: ElectionNotice,
+  director: DirectorId,
+  clock: Clock,
+): EventRecord => ({
+  v: 1,
+  at: clock.wallTime(),
+  director,
+  severity: notice.severity,
+  kind: notice.kind,
+  subject: notice.group ?? notice.director ?? director,
+  message: notice.message,
+  reason: notice.reason,
+  epoch: notice.epoch,
+  by: null,
+});

@@ -1,0 +1,151 @@
+/**
+ * Shows the world which groups are held here: one etcd lease per group with `run/lease/<group>` on it.
+ * Cosmetic for safety; its end makes the other directors suspect at once (design 3).
+ */
+import { Wakeup } from '../lib/async.ts';
+import {
+  type DirectorId,
+  type Epoch,
+  type GroupId,
+  type LeaseId,
+  type MonoMs,
+  monoMs,
+  revisionOf,
+} from '../model/ids.ts';
+import type { Keys } from '../model/keys.ts';
+import { formatRecord, type LeaseRecord } from '../model/records.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { ClusterStore } from '../ports/cluster-store.ts';
+import type { Log } from '../ports/log.ts';
+import { waitFor } from './wait-for.ts';
+
+export type GroupLeases = {
+  /** Null: no longer held. Returns at once; the loop does the rest. */
+  show(group: GroupId, epoch: Epoch | null): void;
+  /** Milliseconds the shown lease is good for, null where there is none; for metrics. */
+  remainingMs(group: GroupId): number | null;
+  run(signal: AbortSignal): Promise<void>;
+};
+
+type Shown = {
+  readonly epoch: Epoch;
+  readonly lease: LeaseId;
+  readonly validUntil: MonoMs;
+  readonly nextAt: MonoMs;
+};
+
+const CALL_MS = 2000;
+const RETRY_MS = 500;
+
+export function createGroupLeases(options: GroupLeaseOptions, ports: GroupLeasePorts): GroupLeases {
+  return new Loop(options, ports);
+}
+
+export type GroupLeaseOptions = {
+  readonly director: DirectorId;
+  readonly keys: Keys;
+  readonly ttlS: () => number;
+};
+export type GroupLeasePorts = {
+  readonly store: ClusterStore;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+class Loop implements GroupLeases {
+  readonly #options: GroupLeaseOptions;
+  readonly #ports: GroupLeasePorts;
+  readonly #wanted = new Map<GroupId, Epoch>();
+  readonly #shown = new Map<GroupId, Shown>();
+  readonly #wakeup = new Wakeup();
+
+  constructor(options: GroupLeaseOptions, ports: GroupLeasePorts) {
+    this.#options = options;
+    this.#ports = ports;
+  }
+
+  show(group: GroupId, epoch: Epoch | null): void {
+    if (epoch === null) this.#wanted.delete(group);
+    else this.#wanted.set(group, epoch);
+    this.#wakeup.wake();
+  }
+
+  remainingMs(group: GroupId): number | null {
+    const one = this.#shown.get(group);
+    return one === undefined ? null : Math.max(0, one.validUntil - this.#ports.clock.now());
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#ports;
+    while (!signal.aborted) {
+      const isDone = await this.#pass();
+      const now = clock.now();
+      const due = [...this.#shown.values()].map((one) => one.nextAt - now);
+      const ms = isDone ? Math.min(60_000, ...due) : RETRY_MS;
+      await waitFor(this.#wakeup, Math.max(10, ms), clock, signal);
+    }
+    for (const [group, one] of this.#shown) await this.#drop(group, one);
+  }
+
+  /** Once over all groups; false when something is to be tried again soon. */
+  async #pass(): Promise<boolean> {
+    let isDone = true;
+    for (const [group, one] of this.#shown)
+      if (this.#wanted.get(group) !== one.epoch) await this.#drop(group, one);
+    for (const [group, epoch] of this.#wanted) {
+      const one = this.#shown.get(group);
+      if (one === undefined) isDone = (await this.#give(group, epoch)) && isDone;
+      else if (this.#ports.clock.now() >= one.nextAt)
+        isDone = (await this.#keep(group, one)) && isDone;
+    }
+    return isDone;
+  }
+
+  async #give(group: GroupId, epoch: Epoch): Promise<boolean> {
+    const { store, clock } = this.#ports;
+    const { director, keys, ttlS } = this.#options;
+    const granted = await store.grantLease(ttlS(), { deadlineMs: CALL_MS });
+    if (!granted.ok) return false;
+    const { lease, validUntil } = granted.value;
+    const record: LeaseRecord = { v: 1, holder: director, epoch: revisionOf(epoch) };
+    // Guarded by the owner record: a holder of an older epoch shows nothing.
+    const answer = await store.txn(
+      {
+        compares: [{ key: keys.owner(group), modRevision: revisionOf(epoch) }],
+        success: [{ op: 'put', key: keys.lease(group), value: formatRecord(record), lease }],
+        failure: [],
+      },
+      { deadlineMs: CALL_MS },
+    );
+    if (answer.kind !== 'answered' || !answer.succeeded) {
+      await store.revokeLease(lease, { deadlineMs: CALL_MS });
+      return false;
+    }
+    this.#shown.set(group, { epoch, lease, validUntil, nextAt: nextAfter(clock, ttlS()) });
+    return true;
+  }
+
+  async #keep(group: GroupId, one: Shown): Promise<boolean> {
+    const { store, clock, log } = this.#ports;
+    const kept = await store.keepLeaseAlive(one.lease, { deadlineMs: CALL_MS });
+    if (kept.ok) {
+      const nextAt = nextAfter(clock, this.#options.ttlS());
+      this.#shown.set(group, { ...one, validUntil: kept.value.validUntil, nextAt });
+      return true;
+    }
+    if (kept.error.code === 'lease-gone') {
+      this.#shown.delete(group);
+      log.warn({ vipGroup: group }, 'lease.ended');
+    }
+    return false;
+  }
+
+  async #drop(group: GroupId, one: Shown): Promise<void> {
+    const { store, log } = this.#ports;
+    this.#shown.delete(group);
+    const revoked = await store.revokeLease(one.lease, { deadlineMs: CALL_MS });
+    if (!revoked.ok) log.warn({ vipGroup: group, problem: revoked.error.message }, 'lease.left');
+  }
+}
+
+const nextAfter = (clock: Clock, ttlS: number): MonoMs => monoMs(clock.now() + (ttlS * 1000) / 3);

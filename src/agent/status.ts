@@ -1,0 +1,290 @@
+/** The status document: a pure projection of what the agent's parts know. It decides nothing. */
+import { rankCandidates } from '../core/election/placement.ts';
+import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
+import { ownerStanding } from '../core/election/view.ts';
+import { realServerKey } from '../core/health/checks.ts';
+import { deriveServiceKey } from '../core/desired/desired-state.ts';
+import type { ClusterSpec, RealServer, VipGroup, VirtualService } from '../model/cluster.ts';
+import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
+import type { CheckId, DirectorId, MonoMs } from '../model/ids.ts';
+import {
+  formatServiceKey,
+  type ObservedDestination,
+  type ObservedService,
+} from '../model/kernel.ts';
+import type { DrainRecord, ReportRecord } from '../model/records.ts';
+import type {
+  DirectorStatus,
+  GroupStatus,
+  RealServerStatus,
+  ServiceStatus,
+  StatusDocument,
+} from '../model/status.ts';
+import type { Stored } from '../ports/agent-view.ts';
+import type { StoreHealth } from '../ports/cluster-store.ts';
+import type { StoredSpec } from './cluster-view.ts';
+import type { ReconcileState } from './reconcile-loop.ts';
+
+export type StatusInput = {
+  readonly cluster: string;
+  readonly me: DirectorId;
+  readonly version: string;
+  readonly wallTime: string;
+  readonly now: MonoMs;
+  readonly store: StoreHealth;
+  readonly isStoreConnected: boolean;
+  readonly storedSpec: StoredSpec | null;
+  readonly spec: ClusterSpec | null;
+  readonly specProblem: string | null;
+  readonly election: ElectionState;
+  readonly config: ElectionConfig | null;
+  readonly gateKind: string;
+  readonly lagMs: number;
+  readonly reconcile: ReconcileState;
+  readonly checks: ReadonlyMap<string, CheckId>;
+  readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
+  readonly votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>;
+  readonly overrides: readonly RealServerOverride[];
+  readonly drains: ReadonlyMap<DirectorId, DrainRecord>;
+  readonly reports: ReadonlyMap<DirectorId, Stored<ReportRecord>>;
+  /** What is wrong on this director: interfaces, capabilities. */
+  readonly localProblems: readonly string[];
+};
+
+export function deriveStatus(input: StatusInput): StatusDocument {
+  const groups = (input.spec?.groups ?? []).map((group) => groupStatus(input, group));
+  const table = tableByKey(input.reconcile);
+  const services = (input.spec?.services ?? []).map((service) =>
+    serviceStatus(input, service, table),
+  );
+  const directors = directorStatuses(input, groups);
+  const problems = problemsOf(input, groups, services, directors);
+  const isDown = input.spec !== null && groups.some((group) => group.state === 'vacant');
+  return {
+    cluster: input.cluster,
+    director: input.me,
+    version: input.version,
+    observedAt: input.wallTime,
+    health: isDown ? 'down' : problems.length > 0 ? 'degraded' : 'ok',
+    problems,
+    ready: isReady(input),
+    store: {
+      isConnected: input.isStoreConnected,
+      lastAnswerMsAgo:
+        input.store.lastAnswerAt === null ? null : Math.round(input.now - input.store.lastAnswerAt),
+      lastError: input.isStoreConnected ? null : (input.store.lastError?.message ?? null),
+      revision: input.store.revision,
+    },
+    spec: {
+      revision: input.storedSpec?.revision ?? 0,
+      by: input.storedSpec?.by ?? null,
+      at: input.storedSpec?.at ?? null,
+      problem: input.specProblem,
+    },
+    hold: {
+      session: input.election.session.kind === 'open' ? input.election.session.id : null,
+      gate: input.gateKind,
+      profile: input.spec?.timing.profile ?? null,
+      lastRoundMs: input.election.lastRoundMs,
+      eventLoopLagMs: input.lagMs,
+    },
+    ipvs: {
+      available: input.reconcile.available,
+      detail: input.reconcile.problem ?? input.reconcile.detail,
+      foreignServices: [...input.reconcile.foreign],
+      lastReconcileMs: input.reconcile.lastReconcileMs,
+      driftRepaired: input.reconcile.driftRepaired,
+    },
+    groups,
+    directors,
+    services,
+  };
+}
+
+/** Ready to take its part: etcd answers, the session is open, a spec is in force. */
+export function isReady(input: StatusInput): boolean {
+  return input.isStoreConnected && input.spec !== null && input.election.session.kind === 'open';
+}
+
+function groupStatus(input: StatusInput, group: VipGroup): GroupStatus {
+  const { election, config, now } = input;
+  const standing = ownerStanding(election.view, group.id);
+  const holding = election.holdings.get(group.id);
+  const isOwned = standing.kind === 'owned' || standing.kind === 'session-missing';
+  const isOpen = holding?.kind === 'open' && holding.until > now;
+  const record = election.view.owners.get(group.id);
+  const isMine = isOwned && standing.director === input.me && holding !== undefined;
+  return {
+    name: group.id,
+    addresses: group.addresses.map((entry) => `${entry.address}/${entry.prefix}`),
+    holder: isOwned ? standing.director : null,
+    epoch: isOwned ? (record?.rev ?? null) : null,
+    state: isMine ? (isOpen ? 'held-here' : 'opening-here') : isOwned ? 'held-elsewhere' : 'vacant',
+    basis: isOwned ? 'consensus' : null,
+    reason: record?.value?.reason ?? 'nobody has ever held it',
+    remainingMs: isOpen ? Math.max(0, Math.round(holding.until - now)) : null,
+    candidates:
+      config === null
+        ? []
+        : rankCandidates(election, config, group, now).map(({ director, obstacle }) => ({
+            director,
+            eligible: obstacle === null,
+            reason: obstacle,
+          })),
+  };
+}
+
+function directorStatuses(input: StatusInput, groups: readonly GroupStatus[]): DirectorStatus[] {
+  const inSpec = new Map((input.spec?.directors ?? []).map((one) => [one.id, one.address]));
+  const names = new Set<DirectorId>([
+    ...inSpec.keys(),
+    ...input.election.view.sessions.keys(),
+    input.me,
+  ]);
+  return [...names].toSorted().map((name) => {
+    const session = input.election.view.sessions.get(name)?.value;
+    const report = input.reports.get(name)?.record;
+    const drain = input.drains.get(name);
+    return {
+      name,
+      address: inSpec.get(name) ?? null,
+      inSpec: inSpec.has(name),
+      session: session?.state ?? 'none',
+      isAlive: report !== undefined,
+      isDraining: drain !== undefined,
+      drainReason: drain?.reason ?? null,
+      version: report?.version ?? null,
+      groups: groups.filter((group) => group.holder === name).map((group) => group.name),
+      specRevision: report?.specRevision ?? null,
+      ipvs: report === undefined ? null : { ...report.ipvs },
+      gate: report?.gate ?? null,
+      problems: [...(report?.problems ?? [])],
+    };
+  });
+}
+
+function tableByKey(reconcile: ReconcileState): ReadonlyMap<string, ObservedService> {
+  return new Map(
+    (reconcile.table?.services ?? []).map((service) => [formatServiceKey(service.key), service]),
+  );
+}
+
+function serviceStatus(
+  input: StatusInput,
+  service: VirtualService,
+  table: ReadonlyMap<string, ObservedService>,
+): ServiceStatus {
+  const key = formatServiceKey(deriveServiceKey(service));
+  const observed = table.get(key);
+  const destinations = new Map(
+    (observed?.destinations ?? []).map((one) => [`${one.address} ${one.port}`, one]),
+  );
+  const sorry = service.sorryServer;
+  return {
+    name: service.id,
+    group: service.group,
+    protocol: service.protocol,
+    address: service.address,
+    port: service.port,
+    scheduler: service.scheduler,
+    isProgrammed: observed !== undefined && !input.reconcile.problems.has(key),
+    problem: input.reconcile.problems.get(key) ?? null,
+    realServers: service.realServers.map((server) =>
+      realServerStatus(input, service, server, destinations),
+    ),
+    sorryServer:
+      sorry === null
+        ? null
+        : { id: sorry.id, isActive: input.reconcile.sorryActive.has(service.id) },
+  };
+}
+
+function realServerStatus(
+  input: StatusInput,
+  service: VirtualService,
+  server: RealServer,
+  destinations: ReadonlyMap<string, ObservedDestination>,
+): RealServerStatus {
+  const key = realServerKey(service.id, server.id);
+  const explanation = input.reconcile.explanations.get(key);
+  const check = input.checks.get(key) ?? null;
+  const status = check === null ? undefined : input.statuses.get(check);
+  const observed = destinations.get(`${server.address} ${server.port}`);
+  const override = input.overrides.find(
+    (one) => one.service === service.id && one.realServer === server.id,
+  );
+  const votes = check === null ? [] : [...(input.votes.get(check)?.values() ?? [])];
+  return {
+    id: server.id,
+    address: server.address,
+    port: server.port,
+    weight: server.weight,
+    wantedWeight: explanation?.wantedWeight ?? null,
+    kernelWeight: observed?.weight ?? null,
+    health: check === null ? 'unchecked' : (status?.isUp ?? true) ? 'up' : 'down',
+    basis: check === null ? 'unchecked' : (status?.basis ?? 'initial'),
+    admin: override?.state ?? 'ready',
+    adminReason: override?.reason ?? null,
+    check,
+    votes: votes
+      .map(({ director, isUp, since, detail }) => ({ director, isUp, since, detail }))
+      .toSorted((a, b) => (a.director < b.director ? -1 : 1)),
+    activeConnections: observed?.activeConnections ?? null,
+    inactiveConnections: observed?.inactiveConnections ?? null,
+  };
+}
+
+function problemsOf(
+  input: StatusInput,
+  groups: readonly GroupStatus[],
+  services: readonly ServiceStatus[],
+  directors: readonly DirectorStatus[],
+): string[] {
+  const problems = [...input.localProblems];
+  if (!input.isStoreConnected)
+    problems.push(`etcd does not answer: ${input.store.lastError?.message ?? 'no answer yet'}`);
+  if (input.specProblem !== null)
+    problems.push(`the stored cluster document cannot be used: ${input.specProblem}`);
+  if (input.isStoreConnected && input.storedSpec === null)
+    problems.push('no cluster document was applied yet: leasehold apply -f cluster.yaml');
+  if (services.length > 0 && !input.reconcile.available)
+    problems.push(`IPVS cannot be programmed here: ${input.reconcile.detail}`);
+  if (input.reconcile.problem !== null) problems.push(`IPVS: ${input.reconcile.problem}`);
+  for (const group of groups) problems.push(...groupProblems(group));
+  for (const service of services) problems.push(...serviceProblems(service));
+  for (const director of directors) problems.push(...directorProblems(director, input.me));
+  return problems;
+}
+
+function groupProblems(group: GroupStatus): string[] {
+  if (group.state === 'vacant') {
+    const reasons = group.candidates.map((one) => `${one.director}: ${one.reason ?? 'ready'}`);
+    return [`group ${group.name} has no holder (${reasons.join(', ')})`];
+  }
+  const able = group.candidates.filter((candidate) => candidate.eligible);
+  return able.length === 1 && group.candidates.length > 1
+    ? [`group ${group.name}: only ${able[0]?.director ?? ''} could hold it now`]
+    : [];
+}
+
+function serviceProblems(service: ServiceStatus): string[] {
+  const problems: string[] = [];
+  if (service.problem !== null) problems.push(`service ${service.name}: ${service.problem}`);
+  const down = service.realServers.filter((server) => server.health === 'down');
+  if (down.length > 0 && down.length === service.realServers.length)
+    problems.push(
+      service.sorryServer?.isActive === true
+        ? `service ${service.name}: all real servers are down, the sorry server answers`
+        : `service ${service.name}: all real servers are down`,
+    );
+  else
+    for (const server of down)
+      problems.push(`service ${service.name}: real server ${server.id} is down`);
+  return problems;
+}
+
+function directorProblems(director: DirectorStatus, me: DirectorId): string[] {
+  if (director.name === me) return [];
+  if (director.inSpec && !director.isAlive) return [`director ${director.name} is not alive`];
+  return director.problems.map((problem) => `director ${director.name}: ${problem}`);
+}
