@@ -47,7 +47,7 @@ export type Desired = {
   readonly services: readonly DesiredService[];
   /** By `realServerKey`: every real server of the spec. */
   readonly explanations: ReadonlyMap<string, Explanation>;
-  /** Services that their sorry server answers for now. */
+  /** Services that their sorry server answers at present. */
   readonly sorryActive: ReadonlySet<ServiceId>;
 };
 
