@@ -183,9 +183,9 @@ async function play(lab: ClusterLab): Promise<void> {
   step('It keeps running. In another terminal, in this directory:');
   show(
     [
-      `bin/leasehold --url ${first} status`,
-      `bin/leasehold --url ${first} switchover web --reason "trying it"`,
-      `bin/leasehold --url ${first} director drain d1 --reason "trying it"`,
+      `bin/leasehold --api ${first} status`,
+      `bin/leasehold --api ${first} switchover web --reason "trying it"`,
+      `bin/leasehold --api ${first} director drain d1 --reason "trying it"`,
       ...doors.map((door) => `REST of ${door.director}: ${door.url}/api/v1/status`),
       `a request as the client: ip netns exec ${lab.network.namespaceOf(CLIENT)} curl ${URL}`,
       'Ctrl-C ends it and removes everything.',
