@@ -67,7 +67,10 @@ export function deriveDesired(input: DesiredInput): Desired {
       const id = realServerKey(service.id, server.id);
       const endpoint = formatEndpoint(server.address, server.port);
       const isTaken = isDuplicate || destinations.has(endpoint);
-      const explanation = explain(input, service, server, overrides.get(id), isTaken);
+      const check = input.checks.get(id);
+      const status = check === undefined ? 'unchecked' : (input.statuses.get(check) ?? null);
+      const override = overrides.get(id) ?? null;
+      const explanation = explain(service, server, { status, override, isTaken });
       if (explanation.wantedWeight !== null)
         destinations.set(endpoint, toDestination(server, explanation.wantedWeight));
       // Two entries with one id are one real server: the first explains it.
@@ -101,43 +104,60 @@ function deriveServiceFields(service: VirtualService, key: IpvsServiceKey): Ipvs
   };
 }
 
-function explain(
-  input: DesiredInput,
-  service: VirtualService,
-  server: RealServer,
-  override: RealServerOverride | undefined,
-  isTaken: boolean,
-): Explanation {
-  const health = deriveHealth(input, service, server);
+type Facts = {
+  /** Null: checked, and nothing is known yet. */
+  readonly status: CheckStatus | 'unchecked' | null;
+  readonly override: RealServerOverride | null;
+  /** Its address and port, or its whole service, stand earlier in the spec. */
+  readonly isTaken: boolean;
+};
+
+function explain(service: VirtualService, server: RealServer, facts: Facts): Explanation {
+  const { override, isTaken } = facts;
+  const { health, basis } = deriveHealth(service, facts.status);
   const admin = override?.state ?? 'ready';
-  const common = { service: service.id, realServer: server.id, admin, ...health };
+  const why = isTaken ? 'duplicate' : deriveReason(service, health, admin);
   const weight = override?.weight ?? server.weight;
-  if (isTaken) return { ...common, wantedWeight: null, why: 'duplicate' };
-  if (admin === 'maint') return { ...common, wantedWeight: null, why: 'admin-maint' };
-  if (health.health === 'down')
-    return service.inhibitOnFailure
-      ? { ...common, wantedWeight: 0, why: 'down-inhibited' }
-      : { ...common, wantedWeight: null, why: 'down-removed' };
-  if (admin === 'drain') return { ...common, wantedWeight: 0, why: 'admin-drain' };
-  return {
-    ...common,
-    wantedWeight: weight,
-    why: health.health === 'unchecked' ? 'unchecked' : 'up',
-  };
+  const wantedWeight = deriveWeight(why, weight);
+  return { service: service.id, realServer: server.id, wantedWeight, why, health, basis, admin };
 }
 
-function deriveHealth(
-  input: DesiredInput,
-  service: VirtualService,
-  server: RealServer,
-): Pick<Explanation, 'health' | 'basis'> {
-  const check = input.checks.get(realServerKey(service.id, server.id));
-  if (check === undefined) return { health: 'unchecked', basis: 'unchecked' };
-  const status = input.statuses.get(check);
+type Health = Pick<Explanation, 'health' | 'basis'>;
+
+const UNCHECKED: Health = { health: 'unchecked', basis: 'unchecked' };
+
+function deriveHealth(service: VirtualService, status: Facts['status']): Health {
+  if (status === 'unchecked') return UNCHECKED;
   // Before the first vote each service has its own view, also where two share the check.
-  if (status === undefined || status.basis === 'initial')
+  if (status === null || status.basis === 'initial')
     return { health: service.alpha ? 'down' : 'up', basis: 'initial' };
   return { health: status.isUp ? 'up' : 'down', basis: status.basis };
+}
+
+function deriveReason(
+  service: VirtualService,
+  health: Explanation['health'],
+  admin: AdminState,
+): WeightReason {
+  if (admin === 'maint') return 'admin-maint';
+  if (health === 'down') return service.inhibitOnFailure ? 'down-inhibited' : 'down-removed';
+  if (admin === 'drain') return 'admin-drain';
+  return health === 'unchecked' ? 'unchecked' : 'up';
+}
+
+function deriveWeight(why: WeightReason, weight: number): number | null {
+  switch (why) {
+    case 'up':
+    case 'unchecked':
+      return weight;
+    case 'down-inhibited':
+    case 'admin-drain':
+      return 0;
+    case 'down-removed':
+    case 'admin-maint':
+    case 'duplicate':
+      return null;
+  }
 }
 
 /** Adds the sorry server where nothing else would get a new connection; true where it was added. */
