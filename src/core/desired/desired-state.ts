@@ -63,10 +63,12 @@ export function deriveDesired(input: DesiredInput): Desired {
     const key = deriveServiceKey(service);
     const isDuplicate = services.has(formatServiceKey(key));
     const destinations = new Map<string, IpvsDestination>();
+    const seen = new Set<string>();
     for (const server of service.realServers) {
       const id = realServerKey(service.id, server.id);
       const endpoint = formatEndpoint(server.address, server.port);
-      const isTaken = isDuplicate || destinations.has(endpoint);
+      const isTaken = isDuplicate || seen.has(endpoint);
+      seen.add(endpoint);
       const check = input.checks.get(id);
       const status = check === undefined ? 'unchecked' : (input.statuses.get(check) ?? null);
       const override = overrides.get(id) ?? null;

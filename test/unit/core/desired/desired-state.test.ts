@@ -189,6 +189,8 @@ describe('deriveDesired: overrides', () => {
     expect(desired.weights).toEqual([[[A.address, 3]]]);
     expect(desired.why(twin)).toMatchObject({ why: 'duplicate', wantedWeight: null });
     expect(desired.why(A)).toMatchObject({ why: 'up', wantedWeight: 3 });
+    const out = derive([web({ realServers: [A, twin] })], {}, [override(A, 'maint')]);
+    expect(out.weights).toEqual([[]]);
   });
 });
 
