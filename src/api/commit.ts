@@ -4,12 +4,12 @@
  * txn that puts the event under another kind either finds the first one done or makes it impossible for ever.
  */
 import { unreachable } from '../lib/assert.ts';
+import { formatUlid, ULID_RANDOM_BYTES } from '../lib/ulid.ts';
 import type { Revision } from '../model/ids.ts';
 import { ABSENT } from '../model/ids.ts';
 import { EventRecord, formatRecord, parseRecord } from '../model/records.ts';
 import type { Compare, StoreError, StoreOperation, TxnAnswer } from '../ports/cluster-store.ts';
 import type { ApiContext, Caller } from './context.ts';
-import { createEventId } from './event-id.ts';
 import { createProblem, ProblemError } from './problem.ts';
 
 /** One call to the store. */
@@ -38,7 +38,7 @@ export async function commitIntent(
 ): Promise<Committed> {
   const lease = await ctx.store.grantLease(EVENT_TTL_S, { deadlineMs: STORE_DEADLINE_MS });
   if (!lease.ok) throw storeProblem(lease.error);
-  const eventId = createEventId(ctx.clock, ctx.random);
+  const eventId = createEventId(ctx);
   const event: EventRecord = {
     v: 1,
     at: ctx.clock.wallTime(),
@@ -66,6 +66,10 @@ export async function commitIntent(
   ctx.log.info({ ...intent.event, by: caller.name, revision: outcome }, 'intent.committed');
   return { kind: 'committed', revision: outcome, eventId };
 }
+
+/** Sorts by time; also the id of an operation without an Idempotency-Key. */
+export const createEventId = ({ clock, random }: ApiContext): string =>
+  formatUlid(clock.wallMs(), random.hex(ULID_RANDOM_BYTES));
 
 /** The revision of the commit, or null for a guard that did not hold. */
 async function learnOutcome(

@@ -36,10 +36,10 @@ export type ShrinkCheck = (before: ClusterSpec | null, after: ClusterSpec) => Sh
 export type ApiOptions = {
   /** Port 0 lets the kernel choose. Anything but loopback needs `tls` and `tokens`. */
   readonly listen: { readonly host: string; readonly port: number };
-  /** PEM texts. */
-  readonly tls?: { readonly cert: string; readonly key: string };
-  /** None: every caller is `local` with all rights. */
-  readonly tokens?: readonly ApiToken[];
+  /** PEM texts; null: plain HTTP. */
+  readonly tls?: { readonly cert: string; readonly key: string } | null;
+  /** None or null: every caller is `local` with all rights. */
+  readonly tokens?: readonly ApiToken[] | null;
   readonly version: string;
   readonly checkShrink: ShrinkCheck;
 };

@@ -80,15 +80,16 @@ async function registerRoutes(scope: FastifyInstance, ctx: ApiContext): Promise<
 }
 
 function createServer(options: ApiOptions, handler: FastifyServerFactoryHandler): Server {
+  const tls = options.tls ?? null;
   const limits = {
     requestTimeout: REQUEST_TIMEOUT_MS,
     headersTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
   };
   const server =
-    options.tls === undefined
+    tls === null
       ? createHttpServer(limits, handler)
-      : createHttpsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }, handler);
+      : createHttpsServer({ ...limits, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.maxConnections = CONNECTIONS_MAX;
   return server;
 }
@@ -98,7 +99,7 @@ async function start(
   options: ApiOptions,
 ): Promise<Result<{ readonly address: string; readonly port: number }, string>> {
   const { host, port } = options.listen;
-  const isOpen = options.tls === undefined || (options.tokens ?? []).length === 0;
+  const isOpen = (options.tls ?? null) === null || (options.tokens ?? []).length === 0;
   if (isOpen && !isLoopback(host))
     return err(
       `api.listen: ${host} can be reached from outside, so it needs tls and tokens; or listen on 127.0.0.1`,

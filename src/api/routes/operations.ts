@@ -4,9 +4,8 @@ import { ABSENT } from '../../model/ids.ts';
 import { formatRecord, OperationRecord, parseRecord } from '../../model/records.ts';
 import type { DirectorStatus, GroupStatus } from '../../model/status.ts';
 import type { Stored } from '../../ports/agent-view.ts';
-import { commitIntent, readKey } from '../commit.ts';
+import { commitIntent, createEventId, readKey } from '../commit.ts';
 import type { ApiContext, Caller, TypedApp } from '../context.ts';
-import { createEventId } from '../event-id.ts';
 import { findDirector, findGroup, unknownName } from '../lookup.ts';
 import { problemError } from '../problem.ts';
 import { problemResponses } from '../schemas/problem.ts';
@@ -159,7 +158,7 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
 }
 
 function operationId(ctx: ApiContext, caller: Caller, key: string | null): string {
-  if (key === null) return createEventId(ctx.clock, ctx.random);
+  if (key === null) return createEventId(ctx);
   const digest = createHash('sha256').update(`${caller.name}\n${key}`).digest('hex');
   return digest.slice(0, OPERATION_ID_CHARS);
 }

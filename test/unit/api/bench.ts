@@ -10,8 +10,9 @@ import { createKeys, type Keys } from '../../../src/model/keys.ts';
 import { silentLog } from '../../../src/ports/log.ts';
 import { CLUSTER_DOCUMENT, FakeAgentView } from '../../fakes/fake-agent-view.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
+import { FakeCluster } from '../../fakes/fake-store.ts';
 import { SeededRandom } from '../../fakes/seeded-random.ts';
-import { MemoryStore } from './memory-store.ts';
+import { ObservedStore } from './observed-store.ts';
 
 /** JSON whose schema the bench has checked: tests pick what they look at. */
 export type Json = ReturnType<typeof JSON.parse>;
@@ -19,7 +20,7 @@ export type Json = ReturnType<typeof JSON.parse>;
 export type Bench = {
   readonly api: Api;
   readonly view: FakeAgentView;
-  readonly store: MemoryStore;
+  readonly store: ObservedStore;
   readonly keys: Keys;
   readonly clock: FakeClock;
   /** Lines of the log: event names with fields. */
@@ -29,9 +30,9 @@ export type Bench = {
 /** Without a document in the store unless `applyDocument` is called. */
 export function createBench(options: Partial<ApiOptions> = {}): Bench {
   const view = new FakeAgentView();
-  const store = new MemoryStore();
   const keys = createKeys('lab');
   const clock = new FakeClock();
+  const store = new ObservedStore(new FakeCluster({ clock, random: new SeededRandom(2) }));
   const logged: string[] = [];
   const log = {
     ...silentLog,
@@ -57,7 +58,7 @@ export function createBench(options: Partial<ApiOptions> = {}): Bench {
 
 /** Puts the fake view's document into the store; answers its revision. */
 export function applyDocument(bench: Bench, document: unknown = CLUSTER_DOCUMENT): number {
-  return bench.store.write(bench.keys.spec, {
+  return bench.store.put(bench.keys.spec, {
     v: 1,
     document,
     by: 'alice',

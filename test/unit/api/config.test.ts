@@ -24,7 +24,7 @@ const put = (
     },
     status,
   );
-const stored = (bench: Bench): Json => bench.store.read(bench.keys.spec);
+const stored = (bench: Bench): Json => bench.store.peek(bench.keys.spec);
 
 const withoutServices = (...names: string[]): object => ({
   ...CLUSTER_DOCUMENT,
@@ -62,7 +62,7 @@ describe('applying a document', () => {
     const { body, headers } = await put(bench, CLUSTER_DOCUMENT, 200);
     expect(stored(bench)).toMatchObject({ v: 1, by: 'local', document: CLUSTER_DOCUMENT });
     expect(headers.etag).toBe(`"${body.revision}"`);
-    expect(bench.store.read(bench.keys.event(body.event))).toMatchObject({ kind: 'spec.applied' });
+    expect(bench.store.peek(bench.keys.event(body.event))).toMatchObject({ kind: 'spec.applied' });
   });
 
   it('wants If-Match where a document is there', async () => {

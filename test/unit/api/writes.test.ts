@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { directorId, realServerId, serviceId } from '../../../src/model/ids.ts';
 import { createOperation } from '../../fakes/fake-agent-view.ts';
 import { type Bench, call, createBench, type Json } from './bench.ts';
+import { LOST_ANSWER, LOST_REQUEST, REFUSED } from './observed-store.ts';
 
 const drain = (bench: Bench, director: string, query = '', status = 200) =>
   call(
@@ -15,9 +16,10 @@ const drain = (bench: Bench, director: string, query = '', status = 200) =>
   );
 
 const events = (bench: Bench): Json[] =>
-  [...bench.store.entries.keys()]
+  bench.store
+    .keys()
     .filter((key) => key.startsWith(bench.keys.eventPrefix))
-    .map((key) => bench.store.read(key));
+    .map((key) => bench.store.peek(key));
 
 const drainKey = (bench: Bench): string => bench.keys.drain(directorId('d2'));
 
@@ -26,13 +28,13 @@ describe('drain of a director', () => {
     const bench = createBench();
     const { body } = await drain(bench, 'd2');
     expect(body).toMatchObject({ changed: true, dryRun: false, warnings: [] });
-    expect(bench.store.read(drainKey(bench))).toMatchObject({ v: 1, by: 'local' });
+    expect(bench.store.peek(drainKey(bench))).toMatchObject({ v: 1, by: 'local' });
     expect(events(bench)).toMatchObject([
       { kind: 'director.drained', subject: 'd2', reason: 'kernel update', by: 'local' },
     ]);
     expect(bench.store.txns).toHaveLength(1);
     expect(bench.store.txns[0]?.compares).toContainEqual({ key: drainKey(bench), modRevision: 0 });
-    expect(bench.store.entries.get(drainKey(bench))?.modRevision).toBe(body.revision);
+    expect(bench.store.revisionOf(drainKey(bench))).toBe(body.revision);
   });
 
   it('is idempotent: the same again writes nothing', async () => {
@@ -77,16 +79,16 @@ describe('drain of a director', () => {
   it('reads again and retries when another writer was faster', async () => {
     const bench = createBench();
     const other = { v: 1, by: 'bob', reason: 'other', at: '' };
-    bench.store.intruder = () => bench.store.write(drainKey(bench), other);
+    bench.store.intruder = () => bench.store.put(drainKey(bench), other);
     expect((await drain(bench, 'd2')).body).toMatchObject({ changed: true });
     expect(bench.store.txns).toHaveLength(2);
-    expect(bench.store.read(drainKey(bench))).toMatchObject({ reason: 'kernel update' });
+    expect(bench.store.peek(drainKey(bench))).toMatchObject({ reason: 'kernel update' });
   });
 
   it('answers 409 when others never stop changing it', async () => {
     const bench = createBench();
     const intrude = (): void => {
-      bench.store.write(drainKey(bench), { v: 1, by: 'bob', reason: 'other', at: '' });
+      bench.store.put(drainKey(bench), { v: 1, by: 'bob', reason: 'other', at: '' });
       queueMicrotask(() => {
         bench.store.intruder = intrude;
       });
@@ -104,7 +106,7 @@ describe('drain of a director', () => {
       payload: { reason: 'done' },
     };
     expect((await call(bench, undrain, 200)).body.changed).toBe(true);
-    expect(bench.store.read(drainKey(bench))).toBeNull();
+    expect(bench.store.peek(drainKey(bench))).toBeNull();
     expect((await call(bench, undrain, 200)).body.changed).toBe(false);
   });
 });
@@ -121,42 +123,42 @@ describe('a store with bad days', () => {
 
   it('finds out that a doubtful write was committed', async () => {
     const bench = createBench();
-    bench.store.faults = ['lost-answer'];
+    bench.store.nextTxn(LOST_ANSWER);
     const { body } = await drain(bench, 'd2');
     expect(body.changed).toBe(true);
-    expect(body.revision).toBe(bench.store.entries.get(drainKey(bench))?.modRevision);
+    expect(body.revision).toBe(bench.store.revisionOf(drainKey(bench)));
     expect(events(bench)).toMatchObject([{ kind: 'director.drained' }]);
   });
 
   it('makes a doubtful write impossible before it says that nothing happened', async () => {
     const bench = createBench();
-    bench.store.faults = ['lost-request'];
+    bench.store.nextTxn(LOST_REQUEST);
     const { body } = await drain(bench, 'd2', '', 503);
     expect(body.detail).toContain('nothing was changed');
     expect(events(bench)).toMatchObject([{ kind: 'request.abandoned' }]);
     const [late] = bench.store.txns;
     if (late === undefined) throw new Error('no txn was sent');
-    expect(await bench.store.txn(late)).toMatchObject({ succeeded: false });
-    expect(bench.store.read(drainKey(bench))).toBeNull();
+    expect(await bench.store.txn(late, { deadlineMs: 100 })).toMatchObject({ succeeded: false });
+    expect(bench.store.peek(drainKey(bench))).toBeNull();
   });
 
   it('recognises its own abandonment when that answer is lost too', async () => {
     const bench = createBench();
-    bench.store.faults = ['lost-request', 'lost-answer'];
+    bench.store.nextTxn(LOST_REQUEST, LOST_ANSWER);
     expect((await drain(bench, 'd2', '', 503)).body.detail).toContain('nothing was changed');
   });
 
   it('answers 504 when it can not find out', async () => {
     const bench = createBench();
-    bench.store.faults = ['lost-answer', 'lost-request', 'lost-request'];
+    bench.store.nextTxn(LOST_ANSWER, LOST_REQUEST, LOST_REQUEST);
     const { body } = await drain(bench, 'd2', '', 504);
     expect(body.code).toBe('outcome-unknown');
-    expect(bench.store.read(drainKey(bench))).not.toBeNull();
+    expect(bench.store.peek(drainKey(bench))).not.toBeNull();
   });
 
   it('says 503 for a write that was refused', async () => {
     const bench = createBench();
-    bench.store.faults = ['refused'];
+    bench.store.nextTxn(REFUSED);
     await drain(bench, 'd2', '', 503);
     expect(bench.store.txns).toHaveLength(1);
   });
@@ -176,16 +178,16 @@ describe('overrides of a real server', () => {
     const bench = createBench();
     await post(bench, '10.90.0.21:80/weight', { weight: 7, reason: 'warm' });
     await post(bench, '10.90.0.21:80/drain', { reason: 'disk' });
-    expect(bench.store.read(key(bench))).toMatchObject({
+    expect(bench.store.peek(key(bench))).toMatchObject({
       state: 'drain',
       weight: 7,
       reason: 'disk',
     });
     await post(bench, '10.90.0.21:80/ready', { reason: 'disk changed' });
-    expect(bench.store.read(key(bench))).toMatchObject({ state: 'ready', weight: 7 });
+    expect(bench.store.peek(key(bench))).toMatchObject({ state: 'ready', weight: 7 });
     const { body } = await post(bench, '10.90.0.21:80/weight', { weight: null, reason: 'warm' });
     expect(body.summary).toBe('web-http/10.90.0.21:80: weight 1, as in the cluster document');
-    expect(bench.store.read(key(bench))).toBeNull();
+    expect(bench.store.peek(key(bench))).toBeNull();
   });
 
   it('does not take null, text or too much for a weight of 0', async () => {
@@ -199,7 +201,7 @@ describe('overrides of a real server', () => {
   it('takes an address alone where it is unique, and IPv6 in brackets', async () => {
     const bench = createBench();
     await post(bench, '10.90.0.21/drain', { reason: 'x' });
-    expect(bench.store.read(key(bench))).toMatchObject({ state: 'drain' });
+    expect(bench.store.peek(key(bench))).toMatchObject({ state: 'drain' });
     const url = `/api/v1/services/web6-http/real-servers/${encodeURIComponent('[fd90:0::21]')}/maint`;
     const { body } = await call(bench, { method: 'POST', url, payload: { reason: 'x' } }, 200);
     expect(body.summary).toBe('web6-http/[fd90::21]:80: maint');
@@ -223,9 +225,9 @@ describe('overrides of a real server', () => {
 
   it('replaces a record that nobody can read, under guard', async () => {
     const bench = createBench();
-    bench.store.write(key(bench), { nonsense: true });
+    bench.store.put(key(bench), { nonsense: true });
     await post(bench, '10.90.0.21:80/drain', { reason: 'x' });
-    expect(bench.store.read(key(bench))).toMatchObject({ state: 'drain' });
+    expect(bench.store.peek(key(bench))).toMatchObject({ state: 'drain' });
   });
 });
 

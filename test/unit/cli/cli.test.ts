@@ -183,7 +183,7 @@ describe('the cluster document', () => {
     expect((await run(`diff -f ${all}`)).out).toContain('no differences');
     expect((await run(`apply -f ${all}`)).out).toContain('nothing to do: ');
     expect((await run(`apply -f ${less} --dry-run`)).out).toContain('dry run: ');
-    expect(store.read(keys.spec)).toMatchObject({ document: CLUSTER_DOCUMENT });
+    expect(store.peek(keys.spec)).toMatchObject({ document: CLUSTER_DOCUMENT });
   });
 
   it('is not applied without --confirm-shrink where much would go', async () => {
@@ -229,7 +229,7 @@ describe('directors and real servers', () => {
     );
     expect(store.txns).toEqual([]);
     expect((await run("director drain d2 --reason 'kernel update'")).code).toBe(0);
-    expect(store.read(keys.drain(directorId('d2')))).toMatchObject({ reason: 'kernel update' });
+    expect(store.peek(keys.drain(directorId('d2')))).toMatchObject({ reason: 'kernel update' });
     expect((await run('director undrain d2 --reason done')).out).toBe('undrain d2\n');
     expect((await run('director undrain d2 --reason done')).out).toContain('nothing to do');
     expect(await run('director drain d9 --reason x')).toMatchObject({
@@ -272,7 +272,7 @@ describe('switchover', () => {
   it('waits for the end and shows the steps', async () => {
     const { run, view, store, keys } = await rig();
     const onSleep = (): void => {
-      const [key] = [...store.entries.keys()].filter((name) => name.includes('/operation/'));
+      const [key] = store.keys().filter((name) => name.includes('/operation/'));
       const parsed = key === undefined ? null : keys.parse(key);
       if (parsed?.kind !== 'operation') throw new Error('no operation was stored');
       view.operationList = [
@@ -299,7 +299,7 @@ describe('switchover', () => {
   it('gives 3 for one that failed', async () => {
     const { run, view, store, keys } = await rig();
     const onSleep = (): void => {
-      for (const key of store.entries.keys()) {
+      for (const key of store.keys()) {
         const parsed = keys.parse(key);
         if (parsed?.kind === 'operation')
           view.operationList = [createOperation(parsed.id, { state: 'failed', result: 'd2 died' })];
@@ -391,7 +391,9 @@ describe('directors that do not answer', () => {
 
   it('say when they speak something else', async () => {
     const server = createServer((socket) => {
-      socket.resume().end('HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\nhi');
+      socket
+        .resume()
+        .end('HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\nhi');
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();
