@@ -9,12 +9,7 @@ import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
-import {
-  type EventRecord,
-  formatRecord,
-  type ReportRecord,
-  type VoteRecord,
-} from '../model/records.ts';
+import { type EventRecord, formatRecord, type VoteRecord } from '../model/records.ts';
 import type { AgentView, Stored } from '../ports/agent-view.ts';
 import type { Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
