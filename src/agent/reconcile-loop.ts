@@ -48,7 +48,7 @@ export type ReconcilePorts = {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
-  /** Null: no usable spec. Cheapest where unchanged parts are the same objects as before. */
+  /** Null: no usable spec. Cheap where spec, checks, statuses and each override are the same objects as before. */
   readonly input: () => ReconcileInput | null;
 };
 
@@ -202,9 +202,6 @@ class Loop {
     const byKey = new Map(
       desired.services.map((service) => [formatServiceKey(service.key), service]),
     );
-    this.#ports.metrics.forgetRealServers();
-    for (const { service, realServer, health, wantedWeight } of desired.explanations.values())
-      this.#ports.metrics.realServer(service, realServer, health !== 'down', wantedWeight ?? 0);
     this.#derived = { input, desired, byKey };
     return this.#derived;
   }
@@ -404,8 +401,9 @@ const describeResult = (operation: IpvsOperation, result: ApplyResult | undefine
 const isSameInput = (a: ReconcileInput, b: ReconcileInput): boolean =>
   a.spec === b.spec &&
   a.checks === b.checks &&
-  a.overrides === b.overrides &&
-  a.statuses === b.statuses;
+  a.statuses === b.statuses &&
+  a.overrides.length === b.overrides.length &&
+  a.overrides.every((override, i) => override === b.overrides[i]);
 
 function equalSets(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
   if (a.size !== b.size) return false;

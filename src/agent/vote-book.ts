@@ -5,7 +5,7 @@ import type { CheckId } from '../model/ids.ts';
 
 export type StatusChange = {
   readonly check: CheckId;
-  /** Null: the first majority on a check that this director knew nothing about. */
+  /** Null, or with the basis `initial`: this is the first decision on the check. */
   readonly previous: CheckStatus | null;
   readonly current: CheckStatus;
 };
@@ -40,14 +40,19 @@ export function createVoteBook(): VoteBook {
         }
         isSame = false;
         next.set(check, current);
-        if (previous === null ? current.basis !== 'initial' : previous.isUp !== current.isUp)
-          changes.push({ check, previous, current });
+        if (isNews(previous, current)) changes.push({ check, previous, current });
       }
       if (!isSame) statuses = next;
       return changes;
     },
   };
 }
+
+/** A first decision is news also where it confirms what was assumed: services may have assumed otherwise. */
+const isNews = (previous: CheckStatus | null, current: CheckStatus): boolean =>
+  (previous?.basis ?? 'initial') === 'initial'
+    ? current.basis !== 'initial'
+    : previous?.isUp !== current.isUp;
 
 const equalStatus = (a: CheckStatus, b: CheckStatus): boolean =>
   a.isUp === b.isUp &&

@@ -35,6 +35,16 @@ describe('vote book', () => {
     expect(changes).toMatchObject([{ check: C1, previous: null, current: { isUp: true } }]);
   });
 
+  it('reports the first majority also where it confirms what was assumed', () => {
+    const book = createVoteBook();
+    book.update(new Map(), both);
+    const up = new Map([[C1, votes('u')]]);
+    expect(book.update(up, both)).toMatchObject([
+      { previous: { isUp: true, basis: 'initial' }, current: { isUp: true, basis: 'majority' } },
+    ]);
+    expect(book.update(up, both)).toEqual([]);
+  });
+
   it('keeps what was known through ties and silence', () => {
     const book = createVoteBook();
     book.update(new Map([[C1, votes('d')]]), both);
