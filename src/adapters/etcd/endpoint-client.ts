@@ -51,7 +51,8 @@ const AUTHENTICATE_DEADLINE_MS = 5000;
 /** Transport failures in a row after which the connection is made anew (a library bug ends calls with RST_STREAM for ever). */
 const REBUILD_AFTER = 3;
 const REBUILD_GAP_MIN_MS = 1000;
-const REBUILD_GAP_MAX_MS = 60_000;
+/** A closed connection to a hung peer keeps its socket until the peer ends: hence few of them. */
+const REBUILD_GAP_MAX_MS = 600_000;
 const MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024;
 
 const CHANNEL_OPTIONS = {
@@ -132,10 +133,10 @@ export class EndpointClient {
     this.#token = null;
   }
 
-  /** The next stream gets a new connection: the old one may lead to a dead peer for minutes. */
-  renew(): void {
-    this.#etcd?.close();
-    this.#etcd = null;
+  /** A stream of this client spoke, or died and may leave a connection to a dead peer behind. */
+  noteStream(state: 'alive' | StoreError): void {
+    if (state === 'alive') this.#settle();
+    else this.#rebuild(state);
   }
 
   /** Calls under way end as aborted. */
@@ -226,22 +227,28 @@ export class EndpointClient {
     if (answer.ok || answer.failure.isAnswer) {
       if (!answer.ok && answer.failure.isTokenRejected) this.#token = null;
       if (!answer.ok && answer.failure.error.code === 'aborted') return;
-      this.#failuresInARow = 0;
-      this.#rebuildGapMs = REBUILD_GAP_MIN_MS;
+      this.#settle();
       return;
     }
     this.#failuresInARow++;
     if (this.#failuresInARow >= REBUILD_AFTER) this.#rebuild(answer.failure.error);
   }
 
+  #settle(): void {
+    this.#failuresInARow = 0;
+    this.#rebuildGapMs = REBUILD_GAP_MIN_MS;
+  }
+
   #rebuild(error: StoreError): void {
+    if (this.#isClosed) return;
     const { clock, log } = this.#ports;
     const now = clock.now();
     if (now - this.#rebuiltAt < this.#rebuildGapMs) return;
     this.#rebuiltAt = now;
     this.#rebuildGapMs = Math.min(2 * this.#rebuildGapMs, REBUILD_GAP_MAX_MS);
     this.#failuresInARow = 0;
-    this.renew();
+    this.#etcd?.close();
+    this.#etcd = null;
     log.debug({ endpoint: this.endpoint, error: error.message }, 'etcd-connection.rebuilt');
   }
 }

@@ -125,6 +125,7 @@ async function* followOnce(
       switch (message.kind) {
         case 'created':
           backoff.reset();
+          client.noteStream('alive');
           progress.isInterrupted = false;
           break;
         case 'events':
@@ -143,7 +144,7 @@ async function* followOnce(
         case 'failed':
           if (message.error.code === 'denied') client.dropToken();
           ring.moveOnFrom(client);
-          client.renew();
+          client.noteStream(message.error);
           return message;
       }
     }

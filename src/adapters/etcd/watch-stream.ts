@@ -22,6 +22,9 @@ export type StreamMessage =
   | { readonly kind: 'compacted' }
   | { readonly kind: 'failed'; readonly error: StoreError };
 
+/** Where the stream is opened. */
+export type StreamClient = Pick<EndpointClient, 'metadata' | 'etcd'>;
+
 export type StreamRequest = {
   readonly prefix: string;
   readonly startRevision: Revision;
@@ -53,7 +56,7 @@ export class WatchStream {
   #buffered = 0;
   #knownAtPulse: number;
 
-  constructor(client: EndpointClient, request: StreamRequest) {
+  constructor(client: StreamClient, request: StreamRequest) {
     this.#request = request;
     this.#knownAtPulse = 0;
     // With `hasleader` a member without quorum ends the stream after three election timeouts.

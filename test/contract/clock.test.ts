@@ -1,0 +1,47 @@
+/** The system's clock and randomness, where real time has to pass. */
+import { describe, expect, it } from 'vitest';
+
+import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
+import { createSystemRandom } from '../../src/adapters/clock/system-random.ts';
+
+describe('system clock', () => {
+  const clock = createSystemClock();
+
+  it('sleeps for its time, and not beyond an abort', async () => {
+    const start = clock.now();
+    await clock.sleep(30);
+    expect(clock.now() - start).toBeGreaterThanOrEqual(29);
+    const abort = new AbortController();
+    const sleeping = clock.sleep(10_000, abort.signal);
+    abort.abort();
+    await sleeping;
+    await clock.sleep(10_000, abort.signal);
+    expect(clock.now() - start).toBeLessThan(5000);
+  });
+
+  it('does not run a cancelled action, nor a far one at once', async () => {
+    let runs = 0;
+    clock.schedule(5, () => runs++)();
+    const cancelFar = clock.schedule(2 ** 40, () => runs++);
+    await new Promise<void>((resolve) => {
+      clock.schedule(20, resolve);
+    });
+    cancelFar();
+    expect(runs).toBe(0);
+  });
+
+  it('tells the wall time in two ways', () => {
+    expect(Math.abs(Date.parse(clock.wallTime()) - clock.wallMs())).toBeLessThan(1000);
+  });
+});
+
+describe('system random', () => {
+  it('draws within its bounds', () => {
+    const random = createSystemRandom();
+    const draws = Array.from({ length: 1000 }, () => random.next());
+    expect(draws.every((x) => x >= 0 && x < 1)).toBe(true);
+    expect(new Set(draws).size).toBeGreaterThan(990);
+    expect(random.hex(8)).toMatch(/^[0-9a-f]{16}$/);
+    expect(random.hex(8)).not.toBe(random.hex(8));
+  });
+});
