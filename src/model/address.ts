@@ -72,6 +72,8 @@ function ipv4Bytes(text: string): Uint8Array | null {
 function ipv6Bytes(text: string): Uint8Array | null {
   const halves = text.split('::');
   if (halves.length > 2) return null;
+  // The dotted form is for the last 32 bits only (RFC 4291 2.2).
+  if (halves.length === 2 && halves[0]?.includes('.')) return null;
   const head = ipv6Words(halves[0] ?? '');
   const tail = halves.length === 2 ? ipv6Words(halves[1] ?? '') : [];
   if (head === null || tail === null) return null;
