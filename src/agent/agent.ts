@@ -4,7 +4,7 @@
  */
 import type { ElectionConfig, Identity } from '../core/election/state.ts';
 import { AsyncQueue, Wakeup } from '../lib/async.ts';
-import { messageOf, ok, type Result } from '../lib/result.ts';
+import { ok, type Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
@@ -98,7 +98,6 @@ class Director implements Agent {
   readonly #housekeeping = new Wakeup();
   #spec: ClusterSpec | null = null;
   #specProblem: string | null = null;
-  #isWatching = false;
   #hasAdopted = false;
 
   constructor(options: AgentOptions, ports: AgentPorts) {
@@ -164,7 +163,7 @@ class Director implements Agent {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { prober, log } = this.#ports;
+    const { prober } = this.#ports;
     const loops = new AbortController();
     const running = [
       this.#keeper.run(loops.signal),
@@ -177,17 +176,17 @@ class Director implements Agent {
       this.#probes.run(loops.signal),
       this.#keepHouse(loops.signal),
     ];
-    await Promise.race([aborted(signal), ...running]);
+    await Promise.race([aborted(signal), ...running.map((loop) => loop.catch(() => {}))]);
+    const wasAsked = signal.aborted;
     await this.#release();
     loops.abort();
     const ended = await Promise.allSettled(running);
     this.#hold.end();
     await prober.close();
-    for (const one of ended)
-      if (one.status === 'rejected') {
-        log.error({ problem: messageOf(one.reason) }, 'loop.failed');
-        throw one.reason;
-      }
+    const failed = ended.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw new Error('a loop failed', { cause: failed.reason });
+    // An agent without one of its loops would look alive and not be: systemd starts a whole one.
+    if (!wasAsked) throw new Error('a loop ended by itself');
   }
 
   #createHold(): HoldLoop {
@@ -264,11 +263,9 @@ class Director implements Agent {
     const { store, log } = this.#ports;
     for await (const event of store.watch(this.#options.keys.prefix, signal)) {
       if (event.kind === 'interrupted') {
-        this.#isWatching = false;
         log.warn({ problem: event.error.message }, 'watch.interrupted');
         continue;
       }
-      this.#isWatching = true;
       this.#take(this.#records.apply(event), event.kind === 'snapshot');
     }
   }
@@ -453,7 +450,7 @@ class Director implements Agent {
 
   #isStoreConnected(now: MonoMs): boolean {
     const { lastAnswerAt } = this.#ports.store.health();
-    return this.#isWatching && lastAnswerAt !== null && now - lastAnswerAt < STORE_AWAY_MS;
+    return lastAnswerAt !== null && now - lastAnswerAt < STORE_AWAY_MS;
   }
 
   async #release(): Promise<void> {

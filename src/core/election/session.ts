@@ -171,6 +171,10 @@ function noticeLoss(draft: Draft): void {
   if (state.session.kind !== 'open') return;
   const known = state.view.sessions.get(config.me);
   if (known !== undefined && known.rev === revisionOf(state.session.id)) return;
+  if (isClosedByMe(draft)) {
+    markClosed(draft);
+    return;
+  }
   notice(
     draft,
     'session.lost',
@@ -267,13 +271,22 @@ export function onSessionReply(draft: Draft, purpose: Purpose, reply: TxnReply):
     learn(draft, [
       { of: 'scope', name: draft.config.me, known: written(reply.revision, purpose.record) },
     ]);
-  if (purpose.kind === 'close-session' && reply.kind === 'answered') {
-    draft.state.session = { kind: 'closed' };
-    notice(draft, 'session.closed', 'info', 'the session is closed in etcd', {
-      director: draft.config.me,
-      reason: 'shutdown',
-    });
-  }
+  if (purpose.kind === 'close-session' && reply.kind === 'answered') markClosed(draft);
+}
+
+/** The watch may bring my own closing before its answer comes. */
+function isClosedByMe(draft: Draft): boolean {
+  const record = draft.state.view.sessions.get(draft.config.me)?.value;
+  return record?.state === 'closed' && record.nonce === draft.config.identity.nonce;
+}
+
+function markClosed(draft: Draft): void {
+  if (draft.state.session.kind === 'closed') return;
+  draft.state.session = { kind: 'closed' };
+  notice(draft, 'session.closed', 'info', 'the session is closed in etcd', {
+    director: draft.config.me,
+    reason: 'shutdown',
+  });
 }
 
 function onNamesakeChallenged(draft: Draft, session: Revision, reply: TxnReply): void {
