@@ -60,7 +60,12 @@ export async function commitIntent(
   );
   const outcome = await learnOutcome(ctx, answer, {
     ...put,
-    value: formatRecord({ ...event, kind: ABANDONED, severity: 'warn' }),
+    value: formatRecord({
+      ...event,
+      kind: ABANDONED,
+      severity: 'warn',
+      message: `not done, as the store gave no answer: ${event.message}`,
+    }),
   });
   if (outcome === null) return { kind: 'conflict' };
   ctx.log.info({ ...intent.event, by: caller.name, revision: outcome }, 'intent.committed');

@@ -11,6 +11,8 @@ export type ClientOptions = {
   /** PEM; null: the system's authorities. */
   readonly ca: string | null;
   readonly timeoutMs: number;
+  /** Ends the request under way. */
+  readonly signal: AbortSignal;
 };
 
 export type ApiRequest = {
@@ -106,13 +108,14 @@ export class ApiClient {
   }
 
   async #try(url: URL, request: ApiRequest): Promise<ApiAnswer> {
-    const { timeoutMs } = this.#options;
-    const signal = AbortSignal.timeout(timeoutMs);
+    const { timeoutMs, signal: interrupt } = this.#options;
+    const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), interrupt]);
     try {
       return await readAnswer(await this.#open(url, request, signal));
     } catch (error) {
       if (error instanceof NoAnswer && !signal.aborted) throw error;
       const isInDoubt = error instanceof NoAnswer ? error.isInDoubt : true;
+      if (interrupt.aborted) throw interrupted(isInDoubt && request.method !== 'GET');
       const cause = signal.aborted ? `no answer in ${timeoutMs} ms` : messageOf(error);
       throw new NoAnswer(cause, isInDoubt);
     }
@@ -148,6 +151,14 @@ export class ApiClient {
     });
   }
 }
+
+const interrupted = (isInDoubt: boolean): CliError =>
+  new CliError(
+    EXIT.unreachable,
+    isInDoubt
+      ? 'interrupted; the request may have been carried out, look before you try again'
+      : 'interrupted',
+  );
 
 async function readAnswer(response: IncomingMessage): Promise<ApiAnswer> {
   const { statusCode = 0, headers } = response;

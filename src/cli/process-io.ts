@@ -2,18 +2,29 @@
 import { createInterface } from 'node:readline/promises';
 import { text } from 'node:stream/consumers';
 import { loadCliEnvironment } from '../config/cli-env.ts';
+import { messageOf } from '../lib/result.ts';
 import type { CliIo } from './context.ts';
 
 export function createProcessIo(options: {
   readonly clock: CliIo['clock'];
   readonly version: string;
+  /** Aborts at SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
 }): CliIo {
   const { stdin, stdout, stderr } = process;
+  const readerGone = new AbortController();
+  // `leasehold events -f | head` closes the pipe: that ends the command, it is no error.
+  stdout.on('error', (error) => {
+    if (!isBrokenPipe(error)) stderr.write(`cannot write: ${messageOf(error)}\n`);
+    readerGone.abort();
+  });
   const canAsk = Boolean(stdin.isTTY) && Boolean(stdout.isTTY);
   return {
     ...options,
-    stdout: (part) => void stdout.write(part),
+    signal: AbortSignal.any([options.signal, readerGone.signal]),
+    stdout: (part) => {
+      if (!readerGone.signal.aborted) stdout.write(part);
+    },
     stderr: (part) => void stderr.write(part),
     readStdin: () => text(stdin),
     ask: canAsk ? askOn : null,
@@ -23,10 +34,18 @@ export function createProcessIo(options: {
   };
 }
 
+const isBrokenPipe = (error: Error): boolean => 'code' in error && error.code === 'EPIPE';
+
+/** Ctrl-C, which the terminal gives to the question, counts as an empty answer. */
 async function askOn(question: string): Promise<string> {
   const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const controller = new AbortController();
+  lines.on('SIGINT', () => controller.abort());
   try {
-    return await lines.question(question);
+    return await lines.question(question, { signal: controller.signal });
+  } catch (error) {
+    if (controller.signal.aborted) return '';
+    throw error;
   } finally {
     lines.close();
   }

@@ -41,6 +41,7 @@ export async function openSession(io: CliIo, command: Command): Promise<Session>
     token: await loadToken(io, options.token),
     ca: caFile === null ? null : await loadText(caFile),
     timeoutMs: requireDuration(options.timeout, '--timeout'),
+    signal: io.signal,
   });
   return { client, io, paint: createPaint(io) };
 }

@@ -55,7 +55,7 @@ function registerGet(app: TypedApp, ctx: ApiContext): void {
         summary: 'The cluster document as it was applied',
         tags,
         querystring: NoQuery,
-        response: { 200: ConfigDocument, ...problemResponses(401, 404) },
+        response: { 200: ConfigDocument, ...problemResponses(401, 404, 409, 503) },
       },
     },
     async (_request, reply) => {
@@ -71,12 +71,19 @@ function registerGet(app: TypedApp, ctx: ApiContext): void {
 async function currentConfig(ctx: ApiContext): Promise<ConfigDocument | null> {
   try {
     const { revision: at, record } = await loadSpec(ctx);
-    if (record === null) return null;
+    if (record === null && at === ABSENT) return null;
+    if (record === null)
+      throw problemError(
+        'conflict',
+        `the stored document (revision ${at}) cannot be read; apply a good one over it`,
+        { revision: at },
+      );
     const { document, by, at: appliedAt } = record;
     return { revision: at, document, by, at: appliedAt, isStale: false };
   } catch (error) {
     const seen = ctx.view.spec();
-    if (!(error instanceof ProblemError) || seen.revision === ABSENT) throw error;
+    const isStoreAway = error instanceof ProblemError && error.problem.status === 503;
+    if (!isStoreAway || seen.revision === ABSENT) throw error;
     const { by, at } = ctx.view.status().spec;
     return { revision: seen.revision, document: seen.document, by, at, isStale: true };
   }

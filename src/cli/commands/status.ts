@@ -35,7 +35,7 @@ export function addStatusCommand(
         const text = formatAs(status, options.output, session);
         io.stdout(isWatching && io.isTerminal ? CLEAR + text : text);
         done(EXIT_OF_HEALTH[status.health]);
-        if (!isWatching || io.signal.aborted) return;
+        if (!isWatching) return;
         await io.clock.sleep(WATCH_MS, io.signal);
         if (io.signal.aborted) return;
       }

@@ -56,6 +56,16 @@ describe('reading the document', () => {
   });
 });
 
+describe('a stored document that nobody can read', () => {
+  it('is said, and replaced under guard', async () => {
+    const bench = createBench();
+    const revision = bench.store.put(bench.keys.spec, { v: 9 });
+    expect((await get(bench, 409)).body.revision).toBe(revision);
+    await put(bench, CLUSTER_DOCUMENT, 200, { headers: { 'if-match': `"${revision}"` } });
+    expect((await get(bench)).body.document).toEqual(CLUSTER_DOCUMENT);
+  });
+});
+
 describe('applying a document', () => {
   it('takes the first one without a guard, and audits it', async () => {
     const bench = createBench();

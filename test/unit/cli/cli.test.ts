@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { loadCliEnvironment } from '../../../src/config/cli-env.ts';
@@ -389,6 +390,26 @@ describe('directors that do not answer', () => {
     expect(err).toContain('may have been carried out');
   });
 
+  it('can be interrupted, and time out, when they hang', async () => {
+    const hanging = createServer((socket) => socket.resume());
+    await new Promise<void>((resolve) => hanging.listen(0, '127.0.0.1', resolve));
+    const address = hanging.address();
+    const port = typeof address === 'object' && address ? address.port : 0;
+    const api = ['--api', `http://127.0.0.1:${port}`];
+    const controller = new AbortController();
+    const asking = runCli(['director', 'drain', 'd2', '--reason', 'x', ...api], {
+      signal: controller.signal,
+    });
+    hanging.once('connection', (socket) => socket.once('data', () => controller.abort()));
+    const screen = await asking;
+    expect(screen.code).toBe(5);
+    expect(screen.err).toMatch(/^interrupted; the request may have been carried out/);
+    const slow = await runCli(['status', '--timeout', '50ms', ...api]);
+    expect(slow.code).toBe(5);
+    expect(slow.err).toContain('no answer in 50 ms');
+    await new Promise((resolve) => hanging.close(resolve));
+  });
+
   it('say when they speak something else', async () => {
     const server = createServer((socket) => {
       socket
@@ -416,6 +437,25 @@ describe('directors that do not answer', () => {
       code: 6,
       err: 'token "alice" has the role viewer; this needs operator\n',
     });
+  });
+});
+
+describe('TLS', () => {
+  const material = (name: string): Promise<string> =>
+    readFile(new URL(`tls/${name}`, import.meta.url), 'utf8');
+
+  it('is spoken with an authority of one’s own, and refused without', async () => {
+    const tls = { cert: await material('server.crt'), key: await material('server.key') };
+    const tokens = [{ name: 'alice', role: 'operator', token: 'secret' }] as const;
+    const { run, url } = await rig({ tls, tokens, listen: { host: '0.0.0.0', port: 0 } });
+    expect(url).toMatch(/^https:/);
+    const cacert = fileURLToPath(new URL('tls/server.crt', import.meta.url));
+    expect((await run(`status --token secret --cacert ${cacert}`)).code).toBe(1);
+    const { code, err } = await run('status --token secret');
+    expect(code).toBe(5);
+    expect(err).toContain('give its authority with --cacert FILE');
+    const environment = { ...NO_ENVIRONMENT, caCert: cacert };
+    expect((await run('rs drain web-http/10.90.0.21 --reason x', { environment })).code).toBe(6);
   });
 });
 

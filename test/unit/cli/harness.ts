@@ -69,7 +69,8 @@ export async function startRig(options: Parameters<typeof createBench>[0] = {}):
   const bench = createBench(options);
   const bound = await bench.api.start();
   if (!bound.ok) throw new Error(bound.error);
-  const url = `http://127.0.0.1:${bound.value.port}`;
+  const scheme = (options?.tls ?? null) === null ? 'http' : 'https';
+  const url = `${scheme}://127.0.0.1:${bound.value.port}`;
   return {
     ...bench,
     url,
