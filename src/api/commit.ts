@@ -67,7 +67,11 @@ export async function commitIntent(
       message: `not done, as the store gave no answer: ${event.message}`,
     }),
   });
-  if (outcome === null) return { kind: 'conflict' };
+  if (outcome === null) {
+    // Nothing hangs on the lease; if this fails, it ends by itself.
+    await ctx.store.revokeLease(lease.value.lease, { deadlineMs: STORE_DEADLINE_MS });
+    return { kind: 'conflict' };
+  }
   ctx.log.info({ ...intent.event, by: caller.name, revision: outcome }, 'intent.committed');
   return { kind: 'committed', revision: outcome, eventId };
 }

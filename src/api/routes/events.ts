@@ -38,6 +38,8 @@ export function registerEventRoutes(app: TypedApp, ctx: ApiContext): void {
   app.get(
     '/api/v1/events/stream',
     {
+      // A HEAD would open a stream that nobody reads.
+      exposeHeadRoute: false,
       schema: {
         operationId: 'streamEvents',
         summary: 'New events as they happen (text/event-stream); resumes after Last-Event-ID',
