@@ -83,8 +83,8 @@ const addressFamily = (family: IpFamily): number => (family === 6 ? AF_INET6 : A
 const keyFamily = (key: IpvsServiceKey): IpFamily =>
   key.kind === 'fwmark' ? key.family : familyOf(key.address);
 
-const start = (command: number): AttributeWriter =>
-  new AttributeWriter().raw(encodeGenericHeader(command, IPVS_VERSION));
+const start = (command: number, writer = new AttributeWriter()): AttributeWriter =>
+  writer.raw(encodeGenericHeader(command, IPVS_VERSION));
 
 export const encodeGetInfo = (): Uint8Array => start(IPVS_CMD_GET_INFO).finish();
 
@@ -97,35 +97,38 @@ export const encodeGetDestinations = (key: IpvsServiceKey): Uint8Array =>
     .nested(ATTR_SERVICE, (writer) => writeKey(writer, key))
     .finish();
 
-/** Body of the request that performs one operation. */
-export function encodeOperation(operation: IpvsOperation): Uint8Array {
+/** Body of the request that performs one operation; many of them may share a writer. */
+export function encodeOperation(
+  operation: IpvsOperation,
+  writer: AttributeWriter = new AttributeWriter(),
+): Uint8Array {
   switch (operation.op) {
     case 'add-service':
-      return encodeService(IPVS_CMD_NEW_SERVICE, operation.service);
+      return encodeService(start(IPVS_CMD_NEW_SERVICE, writer), operation.service);
     case 'set-service':
-      return encodeService(IPVS_CMD_SET_SERVICE, operation.service);
+      return encodeService(start(IPVS_CMD_SET_SERVICE, writer), operation.service);
     case 'delete-service':
-      return start(IPVS_CMD_DEL_SERVICE)
-        .nested(ATTR_SERVICE, (writer) => writeKey(writer, operation.service))
+      return start(IPVS_CMD_DEL_SERVICE, writer)
+        .nested(ATTR_SERVICE, (nested) => writeKey(nested, operation.service))
         .finish();
     case 'add-destination':
-      return encodeDestination(IPVS_CMD_NEW_DEST, operation.service, operation.destination);
+      return encodeDestination(start(IPVS_CMD_NEW_DEST, writer), operation);
     case 'set-destination':
-      return encodeDestination(IPVS_CMD_SET_DEST, operation.service, operation.destination);
+      return encodeDestination(start(IPVS_CMD_SET_DEST, writer), operation);
     case 'delete-destination':
-      return start(IPVS_CMD_DEL_DEST)
-        .nested(ATTR_SERVICE, (writer) => writeKey(writer, operation.service))
-        .nested(ATTR_DEST, (writer) => writeEndpoint(writer, operation.destination))
+      return start(IPVS_CMD_DEL_DEST, writer)
+        .nested(ATTR_SERVICE, (nested) => writeKey(nested, operation.service))
+        .nested(ATTR_DEST, (nested) => writeEndpoint(nested, operation.destination))
         .finish();
   }
 }
 
-function encodeService(command: number, service: IpvsService): Uint8Array {
+function encodeService(request: AttributeWriter, service: IpvsService): Uint8Array {
   const flags = new Uint8Array(8);
   viewOf(flags).setUint32(0, service.flags, LITTLE_ENDIAN);
   // The mask says which bits are meant; without all of them a set would keep the old ones.
   viewOf(flags).setUint32(4, 0xffff_ffff, LITTLE_ENDIAN);
-  return start(command)
+  return request
     .nested(ATTR_SERVICE, (writer) => {
       writeKey(writer, service.key);
       writer.text(SVC_SCHED_NAME, service.scheduler).bytes(SVC_FLAGS, flags);
@@ -137,12 +140,12 @@ function encodeService(command: number, service: IpvsService): Uint8Array {
 }
 
 function encodeDestination(
-  command: number,
-  key: IpvsServiceKey,
-  destination: IpvsDestination,
+  request: AttributeWriter,
+  operation: { readonly service: IpvsServiceKey; readonly destination: IpvsDestination },
 ): Uint8Array {
-  return start(command)
-    .nested(ATTR_SERVICE, (writer) => writeKey(writer, key))
+  const { service, destination } = operation;
+  return request
+    .nested(ATTR_SERVICE, (writer) => writeKey(writer, service))
     .nested(ATTR_DEST, (writer) => {
       writeEndpoint(writer, destination);
       writer
@@ -175,8 +178,26 @@ function writeEndpoint(
 /** `union nf_inet_addr`: 16 bytes, an IPv4 address in the first four. */
 function paddedAddress(address: IpAddress): Uint8Array {
   const padded = new Uint8Array(16);
-  padded.set(ipToBytes(address));
+  if (familyOf(address) === 6) padded.set(ipToBytes(address));
+  else writeCanonicalIpv4(padded, address);
   return padded;
+}
+
+/** Ten thousand destinations are encoded at once, and an `IpAddress` needs no checks any more. */
+function writeCanonicalIpv4(bytes: Uint8Array, address: IpAddress): void {
+  let place = 0;
+  let value = 0;
+  for (let i = 0; i < address.length; i++) {
+    const digit = address.charCodeAt(i) - 48;
+    if (digit >= 0) {
+      value = value * 10 + digit;
+      continue;
+    }
+    // The dot is below the digits.
+    bytes[place++] = value;
+    value = 0;
+  }
+  bytes[place] = value;
 }
 
 const netmaskOf = (prefix: number): number =>
@@ -202,8 +223,10 @@ type ServiceAttributes = {
   flags: number;
   timeoutS: number;
   netmask: number;
-  counters: IpvsCounters | null;
-  counters64: IpvsCounters | null;
+  /** Place of the newest form of the counters; -1: none. */
+  stats: number;
+  statsLength: number;
+  statsType: number;
 };
 
 /** Body of one message of a service dump. */
@@ -220,8 +243,9 @@ export function decodeService(body: Uint8Array): Result<DumpedService, string> {
     flags: 0,
     timeoutS: 0,
     netmask: -1,
-    counters: null,
-    counters64: null,
+    stats: -1,
+    statsLength: 0,
+    statsType: 0,
   };
   const isWhole = walkAttributes(body, range.start, range.end, (type, offset, length) => {
     if (type === SVC_AF && length >= 2) seen.family = familyFrom(readU16(body, offset));
@@ -233,8 +257,7 @@ export function decodeService(body: Uint8Array): Result<DumpedService, string> {
     else if (type === SVC_FLAGS && length >= 8) seen.flags = readU32(body, offset);
     else if (type === SVC_TIMEOUT && length >= 4) seen.timeoutS = readU32(body, offset);
     else if (type === SVC_NETMASK && length >= 4) seen.netmask = offset;
-    else if (type === SVC_STATS) seen.counters = decodeCounters(body, offset, length);
-    else if (type === SVC_STATS64) seen.counters64 = decodeCounters(body, offset, length);
+    else if (type === SVC_STATS || type === SVC_STATS64) noteStats(seen, type, offset, length);
   });
   return isWhole ? serviceOf(body, seen) : err('malformed attributes in a service');
 }
@@ -249,7 +272,7 @@ function serviceOf(body: Uint8Array, seen: ServiceAttributes): Result<DumpedServ
     flags,
     timeoutS: (flags & IP_VS_SVC_F_PERSISTENT) === 0 ? 0 : seen.timeoutS,
     persistencePrefix: prefixOf(body, seen.netmask, keyFamily(key)),
-    counters: seen.counters64 ?? seen.counters ?? NO_COUNTERS,
+    counters: decodeCounters(body, seen),
   });
 }
 
@@ -279,8 +302,10 @@ type DestinationAttributes = {
   lower: number;
   active: number;
   inactive: number;
-  counters: IpvsCounters | null;
-  counters64: IpvsCounters | null;
+  /** Place of the newest form of the counters; -1: none. */
+  stats: number;
+  statsLength: number;
+  statsType: number;
 };
 
 /** Body of one message of a destination dump; kernels before 3.18 tell no family: the service's. */
@@ -300,16 +325,16 @@ export function decodeDestination(
     lower: 0,
     active: 0,
     inactive: 0,
-    counters: null,
-    counters64: null,
+    stats: -1,
+    statsLength: 0,
+    statsType: 0,
   };
   const isWhole = walkAttributes(body, range.start, range.end, (type, offset, length) => {
     if (type === DEST_ADDR && length >= 16) seen.address = offset;
     else if (type === DEST_PORT && length >= 2) seen.port = readU16be(body, offset);
     else if (type === DEST_ADDR_FAMILY && length >= 2)
       seen.family = familyFrom(readU16(body, offset));
-    else if (type === DEST_STATS) seen.counters = decodeCounters(body, offset, length);
-    else if (type === DEST_STATS64) seen.counters64 = decodeCounters(body, offset, length);
+    else if (type === DEST_STATS || type === DEST_STATS64) noteStats(seen, type, offset, length);
     else if (length >= 4) readNumber(seen, type, readU32(body, offset));
   });
   if (!isWhole) return err('malformed attributes in a destination');
@@ -342,7 +367,7 @@ function destinationOf(
     lowerThreshold: seen.lower,
     activeConnections: seen.active,
     inactiveConnections: seen.inactive,
-    counters: seen.counters64 ?? seen.counters ?? NO_COUNTERS,
+    counters: decodeCounters(body, seen),
   });
 }
 
@@ -363,14 +388,25 @@ export function decodeInfo(body: Uint8Array): Result<IpvsInfo, string> {
   return ok({ version: text, connectionTableSize });
 }
 
+type Stats = { stats: number; statsLength: number; statsType: number };
+
+/** STATS64 has the greater number for services and destinations alike, and wins in any order. */
+function noteStats(seen: Stats, type: number, offset: number, length: number): void {
+  if (type < seen.statsType) return;
+  seen.stats = offset;
+  seen.statsLength = length;
+  seen.statsType = type;
+}
+
 /** Widths differ (STATS: 32 bits but for bytes, STATS64: 64 bits): the attribute's own length tells. */
-function decodeCounters(body: Uint8Array, start: number, length: number): IpvsCounters | null {
+function decodeCounters(body: Uint8Array, { stats, statsLength }: Stats): IpvsCounters {
+  if (stats < 0) return NO_COUNTERS;
   const values = [0, 0, 0, 0, 0, 0];
-  const isWhole = walkAttributes(body, start, start + length, (type, offset, bytes) => {
+  const isWhole = walkAttributes(body, stats, stats + statsLength, (type, offset, bytes) => {
     if (type > 5 || bytes < 4) return;
     values[type] = bytes >= 8 ? readU64(body, offset) : readU32(body, offset);
   });
-  if (!isWhole) return null;
+  if (!isWhole) return NO_COUNTERS;
   const [, connections = 0, packetsIn = 0, packetsOut = 0, bytesIn = 0, bytesOut = 0] = values;
   return { connections, packetsIn, packetsOut, bytesIn, bytesOut };
 }
@@ -383,8 +419,9 @@ function findNested(body: Uint8Array, wanted: number): { start: number; end: num
   return isWhole ? range : null;
 }
 
-const addressAt = (body: Uint8Array, offset: number, family: IpFamily): IpAddress =>
-  formatIp(body.subarray(offset, offset + (family === 6 ? 16 : 4)));
+function addressAt(body: Uint8Array, offset: number, family: IpFamily): IpAddress {
+  return formatIp(body.subarray(offset, offset + (family === 6 ? 16 : 4)));
+}
 
 function familyFrom(value: number): IpFamily | null {
   if (value === AF_INET) return 4;

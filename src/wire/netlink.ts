@@ -48,17 +48,28 @@ export type NetlinkMessage = {
 };
 
 export function encodeMessage(message: NetlinkMessage): Uint8Array {
-  const length = NLMSG_HEADER_BYTES + message.body.length;
-  const bytes = new Uint8Array(align4(length));
+  return encodeMessages([message]);
+}
+
+/** One datagram of all messages in order, each padded to four bytes. */
+export function encodeMessages(messages: readonly NetlinkMessage[]): Uint8Array {
+  const total = messages.reduce((sum, { body }) => sum + paddedLength(body), 0);
+  const bytes = new Uint8Array(total);
   const view = viewOf(bytes);
-  view.setUint32(0, length, LITTLE_ENDIAN);
-  view.setUint16(4, message.type, LITTLE_ENDIAN);
-  view.setUint16(6, message.flags, LITTLE_ENDIAN);
-  view.setUint32(8, message.seq, LITTLE_ENDIAN);
-  view.setUint32(12, message.port, LITTLE_ENDIAN);
-  bytes.set(message.body, NLMSG_HEADER_BYTES);
+  let offset = 0;
+  for (const message of messages) {
+    view.setUint32(offset, NLMSG_HEADER_BYTES + message.body.length, LITTLE_ENDIAN);
+    view.setUint16(offset + 4, message.type, LITTLE_ENDIAN);
+    view.setUint16(offset + 6, message.flags, LITTLE_ENDIAN);
+    view.setUint32(offset + 8, message.seq, LITTLE_ENDIAN);
+    view.setUint32(offset + 12, message.port, LITTLE_ENDIAN);
+    bytes.set(message.body, offset + NLMSG_HEADER_BYTES);
+    offset += paddedLength(message.body);
+  }
   return bytes;
 }
+
+const paddedLength = (body: Uint8Array): number => align4(NLMSG_HEADER_BYTES + body.length);
 
 /** Splits a datagram; bodies are views into `bytes`. Fails on a length that does not fit. */
 export function decodeMessages(bytes: Uint8Array): Result<readonly NetlinkMessage[], string> {
@@ -166,11 +177,24 @@ export function readText(bytes: Uint8Array, offset: number, length: number): str
   return text.decoder.decode(bytes.subarray(offset, end));
 }
 
-/** Appends attributes (and a fixed header before them) to one growing buffer. */
+const SMALL_BUFFER_BYTES = 256;
+
+/**
+ * Appends attributes (and a fixed header before them). After `finish` the writer begins the next body
+ * in the same buffer: thousands of small bodies share a few allocations.
+ */
 export class AttributeWriter {
-  #bytes = new Uint8Array(256);
-  #view = viewOf(this.#bytes);
-  #length = 0;
+  #bytes: Uint8Array<ArrayBuffer>;
+  #view: DataView;
+  /** Where the body at work begins, and its end. */
+  #start = 0;
+  #end = 0;
+
+  /** `capacity`: bytes of the first buffer; it grows, and a full one is left to its bodies. */
+  constructor(capacity = SMALL_BUFFER_BYTES) {
+    this.#bytes = new Uint8Array(capacity);
+    this.#view = viewOf(this.#bytes);
+  }
 
   /** Raw bytes without an attribute header: a message's fixed part. */
   raw(payload: Uint8Array): this {
@@ -222,14 +246,19 @@ export class AttributeWriter {
   }
 
   nested(type: number, write: (writer: this) => void): this {
-    const start = this.#extend(ATTRIBUTE_HEADER_BYTES);
+    // Relative to the body, which may move to another buffer while the inner attributes are written.
+    const start = this.#extend(ATTRIBUTE_HEADER_BYTES) - this.#start;
     write(this);
-    this.#header(start, type | NLA_F_NESTED, this.#length - start);
+    const offset = this.#start + start;
+    this.#header(offset, type | NLA_F_NESTED, this.#end - offset);
     return this;
   }
 
+  /** The body that was written; never overwritten by what comes next. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
+    const body = this.#bytes.subarray(this.#start, this.#end);
+    this.#start = this.#end;
+    return body;
   }
 
   #attribute(type: number, payloadLength: number): number {
@@ -245,14 +274,20 @@ export class AttributeWriter {
   }
 
   #extend(count: number): number {
-    const start = this.#length;
-    this.#length += count;
-    if (this.#length > this.#bytes.length) {
-      const grown = new Uint8Array(Math.max(this.#length, 2 * this.#bytes.length));
-      grown.set(this.#bytes);
-      this.#bytes = grown;
-      this.#view = viewOf(grown);
-    }
-    return start;
+    if (this.#end + count > this.#bytes.length) this.#move(count);
+    const offset = this.#end;
+    this.#end += count;
+    return offset;
+  }
+
+  /** A new buffer that begins with the unfinished body. */
+  #move(count: number): void {
+    const length = this.#end - this.#start;
+    const moved = new Uint8Array(Math.max(this.#bytes.length, 2 * (length + count)));
+    moved.set(this.#bytes.subarray(this.#start, this.#end));
+    this.#bytes = moved;
+    this.#view = viewOf(moved);
+    this.#start = 0;
+    this.#end = length;
   }
 }

@@ -23,6 +23,7 @@ import {
   IPVS_FAMILY_NAME,
   type DumpedService,
 } from '../../wire/ipvs.ts';
+import { AttributeWriter } from '../../wire/netlink.ts';
 import { kernelError } from './kernel-error.ts';
 import { LazySocket, type KernelPorts, type KernelSocket, type Reply } from './kernel-socket.ts';
 
@@ -31,6 +32,7 @@ const COMMAND_TIMEOUT_MS = 5000;
 const DUMP_TIMEOUT_MS = 10_000;
 const BUFFER_BYTES = 8 << 20;
 const DUMP_READ_BYTES = 65_536;
+const ENCODE_BUFFER_BYTES = 65_536;
 const MODPROBE_TIMEOUT_MS = 10_000;
 const NO_FAMILY = 'the kernel has no IPVS: load it with "modprobe ip_vs" (CONFIG_IP_VS)';
 
@@ -194,20 +196,28 @@ class LinuxIpvsKernel implements IpvsKernel {
   }
 }
 
+const DONE = ok(undefined);
+
 const unavailable = (detail: string): IpvsCapability => ({ available: false, detail });
 
-const exchange = (
+function exchange(
   socket: KernelSocket,
   family: number,
   operations: readonly IpvsOperation[],
-): Promise<readonly Reply[]> =>
-  socket.exchange(
-    operations.map((operation) => ({ type: family, flags: 0, body: encodeOperation(operation) })),
+): Promise<readonly Reply[]> {
+  const writer = new AttributeWriter(ENCODE_BUFFER_BYTES);
+  return socket.exchange(
+    operations.map((operation) => ({
+      type: family,
+      flags: 0,
+      body: encodeOperation(operation, writer),
+    })),
   );
+}
 
 function resultOf(operation: IpvsOperation, reply: Reply | undefined): Result<void, KernelError> {
   const code = reply === undefined ? 'TIMEOUT' : reply.code;
-  if (code === null || isDoneAlready(operation, code)) return ok(undefined);
+  if (code === null || isDoneAlready(operation, code)) return DONE;
   return err(kernelError(code, describe(operation), reasonFor(operation, code)));
 }
 

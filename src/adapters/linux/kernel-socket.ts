@@ -6,7 +6,6 @@
  */
 import { readFile } from 'node:fs/promises';
 import { RawNetlinkSocket } from 'netlink';
-import { concatBytes } from '../../lib/bytes.ts';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import type { KernelError } from '../../model/kernel.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -14,7 +13,7 @@ import type { Log } from '../../ports/log.ts';
 import {
   decodeAcknowledgement,
   decodeMessages,
-  encodeMessage,
+  encodeMessages,
   NLM_F_ACK,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
@@ -62,9 +61,14 @@ export type Reply = {
 type Waiting = {
   readonly first: number;
   readonly last: number;
-  readonly replies: (Reply & { messages: NetlinkMessage[] })[];
+  readonly replies: Reply[];
+  /** The growing lists behind `messages` of the replies that have any. */
+  readonly collected: Map<number, NetlinkMessage[]>;
   readonly finish: (code: string | null) => void;
 };
+
+/** One value for all that succeed without words: a batch of thousands makes no garbage. */
+const ACKNOWLEDGED: Reply = { code: null, reason: null, messages: [] };
 
 export class KernelSocket {
   readonly #options: KernelSocketOptions;
@@ -115,12 +119,9 @@ export class KernelSocket {
       const replies: Reply[] = [];
       for (let start = 0; start < requests.length; ) {
         const end = this.#endOfDatagram(requests, start);
-        const sent = requests.slice(start, end).map((request, i, all) => ({
-          ...request,
-          flags: request.flags | NLM_F_REQUEST | (i === all.length - 1 ? NLM_F_ACK : 0),
-        }));
         // oxlint-disable-next-line no-await-in-loop -- the order of the requests is the caller's
-        replies.push(...(await this.#send(sent)));
+        const answered = await this.#send(requests.slice(start, end), NLM_F_ACK);
+        for (const reply of answered) replies.push(reply);
         start = end;
       }
       return replies;
@@ -135,7 +136,7 @@ export class KernelSocket {
     return this.#inTurn(async () => {
       for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
         // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
-        const [reply] = await this.#send([{ ...request, flags: NLM_F_REQUEST | NLM_F_DUMP }]);
+        const [reply] = await this.#send([{ ...request, flags: NLM_F_DUMP }], 0);
         if (reply === undefined) break;
         if (reply.code !== null) return err(kernelError(reply.code, what, reply.reason));
         if (!reply.messages.some((message) => (message.flags & NLM_F_DUMP_INTR) !== 0))
@@ -180,20 +181,25 @@ export class KernelSocket {
     return end;
   }
 
-  #send(requests: readonly NetlinkRequest[]): Promise<readonly Reply[]> {
+  #send(requests: readonly NetlinkRequest[], lastFlags: number): Promise<readonly Reply[]> {
+    const count = requests.length;
     if (this.#isClosed)
-      return Promise.resolve(
-        requests.map(() => ({ code: 'UNAVAILABLE', reason: null, messages: [] })),
-      );
+      return Promise.resolve(requests.map(() => ({ ...ACKNOWLEDGED, code: 'UNAVAILABLE' })));
     // Sequence numbers wrap long before 2^32 so that a batch is always a contiguous range.
     if (this.#seq > 0x7000_0000) this.#seq = 1;
     const first = this.#seq;
-    this.#seq += requests.length;
-    const datagram = concatBytes(
-      requests.map((request, i) => encodeMessage({ ...request, seq: first + i, port: this.#port })),
+    this.#seq += count;
+    const datagram = encodeMessages(
+      requests.map(({ type, flags, body }, i) => ({
+        type,
+        flags: flags | NLM_F_REQUEST | (i === count - 1 ? lastFlags : 0),
+        seq: first + i,
+        port: this.#port,
+        body,
+      })),
     );
     return new Promise((resolve) => {
-      this.#await(first, requests.length, resolve);
+      this.#await(first, count, resolve);
       this.#raw.send(datagram, {}, (error) =>
         this.#guard(() => {
           // An answered batch is no longer waiting: a late error of its send concerns nobody.
@@ -213,12 +219,17 @@ export class KernelSocket {
     const waiting: Waiting = {
       first,
       last: first + count - 1,
-      replies: Array.from({ length: count }, () => ({ code: null, reason: null, messages: [] })),
+      replies: Array<Reply>(count).fill(ACKNOWLEDGED),
+      collected: new Map(),
       finish: (code) => {
         cancel();
         this.#waiting = null;
         // Without the last acknowledgement nothing is known of those that did not fail.
-        resolve(waiting.replies.map((reply) => (reply.code === null ? { ...reply, code } : reply)));
+        resolve(
+          code === null
+            ? waiting.replies
+            : waiting.replies.map((reply) => (reply.code === null ? { ...reply, code } : reply)),
+        );
       },
     };
     this.#waiting = waiting;
@@ -243,16 +254,33 @@ export class KernelSocket {
     const index = message.seq - waiting.first;
     const reply = waiting.replies[index];
     if (reply === undefined || message.type === NLMSG_NOOP) return;
-    reply.messages.push(message);
-    if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) return;
+    if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) {
+      this.#collect(waiting, index, message);
+      return;
+    }
+    if (message.type === NLMSG_DONE) this.#collect(waiting, index, message);
     const acknowledgement = decodeAcknowledgement(message);
     if (!acknowledgement.ok) {
       this.#lose(acknowledgement.error);
       return;
     }
     const { errno, reason } = acknowledgement.value;
-    if (errno !== 0) waiting.replies[index] = { ...reply, code: errnoName(errno), reason };
+    if (errno !== 0) {
+      const { messages } = waiting.replies[index] ?? reply;
+      waiting.replies[index] = { code: errnoName(errno), reason, messages };
+    }
     if (message.seq === waiting.last) waiting.finish(null);
+  }
+
+  #collect(waiting: Waiting, index: number, message: NetlinkMessage): void {
+    const known = waiting.collected.get(index);
+    if (known !== undefined) {
+      known.push(message);
+      return;
+    }
+    const messages = [message];
+    waiting.collected.set(index, messages);
+    waiting.replies[index] = { ...ACKNOWLEDGED, messages };
   }
 
   #lose(reason: string): void {
