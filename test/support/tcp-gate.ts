@@ -22,6 +22,8 @@ export class TcpGate {
   static async open(targetPort: number): Promise<TcpGate> {
     const sockets = new Set<Socket>();
     const state: { mode: 'open' | 'shut' | 'silent' } = { mode: 'open' };
+    // A connection that lost a byte never speaks again, as after a long partition.
+    const dead = new WeakSet<Socket>();
     const server = createServer((client) => {
       if (state.mode === 'shut') {
         client.resetAndDestroy();
@@ -33,7 +35,10 @@ export class TcpGate {
         [target, client],
       ] as const) {
         sockets.add(from);
-        from.on('data', (bytes) => state.mode === 'open' && to.write(bytes));
+        from.on('data', (bytes) => {
+          if (state.mode !== 'open') dead.add(client);
+          if (!dead.has(client)) to.write(bytes);
+        });
         from.on('error', () => to.destroy());
         from.on('close', () => {
           sockets.delete(from);
