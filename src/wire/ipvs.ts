@@ -83,8 +83,13 @@ const addressFamily = (family: IpFamily): number => (family === 6 ? AF_INET6 : A
 const keyFamily = (key: IpvsServiceKey): IpFamily =>
   key.kind === 'fwmark' ? key.family : familyOf(key.address);
 
+/** The header of each command, made once. */
+const HEADERS = Array.from({ length: 16 }, (_, command) =>
+  encodeGenericHeader(command, IPVS_VERSION),
+);
+
 const start = (command: number, writer = new AttributeWriter()): AttributeWriter =>
-  writer.raw(encodeGenericHeader(command, IPVS_VERSION));
+  writer.raw(HEADERS[command] ?? encodeGenericHeader(command, IPVS_VERSION));
 
 export const encodeGetInfo = (): Uint8Array => start(IPVS_CMD_GET_INFO).finish();
 
@@ -164,7 +169,8 @@ function writeKey(writer: AttributeWriter, key: IpvsServiceKey): void {
     return;
   }
   writer.u16(SVC_PROTOCOL, PROTOCOLS[key.protocol]);
-  writer.bytes(SVC_ADDR, paddedAddress(key.address)).u16be(SVC_PORT, key.port);
+  writeAddress(writer, SVC_ADDR, key.address);
+  writer.u16be(SVC_PORT, key.port);
 }
 
 function writeEndpoint(
@@ -172,20 +178,21 @@ function writeEndpoint(
   endpoint: { readonly address: IpAddress; readonly port: number },
 ): void {
   writer.u16(DEST_ADDR_FAMILY, addressFamily(familyOf(endpoint.address)));
-  writer.bytes(DEST_ADDR, paddedAddress(endpoint.address)).u16be(DEST_PORT, endpoint.port);
+  writeAddress(writer, DEST_ADDR, endpoint.address);
+  writer.u16be(DEST_PORT, endpoint.port);
 }
 
 /** `union nf_inet_addr`: 16 bytes, an IPv4 address in the first four. */
-function paddedAddress(address: IpAddress): Uint8Array {
-  const padded = new Uint8Array(16);
-  if (familyOf(address) === 6) padded.set(ipToBytes(address));
-  else writeCanonicalIpv4(padded, address);
-  return padded;
+function writeAddress(writer: AttributeWriter, type: number, address: IpAddress): void {
+  writer.fill(type, 16, (bytes, offset) => {
+    if (familyOf(address) === 6) bytes.set(ipToBytes(address), offset);
+    else writeCanonicalIpv4(bytes, offset, address);
+  });
 }
 
 /** Ten thousand destinations are encoded at once, and an `IpAddress` needs no checks any more. */
-function writeCanonicalIpv4(bytes: Uint8Array, address: IpAddress): void {
-  let place = 0;
+function writeCanonicalIpv4(bytes: Uint8Array, offset: number, address: IpAddress): void {
+  let place = offset;
   let value = 0;
   for (let i = 0; i < address.length; i++) {
     const digit = address.charCodeAt(i) - 48;

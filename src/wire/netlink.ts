@@ -48,28 +48,52 @@ export type NetlinkMessage = {
 };
 
 export function encodeMessage(message: NetlinkMessage): Uint8Array {
-  return encodeMessages([message]);
+  const bytes = new Uint8Array(paddedLength(message.body));
+  writeMessage(bytes, viewOf(bytes), 0, message, message.flags, message.seq, message.port);
+  return bytes;
 }
 
-/** One datagram of all messages in order, each padded to four bytes. */
-export function encodeMessages(messages: readonly NetlinkMessage[]): Uint8Array {
-  const total = messages.reduce((sum, { body }) => sum + paddedLength(body), 0);
+export type BatchEntry = Pick<NetlinkMessage, 'type' | 'flags' | 'body'>;
+
+/** One datagram of all, numbered from `seq` on; `lastFlags` are added to the last (NLM_F_ACK). */
+export function encodeBatch(
+  entries: readonly BatchEntry[],
+  common: { readonly seq: number; readonly port: number; readonly lastFlags: number },
+): Uint8Array {
+  let total = 0;
+  for (const { body } of entries) total += paddedLength(body);
   const bytes = new Uint8Array(total);
   const view = viewOf(bytes);
   let offset = 0;
-  for (const message of messages) {
-    view.setUint32(offset, NLMSG_HEADER_BYTES + message.body.length, LITTLE_ENDIAN);
-    view.setUint16(offset + 4, message.type, LITTLE_ENDIAN);
-    view.setUint16(offset + 6, message.flags, LITTLE_ENDIAN);
-    view.setUint32(offset + 8, message.seq, LITTLE_ENDIAN);
-    view.setUint32(offset + 12, message.port, LITTLE_ENDIAN);
-    bytes.set(message.body, offset + NLMSG_HEADER_BYTES);
-    offset += paddedLength(message.body);
+  let seq = common.seq;
+  let left = entries.length;
+  for (const entry of entries) {
+    const flags = --left === 0 ? entry.flags | common.lastFlags : entry.flags;
+    writeMessage(bytes, view, offset, entry, flags, seq++, common.port);
+    offset += paddedLength(entry.body);
   }
   return bytes;
 }
 
 const paddedLength = (body: Uint8Array): number => align4(NLMSG_HEADER_BYTES + body.length);
+
+// Plain numbers instead of an options object: it runs ten thousand times in a row.
+function writeMessage(
+  bytes: Uint8Array,
+  view: DataView,
+  offset: number,
+  entry: BatchEntry,
+  flags: number,
+  seq: number,
+  port: number,
+): void {
+  view.setUint32(offset, NLMSG_HEADER_BYTES + entry.body.length, LITTLE_ENDIAN);
+  view.setUint16(offset + 4, entry.type, LITTLE_ENDIAN);
+  view.setUint16(offset + 6, flags, LITTLE_ENDIAN);
+  view.setUint32(offset + 8, seq, LITTLE_ENDIAN);
+  view.setUint32(offset + 12, port, LITTLE_ENDIAN);
+  bytes.set(entry.body, offset + NLMSG_HEADER_BYTES);
+}
 
 /** Splits a datagram; bodies are views into `bytes`. Fails on a length that does not fit. */
 export function decodeMessages(bytes: Uint8Array): Result<readonly NetlinkMessage[], string> {
@@ -206,6 +230,13 @@ export class AttributeWriter {
   bytes(type: number, payload: Uint8Array): this {
     const offset = this.#attribute(type, payload.length);
     this.#bytes.set(payload, offset);
+    return this;
+  }
+
+  /** `length` zero bytes that `write` may change, from `offset` on in `bytes`: no copy is made. */
+  fill(type: number, length: number, write: (bytes: Uint8Array, offset: number) => void): this {
+    const offset = this.#attribute(type, length);
+    write(this.#bytes, offset);
     return this;
   }
 

@@ -23,7 +23,7 @@ import {
   IPVS_FAMILY_NAME,
   type DumpedService,
 } from '../../wire/ipvs.ts';
-import { AttributeWriter } from '../../wire/netlink.ts';
+import { AttributeWriter, NLM_F_REQUEST } from '../../wire/netlink.ts';
 import { kernelError } from './kernel-error.ts';
 import { LazySocket, type KernelPorts, type KernelSocket, type Reply } from './kernel-socket.ts';
 
@@ -206,13 +206,11 @@ function exchange(
   operations: readonly IpvsOperation[],
 ): Promise<readonly Reply[]> {
   const writer = new AttributeWriter(ENCODE_BUFFER_BYTES);
-  return socket.exchange(
-    operations.map((operation) => ({
-      type: family,
-      flags: 0,
-      body: encodeOperation(operation, writer),
-    })),
-  );
+  return socket.exchangeEach(operations, (operation) => ({
+    type: family,
+    flags: NLM_F_REQUEST,
+    body: encodeOperation(operation, writer),
+  }));
 }
 
 function resultOf(operation: IpvsOperation, reply: Reply | undefined): Result<void, KernelError> {

@@ -13,7 +13,7 @@ import type { Log } from '../../ports/log.ts';
 import {
   decodeAcknowledgement,
   decodeMessages,
-  encodeMessages,
+  encodeBatch,
   NLM_F_ACK,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
@@ -115,14 +115,36 @@ export class KernelSocket {
    * datagram in order and reports every failure; the last message alone asks for an acknowledgement.
    */
   exchange(requests: readonly NetlinkRequest[]): Promise<readonly Reply[]> {
+    return this.exchangeEach(requests, (request) => ({
+      ...request,
+      flags: request.flags | NLM_F_REQUEST,
+    }));
+  }
+
+  /**
+   * As `exchange`, but encodes one datagram's items at a time, so that thousands leave little garbage.
+   * `encode` sets all flags itself, NLM_F_REQUEST too.
+   */
+  exchangeEach<T>(
+    items: readonly T[],
+    encode: (item: T) => NetlinkRequest,
+  ): Promise<readonly Reply[]> {
     return this.#inTurn(async () => {
       const replies: Reply[] = [];
-      for (let start = 0; start < requests.length; ) {
-        const end = this.#endOfDatagram(requests, start);
+      while (replies.length < items.length) {
+        const requests: NetlinkRequest[] = [];
+        let bytes = 0;
+        for (let i = replies.length; i < items.length; i++) {
+          if (requests.length === MESSAGES_PER_DATAGRAM || bytes > BYTES_PER_DATAGRAM) break;
+          const item = items[i];
+          if (item === undefined) break;
+          const request = encode(item);
+          bytes += request.body.length;
+          requests.push(request);
+        }
         // oxlint-disable-next-line no-await-in-loop -- the order of the requests is the caller's
-        const answered = await this.#send(requests.slice(start, end), NLM_F_ACK);
+        const answered = await this.#send(requests, NLM_F_ACK);
         for (const reply of answered) replies.push(reply);
-        start = end;
       }
       return replies;
     });
@@ -136,7 +158,7 @@ export class KernelSocket {
     return this.#inTurn(async () => {
       for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
         // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
-        const [reply] = await this.#send([{ ...request, flags: NLM_F_DUMP }], 0);
+        const [reply] = await this.#send([{ ...request, flags: NLM_F_REQUEST | NLM_F_DUMP }], 0);
         if (reply === undefined) break;
         if (reply.code !== null) return err(kernelError(reply.code, what, reply.reason));
         if (!reply.messages.some((message) => (message.flags & NLM_F_DUMP_INTR) !== 0))
@@ -170,17 +192,6 @@ export class KernelSocket {
     return result;
   }
 
-  #endOfDatagram(requests: readonly NetlinkRequest[], start: number): number {
-    let bytes = 0;
-    let end = start;
-    while (end < requests.length && end - start < MESSAGES_PER_DATAGRAM) {
-      bytes += (requests[end]?.body.length ?? 0) + 20;
-      if (bytes > BYTES_PER_DATAGRAM && end > start) break;
-      end++;
-    }
-    return end;
-  }
-
   #send(requests: readonly NetlinkRequest[], lastFlags: number): Promise<readonly Reply[]> {
     const count = requests.length;
     if (this.#isClosed)
@@ -189,15 +200,7 @@ export class KernelSocket {
     if (this.#seq > 0x7000_0000) this.#seq = 1;
     const first = this.#seq;
     this.#seq += count;
-    const datagram = encodeMessages(
-      requests.map(({ type, flags, body }, i) => ({
-        type,
-        flags: flags | NLM_F_REQUEST | (i === count - 1 ? lastFlags : 0),
-        seq: first + i,
-        port: this.#port,
-        body,
-      })),
-    );
+    const datagram = encodeBatch(requests, { seq: first, port: this.#port, lastFlags });
     return new Promise((resolve) => {
       this.#await(first, count, resolve);
       this.#raw.send(datagram, {}, (error) =>

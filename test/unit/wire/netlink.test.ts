@@ -6,6 +6,7 @@ import {
   AttributeWriter,
   decodeAcknowledgement,
   decodeMessages,
+  encodeBatch,
   encodeMessage,
   NLMSG_DONE,
   NLMSG_ERROR,
@@ -35,6 +36,18 @@ describe('messages', () => {
         });
       }),
     );
+  });
+
+  test('a batch is numbered, and the last one has the flags of the last', () => {
+    const entry = { type: 28, flags: 1, body: Uint8Array.of(1, 2, 3) };
+    const bytes = encodeBatch([entry, entry], { seq: 7, port: 9, lastFlags: 4 });
+    expect(decodeMessages(bytes)).toEqual({
+      ok: true,
+      value: [
+        { ...entry, seq: 7, port: 9 },
+        { ...entry, flags: 5, seq: 8, port: 9 },
+      ],
+    });
   });
 
   test('no bytes make the decoder throw', () => {
