@@ -1,0 +1,277 @@
+/**
+ * Two directors with real IPVS, LVS-DR to three nginx, judged from the client. Directors are guests
+ * with their own kernel; where the running kernel has ip_vs they are namespaces of it. The cases share
+ * one cluster and run in order; each begins with a settled cluster.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  dualTimeMs,
+  firstAnswerAfter,
+  longestOutageMs,
+  type RequestRecord,
+  startHttpProbe,
+  startVoiceProbe,
+} from '../support/client-probe.ts';
+import {
+  CLIENT,
+  CLIENT_ADDRESS,
+  type ClusterLab,
+  clusterDocument,
+  createClusterLab,
+  RELAXED,
+  SORRY_ADDRESS,
+  VIP,
+  VIP6,
+} from '../support/cluster-lab.ts';
+import { hasIpvs } from '../support/director-host.ts';
+import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
+import { settle } from '../support/settled.ts';
+
+const INTERVAL_MS = 1000;
+const TIMEOUT_MS = 500;
+const FALL = 2;
+/** suspect + D' + 1 s. */
+const TAKEOVER_MS = RELAXED.suspectMs + RELAXED.waitMs + 1000;
+
+let lab: ClusterLab;
+
+beforeAll(async () => {
+  const kind = (await hasIpvs()) ? 'namespace' : 'guest';
+  lab = await createClusterLab({ name: 'rack', kind, realServers: 3, hasSorryServer: true });
+  await lab.etcd.start();
+  const servers = [...lab.realServers, ...(lab.sorryServer === null ? [] : [lab.sorryServer])];
+  for (const server of servers) {
+    await server.start();
+    await server.acceptVips([VIP, VIP6]);
+  }
+  await lab.startAgents();
+  await lab.applyOk(document());
+  await waitFor('all tables are complete', everywhere(3), { timeoutMs: 30_000 });
+});
+
+afterEach(async (context) => {
+  if (context.task.result?.state === 'fail') await lab.collectEvidence(context.task.name);
+});
+
+afterAll(() => lab?.close());
+
+function document(extra: object = {}): object {
+  const common = {
+    group: 'web',
+    port: 80,
+    scheduler: 'rr',
+    forward: 'dr',
+    check: {
+      http: { path: '/', status: 200 },
+      interval: `${INTERVAL_MS}ms`,
+      timeout: `${TIMEOUT_MS}ms`,
+      rise: 2,
+      fall: FALL,
+    },
+  };
+  return clusterDocument(lab, {
+    services: {
+      'web-http': {
+        ...common,
+        address: VIP,
+        realServers: lab.realServers.map((each) => ({ address: each.address })),
+        sorryServer: { address: SORRY_ADDRESS, port: 80 },
+      },
+      'web-http6': {
+        ...common,
+        address: VIP6,
+        realServers: lab.realServers.map((_, index) => ({ address: `fd90::${21 + index}` })),
+      },
+      ...extra,
+    },
+  });
+}
+
+/** Destinations of the IPv4 service in one director's kernel, with their weights. */
+async function destinations(director: string): Promise<ReadonlyMap<string, number>> {
+  const { stdout } = await lab.director(director).exec(`ipvsadm -Ln -t ${VIP}:80`);
+  const rows = [...stdout.matchAll(/-> (10\.\S+)\s+Route\s+(\d+)/g)];
+  return new Map(rows.map((row) => [row[1] ?? '', Number(row[2])]));
+}
+
+function everywhere(count: number): () => Promise<boolean> {
+  return async () => {
+    const tables = await Promise.all(lab.directors.map((each) => destinations(each.name)));
+    return tables.every((table) => table.size === count);
+  };
+}
+
+async function requests(
+  durationMs: number,
+  url = `http://${VIP}/`,
+): Promise<readonly RequestRecord[]> {
+  const probe = await startHttpProbe(lab.network, { client: CLIENT, url });
+  await sleep(durationMs);
+  return await probe.stop();
+}
+
+function failed(records: readonly RequestRecord[]): readonly RequestRecord[] {
+  return records.filter((each) => each.answer === null);
+}
+
+describe('a virtual service', () => {
+  for (const vip of [VIP, `[${VIP6}]`])
+    it(`answers at ${vip} through LVS-DR, by all real servers in turn`, async () => {
+      await settle(lab);
+      const records = await requests(1500, `http://${vip}/`);
+      expect(failed(records)).toEqual([]);
+      expect(records.length).toBeGreaterThan(30);
+      const counts = ['rs1', 'rs2', 'rs3'].map(
+        (name) => records.filter((each) => each.answer === name).length,
+      );
+      expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(2);
+      expect(counts.reduce((sum, count) => sum + count, 0)).toBe(records.length);
+    });
+
+  it('is programmed on every director, not only on the holder', async () => {
+    await settle(lab);
+    for (const director of lab.directors)
+      expect([...(await destinations(director.name)).values()]).toEqual([1, 1, 1]);
+  });
+
+  it('that somebody deletes on a director is repaired within 5 s', async () => {
+    const { holder } = await settle(lab);
+    await holder.execOk(`ipvsadm -D -t ${VIP}:80`);
+    const start = monotonicMs();
+    await waitFor('it is back', async () => (await destinations(holder.name)).size === 3, {
+      timeoutMs: 10_000,
+    });
+    expect(monotonicMs() - start).toBeLessThanOrEqual(5000);
+  });
+
+  it('of somebody else is left alone and reported', async () => {
+    const { holder } = await settle(lab);
+    await holder.execOk(
+      `ipvsadm -A -t ${VIP}:9999 -s rr; ipvsadm -a -t ${VIP}:9999 -r 10.90.0.21:9999 -g`,
+    );
+    const extra = {
+      group: 'web',
+      address: VIP,
+      port: 8080,
+      realServers: [{ address: '10.90.0.21' }],
+    };
+    await lab.applyOk(document({ extra }));
+    await waitFor(
+      'the new service is there',
+      async () => (await holder.exec('ipvsadm -Ln')).stdout.includes(`${VIP}:8080`),
+      { timeoutMs: 10_000 },
+    );
+    await lab.applyOk(document());
+    await waitFor(
+      'the new service is gone',
+      async () => !(await holder.exec('ipvsadm -Ln')).stdout.includes(`${VIP}:8080`),
+      { timeoutMs: 10_000 },
+    );
+    await lab.until('the foreign service is reported', holder.name, (status) =>
+      status.ipvs.foreignServices.some((each) => each.includes(`${VIP}:9999`)),
+    );
+    expect(await holder.execOk('ipvsadm -Ln')).toMatch(/:9999 rr\s+-> 10\.90\.0\.21:9999\b/);
+    await holder.execOk(`ipvsadm -D -t ${VIP}:9999`);
+  });
+});
+
+describe('a real server', () => {
+  it('whose nginx stops leaves every kernel within interval × fall + timeout + 0.5 s', async () => {
+    await settle(lab);
+    const [victim] = lab.realServers;
+    const start = monotonicMs();
+    await victim?.stop();
+    const gone = await Promise.all(
+      lab.directors.map(async (director) => {
+        await waitFor(
+          `${director.name} has dropped it`,
+          async () => !(await destinations(director.name)).has('10.90.0.21:80'),
+          { timeoutMs: 15_000, intervalMs: 20 },
+        );
+        return monotonicMs() - start;
+      }),
+    );
+    console.log(`gone from the kernels after ${gone.map((each) => each.toFixed(0)).join(', ')} ms`);
+    expect(Math.max(...gone)).toBeLessThanOrEqual(INTERVAL_MS * FALL + TIMEOUT_MS + 500);
+    expect(failed(await requests(500))).toEqual([]);
+    await victim?.start();
+    await waitFor('it is back', everywhere(3), { timeoutMs: 15_000 });
+  });
+
+  it('gets weight 0 in every kernel when drained, and its weight back when ready', async () => {
+    const { holder } = await settle(lab);
+    const weighs = (weight: number) => async (): Promise<boolean> => {
+      const tables = await Promise.all(lab.directors.map((each) => destinations(each.name)));
+      return tables.every((table) => table.get('10.90.0.22:80') === weight);
+    };
+    const rs = ['web-http/10.90.0.22:80', '--reason', 'lab'];
+    expect(await holder.cli(['rs', 'drain', ...rs])).toMatchObject({ code: 0 });
+    await waitFor('weight 0', weighs(0), { timeoutMs: 5000 });
+    const records = await requests(500);
+    expect(failed(records)).toEqual([]);
+    expect(records.some((each) => each.answer === 'rs2')).toBe(false);
+    expect(await holder.cli(['rs', 'ready', ...rs])).toMatchObject({ code: 0 });
+    await waitFor('weight 1', weighs(1), { timeoutMs: 5000 });
+  });
+
+  it('is stood in for by the sorry server when the last one is gone', async () => {
+    await settle(lab);
+    for (const each of lab.realServers) await each.stop();
+    const isSorry = async (): Promise<boolean> => {
+      const records = await requests(200);
+      return records.length > 0 && records.every((each) => each.answer === 'sorry');
+    };
+    await waitFor('the sorry server answers', isSorry, { timeoutMs: 15_000 });
+    for (const each of lab.realServers) await each.start();
+    const isBack = async (): Promise<boolean> => {
+      const tables = await Promise.all(lab.directors.map((each) => destinations(each.name)));
+      return tables.every((table) => table.size === 3 && !table.has(`${SORRY_ADDRESS}:80`));
+    };
+    await waitFor('the real servers answer', isBack, { timeoutMs: 15_000 });
+    expect((await requests(500)).some((each) => each.answer === 'sorry')).toBe(false);
+  });
+});
+
+describe('the service through a move of its VIP', () => {
+  it('is never down for more than 1 s when the holder is drained', async () => {
+    const { holder, other } = await settle(lab);
+    const probe = await startHttpProbe(lab.network, { client: CLIENT, url: `http://${VIP}/` });
+    await sleep(500);
+    const start = monotonicMs();
+    const drain = ['director', 'drain', holder.name, '--reason', 'lab'];
+    expect(await other.cli(drain)).toMatchObject({ code: 0 });
+    await waitFor('the other one holds', () => lab.hasAddress(other.name, VIP), {
+      timeoutMs: 15_000,
+    });
+    await sleep(1500);
+    const end = monotonicMs();
+    const records = await probe.stop();
+    const outage = longestOutageMs(records, start, end);
+    console.log(`drain: outage ${outage.toFixed(0)} ms, ${failed(records).length} requests failed`);
+    expect(outage).toBeLessThanOrEqual(1000);
+    const undrain = ['director', 'undrain', holder.name, '--reason', 'lab'];
+    expect(await other.cli(undrain)).toMatchObject({ code: 0 });
+  });
+
+  it('is back within suspect + D′ + 1 s when the holder loses power', async () => {
+    const { holder, other } = await settle(lab);
+    const target = { client: CLIENT, ownAddress: CLIENT_ADDRESS, vip: VIP };
+    const voices = await startVoiceProbe(lab.network, target);
+    const probe = await startHttpProbe(lab.network, { client: CLIENT, url: `http://${VIP}/` });
+    await sleep(500);
+    const faultMs = monotonicMs();
+    await holder.powerOff();
+    await waitFor('the other one holds', () => lab.hasAddress(other.name, VIP), {
+      timeoutMs: TAKEOVER_MS + 5000,
+    });
+    await sleep(1000);
+    const records = await probe.stop();
+    const back = (firstAnswerAfter(records, faultMs + 50) ?? Number.POSITIVE_INFINITY) - faultMs;
+    console.log(`power loss: service back after ${back.toFixed(0)} ms`);
+    expect(back).toBeLessThanOrEqual(TAKEOVER_MS);
+    expect(dualTimeMs(await voices.stop())).toBe(0);
+    await holder.powerOn();
+    await settle(lab);
+    await waitFor('the rebooted one is programmed again', everywhere(3), { timeoutMs: 20_000 });
+  });
+});
