@@ -44,6 +44,14 @@ async function stopAgent(director: DirectorHost): Promise<void> {
   await director.agentEnded(5000);
 }
 
+/** A cluster that works: etcd, both agents, a document. Keeps what is there already. */
+async function haveCluster(): Promise<void> {
+  await lab.etcd.start();
+  for (const director of lab.directors)
+    if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
+  if ((await lab.status('d1')).spec.revision === 0) await lab.applyOk(clusterDocument(lab));
+}
+
 describe('without etcd', () => {
   it('an agent runs on, is not ready, and says why', async () => {
     await lab.startAgents();
@@ -81,6 +89,8 @@ describe('without etcd', () => {
 });
 
 describe('without ip_vs in the kernel', () => {
+  beforeAll(haveCluster);
+
   it('groups without services work, and the detail says what is missing', async () => {
     if (await hasIpvs()) return; // This kernel has it: there is nothing to miss.
     const { holder } = await settle(lab);
@@ -110,6 +120,8 @@ describe('without ip_vs in the kernel', () => {
 });
 
 describe('a bad document', () => {
+  beforeAll(haveCluster);
+
   const expectRefused = async (change: object, words: readonly RegExp[]): Promise<void> => {
     const { holder } = await settle(lab);
     const before = (await lab.status(holder.name)).spec.revision;
@@ -169,6 +181,8 @@ describe('a bad document', () => {
 });
 
 describe('a director', () => {
+  beforeAll(haveCluster);
+
   it('whose interface is missing says so and does not hold; the other one does', async () => {
     const { holder, other } = await settle(lab);
     await stopAgent(holder);

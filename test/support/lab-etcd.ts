@@ -42,7 +42,7 @@ export async function createLabEtcd(
     },
     kill: (member) => started().members[member]?.kill() ?? Promise.resolve(),
     leader: () => started().leader(),
-    etcdctl: (args) => started().ctl(...args),
+    etcdctl: async (args) => await started().ctl(...args),
     close: () => etcd?.close() ?? Promise.resolve(),
   };
 }
