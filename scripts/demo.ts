@@ -90,8 +90,7 @@ async function start(lab: ClusterLab): Promise<void> {
 async function answers(lab: ClusterLab): Promise<boolean> {
   const status = await lab.status('d1');
   const healthy = status.services.flatMap((each) => each.realServers);
-  const isHeld = status.groups.every((each) => each.holder !== null);
-  return isHeld && healthy.length > 0 && healthy.every((each) => each.health === 'up');
+  return status.health === 'ok' && healthy.every((each) => each.health === 'up');
 }
 
 async function showStatus(lab: ClusterLab, director: string): Promise<void> {

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(etcd-server etcd-client iproute2 nftables ipvsadm nginx-light user-mode-linux kmod
-  openssl python3 make g++ iputils-ping procps)
+  openssl python3 make g++ curl iputils-ping procps)
 node22=22.23.3
 node24=24.21.0
 

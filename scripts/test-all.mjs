@@ -94,8 +94,12 @@ async function leftBehind() {
       .map((name) => join(temporary, name))
       .filter((path) => !own.has(path));
     const processes = processesUsing(temporary);
-    const left = [...namespaces, ...files, ...processes];
-    if (left.length === 0 || tries === 20) return left;
+    const left = [...namespaces, ...files, ...processes.map((each) => each.line)];
+    if (left.length === 0) return left;
+    if (tries === 20) {
+      for (const { pid } of processes) process.kill(pid, 'SIGKILL');
+      return left;
+    }
     await wait(250); // A reaper may still be at work.
   }
 }
@@ -114,7 +118,8 @@ function processesUsing(directory) {
     .flatMap((name) => {
       try {
         const line = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ');
-        return line.includes(directory) ? [`process ${name}: ${line}`] : [];
+        if (!line.includes(directory)) return [];
+        return [{ pid: Number(name), line: `process ${name}: ${line}` }];
       } catch {
         return []; // It ended meanwhile.
       }
