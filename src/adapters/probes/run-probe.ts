@@ -24,17 +24,21 @@ export type Outcome =
 type HttpCheck = Extract<CheckKind, { kind: 'http' | 'https' }>;
 
 /**
- * Calls `done` exactly once, unless aborted before. The connection ends by reset: no TIME_WAIT here, and
- * nothing kept alive there. Returns the abort.
+ * Calls `done` exactly once, unless aborted before. The connection ends by reset, unless a side has begun to
+ * end it in order: no TIME_WAIT here, and nothing kept alive there. Returns the abort.
  */
 export function runProbe(check: Check, done: (outcome: Outcome) => void): () => void {
   const tcp = connect({ host: check.address, port: check.port });
   let isOver = false;
+  let tls: Duplex | null = null;
   const end = (): void => {
     isOver = true;
-    // A socket that still connects would wait for its connection before it resets.
-    if (tcp.connecting) tcp.destroy();
+    // A reset is refused while a shutdown is under way, and Node then never closes the descriptor; a
+    // socket that still connects would wait for its connection before it resets.
+    const isEnding = tcp.writableEnded || tls?.writableEnded === true;
+    if (tcp.connecting || isEnding) tcp.destroy();
     else tcp.resetAndDestroy();
+    tls?.destroy();
   };
   const finish = (outcome: Outcome): void => {
     if (isOver) return;
@@ -53,7 +57,10 @@ export function runProbe(check: Check, done: (outcome: Outcome) => void): () => 
     try {
       if (spec.kind === 'tcp') finish({ kind: 'up', detail: 'connected' });
       else if (spec.kind === 'http') runHttp(check, spec, tcp, finish, fail);
-      else runHttp(check, spec, wrapTls(check, spec, tcp, fail), finish, fail);
+      else {
+        tls = wrapTls(check, spec, tcp, fail);
+        runHttp(check, spec, tls, finish, fail);
+      }
     } catch (error) {
       fail(error); // A path or host that HTTP does not allow.
     }
