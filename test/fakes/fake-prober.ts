@@ -68,7 +68,7 @@ export class FakeProber implements Prober {
       this.#queues.delete(queue);
       queue.end();
     };
-    if (signal.aborted) queue.end();
+    if (signal.aborted || this.#isClosed) queue.end();
     else {
       this.#queues.add(queue);
       signal.addEventListener('abort', end, { once: true });
@@ -77,7 +77,7 @@ export class FakeProber implements Prober {
   }
 
   async close(): Promise<void> {
-    this.#runner.handle({ kind: 'set', checks: [] });
+    if (!this.#isClosed) this.#runner.handle({ kind: 'set', checks: [] });
     this.#isClosed = true;
     for (const queue of this.#queues) queue.end();
     this.#queues.clear();

@@ -1,6 +1,4 @@
 /** The Prober port over worker threads: checks are spread by hash, results come back in batches. */
-import { createRequire } from 'node:module';
-import type { buildSync } from 'esbuild';
 import { availableParallelism } from 'node:os';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -46,6 +44,7 @@ class WorkerProber implements Prober {
   readonly #clock: Clock;
   readonly #queues = new Set<AsyncQueue<readonly Observation[]>>();
   #current: ReadonlySet<CheckId> = new Set();
+  #isClosed = false;
 
   constructor(options: ProberOptions, ports: ProberPorts) {
     this.#clock = ports.clock;
@@ -76,7 +75,7 @@ class WorkerProber implements Prober {
       this.#queues.delete(queue);
       queue.end();
     };
-    if (signal.aborted) queue.end();
+    if (signal.aborted || this.#isClosed) queue.end();
     else {
       this.#queues.add(queue);
       signal.addEventListener('abort', end, { once: true });
@@ -85,6 +84,7 @@ class WorkerProber implements Prober {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const queue of this.#queues) queue.end();
     this.#queues.clear();
     await Promise.all(this.#threads.map((thread) => thread.close()));
@@ -189,22 +189,19 @@ class ProbeThread {
 }
 
 /**
- * The worker's file lies beside this one and has the same extension: `.js` when compiled; `.ts` from the
- * sources, as in tests, where it is bundled first: Node 20 runs no TypeScript, and tsx does not reach
- * into its worker threads.
+ * The worker's file lies beside this one and has the same extension: `.js` when compiled; `.ts` in
+ * development and tests, where the thread, which inherits no loader, registers tsx for itself.
  */
 function startWorker(name: string, workerData: WorkerOptions): Worker {
-  const extension = extname(new URL(import.meta.url).pathname);
+  const extension = extname(import.meta.url);
   const file = new URL(`./probe-worker${extension}`, import.meta.url);
-  if (extension !== '.ts') return new Worker(file, { name, workerData, execArgv: [] });
-  const require = createRequire(createRequire(import.meta.url).resolve('tsx'));
-  const esbuild = require('esbuild') as { buildSync: typeof buildSync };
-  const { outputFiles } = esbuild.buildSync({
-    entryPoints: [file.pathname],
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    write: false,
-  });
-  return new Worker(outputFiles[0]?.text ?? '', { eval: true, name, workerData, execArgv: [] });
+  const execArgv = extension === '.ts' ? ['--import', tsxRegistration()] : [];
+  return new Worker(file, { name, workerData, execArgv });
+}
+
+/** A module as a URL: tsx's own entry registers itself on the main thread only. */
+function tsxRegistration(): string {
+  const tsx = JSON.stringify(import.meta.resolve('tsx/esm/api'));
+  const source = `import { register } from ${tsx}; register();`;
+  return `data:text/javascript,${encodeURIComponent(source)}`;
 }

@@ -10,7 +10,7 @@ const WORDS: Readonly<Record<string, string>> = {
   ENETUNREACH: 'network unreachable',
   EACCES: 'forbidden by a local rule',
   EPERM: 'forbidden by a local rule',
-  EPROTO: 'not a TLS server, or no common TLS version',
+  EPROTO: 'TLS failed',
   ERR_SSL_WRONG_VERSION_NUMBER: 'not a TLS server',
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not a TLS server',
   ERR_SSL_UNSUPPORTED_PROTOCOL: 'no common TLS version',
@@ -27,6 +27,17 @@ const WORDS: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: 'HTTP headers too long',
 };
 
+/** What the TLS library says where Node gives the code EPROTO for all of it. */
+const TLS_WORDS: readonly (readonly [RegExp, string])[] = [
+  [/wrong version number|packet length too long|http request/, 'not a TLS server'],
+  [/unsupported protocol|alert protocol version/, 'no common TLS version'],
+  [
+    /alert handshake failure|no shared cipher/,
+    'no common TLS cipher, or client certificate wanted',
+  ],
+  [/unrecognized name/, 'TLS: name unknown to the server'],
+];
+
 /** Out of descriptors, ports, buffers or memory here: no reason to call a real server down. */
 const LOCAL = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL', 'EADDRINUSE']);
 
@@ -40,7 +51,8 @@ export function describeFailure(error: unknown): string {
   // Node gives these two the code of a reset as well.
   if (text === 'socket hang up') return 'connection closed without an answer';
   if (text === 'aborted') return 'connection closed within the answer';
-  const words = WORDS[code];
+  const tls = code === 'EPROTO' ? TLS_WORDS.find(([pattern]) => pattern.test(text)) : undefined;
+  const words = tls?.[1] ?? WORDS[code];
   if (words !== undefined) return words;
   if (code.startsWith('HPE_')) return 'not an HTTP answer';
   return text.replace(/\s+/g, ' ').slice(0, DETAIL_LENGTH_MAX);

@@ -14,6 +14,8 @@ import { TimeHeap } from './time-heap.ts';
 /** Results wait this long for others, and no batch is larger than this. */
 const FLUSH_MS = 10;
 const BATCH_MAX = 256;
+/** A timer later than this means that the thread stood still, not that targets were slow. */
+const STALL_MS = 50;
 
 export type RunnerWorld = {
   /** Monotonic milliseconds. */
@@ -41,6 +43,9 @@ export class ProbeRunner {
   #localFailure: string | null = null;
   #flushAt: number | null = null;
   #cancelTimer: (() => void) | null = null;
+  /** For when the timer is set. */
+  #timerAt: number | null = null;
+  #isForgiving = false;
   #isTurning = false;
 
   constructor(options: WorkerOptions, world: RunnerWorld) {
@@ -75,12 +80,15 @@ export class ProbeRunner {
     if (this.#isTurning) return;
     this.#isTurning = true;
     const now = this.#world.now();
-    this.#cutLate(now);
+    const hasStalled = this.#timerAt !== null && now - this.#timerAt > STALL_MS;
+    // After a stall, the answers that came meanwhile are read before a deadline counts.
+    if (!hasStalled) this.#cutLate(now);
     for (const id of this.#schedule.takeDue(now)) this.#start(id, now);
     if (this.#flushAt !== null && (now >= this.#flushAt || this.#results.length >= BATCH_MAX))
       this.#flush(now);
     this.#isTurning = false;
-    this.#arm(now);
+    if (hasStalled) this.#forgive();
+    else this.#arm(now);
   }
 
   #start(id: CheckId, now: number): void {
@@ -144,11 +152,26 @@ export class ProbeRunner {
   #arm(now: number): void {
     this.#cancelTimer?.();
     this.#cancelTimer = null;
+    this.#timerAt = null;
+    // Deadlines of probes that are over would wake the thread for nothing.
+    while (this.#deadlines.peek()?.probe.isOver === true) this.#deadlines.pop();
     const times = [this.#schedule.nextAt(), this.#deadlines.peek()?.at, this.#flushAt];
     const next = times.reduce<number>((least, at) => Math.min(least, at ?? least), Infinity);
     if (next === Infinity) return;
-    this.#cancelTimer = this.#world.setTimer(Math.max(0, next - now), () => {
-      this.#cancelTimer = null;
+    // Whole milliseconds, rounded up: a timer that fires a fraction early would spin.
+    const delayMs = Math.max(1, Math.ceil(next - now));
+    this.#timerAt = now + delayMs;
+    this.#cancelTimer = this.#world.setTimer(delayMs, () => this.#turn());
+  }
+
+  /** One round of the event loop without deadlines. */
+  #forgive(): void {
+    if (this.#isForgiving) return;
+    this.#isForgiving = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = this.#world.setTimer(1, () => {
+      this.#isForgiving = false;
+      this.#timerAt = null;
       this.#turn();
     });
   }

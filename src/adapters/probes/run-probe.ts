@@ -2,7 +2,7 @@
  * One probe: TCP connect, then TLS and HTTP where the check wants them. Runs in a probe worker. Has no timer of
  * its own: whoever started it aborts it at the deadline.
  */
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { connect, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
@@ -111,7 +111,9 @@ function runHttp(
   outgoing.on('upgrade', (response) =>
     finish({ kind: 'down', detail: describeStatus(response.statusCode ?? 0, spec.status) }),
   );
+  let answer: IncomingMessage | null = null;
   outgoing.on('response', (response) => {
+    answer = response;
     const status = response.statusCode ?? 0;
     const isWanted = spec.status.some(([low, high]) => status >= low && status <= high);
     if (!isWanted) {
@@ -127,9 +129,12 @@ function runHttp(
     response.on('end', () => finish(up));
     response.on('error', fail);
   });
-  outgoing.on('close', () =>
-    finish({ kind: 'down', detail: 'connection closed without an answer' }),
-  );
+  outgoing.on('close', () => {
+    // A whole answer may still wait to be read; its end says so.
+    if (answer?.complete === true) return;
+    const where = answer === null ? 'without an answer' : 'within the answer';
+    finish({ kind: 'down', detail: `connection closed ${where}` });
+  });
   outgoing.end();
 }
 
