@@ -1,0 +1,298 @@
+/** The prober's contract on the fake and on real targets on loopback, and what only sockets and threads show. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Check } from '../../src/model/cluster.ts';
+import type { Observation } from '../../src/model/health.ts';
+import type { Prober } from '../../src/ports/prober.ts';
+import { FakeClock } from '../fakes/fake-clock.ts';
+import { FakeProber, type FakeTarget } from '../fakes/fake-prober.ts';
+import { SeededRandom } from '../fakes/seeded-random.ts';
+import { type Behaviour, checkOf, collect, proberContract } from './prober.contract.ts';
+import { openProber, Targets } from './support/probe-targets.ts';
+
+const FAKE_TARGETS: Readonly<Record<Behaviour, FakeTarget>> = {
+  answers: { kind: 'up', detail: 'HTTP status 200', latencyMs: 1 },
+  refuses: { kind: 'down', detail: 'connection refused', latencyMs: 1 },
+  'wrong-status': { kind: 'down', detail: 'HTTP status 503, wanted 200', latencyMs: 1 },
+  hangs: { kind: 'hang' },
+};
+
+proberContract('fake', async () => {
+  const clock = new FakeClock();
+  const behaviours: Behaviour[] = [];
+  return {
+    prober: new FakeProber(
+      { target: (check) => FAKE_TARGETS[behaviours[check.port] ?? 'refuses'] },
+      { clock, random: new SeededRandom(7) },
+    ),
+    target: async (behaviour) => behaviours.push(behaviour) - 1,
+    advance: (ms) => clock.advance(ms),
+    close: async () => {},
+  };
+});
+
+proberContract('worker threads on loopback', async () => {
+  const targets = new Targets();
+  const prober = openProber();
+  return {
+    prober,
+    target: (behaviour) => targets.behaving(behaviour),
+    advance: (ms) => sleep(ms),
+    close: () => targets.close(),
+  };
+});
+
+describe('real probes', () => {
+  let targets: Targets;
+  let prober: Prober;
+  let seen: Observation[];
+  let end: AbortController;
+  beforeEach(() => {
+    end = new AbortController();
+    targets = new Targets();
+    prober = openProber();
+    seen = collect(prober, end.signal);
+  });
+  afterEach(async () => {
+    end.abort();
+    await prober.close();
+    await targets.close();
+  });
+  const of = (check: Check): Observation[] => seen.filter((each) => each.check === check.id);
+  /** Probes each once at once and gives the details, in order. */
+  const details = async (checks: readonly Check[]): Promise<string[]> => {
+    prober.setChecks(checks);
+    for (const check of checks) prober.probeSoon(check.id);
+    const isDone = (): boolean => checks.every((check) => of(check).length > 0);
+    await expect.poll(isDone, { timeout: 5_000, interval: 20 }).toBe(true);
+    return checks.map((check) => `${of(check)[0]?.isUp ? 'up' : 'down'}: ${of(check)[0]?.detail}`);
+  };
+  const slow = { intervalMs: 60_000, timeoutMs: 400 };
+
+  test('a target that drips is cut at the total deadline, in its header as in its body', async () => {
+    const drip = (text: string) => (socket: Socket) => {
+      socket.write(text);
+      const timer = setInterval(() => socket.write('x'), 50);
+      socket.on('close', () => clearInterval(timer));
+    };
+    const header = checkOf(await targets.tcp(drip('HTTP/1.1 200 OK\r\nx-slow: ')), {}, slow);
+    const body = checkOf(
+      await targets.tcp(drip('HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n')),
+      {},
+      slow,
+    );
+    expect(await details([header, body])).toEqual([
+      'down: no answer within 400 ms',
+      'down: no answer within 400 ms',
+    ]);
+    for (const check of [header, body]) expect(of(check)[0]?.latencyMs).toBeLessThan(600);
+  });
+
+  test('resets, early ends, nonsense and wrong status are told apart', async () => {
+    const answer = (text: string) => (socket: Socket) => {
+      socket.once('data', () => socket.end(text));
+    };
+    const checks = [
+      checkOf(
+        await targets.tcp((socket) => socket.once('data', () => socket.resetAndDestroy())),
+        {},
+        slow,
+      ),
+      checkOf(await targets.tcp(answer('')), {}, slow),
+      checkOf(await targets.tcp(answer('SSH-2.0-OpenSSH\r\n')), {}, slow),
+      checkOf(
+        await targets.tcp(answer('HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc')),
+        {},
+        slow,
+      ),
+      checkOf(
+        await targets.http(404),
+        {
+          status: [
+            [200, 299],
+            [301, 301],
+          ],
+        },
+        slow,
+      ),
+      checkOf(await targets.http(204), { status: [[200, 299]] }, slow),
+      checkOf(await targets.http(200), { path: '/a b' }, slow),
+    ];
+    expect(await details(checks)).toEqual([
+      'down: connection reset',
+      'down: connection closed without an answer',
+      'down: not an HTTP answer',
+      'down: connection closed within the answer',
+      'down: HTTP status 404, wanted 200-299, 301',
+      'up: HTTP status 204',
+      'down: Request path contains unescaped characters',
+    ]);
+  });
+
+  test('a TCP check ends its connection by reset', async () => {
+    const codes: string[] = [];
+    const port = await targets.tcp((socket) =>
+      socket.on('error', (error: NodeJS.ErrnoException) => codes.push(error.code ?? '')),
+    );
+    expect(await details([checkOf(port, { kind: 'tcp' }, slow)])).toEqual(['up: connected']);
+    await expect.poll(() => codes).toEqual(['ECONNRESET']);
+  });
+
+  test('no descriptor stays open after a probe, however it ended', async () => {
+    const sockets = (): number =>
+      readdirSync('/proc/self/fd').filter((fd) => {
+        try {
+          return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:');
+        } catch {
+          return false; // The descriptor of this very listing.
+        }
+      }).length;
+    const answers = await targets.http(200);
+    const ends = await targets.tcp((socket) => socket.once('data', () => socket.end('HTTP/1.1 ')));
+    const hangs = await targets.tcp();
+    const before = sockets();
+    const timing = { intervalMs: 100, timeoutMs: 80 };
+    prober.setChecks([
+      checkOf(answers, {}, timing),
+      checkOf(answers, { kind: 'tcp' }, timing),
+      checkOf(answers, { kind: 'https' }, timing),
+      checkOf(answers, { status: [[404, 404]] }, timing),
+      checkOf(await targets.refusing(), {}, timing),
+      checkOf(ends, {}, timing),
+      checkOf(hangs, {}, timing),
+      checkOf(hangs, { kind: 'https' }, timing),
+    ]);
+    await sleep(1_000);
+    prober.setChecks([]);
+    expect(seen.length).toBeGreaterThan(40);
+    // The targets live in this process as well: their ends go with ours.
+    await expect.poll(sockets, { timeout: 2_000 }).toBe(before);
+  });
+
+  test('a body is read to its end, but only up to a bound', async () => {
+    let sent = 0;
+    const port = await targets.serve(
+      createHttpServer((_request, response) => {
+        const chunk = Buffer.alloc(16_384);
+        const pump = (): void => {
+          while (response.writable && sent < 1e9) {
+            sent += chunk.length;
+            if (!response.write(chunk)) {
+              response.once('drain', pump);
+              return;
+            }
+          }
+        };
+        pump();
+      }),
+    );
+    expect(await details([checkOf(port, {}, slow)])).toEqual(['up: HTTP status 200']);
+    expect(sent).toBeLessThan(50_000_000);
+  });
+
+  test('the request carries method, path and Host, and closes', async () => {
+    const requests: string[] = [];
+    const port = await targets.serve(
+      createHttpServer((request, response) => {
+        const { host, connection } = request.headers;
+        requests.push(`${request.method} ${request.url} ${host} ${connection}`);
+        response.end();
+      }),
+    );
+    await details([
+      checkOf(port, { method: 'HEAD', path: '/live?x=1', host: 'www.example.org' }, slow),
+      checkOf(port, {}, slow),
+    ]);
+    expect(requests.toSorted()).toEqual([
+      `GET / 127.0.0.1:${port} close`,
+      'HEAD /live?x=1 www.example.org close',
+    ]);
+  });
+
+  test('1,000 hanging targets do not delay the others', async () => {
+    const good = await targets.http(200);
+    const hanging = await targets.tcp();
+    const timing = { intervalMs: 1_000, timeoutMs: 900 };
+    const healthy = Array.from({ length: 20 }, () => checkOf(good, {}, { timeoutMs: 500 }));
+    const hung = Array.from({ length: 1_000 }, () => checkOf(hanging, {}, timing));
+    prober.setChecks([...hung, ...healthy]);
+    await sleep(4_000);
+    const startedAt = seen.length;
+    await sleep(2_500);
+    const late = seen.slice(startedAt);
+    for (const check of healthy) {
+      const own = late.filter((each) => each.check === check.id);
+      expect(own.every((each) => each.isUp)).toBe(true);
+      expect(own.length).toBeGreaterThanOrEqual(9);
+    }
+    expect(late.filter((each) => each.detail === 'no answer within 900 ms').length).toBeGreaterThan(
+      300,
+    );
+  });
+});
+
+describe('real TLS probes', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-'));
+  const targets = new Targets();
+  let prober: Prober;
+  let tlsPort: number;
+  const names: (string | false)[] = [];
+  beforeAll(async () => {
+    const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+    const openssl = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'];
+    const subject = ['-subj', '/CN=www.example.org', '-days', '2', '-nodes'];
+    execFileSync('openssl', [...openssl, ...subject, '-keyout', key, '-out', cert], {
+      stdio: 'pipe',
+    });
+    const server = createHttpsServer(
+      { key: readFileSync(key), cert: readFileSync(cert) },
+      (_request, response) => response.end('ok'),
+    );
+    server.on('secureConnection', (socket) => {
+      names.push(socket.servername ?? false);
+      socket.on('error', () => {}); // Probes end by reset.
+    });
+    tlsPort = await targets.serve(server);
+    prober = openProber();
+  });
+  afterAll(async () => {
+    await prober.close();
+    await targets.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  test('verification is per check, names go out by SNI, and plain servers are recognized', async () => {
+    const end = new AbortController();
+    const seen = collect(prober, end.signal);
+    const timing = { intervalMs: 60_000, timeoutMs: 1_000 };
+    const checks = [
+      checkOf(tlsPort, { kind: 'https' }, timing),
+      checkOf(tlsPort, { kind: 'https', host: 'www.example.org' }, timing),
+      checkOf(tlsPort, { kind: 'https', host: 'www.example.org', verify: true }, timing),
+      checkOf(await targets.http(200), { kind: 'https' }, timing),
+      checkOf(await targets.tcp(), { kind: 'https' }, timing),
+    ];
+    prober.setChecks(checks);
+    for (const check of checks) prober.probeSoon(check.id);
+    const isDone = (): boolean =>
+      checks.every((check) => seen.some((each) => each.check === check.id));
+    await expect.poll(isDone, { timeout: 5_000, interval: 20 }).toBe(true);
+    end.abort();
+    expect(checks.map((check) => seen.find((each) => each.check === check.id)?.detail)).toEqual([
+      'HTTP status 200',
+      'HTTP status 200',
+      'certificate: self-signed',
+      'not a TLS server',
+      'no answer within 1000 ms',
+    ]);
+    expect(names).toContain('www.example.org');
+    expect(names).toContain(false);
+  });
+});

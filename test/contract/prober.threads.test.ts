@@ -1,0 +1,184 @@
+/** The prober's worker threads: compiled and from the sources, their death and their end. */
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import type { Check } from '../../src/model/cluster.ts';
+import { checkId } from '../../src/model/ids.ts';
+import { type Log, silentLog } from '../../src/ports/log.ts';
+import { checkOf, collect } from './prober.contract.ts';
+import { openProber, Targets } from './support/probe-targets.ts';
+
+/**
+ * Argument: the prober's checks. Prints what it observed in a second and what processor time that took, and
+ * ends by itself: nothing of the prober may keep the process.
+ */
+const childScript = (base: string, extension: string): string => `
+import { createProber } from '${base}/adapters/probes/create-prober${extension}';
+import { createSystemRandom } from '${base}/adapters/clock/system-random${extension}';
+import { createSystemClock } from '${base}/adapters/clock/system-clock${extension}';
+const log = { error: console.error, warn() {}, info() {}, debug() {}, child: () => log };
+const clock = createSystemClock();
+const prober = createProber({ workers: 1 }, { clock, log, random: createSystemRandom() });
+prober.setChecks(JSON.parse(process.argv[2]));
+await clock.sleep(1000);
+const before = process.cpuUsage();
+const observations = [];
+for await (const batch of prober.observations(AbortSignal.timeout(1500))) observations.push(...batch);
+const { user, system } = process.cpuUsage(before);
+await prober.close();
+console.log(JSON.stringify({ observations, cpuMs: (user + system) / 1000 }));
+`;
+
+const ROOT = new URL('../..', import.meta.url).pathname;
+const execFileAsync = promisify(execFile);
+
+/** Compiles the prober and what it needs into `<directory>/dist`. */
+function compile(directory: string): void {
+  const config = {
+    extends: join(ROOT, 'tsconfig.json'),
+    compilerOptions: {
+      rootDir: join(ROOT, 'src'),
+      outDir: join(directory, 'dist'),
+      typeRoots: [join(ROOT, 'node_modules/@types')],
+    },
+    files: ['probes/create-prober.ts', 'probes/probe-worker.ts', 'clock/system-random.ts'].map(
+      (file) => join(ROOT, 'src/adapters', file),
+    ),
+    include: [],
+  };
+  writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify(config));
+  const tsc = join(ROOT, 'node_modules/.bin/tsc');
+  execFileSync(tsc, ['-p', join(directory, 'tsconfig.json')], { stdio: 'inherit' });
+}
+
+describe('worker threads', () => {
+  test.each(['compiled', 'from the sources'])(
+    '%s the prober works, idles and lets its process end',
+    { timeout: 30_000 },
+    async (mode) => {
+      const isCompiled = mode === 'compiled';
+      const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-child-'));
+      const targets = new Targets();
+      try {
+        // Nothing of ours is above the temporary directory: compiled code finds no tsx there.
+        if (isCompiled) compile(directory);
+        const script = join(directory, 'child.mjs');
+        const base = isCompiled ? './dist' : join(ROOT, 'src');
+        writeFileSync(script, childScript(base, isCompiled ? '.js' : '.ts'));
+        writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
+        const loader = isCompiled ? [] : ['--import', import.meta.resolve('tsx')];
+        const [up, hanging] = [await targets.http(200), await targets.tcp()];
+        const refused = await targets.refusing();
+        const checks = [
+          checkOf(up),
+          checkOf(refused),
+          checkOf(hanging),
+          checkOf(up, { kind: 'tcp' }),
+        ];
+        const child = await execFileAsync(
+          process.execPath,
+          [...loader, script, JSON.stringify(checks)],
+          { timeout: 15_000, killSignal: 'SIGKILL' },
+        );
+        const { observations, cpuMs } = JSON.parse(child.stdout) as {
+          observations: { check: string; detail: string }[];
+          cpuMs: number;
+        };
+        const details = checks.map(
+          ({ id }) => observations.find((each) => each.check === id)?.detail,
+        );
+        expect(details).toEqual([
+          'HTTP status 200',
+          'connection refused',
+          'no answer within 150 ms',
+          'connected',
+        ]);
+        expect(child.stderr).toBe('');
+        // Four checks, five times a second, for a second and a half; a loop would take all of that.
+        expect(cpuMs).toBeLessThan(500);
+      } finally {
+        await targets.close();
+        rmSync(directory, { recursive: true });
+      }
+    },
+  );
+
+  test('a worker that dies is restarted with its checks, and that is logged', async () => {
+    const events: string[] = [];
+    const log: Log = { ...silentLog, error: (_fields, event) => events.push(event) };
+    const targets = new Targets();
+    const prober = openProber({ workers: 1 }, log);
+    const end = new AbortController();
+    const seen = collect(prober, end.signal);
+    const check = checkOf(await targets.http(200));
+    prober.setChecks([check]);
+    await sleep(800);
+    expect(seen.length).toBeGreaterThan(0);
+    // No parser lets such a check through: in the worker it is a bug, and bugs end it.
+    const poison = { ...check, id: checkId('poison'), spec: null } as unknown as Check;
+    prober.setChecks([check, poison]);
+    await expect.poll(() => events, { timeout: 2_000 }).toContain('prober.restarted');
+    expect(events).toContain('prober.crashed');
+    prober.setChecks([check]);
+    const before = seen.length;
+    await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(before + 1);
+    end.abort();
+    await prober.close();
+    await targets.close();
+  });
+
+  test('a set that becomes empty is idle, and one that comes back is probed again', async () => {
+    const targets = new Targets();
+    const prober = openProber();
+    const end = new AbortController();
+    const seen = collect(prober, end.signal);
+    const check = checkOf(await targets.http(200));
+    try {
+      prober.setChecks([]);
+      prober.setChecks([check]);
+      await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(0);
+      prober.setChecks([]);
+      const [count, before] = [seen.length, process.cpuUsage()];
+      await sleep(1_000);
+      const { user, system } = process.cpuUsage(before);
+      expect(seen).toHaveLength(count);
+      expect(user + system).toBeLessThan(400_000);
+      prober.setChecks([check]);
+      await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(count);
+    } finally {
+      end.abort();
+      await prober.close();
+      await targets.close();
+    }
+  });
+
+  test('close ends the threads in the middle of probes, twice is harmless, and all is silent after', async () => {
+    const ports = (): number =>
+      process.getActiveResourcesInfo().filter((kind) => /MessagePort|Worker/.test(kind)).length;
+    const targets = new Targets();
+    const before = ports();
+    const prober = openProber({ workers: 3 });
+    try {
+      const hanging = await targets.tcp();
+      const timing = { intervalMs: 300, timeoutMs: 250 };
+      prober.setChecks(Array.from({ length: 60 }, () => checkOf(hanging, {}, timing)));
+      await expect.poll(() => targets.sockets.size, { timeout: 5_000 }).toBeGreaterThan(5);
+      expect(ports()).toBeGreaterThan(before);
+      await prober.close();
+      await prober.close();
+      await expect.poll(ports, { timeout: 2_000 }).toBe(before);
+      await expect.poll(() => targets.sockets.size, { timeout: 2_000 }).toBe(0);
+      prober.setChecks([checkOf(hanging)]);
+      prober.probeSoon(checkOf(hanging).id);
+      for await (const _ of prober.observations(new AbortController().signal)) expect.fail('heard');
+      expect(ports()).toBe(before);
+    } finally {
+      await prober.close();
+      await targets.close();
+    }
+  });
+});
