@@ -164,22 +164,28 @@ class Director implements Agent {
 
   async run(signal: AbortSignal): Promise<void> {
     const { prober } = this.#ports;
-    const loops = new AbortController();
+    const ends: AbortController[] = [];
+    // Each loop has a signal of its own: one for all would collect listeners without bound in sight.
+    const begin = (loop: (signal: AbortSignal) => Promise<void>): Promise<void> => {
+      const end = new AbortController();
+      ends.push(end);
+      return loop(end.signal);
+    };
     const running = [
-      this.#keeper.run(loops.signal),
-      this.#watchStore(loops.signal),
-      this.#hear(loops.signal),
-      this.#leases.run(loops.signal),
-      this.#directorLease.run(loops.signal),
-      this.#events.run(loops.signal),
-      this.#reconcile.run(loops.signal),
-      this.#probes.run(loops.signal),
-      this.#keepHouse(loops.signal),
+      begin((end) => this.#keeper.run(end)),
+      begin((end) => this.#watchStore(end)),
+      begin((end) => this.#hear(end)),
+      begin((end) => this.#leases.run(end)),
+      begin((end) => this.#directorLease.run(end)),
+      begin((end) => this.#events.run(end)),
+      begin((end) => this.#reconcile.run(end)),
+      begin((end) => this.#probes.run(end)),
+      begin((end) => this.#keepHouse(end)),
     ];
     await Promise.race([aborted(signal), ...running.map((loop) => loop.catch(() => {}))]);
     const wasAsked = signal.aborted;
     await this.#release();
-    loops.abort();
+    for (const end of ends) end.abort();
     const ended = await Promise.allSettled(running);
     this.#hold.end();
     await prober.close();

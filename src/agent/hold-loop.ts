@@ -69,6 +69,8 @@ export type HoldLoop = {
 const LIVE_LIMIT_MS = 2000;
 /** The time between two steps at most: a wake-up that was computed wrong costs no more. */
 const IDLE_STEP_MS = 1000;
+/** Timers are no finer than this, and a step that asks for "now" again and again must not starve the rest. */
+const TICK_MIN_MS = 1;
 
 export function createHoldLoop(ports: HoldPorts): HoldLoop {
   return new Loop(ports);
@@ -149,7 +151,7 @@ class Loop implements HoldLoop {
   #scheduleNext(at: number, now: MonoMs): void {
     const { clock } = this.#ports;
     this.#cancelTimer();
-    const ms = Math.max(0, at - now);
+    const ms = Math.max(TICK_MIN_MS, at - now);
     this.#dueAt = monoMs(now + ms);
     this.#cancelTimer = clock.schedule(ms, () => {
       this.#lagMs = Math.max(0, clock.now() - this.#dueAt);

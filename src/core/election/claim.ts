@@ -150,13 +150,12 @@ export function onClaimReply(draft: Draft, purpose: Purpose, reply: TxnReply): v
   }
 }
 
-export function claimWakeAt(draft: Draft): MonoMs {
-  let at = Number.POSITIVE_INFINITY;
-  if (draft.state.session.kind !== 'open') return monoMs(at);
+/** Moments at which this room may have something to do by time alone. */
+export function* claimWakes(draft: Draft): Generator<number> {
+  if (draft.state.session.kind !== 'open') return;
   for (const group of draft.config.groups) {
     if (draft.state.holdings.has(group.id)) continue;
     const dueAt = claimDueAt(draft, group, ownerStanding(draft.state.view, group.id));
-    if (dueAt !== null) at = Math.min(at, dueAt);
+    if (dueAt !== null) yield dueAt;
   }
-  return monoMs(at);
 }

@@ -40,6 +40,7 @@ export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionCo
       claimable: new Map(state.claimable),
       ownerSeenAt: new Map(state.ownerSeenAt),
       better: new Map(state.better),
+      offeredUntil: new Map(state.offeredUntil),
       eligibility: new Map(state.eligibility),
       refusedUntil: new Map(state.refusedUntil),
       inFlight: new Map(state.inFlight),

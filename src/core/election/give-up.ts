@@ -1,11 +1,11 @@
 /** When and to whom a holder gives a group away: silence first, by the kernel's word, then the record. */
 import type { VipGroup } from '../../model/cluster.ts';
-import { type DirectorId, type GroupId, monoMs, revisionOf } from '../../model/ids.ts';
+import { type DirectorId, type GroupId, revisionOf } from '../../model/ids.ts';
 import { formatRecord, type OperationRecord, type OwnerRecord } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, request, written } from './draft.ts';
-import { bestSuccessor, type Candidate, rankCandidates } from './placement.ts';
+import { bestSuccessor, type Candidate, offerKey, rankCandidates } from './placement.ts';
 import type { ElectionEvent, GiveUp, Holding, Purpose, TxnReply } from './state.ts';
-import { RETRY_MS } from './timing.ts';
+import { OFFER_REST_MS, RETRY_MS } from './timing.ts';
 import { openSession } from './view.ts';
 
 /** When the kernel refuses to silence a group, it is asked again after this. */
@@ -45,7 +45,7 @@ function whyGiveUp(draft: Draft, id: GroupId, holding: Holding): GiveUp | null {
   if (group === undefined) return { reason: 'group-removed', to: null, operation: null };
   const candidates = rankCandidates(state, config, group, now);
   const mine = candidates.find((candidate) => candidate.director === config.me);
-  const to = bestSuccessor(candidates, config.me);
+  const to = bestSuccessor(state, group, candidates, config.me);
   if (mine === undefined) return { reason: 'group-removed', to, operation: null };
   const { obstacle } = mine;
   if (obstacle === 'stopping') return { reason: 'shutdown', to, operation: null };
@@ -63,13 +63,14 @@ function whyOperation(
   group: VipGroup,
   candidates: readonly Candidate[],
 ): GiveUp | null {
-  const { config } = draft;
+  const { config, state } = draft;
   for (const [id, operation] of pendingOperations(draft, group.id)) {
     const fail = (text: string): void => {
       if (alarmOnce(draft, `operation:${id}`))
         draft.effects.push({ kind: 'operation', id, state: 'failed', text });
     };
-    const to = (operation.to ?? bestSuccessor(candidates, config.me)) as DirectorId | null;
+    const to = (operation.to ??
+      bestSuccessor(state, group, candidates, config.me)) as DirectorId | null;
     const target = candidates.find((candidate) => candidate.director === to);
     if (operation.from !== null && operation.from !== config.me)
       fail(`${config.me} holds the group, not ${operation.from}`);
@@ -99,7 +100,7 @@ function whyPreempt(
 ): GiveUp | null {
   const { state, config, now } = draft;
   if (group.preempt.kind === 'never' || group.priorities === null) return null;
-  const to = bestSuccessor(candidates, config.me);
+  const to = bestSuccessor(state, group, candidates, config.me);
   const priority = (director: DirectorId): number => group.priorities?.get(director) ?? 0;
   if (to === null || priority(to) <= priority(config.me)) {
     state.better.delete(group.id);
@@ -153,6 +154,7 @@ function writeAway(draft: Draft, group: GroupId, holding: Holding & { kind: 'shu
     vacant: false,
     reason: holding.giveUp.reason,
   };
+  if (to !== null) state.offeredUntil.set(offerKey(group, to), later(draft, OFFER_REST_MS));
   request(
     draft,
     slot,
@@ -177,7 +179,7 @@ function successorNow(draft: Draft, id: GroupId, giveUp: GiveUp): DirectorId | n
   const candidates = rankCandidates(state, config, group, now);
   const chosen = candidates.find((candidate) => candidate.director === giveUp.to);
   if (chosen !== undefined && chosen.obstacle === null) return chosen.director;
-  return bestSuccessor(candidates, config.me);
+  return bestSuccessor(state, group, candidates, config.me);
 }
 
 export function onGiveUpReply(
@@ -219,17 +221,15 @@ function completeOperations(draft: Draft): void {
   }
 }
 
-/** The next moment at which this room has something to do by time alone. */
-export function giveUpWakeAt(draft: Pick<Draft, 'state' | 'config'>): number {
-  let at = Number.POSITIVE_INFINITY;
+/** Moments at which this room may have something to do by time alone. */
+export function* giveUpWakes(draft: Draft): Generator<number> {
   for (const holding of draft.state.holdings.values()) {
-    if (holding.kind === 'shut') at = Math.min(at, holding.nextTryAt);
-    if (holding.kind === 'closing' && holding.retryAt !== null) at = Math.min(at, holding.retryAt);
+    if (holding.kind === 'shut') yield holding.nextTryAt;
+    if (holding.kind === 'closing' && holding.retryAt !== null) yield holding.retryAt;
   }
   for (const group of draft.config.groups) {
     const better = draft.state.better.get(group.id);
     if (better !== undefined && group.preempt.kind === 'after')
-      at = Math.min(at, monoMs(better.since + group.preempt.ms));
+      yield better.since + group.preempt.ms;
   }
-  return at;
 }

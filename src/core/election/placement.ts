@@ -2,7 +2,7 @@
 import { rendezvousOrder } from '../../lib/hash.ts';
 import type { VipGroup } from '../../model/cluster.ts';
 import type { IneligibleReason } from '../../model/decision.ts';
-import { type DirectorId, type MonoMs, revisionOf } from '../../model/ids.ts';
+import { type DirectorId, type GroupId, type MonoMs, revisionOf } from '../../model/ids.ts';
 import type { ElectionConfig, ElectionState } from './state.ts';
 import { openSession } from './view.ts';
 
@@ -38,16 +38,21 @@ export function rankCandidates(
   }));
 }
 
-/** The best director but `except` that could take the group now; null where there is none. */
+/** The best other director that could take the group now and was not offered it lately; null: none. */
 export function bestSuccessor(
+  state: Readonly<ElectionState>,
+  group: VipGroup,
   candidates: readonly Candidate[],
-  except: DirectorId,
+  me: DirectorId,
 ): DirectorId | null {
-  return (
-    candidates.find((candidate) => candidate.obstacle === null && candidate.director !== except)
-      ?.director ?? null
+  const able = candidates.find(
+    ({ director, obstacle }) =>
+      obstacle === null && director !== me && !state.offeredUntil.has(offerKey(group.id, director)),
   );
+  return able?.director ?? null;
 }
+
+export const offerKey = (group: GroupId, director: DirectorId): string => `${group} ${director}`;
 
 function myObstacle(
   state: Readonly<ElectionState>,

@@ -269,3 +269,16 @@ function advanceHeartbeat(draft: Draft): void {
   state.nextHeartbeatAt = later(draft, config.timing.heartbeatMs);
   draft.effects.push({ kind: 'heartbeat', session: state.session.id, armed });
 }
+
+/** Moments at which this room may have something to do by time alone. */
+export function* roundWakes(draft: Draft): Generator<number> {
+  const { state } = draft;
+  let isSpeaking = false;
+  for (const holding of state.holdings.values()) {
+    if (holding.kind !== 'open') continue;
+    isSpeaking = true;
+    yield holding.until;
+  }
+  if (isSpeaking) yield state.nextHeartbeatAt;
+  if (state.round.kind === 'idle' && needsRound(draft)) yield state.round.nextAt;
+}

@@ -333,10 +333,12 @@ function onOpened(draft: Draft, reply: TxnReply): void {
   notice(draft, 'session.opened', 'info', `session ${known.rev}`, { director: config.me });
 }
 
-export const sessionWakeAt = (draft: Pick<Draft, 'state' | 'config'>): number => {
+/** Moments at which this room may have something to do by time alone. */
+export function* sessionWakes(draft: Draft): Generator<number> {
   const { session, view } = draft.state;
-  if (session.kind === 'none') return session.notBefore;
-  if (session.kind !== 'namesake') return Number.POSITIVE_INFINITY;
+  if (session.kind === 'none') yield session.notBefore;
+  if (session.kind !== 'namesake') return;
+  yield session.nextTryAt;
   const scope = view.scopes.get(draft.config.me)?.value ?? null;
-  return Math.max(session.nextTryAt, session.ackedAt + waitMs(scope, draft.config.timing));
-};
+  yield session.ackedAt + waitMs(scope, draft.config.timing);
+}

@@ -171,6 +171,8 @@ export type ElectionState = {
   readonly ownerSeenAt: ReadonlyMap<GroupId, { readonly rev: Revision; readonly at: MonoMs }>;
   /** A director that has been better than me since, per group. */
   readonly better: ReadonlyMap<GroupId, { readonly director: DirectorId; readonly since: MonoMs }>;
+  /** `group director`: it was given the group and may have been unfit, so it is not offered it again before. */
+  readonly offeredUntil: ReadonlyMap<string, MonoMs>;
   /** Groups this director could hold now; a reason where not. Absent: not known yet. */
   readonly eligibility: ReadonlyMap<GroupId, IneligibleReason | null>;
   /** After the kernel refused a group's addresses, not a candidate before this time. */
@@ -310,6 +312,7 @@ export function initialState(now: MonoMs): ElectionState {
     claimable: new Map(),
     ownerSeenAt: new Map(),
     better: new Map(),
+    offeredUntil: new Map(),
     eligibility: new Map(),
     refusedUntil: new Map(),
     nextHeartbeatAt: now,

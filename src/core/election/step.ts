@@ -11,21 +11,14 @@ import {
   revisionOf,
   type SessionId,
 } from '../../model/ids.ts';
-import { advanceClaims, claimWakeAt, onClaimReply } from './claim.ts';
+import { advanceClaims, claimWakes, onClaimReply } from './claim.ts';
 import { beginDraft, type Draft, later, learn } from './draft.ts';
-import { advanceGiveUp, giveUpWakeAt, onClosed, onGiveUpReply } from './give-up.ts';
+import { advanceGiveUp, giveUpWakes, onClosed, onGiveUpReply } from './give-up.ts';
 import { advanceOwnership } from './ownership.ts';
-import {
-  advanceRound,
-  hurryRound,
-  isChallenged,
-  onArmed,
-  onPermit,
-  onRoundReply,
-} from './round.ts';
-import { advanceSession, onSessionReply, sessionWakeAt } from './session.ts';
+import { advanceRound, hurryRound, roundWakes, onArmed, onPermit, onRoundReply } from './round.ts';
+import { advanceSession, onSessionReply, sessionWakes } from './session.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
-import { advanceSuspicion, onSuspicionReply, suspicionWakeAt } from './suspicion.ts';
+import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
 import { RETRY_MS } from './timing.ts';
 
 export type Step = {
@@ -160,40 +153,30 @@ function prune(draft: Draft): void {
   for (const [slot, until] of state.restingSlots) if (until <= now) state.restingSlots.delete(slot);
   for (const [group, until] of state.refusedUntil)
     if (until <= now) state.refusedUntil.delete(group);
+  for (const [key, until] of state.offeredUntil) if (until <= now) state.offeredUntil.delete(key);
   for (const key of state.alarms) {
     const id = /^operation(?:-end)?:(.+)$/.exec(key)?.[1];
     if (id !== undefined && !state.view.operations.has(id)) state.alarms.delete(key);
   }
 }
 
+/**
+ * The next moment that lies ahead. What is due already was looked at in this very step: if it could
+ * not be done, it waits for an answer, and the answer is an event.
+ */
 function wakeAt(draft: Draft): MonoMs {
-  const { state, now } = draft;
-  let at = Math.min(
-    sessionWakeAt(draft),
-    giveUpWakeAt(draft),
-    suspicionWakeAt(draft),
-    claimWakeAt(draft),
-    roundWakeAt(draft),
-  );
-  for (const until of state.restingSlots.values()) at = Math.min(at, until);
-  for (const until of state.refusedUntil.values()) at = Math.min(at, until);
-  return monoMs(Math.max(at, now));
+  let soonest = Number.POSITIVE_INFINITY;
+  for (const at of wakes(draft)) if (at > draft.now && at < soonest) soonest = at;
+  return monoMs(soonest);
 }
 
-function roundWakeAt(draft: Draft): number {
-  const { state } = draft;
-  let at = Number.POSITIVE_INFINITY;
-  let isOpen = false;
-  let isOwned = false;
-  for (const holding of state.holdings.values()) {
-    if (holding.kind === 'open') {
-      isOpen = true;
-      at = Math.min(at, holding.until);
-    }
-    if (holding.kind === 'owned') isOwned = true;
-  }
-  if (isChallenged(draft) && state.round.kind === 'idle') at = Math.min(at, state.round.nextAt);
-  if (isOpen) at = Math.min(at, state.nextHeartbeatAt);
-  if ((isOpen || isOwned) && state.round.kind === 'idle') at = Math.min(at, state.round.nextAt);
-  return at;
+function* wakes(draft: Draft): Generator<number> {
+  yield* sessionWakes(draft);
+  yield* giveUpWakes(draft);
+  yield* suspicionWakes(draft);
+  yield* claimWakes(draft);
+  yield* roundWakes(draft);
+  yield* draft.state.restingSlots.values();
+  yield* draft.state.refusedUntil.values();
+  yield* draft.state.offeredUntil.values();
 }

@@ -6,8 +6,6 @@ import {
   ABSENT,
   type DirectorId,
   type GroupId,
-  monoMs,
-  type MonoMs,
   type Revision,
   revisionOf,
 } from '../../model/ids.ts';
@@ -330,22 +328,17 @@ function onKillReply(draft: Draft, purpose: Purpose & { kind: 'kill' }, reply: T
   );
 }
 
-export function suspicionWakeAt(draft: Draft): MonoMs {
-  const { state, config, now } = draft;
-  let at = Number.POSITIVE_INFINITY;
-  if (state.session.kind !== 'open') return monoMs(at);
+/** Moments at which this room may have something to do by time alone. */
+export function* suspicionWakes(draft: Draft): Generator<number> {
+  const { state, config } = draft;
+  if (state.session.kind !== 'open') return;
   for (const [director, groups] of groupsByHolder(draft)) {
-    for (const group of groups) {
-      const due = suspectAt(draft, director, group);
-      if (due > now) at = Math.min(at, due);
-    }
+    for (const group of groups) yield suspectAt(draft, director, group);
     const challenge = state.challenges.get(director);
-    if (challenge?.kind === 'resting') at = Math.min(at, challenge.until);
+    if (challenge?.kind === 'resting') yield challenge.until;
     if (challenge?.kind !== 'standing') continue;
     const scope = state.view.scopes.get(director)?.value ?? null;
-    const due =
-      challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, groups);
-    at = Math.min(at, Math.max(due, challenge.nextTryAt));
+    yield challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, groups);
+    yield challenge.nextTryAt;
   }
-  return monoMs(at);
 }

@@ -16,6 +16,12 @@ export const RETRY_MS = 200;
 /** Assumed for a director whose scope record was deleted by hand: longer than any sensible D. */
 export const UNKNOWN_SCOPE_HOLD_MS = 60_000;
 
+/**
+ * A director that was given a group is not offered it again for this long: its report may be older
+ * than its trouble, and two unfit directors must not toss a group to and fro.
+ */
+export const OFFER_REST_MS = 5000;
+
 /** A director whose kernel refused a group's addresses is no candidate for this long. */
 export const REFUSED_MS = 30_000;
 
