@@ -38,7 +38,8 @@ export function runProbe(check: Check, done: (outcome: Outcome) => void): () => 
     const isEnding = tcp.writableEnded || tls?.writableEnded === true;
     if (tcp.connecting || isEnding) tcp.destroy();
     else tcp.resetAndDestroy();
-    tls?.destroy();
+    // TLS follows when TCP is closed. Destroyed here it would close at once, within a callback of the HTTP
+    // client, which then gives its parser back twice: two later probes would share it.
   };
   const finish = (outcome: Outcome): void => {
     if (isOver) return;
