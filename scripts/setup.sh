@@ -67,12 +67,7 @@ install_modules() {
   prefix=$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")
   if [ -e "$prefix/include/node/node.h" ]; then export npm_config_nodedir=$prefix; fi
   say 'installing npm packages from the lock file'
-  # A registry without the binaries of other platforms gives a lock file that npm ci does not take;
-  # npm install does, and holds to its versions and checksums just the same.
-  if ! npm ci --no-audit --no-fund --loglevel=silent; then
-    say 'npm ci does not take the lock file; npm install with the same versions instead'
-    npm install --no-save --no-audit --no-fund --loglevel=error
-  fi
+  npm ci --no-audit --no-fund --loglevel=error
   touch "$installed"
 }
 

@@ -8,6 +8,7 @@ import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
 import { createFileLedger } from './adapters/ledger/file-ledger.ts';
 import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
 import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
+import { missingCapabilities } from './adapters/machine/capabilities.ts';
 import { readMachineIdentity } from './adapters/machine/identity.ts';
 import { takeInstanceLock } from './adapters/machine/single-instance.ts';
 import { createPeerLink } from './adapters/peer-link/create-peer-link.ts';
@@ -77,6 +78,8 @@ async function serve(config: AgentConfig, log: Log): Promise<number> {
   const keys = createKeys(config.cluster);
   const metrics = createPromMetrics({ director: config.director, cluster: config.cluster });
   const adapters = createAdapters(config, log);
+  const hostProblems = missingCapabilities();
+  for (const problem of hostProblems) log.error({ problem }, 'capability.missed');
   const agent = createAgent(
     {
       me: config.director,
@@ -86,6 +89,7 @@ async function serve(config: AgentConfig, log: Log): Promise<number> {
       identity: readMachineIdentity(random, config.identity),
       startedAt: clock.wallTime(),
       devices: config.interfaces,
+      hostProblems,
       parseSpec,
     },
     { ...adapters, clock, random, log, metrics },

@@ -45,6 +45,8 @@ export type AgentOptions = {
   readonly identity: Identity;
   readonly startedAt: string;
   readonly devices: InterfaceMap;
+  /** What keeps this process from holding anything, in words; empty where nothing does. */
+  readonly hostProblems: readonly string[];
   /** The stored document as a spec; the error is a sentence. */
   readonly parseSpec: (document: unknown) => Result<ClusterSpec, string>;
 };
@@ -329,10 +331,14 @@ class Director implements Agent {
     const groups = this.#spec?.groups ?? [];
     const { devices } = this.#options;
     const links = this.#keeper.links();
+    const canHold = this.#options.hostProblems.length === 0;
     this.#hold.offer({
       kind: 'eligibility',
       groups: new Map(
-        groups.map((group) => [group.id, judgeInterfaces(group, devices, links).obstacle]),
+        groups.map((group) => [
+          group.id,
+          canHold ? judgeInterfaces(group, devices, links).obstacle : 'cannot-bind',
+        ]),
       ),
     });
   }
@@ -430,6 +436,7 @@ class Director implements Agent {
       spec: this.#spec,
       devices: this.#options.devices,
       links: this.#keeper.links(),
+      hostProblems: this.#options.hostProblems,
       kernelProblem: this.#keeper.problem(),
     });
   }

@@ -52,9 +52,10 @@ export function localProblems(input: {
   readonly spec: ClusterSpec | null;
   readonly devices: InterfaceMap;
   readonly links: Links;
+  readonly hostProblems: readonly string[];
   readonly kernelProblem: string | null;
 }): readonly string[] {
-  const problems: string[] = [];
+  const problems: string[] = [...input.hostProblems];
   if (input.kernelProblem !== null)
     problems.push(`addresses cannot be managed: ${input.kernelProblem}`);
   for (const group of input.spec?.groups ?? []) {

@@ -196,6 +196,7 @@ export class Machine {
         },
         startedAt: this.clock.wallTime(),
         devices: new Map([['public', 'eth0']]),
+        hostProblems: [],
         parseSpec: (document) =>
           isHold(document) ? ok(specOf(this.#world.options, document.holdMs)) : err('no spec'),
       },

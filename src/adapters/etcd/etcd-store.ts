@@ -113,6 +113,9 @@ class EtcdStore implements ClusterStore {
       list: (listPrefix, options) => this.list(listPrefix, options),
       knownRevision: () => this.#revision,
       noteRevision: (seen) => this.#noteRevision(seen),
+      noteAnswer: () => {
+        this.#lastAnswerAt = this.#ports.clock.now();
+      },
     });
   }
 

@@ -23,6 +23,8 @@ export type WatchSource = {
   readonly list: ClusterStore['list'];
   readonly knownRevision: () => Revision;
   readonly noteRevision: (seen: Revision) => void;
+  /** The store gave a sign of life: a director that only listens is connected too. */
+  readonly noteAnswer: () => void;
 };
 
 const LIST_DEADLINE_MS = 3000;
@@ -115,6 +117,7 @@ async function* followOnce(
     startRevision: revision(from + 1),
     clock: source.ports.clock,
     knownRevision: source.knownRevision,
+    noteAnswer: source.noteAnswer,
   });
   const abort = (): void => stream.close();
   signal.addEventListener('abort', abort);

@@ -31,6 +31,8 @@ export type StreamRequest = {
   readonly clock: Clock;
   /** Of the store, from other calls: a member that stays behind it is cut off. */
   readonly knownRevision: () => Revision;
+  /** Called at every sign of life of the member. */
+  readonly noteAnswer: () => void;
 };
 
 /** Between two questions for progress. */
@@ -105,6 +107,7 @@ export class WatchStream {
   #receive(response: IWatchResponse): void {
     if (this.#isEnded) return;
     this.#silentPulses = 0;
+    this.#request.noteAnswer();
     if (response.canceled) return this.#cancelled(response);
     if (response.created) {
       this.#isCreated = true;

@@ -42,16 +42,24 @@ describe('WatchStream', () => {
   let known: Revision;
   let watch: WatchStream;
   let messages: StreamMessage[];
+  let answers: number;
 
   beforeEach(async () => {
     clock = new FakeClock();
     scripted = new ScriptedStream();
     known = revision(0);
     messages = [];
+    answers = 0;
     const etcd = { watchClient: { watch: async () => scripted } };
     watch = new WatchStream(
       { metadata: () => ({}), etcd: () => etcd as never },
-      { prefix: '/p/', startRevision: revision(11), clock, knownRevision: () => known },
+      {
+        prefix: '/p/',
+        startRevision: revision(11),
+        clock,
+        knownRevision: () => known,
+        noteAnswer: () => answers++,
+      },
     );
     void (async () => {
       for await (const message of watch.messages) messages.push(message);
@@ -86,6 +94,7 @@ describe('WatchStream', () => {
     }
     await clock.advance(0);
     expect(messages).toEqual([{ kind: 'created' }]);
+    expect(answers).toBe(21);
   });
 
   it('dies of silence within two seconds, before the creation and after', async () => {
