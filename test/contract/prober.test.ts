@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Check } from '../../src/model/cluster.ts';
 import type { Observation } from '../../src/model/health.ts';
+import { type Log, silentLog } from '../../src/ports/log.ts';
 import type { Prober } from '../../src/ports/prober.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakeProber, type FakeTarget } from '../fakes/fake-prober.ts';
@@ -253,7 +254,11 @@ describe('real TLS probes', () => {
     });
     const server = createHttpsServer(
       { key: readFileSync(key), cert: readFileSync(cert) },
-      (_request, response) => response.end('ok'),
+      (request, response) => {
+        if (request.url === '/drop') request.socket.destroy();
+        else response.writeHead(request.url === '/error' ? 500 : 200);
+        if (request.url !== '/drop') response.end(Buffer.alloc(request.url === '/' ? 2 : 200_000));
+      },
     );
     server.on('secureConnection', (socket) => {
       names.push(socket.servername ?? false);
@@ -294,5 +299,42 @@ describe('real TLS probes', () => {
     ]);
     expect(names).toContain('www.example.org');
     expect(names).toContain(false);
+  });
+
+  test('servers that drop TLS connections, answer with errors or hang leave the others alone', async () => {
+    const crashes: string[] = [];
+    const log: Log = { ...silentLog, error: (_fields, event) => crashes.push(event) };
+    const own = openProber({ workers: 1 }, log);
+    const end = new AbortController();
+    const seen = collect(own, end.signal);
+    const timing = { intervalMs: 100, timeoutMs: 90 };
+    const kinds = ['/', '/drop', '/big', '/error'].map(
+      (path) => ({ kind: 'https', path }) as const,
+    );
+    const repeated = <T>(make: () => T): T[] => Array.from({ length: 5 }, make);
+    const checks = kinds.map((kind) => repeated(() => checkOf(tlsPort, kind, timing)));
+    const hanging = await targets.tcp();
+    const hung = repeated(() => checkOf(hanging, { kind: 'https' }, timing));
+    try {
+      own.setChecks([...checks.flat(), ...hung]);
+      await sleep(1_500);
+      expect(crashes).toEqual([]);
+      const wanted = [
+        'HTTP status 200',
+        'connection closed without an answer',
+        'HTTP status 200',
+        'HTTP status 500, wanted 200',
+      ];
+      for (const [n, detail] of wanted.entries()) {
+        const ids = new Set(checks[n]?.map((check) => check.id));
+        const details = seen.filter((each) => ids.has(each.check)).map((each) => each.detail);
+        expect(details.filter((each) => each === detail).length).toBeGreaterThan(20);
+        // A busy machine may miss a deadline of 90 ms; nothing else may happen.
+        expect([detail, 'no answer within 90 ms']).toEqual(expect.arrayContaining(details));
+      }
+    } finally {
+      end.abort();
+      await own.close();
+    }
   });
 });
