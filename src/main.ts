@@ -13,6 +13,7 @@ import { readMachineIdentity } from './adapters/machine/identity.ts';
 import { takeInstanceLock } from './adapters/machine/single-instance.ts';
 import { createPeerLink } from './adapters/peer-link/create-peer-link.ts';
 import { createPinoLog } from './adapters/pino/pino-log.ts';
+import { createReadableLines } from './adapters/pino/readable-lines.ts';
 import { createProber } from './adapters/probes/create-prober.ts';
 import { createPromMetrics } from './adapters/prom/prom-metrics.ts';
 import { createAgent } from './agent/agent.ts';
@@ -43,11 +44,11 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
   process.on(signal, () => stopping.abort());
 
 const io = createProcessIo({ clock, version: VERSION, signal: stopping.signal });
-const cli = createCli({ runAgent: ({ config }) => runAgent(config), io });
+const cli = createCli({ runAgent: ({ config, dev }) => runAgent(config, dev), io });
 process.exitCode = await cli.run(process.argv.slice(2));
 
 /** Runs until a signal; answers the exit code. Bad input changes nothing and says everything at once. */
-async function runAgent(file: string): Promise<number> {
+async function runAgent(file: string, isDev: boolean): Promise<number> {
   const loaded = await loadAgentConfig(file);
   if (!loaded.ok) {
     io.stderr(`${file}:\n${formatProblems(loaded.error)}\n`);
@@ -65,7 +66,9 @@ async function runAgent(file: string): Promise<number> {
     io.stderr(`stateDir: ${config.stateDir} cannot be made: ${messageOf(error)}\n`);
     return EXIT_BAD_INPUT;
   }
-  const log = createPinoLog({ level: config.log.level, name: 'leasehold' });
+  const log = isDev
+    ? createPinoLog({ level: 'debug', name: 'leasehold' }, createReadableLines(io.stdout))
+    : createPinoLog({ level: config.log.level, name: 'leasehold' });
   endOnBugs(log);
   try {
     return await serve(config, log);

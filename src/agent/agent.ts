@@ -2,12 +2,12 @@
  * One director's agent: the loops of this folder, connected. The flow is one way: the watch replaces
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
-import type { ElectionConfig, Identity } from '../core/election/state.ts';
+import type { ElectionConfig, ElectionNotice, Identity } from '../core/election/state.ts';
 import { AsyncQueue, Wakeup } from '../lib/async.ts';
 import { ok, type Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
-import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
+import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
 import { type EventRecord, formatRecord, type VoteRecord } from '../model/records.ts';
 import type { AgentView, Stored } from '../ports/agent-view.ts';
@@ -101,6 +101,8 @@ class Director implements Agent {
   #spec: ClusterSpec | null = null;
   #specProblem: string | null = null;
   #hasAdopted = false;
+  /** The last sign of life of a holder that this director killed, until its groups are open here. */
+  #silentSince: MonoMs | null = null;
 
   constructor(options: AgentOptions, ports: AgentPorts) {
     this.#options = options;
@@ -232,13 +234,26 @@ class Director implements Agent {
       tell: (notice) => {
         const { severity, kind, ...fields } = notice;
         log[severity](fields, kind);
-        if (notice.reason !== null && notice.group !== null)
-          metrics.transition('candidate', notice.reason);
-        if (kind === 'holder.opened') metrics.transition('holder', 'opened');
+        this.#countTransition(notice);
         this.#events.record(recordOf(notice, me, clock));
       },
       changed: () => this.#housekeeping.wake(),
     });
+  }
+
+  #countTransition({ kind, reason, director }: ElectionNotice): void {
+    const { metrics, clock } = this.#ports;
+    if (kind === 'holder.gained') metrics.transition('holder', reason ?? 'unknown');
+    if (kind === 'holder.released' || kind === 'holder.lost' || kind === 'holder.lapsed')
+      metrics.transition('candidate', reason ?? 'unknown');
+    if (kind === 'holder.killed' && director !== null) {
+      const heard = this.#hold.state().heard.get(director);
+      this.#silentSince = heard === undefined ? null : monoMs(Math.max(...heard.values()));
+    }
+    if (kind === 'holder.opened' && this.#silentSince !== null) {
+      metrics.takeover((clock.now() - this.#silentSince) / 1000);
+      this.#silentSince = null;
+    }
   }
 
   #createProbes(): ProbeLoop {
@@ -475,16 +490,17 @@ class Director implements Agent {
     if (this.#hold.state().session.kind !== 'closed') log.warn({}, 'release.unfinished');
   }
 
-  async *#watchEvents(signal: AbortSignal): AsyncIterable<Stored<EventRecord>> {
+  /** Subscribed at the call, not at the first read: a reader that resumes misses nothing between. */
+  #watchEvents(signal: AbortSignal): AsyncIterable<Stored<EventRecord>> {
     const queue = new AsyncQueue<Stored<EventRecord>>(1000);
-    this.#subscribers.add(queue);
-    signal.addEventListener('abort', () => queue.end(), { once: true });
-    if (signal.aborted) queue.end();
-    try {
-      yield* queue;
-    } finally {
+    const end = (): void => {
+      queue.end();
       this.#subscribers.delete(queue);
-    }
+    };
+    this.#subscribers.add(queue);
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) end();
+    return queue;
   }
 
   #statusInput(): StatusInput {

@@ -90,6 +90,8 @@ class Loop implements HoldLoop {
   #kernelQueue: Promise<void> = Promise.resolve();
   /** What each group was last armed with: closing needs it after the spec dropped the group. */
   readonly #armed = new Map<GroupId, GateGroup>();
+  /** What the announcer tells of each group: it must stop for what left the spec. */
+  readonly #announced = new Map<GroupId, readonly Announcement[]>();
 
   constructor(ports: HoldPorts) {
     this.#ports = ports;
@@ -191,6 +193,7 @@ class Loop implements HoldLoop {
         this.#close(effect.groups);
         return;
       case 'announce':
+        this.#announced.set(effect.group, ports.announcements(effect.group));
         ports.announcer.announce(ports.announcements(effect.group));
         return;
       case 'heartbeat':
@@ -229,6 +232,7 @@ class Loop implements HoldLoop {
   #arm(effect: ElectionEffect & { kind: 'arm' }): void {
     const ports = this.#ports;
     const { round, groups, until } = effect;
+    for (const group of groups) this.#stopRemoved(group);
     const failedAll: ElectionEvent = {
       kind: 'armed',
       round,
@@ -266,9 +270,26 @@ class Loop implements HoldLoop {
     }, failedAll);
   }
 
+  /** The spec may have taken addresses from a group that goes on speaking. */
+  #stopRemoved(group: GroupId): void {
+    const { announcer, announcements } = this.#ports;
+    const told = this.#announced.get(group);
+    if (told === undefined) return;
+    const now = announcements(group);
+    const isStill = (one: Announcement): boolean =>
+      now.some((other) => other.device === one.device && other.address === one.address);
+    const removed = told.filter((one) => !isStill(one));
+    if (removed.length === 0) return;
+    announcer.stop(removed);
+    this.#announced.set(group, told.filter(isStill));
+  }
+
   #close(groups: readonly GroupId[]): void {
     const ports = this.#ports;
-    for (const group of groups) ports.announcer.stop(ports.announcements(group));
+    for (const group of groups) {
+      ports.announcer.stop(this.#announced.get(group) ?? []);
+      this.#announced.delete(group);
+    }
     this.#inKernel(
       async () => {
         const gateGroups = groups.flatMap((group) => this.#armed.get(group) ?? []);

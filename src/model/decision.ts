@@ -2,22 +2,23 @@
 export type Decision<T, R extends string> = { readonly value: T; readonly reason: R };
 
 /** Why a director takes, keeps, gives up or does not take a VIP group (design 4, I5: a closed list). */
-export type HoldReason =
-  | 'vacant' // nobody ever owned the group, and the barrier of D' is over
-  | 'released' // the former holder put owner := none
-  | 'holder-dead' // the former holder's session was broken by a kill
-  | 'holder-closed' // the former holder's session is closed or superseded
-  | 'transferred' // the former holder named this director
-  | 'switchover' // an operator asked for it
-  | 'drain' // the director is being drained
-  | 'preempt' // a better director is ready and the group's policy says so
-  | 'shutdown' // the agent ends
-  | 'interface-down' // an interface of the group lost its carrier or is missing
-  | 'cannot-bind' // the kernel refused the addresses
-  | 'group-removed' // the spec no longer names the group, or no longer this director
-  | 'session-lost' // the session record is no longer this life's
-  | 'ownership-lost' // the owner record names somebody else
-  | 'deadline-passed'; // no round was confirmed in time: the kernel dropped the VIPs
+export const HOLD_REASONS = [
+  'vacant', // nobody ever owned the group, and the barrier of D' is over
+  'released', // the former holder put owner := none
+  'holder-dead', // the former holder's session was broken by a kill
+  'holder-closed', // the former holder's session is closed or superseded
+  'switchover', // an operator asked for it
+  'drain', // the director is being drained
+  'preempt', // a better director is ready and the group's policy says so
+  'shutdown', // the agent ends
+  'interface-down', // an interface of the group lost its carrier or is missing
+  'cannot-bind', // the kernel refused the addresses
+  'group-removed', // the spec no longer names the group, or no longer this director
+  'session-lost', // the session record is no longer this life's
+  'ownership-lost', // the owner record names somebody else
+  'deadline-passed', // no round was confirmed in time: the kernel dropped the VIPs
+] as const;
+export type HoldReason = (typeof HOLD_REASONS)[number];
 
 /** Why a director is no candidate for a group. */
 export type IneligibleReason =
@@ -28,8 +29,7 @@ export type IneligibleReason =
   | 'cannot-bind'
   | 'no-session'
   | 'starting'
-  | 'stopping'
-  | 'paused';
+  | 'stopping';
 
 /** On what evidence a holder holds (design 2). `peers` and `segment` come with the fallback. */
 export type HoldBasis = 'consensus' | 'peers' | 'segment';

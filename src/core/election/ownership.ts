@@ -1,6 +1,6 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
 import { ABSENT, epochOf, type GroupId } from '../../model/ids.ts';
-import type { OwnerRecord } from '../../model/records.ts';
+import { HOLD_REASONS } from '../../model/decision.ts';
 import { alarmOnce, type Draft, notice } from './draft.ts';
 import { hurryRound } from './round.ts';
 import type { Holding } from './state.ts';
@@ -44,10 +44,12 @@ function adopt(draft: Draft, group: GroupId): void {
   if (holding?.kind === 'closing') return;
   state.holdings.set(group, { kind: 'owned', epoch, since: now, failures: 0 });
   hurryRound(draft);
-  const record: OwnerRecord | null = known.value;
-  notice(draft, 'holder.gained', 'info', `owner record: ${record?.reason ?? 'unreadable'}`, {
+  const told = known.value?.reason;
+  const reason = HOLD_REASONS.find((one) => one === told);
+  notice(draft, 'holder.gained', 'info', `the owner record names this director: ${told ?? ''}`, {
     group,
     epoch,
+    ...(reason === undefined ? {} : { reason }),
   });
 }
 
