@@ -96,10 +96,12 @@ describe('peer datagrams', () => {
         fc.nat(255),
         (body, bytes, at, value) => {
           expect(typeof decodePeerDatagram(bytes).ok).toBe('boolean');
-          const damaged = encodePeerDatagram(envelope, body);
-          damaged[at % damaged.length] = value;
+          const whole = encodePeerDatagram(envelope, body);
+          expect(decodePeerDatagram(whole.subarray(0, whole.length - 1)).ok).toBe(false);
+          // A damaged datagram may still say something; its MAC is what refuses it.
+          const damaged = whole.with(at % whole.length, value);
           expect(typeof decodePeerDatagram(damaged).ok).toBe('boolean');
-          expect(decodePeerDatagram(damaged.subarray(0, damaged.length - 1)).ok).toBe(false);
+          expect(typeof decodePeerDatagram(damaged.subarray(1)).ok).toBe('boolean');
         },
       ),
     );
