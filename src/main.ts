@@ -1,187 +1,37 @@
-/** The composition root: configuration → adapters → agent → API. The only file that knows all layers. */
-import { mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { createAnnouncer } from './adapters/announce/create-announcer.ts';
+/** The program: the command line, and behind `leasehold agent` the whole agent, loaded only then. */
+import { readFileSync } from 'node:fs';
 import { createSystemClock } from './adapters/clock/system-clock.ts';
 import { createSystemRandom } from './adapters/clock/system-random.ts';
-import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
-import { createFileLedger } from './adapters/ledger/file-ledger.ts';
-import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
-import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
-import { missingCapabilities } from './adapters/machine/capabilities.ts';
-import { readMachineIdentity } from './adapters/machine/identity.ts';
-import { takeInstanceLock } from './adapters/machine/single-instance.ts';
-import { createPeerLink } from './adapters/peer-link/create-peer-link.ts';
-import { createPinoLog } from './adapters/pino/pino-log.ts';
-import { createReadableLines } from './adapters/pino/readable-lines.ts';
-import { createProber } from './adapters/probes/create-prober.ts';
-import { createPromMetrics } from './adapters/prom/prom-metrics.ts';
-import { createAgent } from './agent/agent.ts';
-import { createApi } from './api/server.ts';
 import { createCli } from './cli/cli.ts';
 import { createProcessIo } from './cli/process-io.ts';
-import { type AgentConfig, loadAgentConfig } from './config/agent-file.ts';
-import { parseClusterDocument } from './config/cluster-document.ts';
-import { formatProblems } from './config/problem.ts';
-import { checkShrink } from './core/shrink-guard.ts';
-import { err, messageOf, ok, type Result } from './lib/result.ts';
-import { formatIp } from './model/address.ts';
-import type { ClusterSpec } from './model/cluster.ts';
-import { createKeys } from './model/keys.ts';
-import type { Log } from './ports/log.ts';
 
-/** Authenticity of a peer is its MAC, so every address of this director may receive. */
-const ANY_ADDRESS = formatIp(new Uint8Array(4));
-const EXIT_OK = 0;
-const EXIT_FAILED = 1;
-const EXIT_BAD_INPUT = 2;
-
-const VERSION = readVersion();
+const version = readVersion();
 const clock = createSystemClock();
-const random = createSystemRandom();
 const stopping = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
   process.on(signal, () => stopping.abort());
 
-const io = createProcessIo({ clock, version: VERSION, signal: stopping.signal });
-const cli = createCli({ runAgent: ({ config, dev }) => runAgent(config, dev), io });
+const io = createProcessIo({ clock, version, signal: stopping.signal });
+const cli = createCli({ runAgent: startAgent, io });
 process.exitCode = await cli.run(process.argv.slice(2));
 
-/** Runs until a signal; answers the exit code. Bad input changes nothing and says everything at once. */
-async function runAgent(file: string, isDev: boolean): Promise<number> {
-  const loaded = await loadAgentConfig(file);
-  if (!loaded.ok) {
-    io.stderr(`${file}:\n${formatProblems(loaded.error)}\n`);
-    return EXIT_BAD_INPUT;
-  }
-  const config = loaded.value;
-  const lock = await takeInstanceLock(config.cluster, config.director);
-  if (!lock.ok) {
-    io.stderr(`${lock.error}\n`);
-    return EXIT_BAD_INPUT;
-  }
-  try {
-    mkdirSync(config.stateDir, { recursive: true });
-  } catch (error) {
-    io.stderr(`stateDir: ${config.stateDir} cannot be made: ${messageOf(error)}\n`);
-    return EXIT_BAD_INPUT;
-  }
-  const log = isDev
-    ? createPinoLog({ level: 'debug', name: 'leasehold' }, createReadableLines(io.stdout))
-    : createPinoLog({ level: config.log.level, name: 'leasehold' });
-  endOnBugs(log);
-  try {
-    return await serve(config, log);
-  } finally {
-    lock.value.release();
-  }
-}
-
-async function serve(config: AgentConfig, log: Log): Promise<number> {
-  const keys = createKeys(config.cluster);
-  const metrics = createPromMetrics({ director: config.director, cluster: config.cluster });
-  const adapters = createAdapters(config, log);
-  const hostProblems = missingCapabilities();
-  for (const problem of hostProblems) log.error({ problem }, 'capability.missed');
-  const agent = createAgent(
-    {
-      me: config.director,
-      cluster: config.cluster,
-      keys,
-      version: VERSION,
-      identity: readMachineIdentity(random, config.identity),
-      startedAt: clock.wallTime(),
-      devices: config.interfaces,
-      hostProblems,
-      parseSpec,
-    },
-    { ...adapters, clock, random, log, metrics },
-  );
-  const { host, port, tls, tokens } = config.api;
-  const api = createApi(
-    {
-      listen: { host, port },
-      ...(tls === null ? {} : { tls }),
-      ...(tokens === null ? {} : { tokens }),
-      version: VERSION,
-      checkShrink,
-    },
-    { view: agent.view, store: adapters.store, keys, clock, random, metrics, log },
-  );
-  try {
-    const started = await api.start();
-    if (!started.ok) {
-      io.stderr(`${started.error}\n`);
-      return EXIT_BAD_INPUT;
-    }
-    const { address } = started.value;
-    log.info(
-      { director: config.director, api: `${address}:${started.value.port}` },
-      'agent.started',
-    );
-    await agent.run(stopping.signal);
-    log.info({ director: config.director }, 'agent.ended');
-    return EXIT_OK;
-  } catch (error) {
-    log.error({ error }, 'agent.failed');
-    return EXIT_FAILED;
-  } finally {
-    await api.close();
-    const { peerLink, announcer, ipvs, network, store } = adapters;
-    for (const part of [peerLink, announcer, ipvs, network, store]) part.close();
-  }
-}
-
-function createAdapters(config: AgentConfig, log: Log) {
-  const { director, cluster, peerPort, keys } = config;
-  const peerOptions = { director, cluster, bindAddress: ANY_ADDRESS, port: peerPort, keys };
-  return {
-    store: createEtcdStore(etcdOptions(config), { clock, log, random }),
-    network: createNetworkKernel({ clock, log }),
-    ipvs: createIpvsKernel({ clock, log }),
-    announcer: createAnnouncer({}, { clock, log }),
-    peerLink: createPeerLink(peerOptions, { clock, log, random }),
-    prober: createProber({}, { clock, log, random }),
-    ledger: createFileLedger(join(config.stateDir, `${cluster}.ipvs.json`)),
-  };
-}
-
-function etcdOptions({ etcd }: AgentConfig): Parameters<typeof createEtcdStore>[0] {
-  const { ca, cert, key } = etcd.tls ?? { ca: null, cert: null, key: null };
-  return {
-    endpoints: etcd.endpoints,
-    ...(etcd.tls === null
-      ? {}
-      : {
-          tls: {
-            ...(ca === null ? {} : { ca }),
-            ...(cert === null ? {} : { cert }),
-            ...(key === null ? {} : { key }),
-          },
-        }),
-    ...(etcd.user === null || etcd.password === null
-      ? {}
-      : { user: etcd.user, password: etcd.password }),
-  };
-}
-
-function parseSpec(document: unknown): Result<ClusterSpec, string> {
-  const parsed = parseClusterDocument(document);
-  return parsed.ok ? ok(parsed.value.spec) : err(formatProblems(parsed.error));
-}
-
-/** A bug ends the process at once; the kernel drops the VIPs at their deadline, systemd starts anew. */
-function endOnBugs(log: Log): void {
-  const end = (error: unknown): void => {
-    log.error({ error, problem: messageOf(error) }, 'agent.crashed');
-    process.exit(EXIT_FAILED);
-  };
-  process.on('uncaughtException', end);
-  process.on('unhandledRejection', end);
+async function startAgent(options: { config: string; dev: boolean }): Promise<number> {
+  // A command of the CLI needs none of the adapters: they cost it half of its time.
+  const { runAgent } = await import('./agent-process.ts');
+  return runAgent({
+    file: options.config,
+    isDev: options.dev,
+    version,
+    signal: stopping.signal,
+    clock,
+    random: createSystemRandom(),
+    stdout: io.stdout,
+    stderr: io.stderr,
+  });
 }
 
 function readVersion(): string {
   const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  const { version } = JSON.parse(text) as { version: string };
-  return version;
+  const { version: found } = JSON.parse(text) as { version: string };
+  return found;
 }
