@@ -4,7 +4,7 @@
  */
 import type { ElectionConfig, ElectionNotice, Identity } from '../core/election/state.ts';
 import { AsyncQueue, Wakeup } from '../lib/async.ts';
-import { ok, type Result } from '../lib/result.ts';
+import type { Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
@@ -257,26 +257,21 @@ class Director implements Agent {
   }
 
   #createProbes(): ProbeLoop {
-    const { prober, clock, random, log, metrics } = this.#ports;
+    const { prober, clock, log, metrics } = this.#ports;
     const { me, keys } = this.#options;
     return createProbeLoop(
       { me },
       {
         prober,
         clock,
-        random,
         log,
         metrics,
-        // The director's lease writes them, again after a loss, until they stand.
-        publishVote: (check, vote) => {
+        publish: (check, vote) => {
+          const key = keys.vote(check, me);
+          if (vote === null) return this.#directorLease.publish(key, null);
           const { isUp, since, detail } = vote;
           const record: VoteRecord = { v: 1, up: isUp, since, detail };
-          this.#directorLease.publish(keys.vote(check, me), formatRecord(record));
-          return Promise.resolve(ok(undefined));
-        },
-        withdrawVote: (check) => {
-          this.#directorLease.publish(keys.vote(check, me), null);
-          return Promise.resolve(ok(undefined));
+          this.#directorLease.publish(key, formatRecord(record));
         },
       },
     );

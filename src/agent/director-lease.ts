@@ -3,7 +3,7 @@
  * director; neither is evidence for holding (design 3).
  */
 import { Wakeup } from '../lib/async.ts';
-import { type LeaseId, type MonoMs, monoMs, type Revision } from '../model/ids.ts';
+import { ABSENT, type LeaseId, type MonoMs, monoMs, type Revision } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore } from '../ports/cluster-store.ts';
 import type { Log } from '../ports/log.ts';
@@ -59,8 +59,12 @@ class Loop implements DirectorLease {
   publish(key: string, value: string | null): void {
     const entry = this.#entries.get(key);
     if (entry === undefined) {
-      if (value === null) return;
-      this.#entries.set(key, { wanted: value, written: null });
+      // What an earlier life left is withdrawn too; of what never was there is nothing to withdraw.
+      if (value === null && this.#revisionOf(key) === ABSENT) return;
+      this.#entries.set(key, {
+        wanted: value,
+        written: value === null ? 'of an earlier life' : null,
+      });
     } else if (entry.wanted === value) return;
     else entry.wanted = value;
     this.#wakeup.wake();
