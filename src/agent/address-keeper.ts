@@ -40,6 +40,8 @@ export type AddressKeeper = {
   problem(): string | null;
   /** Removes every address of an earlier life; true when the kernel acknowledged all. */
   clear(): Promise<boolean>;
+  /** Removes what may not be here by the spec in force; true when the kernel acknowledged all. */
+  enforce(): Promise<boolean>;
   run(signal: AbortSignal): Promise<void>;
 };
 
@@ -70,6 +72,10 @@ class Keeper implements AddressKeeper {
 
   clear(): Promise<boolean> {
     return this.#remove((address) => this.#isOurs(address), 'of an earlier life');
+  }
+
+  enforce(): Promise<boolean> {
+    return this.#remove((address) => this.#isForbidden(address), 'not held here');
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -108,7 +114,7 @@ class Keeper implements AddressKeeper {
   async #sweep(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       if (this.#needsLinks) await this.#readLinks();
-      await this.#remove((address) => this.#isForbidden(address), 'not held here');
+      await this.enforce();
       await waitFor(this.#wakeup, SWEEP_MS, this.#ports.clock, signal);
     }
   }

@@ -2,12 +2,12 @@
  * One director's agent: the loops of this folder, connected. The flow is one way: the watch replaces
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
-import type { ElectionConfig, ElectionNotice, Identity } from '../core/election/state.ts';
+import type { ElectionConfig, Identity } from '../core/election/state.ts';
 import { AsyncQueue, Wakeup } from '../lib/async.ts';
 import type { Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
-import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
+import { ABSENT, type DirectorId, type GroupId, type MonoMs, type Revision } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
 import { type EventRecord, formatRecord, type VoteRecord } from '../model/records.ts';
 import type { AgentView, Stored } from '../ports/agent-view.ts';
@@ -25,6 +25,7 @@ import { type AddressKeeper, createAddressKeeper } from './address-keeper.ts';
 import { ClusterView, type ViewUpdate } from './cluster-view.ts';
 import { createDirectorLease, type DirectorLease } from './director-lease.ts';
 import { createEventLog, type EventLog, recordOf } from './event-log.ts';
+import { createGauges, type Gauges } from './gauges.ts';
 import { createGroupLeases, type GroupLeases } from './group-leases.ts';
 import { createHealthDesk, type HealthDesk } from './health-desk.ts';
 import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
@@ -34,6 +35,7 @@ import { createOperationWriter } from './operations.ts';
 import { createProbeLoop, type ProbeLoop } from './probe-loop.ts';
 import { createReconcileLoop, type ReconcileLoop } from './reconcile-loop.ts';
 import { deriveReport, localProblems } from './report.ts';
+import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
 import { deriveStatus, type StatusInput } from './status.ts';
 import { waitFor } from './wait-for.ts';
 
@@ -96,13 +98,15 @@ class Director implements Agent {
   readonly #reconcile: ReconcileLoop;
   readonly #probes: ProbeLoop;
   readonly #desk: HealthDesk = createHealthDesk();
+  readonly #barrier: SpecBarrier = createSpecBarrier();
+  readonly #gauges: Gauges;
   readonly #subscribers = new Set<AsyncQueue<Stored<EventRecord>>>();
   readonly #housekeeping = new Wakeup();
   #spec: ClusterSpec | null = null;
   #specProblem: string | null = null;
   #hasAdopted = false;
-  /** The last sign of life of a holder that this director killed, until its groups are open here. */
-  #silentSince: MonoMs | null = null;
+  /** Revision of the spec that this director's kernel obeys; the others wait for it. */
+  #enforced: Revision = ABSENT;
 
   constructor(options: AgentOptions, ports: AgentPorts) {
     this.#options = options;
@@ -111,6 +115,7 @@ class Director implements Agent {
     const { store, clock, log, metrics, random } = ports;
     const ttlS = (): number => this.#spec?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
     this.#records = new ClusterView(keys, log);
+    this.#gauges = createGauges(ports);
     this.#gate = createLifetimeGate({ kernel: ports.network, clock });
     this.#leases = createGroupLeases({ director: me, keys, ttlS }, { store, clock, log });
     this.#directorLease = createDirectorLease(
@@ -202,8 +207,12 @@ class Director implements Agent {
   #createHold(): HoldLoop {
     const { store, clock, log, metrics, announcer, peerLink } = this.#ports;
     const { me, keys, devices } = this.#options;
-    const groupOf = (id: GroupId): VipGroup | undefined =>
-      this.#spec?.groups.find((group) => group.id === id);
+    const groupOf = (id: GroupId): VipGroup | undefined => {
+      const group = this.#spec?.groups.find((one) => one.id === id);
+      return group === undefined
+        ? undefined
+        : { ...group, addresses: this.#barrier.allowed(group) };
+    };
     return createHoldLoop({
       store,
       gate: this.#gate,
@@ -234,26 +243,11 @@ class Director implements Agent {
       tell: (notice) => {
         const { severity, kind, ...fields } = notice;
         log[severity](fields, kind);
-        this.#countTransition(notice);
+        this.#gauges.noticed(notice, this.#hold.state());
         this.#events.record(recordOf(notice, me, clock));
       },
       changed: () => this.#housekeeping.wake(),
     });
-  }
-
-  #countTransition({ kind, reason, director }: ElectionNotice): void {
-    const { metrics, clock } = this.#ports;
-    if (kind === 'holder.gained') metrics.transition('holder', reason ?? 'unknown');
-    if (kind === 'holder.released' || kind === 'holder.lost' || kind === 'holder.lapsed')
-      metrics.transition('candidate', reason ?? 'unknown');
-    if (kind === 'holder.killed' && director !== null) {
-      const heard = this.#hold.state().heard.get(director);
-      this.#silentSince = heard === undefined ? null : monoMs(Math.max(...heard.values()));
-    }
-    if (kind === 'holder.opened' && this.#silentSince !== null) {
-      metrics.takeover((clock.now() - this.#silentSince) / 1000);
-      this.#silentSince = null;
-    }
   }
 
   #createProbes(): ProbeLoop {
@@ -293,6 +287,8 @@ class Director implements Agent {
     if (areas.has('spec') || isSynced) this.#takeSpec();
     if (update.election.length > 0 || isSynced)
       this.#hold.offer({ kind: 'view', changes: update.election, isSynced });
+    // The next round opens what the barrier lets through now.
+    this.#barrier.look(this.#hold.state().view, this.#options.me);
     if (isSynced && !this.#hasAdopted) this.#adoptVotes();
     if (areas.has('spec') || areas.has('reports') || isSynced) this.#assign();
     if (areas.has('votes') || areas.has('spec') || isSynced) this.#countVotes();
@@ -319,6 +315,7 @@ class Director implements Agent {
     metrics.specRevision(stored.revision);
     log.info({ revision: stored.revision, by: stored.by }, 'spec.enforced');
     this.#desk.setSpec(parsed.value);
+    this.#barrier.setSpec(parsed.value, stored.revision);
     this.#judge();
     this.#hold.setConfig(this.#electionConfig(parsed.value));
   }
@@ -414,6 +411,7 @@ class Director implements Agent {
     const { clock } = this.#ports;
     let lastMetricsAt = -Infinity;
     while (!signal.aborted) {
+      await this.#enforce();
       this.#publishReport();
       if (clock.now() - lastMetricsAt >= HOUSEKEEPING_MS) {
         lastMetricsAt = clock.now();
@@ -421,6 +419,13 @@ class Director implements Agent {
       }
       await waitFor(this.#housekeeping, HOUSEKEEPING_MS, clock, signal);
     }
+  }
+
+  /** A spec counts as enforced when the kernel has nothing any more that it forbids. */
+  async #enforce(): Promise<void> {
+    const revision = this.#records.spec?.revision;
+    if (this.#spec === null || revision === undefined || revision === this.#enforced) return;
+    if (await this.#keeper.enforce()) this.#enforced = revision;
   }
 
   #publishReport(): void {
@@ -432,7 +437,7 @@ class Director implements Agent {
       now: this.#ports.clock.now(),
       version,
       startedAt,
-      specRevision: this.#records.spec?.revision ?? 0,
+      specRevision: this.#enforced,
       gateKind: this.#gate.kind,
       ipvs: this.#reconcile.state(),
       problems: this.#localProblems(),
@@ -452,23 +457,16 @@ class Director implements Agent {
   }
 
   #measure(): void {
-    const { metrics, announcer, peerLink, clock } = this.#ports;
-    const state = this.#hold.state();
-    metrics.storeConnected(this.#isStoreConnected(clock.now()));
-    metrics.eventLoopLag(this.#hold.lagMs() / 1000);
-    const { sent, failed } = announcer.counters();
-    metrics.announcements(sent, failed);
-    const { rejected } = peerLink.counters();
-    metrics.peerRejected(rejected.malformed, rejected.unauthentic, rejected.replayed);
-    for (const group of this.#spec?.groups ?? [])
-      metrics.leaseRemaining(group.id, (this.#leases.remainingMs(group.id) ?? 0) / 1000);
-    for (const [director, heard] of state.heard) {
-      const last = Math.max(...heard.values());
-      metrics.peer(director, heard.size === 0 ? null : (clock.now() - last) / 1000);
-    }
-    metrics.forgetRealServers();
-    for (const one of this.#reconcile.state().explanations.values())
-      metrics.realServer(one.service, one.realServer, one.health !== 'down', one.wantedWeight ?? 0);
+    this.#gauges.measure({
+      isStoreConnected: this.#isStoreConnected(this.#ports.clock.now()),
+      lagMs: this.#hold.lagMs(),
+      state: this.#hold.state(),
+      groups: (this.#spec?.groups ?? []).map(({ id }) => ({
+        group: id,
+        leaseMs: this.#leases.remainingMs(id),
+      })),
+      explanations: this.#reconcile.state().explanations.values(),
+    });
   }
 
   #isStoreConnected(now: MonoMs): boolean {

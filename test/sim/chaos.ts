@@ -1,5 +1,5 @@
 /** One seed: a cluster, a mix of faults drawn from the seed, then peace, and what must hold. */
-import { formatRecord, type OperationRecord } from '../../src/model/records.ts';
+import { formatRecord } from '../../src/model/records.ts';
 import { groupId } from '../../src/model/ids.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
 import { keys, type Machine, type Violation, vipOf, World, type WorldOptions } from './world.ts';
@@ -212,22 +212,7 @@ const freeze: Fault = (chaos) => {
 const switchover: Fault = (chaos) => {
   const { world } = chaos;
   const group = world.groupNames()[chaos.draw.integer(0, world.options.groups - 1)] ?? 'g1';
-  const id = `op${chaos.faults}`;
-  const record: OperationRecord = {
-    v: 1,
-    kind: 'switchover',
-    group,
-    from: null,
-    to: chaos.draw.chance(0.5) ? chaos.any().name : null,
-    by: 'sim',
-    reason: 'sim',
-    at: world.clock.wallTime(),
-    state: 'pending',
-    steps: [],
-    result: null,
-  };
-  world.note(`switchover of ${group} to ${record.to ?? 'any'}`);
-  world.cluster.write(keys.operation(id), formatRecord(record));
+  world.switchover(group, chaos.draw.chance(0.5) ? chaos.any().name : null);
 };
 
 const drain: Fault = (chaos) => {

@@ -15,7 +15,7 @@ import {
 } from '../../src/model/ids.ts';
 import type { BindRequest } from '../../src/model/kernel.ts';
 import { createKeys } from '../../src/model/keys.ts';
-import { formatRecord, type SpecRecord } from '../../src/model/records.ts';
+import { formatRecord, type OperationRecord, type SpecRecord } from '../../src/model/records.ts';
 import type { Ledger } from '../../src/ports/ledger.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { CallOptions, ClusterStore, Txn } from '../../src/ports/cluster-store.ts';
@@ -64,6 +64,7 @@ export class World {
   readonly violations: Violation[] = [];
   readonly log: string[] = [];
   readonly options: WorldOptions;
+  #operations = 0;
 
   constructor(options: WorldOptions) {
     this.options = options;
@@ -80,10 +81,30 @@ export class World {
     if (this.options.trace) this.log.push(`${(this.clock.now() / 1000).toFixed(3)} ${text}`);
   }
 
-  applySpec(holdMs = 3000): void {
-    const document = { holdMs };
+  /** `isMoved`: the VIP of the first group is in the second one. */
+  applySpec(holdMs = 3000, isMoved = false): void {
+    const document = { holdMs, isMoved };
     const record: SpecRecord = { v: 1, document, by: 'sim', at: this.clock.wallTime() };
     this.cluster.write(keys.spec, formatRecord(record));
+  }
+
+  /** What the API writes when an operator asks. */
+  switchover(group: string, to: string | null): void {
+    const record: OperationRecord = {
+      v: 1,
+      kind: 'switchover',
+      group,
+      from: null,
+      to,
+      by: 'sim',
+      reason: 'sim',
+      at: this.clock.wallTime(),
+      state: 'pending',
+      steps: [],
+      result: null,
+    };
+    this.note(`switchover of ${group} to ${to ?? 'any'}`);
+    this.cluster.write(keys.operation(`op${this.#operations++}`), formatRecord(record));
   }
 
   groupNames(): readonly string[] {
@@ -198,7 +219,7 @@ export class Machine {
         devices: new Map([['public', 'eth0']]),
         hostProblems: [],
         parseSpec: (document) =>
-          isHold(document) ? ok(specOf(this.#world.options, document.holdMs)) : err('no spec'),
+          isHold(document) ? ok(specOf(this.#world.options, document)) : err('no spec'),
       },
       {
         store: mutateStore(store, this.#world.options.mutation),
@@ -314,7 +335,8 @@ export function vipOf(group: string): IpAddress {
   return parsed.value;
 }
 
-const isHold = (document: unknown): document is { readonly holdMs: number } =>
+type SimDocument = { readonly holdMs: number; readonly isMoved: boolean };
+const isHold = (document: unknown): document is SimDocument =>
   typeof document === 'object' && document !== null && 'holdMs' in document;
 
 const CHECK: CheckSpec = {
@@ -326,8 +348,20 @@ const CHECK: CheckSpec = {
   fall: 2,
 };
 
+function addressesOf(group: string, isMoved: boolean): VipGroup['addresses'] {
+  const of = (name: string): VipGroup['addresses'][number] => ({
+    address: vipOf(name),
+    prefix: 24,
+    interface: 'public',
+    label: null,
+    scope: 'global',
+  });
+  if (isMoved && group === 'g1') return [of('g9')];
+  return isMoved && group === 'g2' ? [of('g2'), of('g1')] : [of(group)];
+}
+
 /** The relaxed profile, and groups of which the odd ones have an order of their own. */
-function specOf(options: WorldOptions, holdMs: number): ClusterSpec {
+function specOf(options: WorldOptions, { holdMs, isMoved }: SimDocument): ClusterSpec {
   const directors = Array.from({ length: options.directors }, (_, i) => ({
     id: directorId(`d${i + 1}`),
     address: addressOf(11 + i),
@@ -338,9 +372,7 @@ function specOf(options: WorldOptions, holdMs: number): ClusterSpec {
     const hasOrder = i % 2 === 0;
     return {
       id,
-      addresses: [
-        { address: vipOf(id), prefix: 24, interface: 'public', label: null, scope: 'global' },
-      ],
+      addresses: addressesOf(id, isMoved),
       priorities: hasOrder ? priorities : null,
       preempt: { kind: hasOrder ? (options.preempt ?? 'never') : 'never' },
       virtualRouterId: null,

@@ -1,0 +1,63 @@
+/**
+ * A VIP that moves from one group to another must not speak in both (design 4.13): it is opened in the
+ * new group only when every other holder has told that it enforces the spec that moved it.
+ */
+import type { ElectionView } from '../core/election/view.ts';
+import { ownerStanding } from '../core/election/view.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { DirectorId, GroupId, Revision } from '../model/ids.ts';
+
+export type SpecBarrier = {
+  /** A newer spec is in force here. */
+  setSpec(spec: ClusterSpec, revision: Revision): void;
+  /** Looks whether all other holders enforce it by now. */
+  look(view: ElectionView, me: DirectorId): void;
+  /** The addresses of the group that may speak now. */
+  allowed(group: VipGroup): VipGroup['addresses'];
+};
+
+export function createSpecBarrier(): SpecBarrier {
+  let current: { readonly spec: ClusterSpec; readonly revision: Revision } | null = null;
+  /** The group of each address in the last spec that all holders enforced. */
+  let settled: ReadonlyMap<IpAddress, GroupId> | null = null;
+  let isSettled = false;
+  return {
+    setSpec: (spec, revision) => {
+      // What an agent finds at its start has no former group that it could know of.
+      if (current === null) settled = groupsByAddress(spec);
+      if (current?.revision !== revision) isSettled = false;
+      current = { spec, revision };
+    },
+    look: (view, me) => {
+      if (current === null || isSettled) return;
+      isSettled = isEnforcedByOthers(view, me, current.revision);
+      if (isSettled) settled = groupsByAddress(current.spec);
+    },
+    allowed: (group) =>
+      group.addresses.filter(({ address }) => {
+        const former = settled?.get(address);
+        return isSettled || former === undefined || former === group.id;
+      }),
+  };
+}
+
+function groupsByAddress(spec: ClusterSpec): Map<IpAddress, GroupId> {
+  return new Map(
+    spec.groups.flatMap((group) =>
+      group.addresses.map(({ address }) => [address, group.id] as const),
+    ),
+  );
+}
+
+/** A holder that is dead is killed, and then holds nothing: nobody blocks this for ever. */
+function isEnforcedByOthers(view: ElectionView, me: DirectorId, revision: Revision): boolean {
+  for (const group of view.owners.keys()) {
+    const standing = ownerStanding(view, group);
+    if (standing.kind !== 'owned' && standing.kind !== 'session-missing') continue;
+    if (standing.director === me) continue;
+    const report = view.reports.get(standing.director)?.value;
+    if (report === undefined || report === null || report.specRevision < revision) return false;
+  }
+  return true;
+}
