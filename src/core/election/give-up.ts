@@ -13,6 +13,9 @@ const CLOSE_RETRY_MS = 100;
 
 export function advanceGiveUp(draft: Draft): void {
   const { state, now } = draft;
+  // How long another has been better counts only while the group speaks here.
+  for (const group of state.better.keys())
+    if (state.holdings.get(group)?.kind !== 'open') state.better.delete(group);
   for (const [group, holding] of state.holdings) {
     if (holding.kind === 'owned' || holding.kind === 'open') {
       const giveUp = whyGiveUp(draft, group, holding);

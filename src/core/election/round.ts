@@ -5,11 +5,11 @@
  */
 import { ABSENT, type GroupId, monoMs, type Revision, revisionOf } from '../../model/ids.ts';
 import { type Draft, later, learn, notice, request } from './draft.ts';
-import type { ElectionEvent, Holding, Purpose, TxnReply, TxnRequest } from './state.ts';
+import type { ElectionEvent, Holding, Purpose, RoundState, TxnReply, TxnRequest } from './state.ts';
 import { GROUPS_PER_TXN, REFUSED_MS, usableHoldMs } from './timing.ts';
 import { revOf } from './view.ts';
 
-/** After so many confirmed rounds without arming, challenges are no longer answered. */
+/** After so many rounds without arming, or without an answer, challenges are no longer answered. */
 const UNARMED_LIMIT = 3;
 /** So many refusals of the kernel in a row, and the group is given up. */
 const REFUSAL_LIMIT = 3;
@@ -93,7 +93,8 @@ export function onPermit(draft: Draft, event: ElectionEvent & { kind: 'permit-gi
     rest(draft, startedAt);
     return;
   }
-  const groups = guardedGroups(draft).map(([group]) => group);
+  const guarded = guardedGroups(draft);
+  const groups = guarded.map(([group]) => group);
   const chunks: (readonly GroupId[])[] = [];
   for (let i = 0; i < Math.max(groups.length, 1); i += GROUPS_PER_TXN)
     chunks.push(groups.slice(i, i + GROUPS_PER_TXN));
@@ -111,6 +112,8 @@ export function onPermit(draft: Draft, event: ElectionEvent & { kind: 'permit-gi
     unanswered: chunks.length,
     firstSentAt: null,
     isConfirmed: true,
+    session: state.session.id,
+    guarded: new Map(guarded.map(([group, holding]) => [group, holding.epoch])),
   };
 }
 
@@ -131,7 +134,7 @@ function roundTxn(draft: Draft, groups: readonly GroupId[]): TxnRequest {
     }),
   ];
   // A holder that cannot arm must not block the others: it stops answering challenges.
-  if (state.unarmedRounds >= UNARMED_LIMIT)
+  if (state.unarmedRounds >= UNARMED_LIMIT || state.unansweredRounds >= UNARMED_LIMIT)
     compares.push({ key: keys.challenge(me), modRevision: ABSENT });
   return {
     compares,
@@ -168,30 +171,35 @@ export function onRoundReply(
     return;
   }
   const isLate = now - firstSentAt > config.timing.permitMs;
-  if (!isConfirmed || isLate || state.session.kind !== 'open') {
+  // An answer in time, whatever it says, proves that this director could use the next one.
+  if (isLate || reply.kind !== 'answered') state.unansweredRounds += 1;
+  else state.unansweredRounds = 0;
+  const isSame = state.session.kind === 'open' && state.session.id === round.session;
+  if (!isConfirmed || isLate || !isSame) {
     rest(draft, round.startedAt);
     return;
   }
   state.lastRoundMs = now - firstSentAt;
   state.lastConfirmedAt = now;
-  arm(draft, round.round, round.startedAt, firstSentAt);
+  arm(draft, round, firstSentAt);
 }
 
-function arm(draft: Draft, round: number, startedAt: number, sentAt: number): void {
+function arm(draft: Draft, sent: RoundState & { kind: 'sent' }, sentAt: number): void {
   const { state, config } = draft;
+  const { round, startedAt } = sent;
   const groups = [...state.holdings]
     .filter(([, holding]) => holding.kind === 'owned' || holding.kind === 'open')
+    .filter(([group, holding]) => sent.guarded.get(group) === holding.epoch)
     .filter(([group, holding]) => revOf(state.view.owners, group) === revisionOf(holding.epoch))
     .map(([group]) => group);
   if (groups.length === 0) {
-    state.armedHoldMs = null;
     rest(draft, startedAt);
     return;
   }
-  const holdMs = usableHoldMs(state.view, config.me, config.timing);
+  const holdMs = usableHoldMs(state.view, config.me, config.timing, state.scopeInDoubt);
   const until = monoMs(sentAt + holdMs);
   state.armedHoldMs = holdMs;
-  state.round = { kind: 'arming', round, startedAt: monoMs(startedAt), until };
+  state.round = { kind: 'arming', round, startedAt, until };
   draft.effects.push({ kind: 'arm', round, groups, until });
 }
 
@@ -246,10 +254,16 @@ function countRefusal(draft: Draft, group: GroupId): void {
   if (failures >= REFUSAL_LIMIT) state.refusedUntil.set(group, later(draft, REFUSED_MS));
 }
 
-/** The next round starts R after the start of this one, or at once where that has passed. */
+/**
+ * The next round starts R after the start of this one, or at once where that has passed, or where a
+ * group was gained meanwhile: this round's guard did not name it.
+ */
 function rest(draft: Draft, startedAt: number): void {
-  const nextAt = Math.max(draft.now, startedAt + draft.config.timing.roundMs);
-  draft.state.round = { kind: 'idle', nextAt: monoMs(nextAt) };
+  const { state, now, config } = draft;
+  const holdings = [...state.holdings.values()];
+  const isNew = holdings.some((one) => one.kind === 'owned' && one.since > startedAt);
+  const nextAt = isNew ? now : Math.max(now, startedAt + config.timing.roundMs);
+  state.round = { kind: 'idle', nextAt: monoMs(nextAt) };
 }
 
 /** A new group need not wait for the rhythm. */

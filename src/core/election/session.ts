@@ -15,7 +15,11 @@ const SLOT = 'session';
 
 export function advanceSession(draft: Draft): void {
   const { state, now } = draft;
-  if (!state.isSynced) return;
+  if (!state.isSynced) {
+    // Nothing was ever opened: there is nothing to close.
+    if (state.isStopping && state.session.kind === 'none') state.session = { kind: 'closed' };
+    return;
+  }
   switch (state.session.kind) {
     case 'none':
       if (state.isStopping) {
@@ -211,18 +215,21 @@ function noticeLoss(draft: Draft): void {
 function advanceScope(draft: Draft): void {
   const { state, config } = draft;
   const { timing, keys, me } = config;
-  if (isBusy(draft, 'scope') || state.session.kind !== 'open') return;
   const known = state.view.scopes.get(me);
+  if (state.scopeInDoubt !== null && (known?.rev ?? ABSENT) !== state.scopeInDoubt.rev)
+    state.scopeInDoubt = null;
+  if (isBusy(draft, 'scope') || state.session.kind !== 'open') return;
   const scope = known?.value ?? null;
   const isSame =
     scope !== null &&
     scope.holdMs === timing.holdMs &&
     scope.slackMs === timing.slackMs &&
     scope.driftMargin === timing.driftMargin;
-  if (isSame) return;
-  const shrinks = scope !== null && scope.holdMs > timing.holdMs;
-  if (shrinks && state.armedHoldMs !== null && state.armedHoldMs > timing.holdMs) return;
+  if (isSame && state.scopeInDoubt === null) return;
+  if (mayOutlast(draft, timing.holdMs)) return;
   const record = scopeRecord(draft);
+  const holdMs = Math.min(record.holdMs, state.scopeInDoubt?.holdMs ?? record.holdMs);
+  state.scopeInDoubt = { holdMs, rev: known?.rev ?? ABSENT };
   request(
     draft,
     'scope',
@@ -239,6 +246,16 @@ function advanceScope(draft: Draft): void {
       ],
     },
   );
+}
+
+/** Something may speak here that was armed with a longer D than the one to be written. */
+function mayOutlast(draft: Draft, holdMs: number): boolean {
+  const { state } = draft;
+  if (state.armedHoldMs === null || state.armedHoldMs <= holdMs) return false;
+  if (state.round.kind === 'arming') return true;
+  for (const holding of state.holdings.values())
+    if (holding.kind === 'open' || holding.kind === 'closing') return true;
+  return false;
 }
 
 function close(draft: Draft): void {
@@ -267,11 +284,15 @@ function close(draft: Draft): void {
 export function onSessionReply(draft: Draft, purpose: Purpose, reply: TxnReply): void {
   if (purpose.kind === 'open-session') onOpened(draft, reply);
   if (purpose.kind === 'challenge-namesake') onNamesakeChallenged(draft, purpose.session, reply);
-  if (purpose.kind === 'write-scope' && reply.kind === 'answered' && reply.succeeded)
-    learn(draft, [
-      { of: 'scope', name: draft.config.me, known: written(reply.revision, purpose.record) },
-    ]);
+  if (purpose.kind === 'write-scope') onScopeWritten(draft, purpose.record, reply);
   if (purpose.kind === 'close-session' && reply.kind === 'answered') markClosed(draft);
+}
+
+/** Only an answer tells what became of the write; in doubt it stays one that may commit yet. */
+function onScopeWritten(draft: Draft, record: ScopeRecord, reply: TxnReply): void {
+  if (reply.kind !== 'answered') return;
+  if (reply.succeeded)
+    learn(draft, [{ of: 'scope', name: draft.config.me, known: written(reply.revision, record) }]);
 }
 
 /** The watch may bring my own closing before its answer comes. */

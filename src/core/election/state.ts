@@ -134,6 +134,9 @@ export type RoundState =
       readonly unanswered: number;
       readonly firstSentAt: MonoMs | null;
       readonly isConfirmed: boolean;
+      /** What its compares prove; only this may be armed with its answer. */
+      readonly session: SessionId;
+      readonly guarded: ReadonlyMap<GroupId, Epoch>;
     }
   | {
       readonly kind: 'arming';
@@ -159,8 +162,15 @@ export type ElectionState = {
   readonly roundNumber: number;
   /** Confirmed rounds in a row that armed nothing; three and challenges are no longer answered. */
   readonly unarmedRounds: number;
-  /** D of the last armed round; null while nothing speaks. */
+  /** Rounds in a row without an answer in time: the store may see them all, and nothing speaks here. */
+  readonly unansweredRounds: number;
+  /** D of the last armed round; null before the first. */
   readonly armedHoldMs: number | null;
+  /**
+   * A write of my scope record that may commit yet: the D in it, and the record it is guarded by.
+   * Nothing longer is armed until that record has been replaced.
+   */
+  readonly scopeInDoubt: { readonly holdMs: number; readonly rev: Revision } | null;
   readonly lastRoundMs: number | null;
   readonly lastConfirmedAt: MonoMs | null;
   readonly heard: ReadonlyMap<DirectorId, Heard>;
@@ -304,7 +314,9 @@ export function initialState(now: MonoMs): ElectionState {
     round: { kind: 'idle', nextAt: now },
     roundNumber: 0,
     unarmedRounds: 0,
+    unansweredRounds: 0,
     armedHoldMs: null,
+    scopeInDoubt: null,
     lastRoundMs: null,
     lastConfirmedAt: null,
     heard: new Map(),

@@ -50,8 +50,17 @@ export function longestWaitMs(view: ElectionView, timing: Timing): number {
   return longest;
 }
 
-/** D that may be used now: never more than the scope record tells the others to wait for. */
-export function usableHoldMs(view: ElectionView, me: DirectorId, timing: Timing): number {
+/**
+ * D that may be used now: never more than the scope record tells the others to wait for, nor more
+ * than one of my writes that may commit yet would tell them.
+ */
+export function usableHoldMs(
+  view: ElectionView,
+  me: DirectorId,
+  timing: Timing,
+  inDoubt: { readonly holdMs: number } | null,
+): number {
   const scope = view.scopes.get(me)?.value;
-  return scope === null || scope === undefined ? 0 : Math.min(scope.holdMs, timing.holdMs);
+  if (scope === null || scope === undefined) return 0;
+  return Math.min(scope.holdMs, timing.holdMs, inDoubt?.holdMs ?? timing.holdMs);
 }

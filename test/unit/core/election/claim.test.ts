@@ -1,0 +1,263 @@
+/** Design 4.6: who may claim which group, and when. */
+import { describe, expect, it } from 'vitest';
+import { formatRecord } from '../../../../src/model/records.ts';
+import {
+  candidate,
+  D1,
+  D2,
+  D3,
+  ElectionDriver,
+  G1,
+  G2,
+  group,
+  hold,
+  isTxn,
+  keys,
+  live,
+  ownerOf,
+  reportOf,
+  sessionOf,
+  TIMING,
+  WAIT_MS,
+} from './election-driver.ts';
+
+const released = ownerOf({ director: null });
+const own = (driver: ElectionDriver, record: unknown): number =>
+  driver.store.write(keys.owner(G1), formatRecord(record));
+
+describe('a released group', () => {
+  it('is claimed at once by the best candidate, guarded by the record and the round', () => {
+    const driver = candidate({ groups: [group(G1), group(G2)] });
+    driver.store.write(
+      keys.owner(G2),
+      formatRecord(ownerOf({ director: 'd1', session: driver.sessionId })),
+    );
+    driver.settle();
+    driver.forget();
+    const at = driver.now;
+    const rev = own(driver, released);
+    driver.settle();
+    expect(driver.now).toBe(at);
+    const [claim] = driver.txns('claim');
+    expect(claim?.txn.compares).toEqual([
+      { key: keys.owner(G1), modRevision: rev },
+      { key: keys.session(D1), modRevision: driver.sessionId },
+      { key: keys.owner(G2), modRevision: driver.store.read(keys.owner(G2)).modRevision },
+    ]);
+    expect(driver.notices()).toContain('holder.gained');
+  });
+
+  it.each([
+    ['second of two', [D1, D2], 30],
+    ['third of three', [D1, D2, D3], 60],
+  ])('is claimed later by the %s', (_, directors, delayMs) => {
+    const priorities = new Map(directors.map((id, i) => [id, i * 10]));
+    const driver = new ElectionDriver({ directors, groups: [group(G1, { priorities })] });
+    for (const id of directors.filter((one) => one !== D1)) live(driver.store, id);
+    own(driver, released);
+    driver.begin();
+    driver.advance(delayMs - 1);
+    expect(driver.txns('claim')).toEqual([]);
+    driver.advance(1);
+    expect(driver.txns('claim')).toHaveLength(1);
+  });
+
+  it('is not claimed by who cannot hold it', () => {
+    const driver = candidate();
+    driver.feed({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    own(driver, released);
+    driver.advance(60_000);
+    expect(driver.txns('claim')).toEqual([]);
+    driver.feed({ kind: 'eligibility', groups: new Map([[G1, null]]) });
+    driver.advance(100);
+    expect(driver.txns('claim')).toHaveLength(1);
+  });
+
+  it('is not claimed by a director that its priorities do not name, nor while draining', () => {
+    const driver = candidate({
+      groups: [group(G1, { priorities: new Map([[D2, 1]]) }), group(G2)],
+    });
+    driver.store.write(keys.drain(D1), formatRecord({ v: 1, by: '', reason: '', at: '' }));
+    own(driver, released);
+    driver.store.write(keys.owner(G2), formatRecord(released));
+    driver.advance(60_000);
+    expect(driver.txns('claim')).toEqual([]);
+  });
+
+  it('is judged for others by the report of their current session', () => {
+    const driver = new ElectionDriver({
+      groups: [
+        group(G1, {
+          priorities: new Map([
+            [D2, 9],
+            [D1, 1],
+          ]),
+        }),
+      ],
+    });
+    const session = live(driver.store);
+    driver.store.write(keys.report(D2), formatRecord(reportOf({ session: session - 1 })));
+    own(driver, released);
+    driver.begin();
+    // d2's report is of an earlier life: this director is the best that is known to be able.
+    expect(driver.txns('claim')).toHaveLength(1);
+  });
+
+  it('lost to a faster director is left alone', () => {
+    const driver = candidate();
+    driver.keep = isTxn('claim');
+    own(driver, released);
+    driver.settle();
+    const claim = driver.takeKept();
+    own(driver, ownerOf({ session: driver.store.read(keys.session(D2)).modRevision }));
+    driver.reply(claim, driver.commit(claim), driver.now);
+    driver.advance(1000);
+    expect(driver.holding()).toBe('none');
+    expect(driver.txns('claim')).toHaveLength(1);
+  });
+
+  it('claimed in doubt is mine as soon as the record says so', () => {
+    const driver = candidate();
+    driver.keep = isTxn('claim');
+    own(driver, released);
+    driver.settle();
+    const claim = driver.takeKept();
+    driver.doubt(claim);
+    driver.commit(claim);
+    driver.advance(100);
+    expect(driver.holding()).toBe('open');
+  });
+});
+
+describe('an orphaned group', () => {
+  it.each([
+    ['broken', { state: 'broken' as const }, 'holder-dead'],
+    ['closed', { state: 'closed' as const }, 'holder-closed'],
+    ['superseded', {}, 'holder-closed'],
+  ])('of a %s session is claimed, guarded by that session record', (_, fields, reason) => {
+    const driver = candidate();
+    const rev = driver.store.write(keys.session(D2), formatRecord(sessionOf(fields)));
+    driver.advance(30);
+    const [claim] = driver.txns('claim');
+    expect(claim?.txn.compares).toContainEqual({ key: keys.session(D2), modRevision: rev });
+    expect(claim?.purpose).toMatchObject({ reason });
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('of my own earlier life is claimed with my session compared once', () => {
+    const driver = new ElectionDriver();
+    const { boot, namespace } = driver.config.identity;
+    const session = driver.store.write(
+      keys.session(D1),
+      formatRecord(sessionOf({ boot, namespace })),
+    );
+    own(driver, ownerOf({ director: 'd1', session }));
+    driver.begin();
+    const [claim] = driver.txns('claim');
+    expect(claim?.txn.compares.map(({ key }) => key)).toEqual([keys.owner(G1), keys.session(D1)]);
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('is not what an owner with a missing session record has: that one is challenged', () => {
+    const driver = candidate();
+    driver.store.remove(keys.session(D2));
+    driver.advance(WAIT_MS - 1);
+    expect(driver.txns('claim', 'mark-vacant')).toEqual([]);
+  });
+});
+
+describe('a group without a usable record', () => {
+  const absent = (driver: ElectionDriver): void => driver.store.remove(keys.owner(G1));
+  const unreadable = (driver: ElectionDriver): void =>
+    void driver.store.write(keys.owner(G1), '{"v":2}');
+
+  it.each([
+    ['absent', absent],
+    ['unreadable', unreadable],
+  ])('that is %s gets a vacant marker, and is claimed D′ after it was seen', (_, change) => {
+    const driver = candidate();
+    change(driver);
+    const { modRevision } = driver.store.read(keys.owner(G1));
+    driver.settle();
+    const [mark] = driver.txns('mark-vacant');
+    expect(mark?.txn.compares[0]).toEqual({ key: keys.owner(G1), modRevision });
+    const marker = driver.store.read(keys.owner(G1));
+    expect(JSON.parse(marker.value ?? '')).toMatchObject({ vacant: true, director: null });
+    driver.advance(WAIT_MS - 1);
+    expect(driver.txns('claim')).toEqual([]);
+    driver.advance(1);
+    const [claim] = driver.txns('claim');
+    expect(claim?.txn.compares[0]).toEqual({
+      key: keys.owner(G1),
+      modRevision: marker.modRevision,
+    });
+    expect(claim?.purpose).toMatchObject({ reason: 'vacant' });
+  });
+
+  it('that cannot be read is told once', () => {
+    const driver = candidate();
+    driver.keep = isTxn('mark-vacant');
+    unreadable(driver);
+    driver.settle();
+    driver.doubt(driver.takeKept());
+    driver.advance(300);
+    driver.doubt(driver.takeKept());
+    driver.advance(300);
+    expect(driver.notices()).toEqual(['record.unreadable']);
+  });
+
+  it('waits for the longest D of anybody', () => {
+    const driver = candidate();
+    driver.store.write(
+      keys.scope(D3),
+      formatRecord({ v: 1, holdMs: 20_000, slackMs: 0, driftMargin: 0, session: 1 }),
+    );
+    absent(driver);
+    driver.settle();
+    driver.advance(25_999);
+    expect(driver.txns('claim')).toEqual([]);
+    driver.advance(1);
+    expect(driver.txns('claim')).toHaveLength(1);
+  });
+
+  it('starts the wait anew when the marker is written again', () => {
+    const driver = candidate();
+    absent(driver);
+    driver.advance(WAIT_MS - 100);
+    own(driver, ownerOf({ director: null, vacant: true }));
+    driver.advance(WAIT_MS - 1);
+    expect(driver.txns('claim')).toEqual([]);
+    driver.advance(1);
+    expect(driver.txns('claim')).toHaveLength(1);
+  });
+
+  it('marked in doubt counts from when the marker was seen', () => {
+    const driver = candidate();
+    driver.keep = isTxn('mark-vacant');
+    driver.isSeeing = false;
+    driver.store.remove(keys.owner(G1));
+    driver.see();
+    driver.run();
+    const mark = driver.takeKept();
+    driver.commit(mark);
+    driver.doubt(mark);
+    driver.keep = () => false;
+    driver.advance(500);
+    driver.see();
+    driver.advance(WAIT_MS - 500);
+    expect(driver.txns('claim')).toEqual([]);
+    driver.advance(500);
+    expect(driver.txns('claim')).toHaveLength(1);
+  });
+});
+
+describe('a holder and a deleted owner record', () => {
+  it('goes on as somebody’s owner when a director without groups starts', () => {
+    const driver = new ElectionDriver();
+    hold(driver.store);
+    driver.begin();
+    driver.hear();
+    driver.advance(TIMING.suspectMs - 1);
+    expect(driver.txns('claim', 'mark-vacant', 'challenge')).toEqual([]);
+  });
+});

@@ -1,0 +1,374 @@
+/**
+ * One director's election under a test's hand: its effects are carried out on a store and a gate in
+ * memory at once, unless the test keeps them back to answer them late, otherwise or never.
+ */
+import { ClusterView } from '../../../../src/agent/cluster-view.ts';
+import {
+  type ElectionConfig,
+  type ElectionEffect,
+  type ElectionEvent,
+  type ElectionState,
+  initialState,
+  type TxnReply,
+} from '../../../../src/core/election/state.ts';
+import { step } from '../../../../src/core/election/step.ts';
+import type { VipGroup } from '../../../../src/model/cluster.ts';
+import {
+  directorId,
+  type GroupId,
+  groupId,
+  type MonoMs,
+  monoMs,
+  revision,
+  sessionIdOf,
+} from '../../../../src/model/ids.ts';
+import { createKeys } from '../../../../src/model/keys.ts';
+import {
+  formatRecord,
+  type OperationRecord,
+  type OwnerRecord,
+  type ReportRecord,
+  type SessionRecord,
+} from '../../../../src/model/records.ts';
+import { silentLog } from '../../../../src/ports/log.ts';
+import { FakeClock } from '../../../fakes/fake-clock.ts';
+import { FakeStoreState } from '../../../fakes/fake-store-state.ts';
+import { SeededRandom } from '../../../fakes/seeded-random.ts';
+
+export const keys = createKeys('test');
+export const D1 = directorId('d1');
+export const D2 = directorId('d2');
+export const D3 = directorId('d3');
+export const G1 = groupId('g1');
+export const G2 = groupId('g2');
+
+/** Round numbers that are easy to add up: D' = 4000 × 1.25 + 1000 = 6000. */
+export const TIMING = {
+  profile: 'relaxed',
+  heartbeatMs: 1000,
+  suspectMs: 3000,
+  roundMs: 800,
+  holdMs: 4000,
+  permitMs: 1000,
+  slackMs: 1000,
+  driftMargin: 0.25,
+  leaseTtlS: 15,
+} as const;
+export const WAIT_MS = 6000;
+
+export const group = (id: GroupId, fields: Partial<VipGroup> = {}): VipGroup => ({
+  id,
+  addresses: [],
+  priorities: new Map([
+    [D1, 150],
+    [D2, 100],
+  ]),
+  preempt: { kind: 'never' },
+  virtualRouterId: null,
+  ...fields,
+});
+
+export type TxnEffect = ElectionEffect & { kind: 'txn' };
+type Purpose = TxnEffect['purpose']['kind'];
+type Kept = (effect: ElectionEffect) => boolean;
+
+export const isTxn =
+  (...purposes: readonly Purpose[]) =>
+  (effect: ElectionEffect): effect is TxnEffect =>
+    effect.kind === 'txn' && purposes.includes(effect.purpose.kind);
+
+export class ElectionDriver {
+  readonly store: FakeStoreState;
+  config: ElectionConfig;
+  state: ElectionState;
+  now = 1000;
+  wakeAt: MonoMs = monoMs(0);
+  /** Everything decided since the start or the last `forget`. */
+  effects: ElectionEffect[] = [];
+  steps = 0;
+  /** Effects for which this is true are not carried out. */
+  keep: Kept = () => false;
+  kept: { readonly effect: ElectionEffect; readonly at: number }[] = [];
+  /** Groups whose addresses the kernel refuses. */
+  refusing: ReadonlySet<GroupId> = new Set();
+  readonly #records = new ClusterView(keys, silentLog);
+  readonly #bound = new Set<GroupId>();
+  #waiting: { readonly effect: ElectionEffect; readonly at: number }[] = [];
+  isSeeing = true;
+
+  constructor(fields: Partial<ElectionConfig> = {}, store?: FakeStoreState) {
+    this.store =
+      store ?? new FakeStoreState({ clock: new FakeClock(), random: new SeededRandom(1) });
+    this.config = {
+      me: D1,
+      address: '10.90.0.11',
+      identity: { boot: 'boot', namespace: 'ns', machine: 'm1', nonce: 'nonce-1' },
+      keys,
+      timing: TIMING,
+      directors: [D1, D2],
+      groups: [group(G1)],
+      ...fields,
+    };
+    this.state = initialState(monoMs(this.now));
+  }
+
+  /** One step; what it decided is carried out by `run`. */
+  feed(event: ElectionEvent): readonly ElectionEffect[] {
+    this.steps++;
+    const result = step(this.state, event, monoMs(this.now), this.config);
+    this.state = result.state;
+    this.wakeAt = result.wakeAt;
+    this.effects.push(...result.effects);
+    this.#waiting.push(...result.effects.map((effect) => ({ effect, at: this.now })));
+    return result.effects;
+  }
+
+  /** Carries out what is decided, and what follows from it, without time passing. */
+  run(): void {
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      if (this.keep(next.effect)) this.kept.push(next);
+      else this.carryOut(next.effect, next.at);
+    }
+  }
+
+  /** Steps until nothing more is due now, with the watch up to date. */
+  settle(): void {
+    this.feed({ kind: 'tick' });
+    for (let seen = -1; seen !== this.store.revision; ) {
+      this.run();
+      seen = this.store.revision;
+      if (this.isSeeing) this.see();
+      this.run();
+    }
+  }
+
+  advance(ms: number): void {
+    const target = this.now + ms;
+    this.settle();
+    while (this.wakeAt <= target) {
+      this.now = Math.max(this.now, this.wakeAt);
+      this.settle();
+    }
+    this.now = target;
+    this.settle();
+  }
+
+  /** The watch tells all that is stored now. */
+  see(): void {
+    const { store } = this;
+    const update = this.#records.apply({
+      kind: 'snapshot',
+      revision: store.revision,
+      entries: store.entries(),
+    });
+    this.feed({ kind: 'view', changes: update.election, isSynced: true });
+  }
+
+  /** From nothing to an open session: synced, gate cleared, groups judged fit. */
+  begin(): this {
+    this.feed({
+      kind: 'eligibility',
+      groups: new Map(this.config.groups.map((one) => [one.id, null])),
+    });
+    this.see();
+    this.settle();
+    return this;
+  }
+
+  carryOut(effect: ElectionEffect, at = this.now): void {
+    switch (effect.kind) {
+      case 'clear-gate':
+        this.feed({ kind: 'gate-cleared', isOk: true });
+        return;
+      case 'permit':
+        this.feed({ kind: 'permit-given', round: effect.round, isOk: true });
+        return;
+      case 'arm':
+        this.#arm(effect);
+        return;
+      case 'close':
+        for (const id of effect.groups) this.#bound.delete(id);
+        this.feed({ kind: 'closed', groups: effect.groups, isOk: true });
+        return;
+      case 'txn':
+        this.reply(effect, this.commit(effect), at);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #arm(effect: ElectionEffect & { kind: 'arm' }): void {
+    const failed = effect.groups.filter((id) => this.refusing.has(id));
+    const opened = effect.groups.filter((id) => !this.#bound.has(id) && !failed.includes(id));
+    for (const id of opened) this.#bound.add(id);
+    const { round, groups } = effect;
+    this.feed({ kind: 'armed', round, isOk: true, groups, opened, failed });
+  }
+
+  /** Puts the txn into the store and gives the answer it would get. */
+  commit(effect: TxnEffect): Omit<TxnReply & { kind: 'answered' }, 'sentAt'> {
+    const done = this.store.commit(effect.txn);
+    if (!done.ok) throw new Error(done.error.message);
+    const reads = this.#records.electionReads(done.value.reads, done.value.revision);
+    const { succeeded, revision: at } = done.value;
+    return { kind: 'answered', succeeded, revision: at, reads };
+  }
+
+  reply(
+    effect: TxnEffect,
+    reply: Omit<TxnReply & { kind: 'answered' }, 'sentAt'>,
+    sentAt: number,
+  ): void {
+    const { id, slot } = effect;
+    this.feed({ kind: 'txn-replied', id, slot, reply: { ...reply, sentAt: monoMs(sentAt) } });
+  }
+
+  /** No answer: it may have committed, or may yet. */
+  doubt(effect: TxnEffect): void {
+    const { id, slot } = effect;
+    const sentAt = monoMs(this.now);
+    this.feed({
+      kind: 'txn-replied',
+      id,
+      slot,
+      reply: { kind: 'ambiguous', message: 'deadline', sentAt },
+    });
+  }
+
+  /** The one effect kept back, taken out of the list. */
+  takeKept(): TxnEffect {
+    const one = this.kept.shift();
+    if (one?.effect.kind !== 'txn' || this.kept.length > 0)
+      throw new Error(`kept: ${JSON.stringify([one, ...this.kept])}`);
+    return one.effect;
+  }
+
+  forget(): void {
+    this.effects = [];
+    this.steps = 0;
+  }
+
+  of<K extends ElectionEffect['kind']>(kind: K): (ElectionEffect & { kind: K })[] {
+    return this.effects.filter(
+      (effect): effect is ElectionEffect & { kind: K } => effect.kind === kind,
+    );
+  }
+
+  txns(...purposes: readonly Purpose[]): TxnEffect[] {
+    return this.effects.filter(isTxn(...purposes));
+  }
+
+  notices(): string[] {
+    return this.of('event').map(({ event }) => event.kind);
+  }
+
+  holding(id: GroupId = G1): string {
+    return this.state.holdings.get(id)?.kind ?? 'none';
+  }
+
+  get sessionId(): number {
+    if (this.state.session.kind !== 'open') throw new Error(this.state.session.kind);
+    return this.state.session.id;
+  }
+
+  /** Is heard from another director, with its session as stored. */
+  hear(from = D2, groups: readonly GroupId[] = [G1], session?: number): void {
+    const id = session ?? this.store.read(keys.session(from)).modRevision;
+    this.feed({ kind: 'heartbeat', from, session: sessionIdOf(revision(id)), groups });
+    this.settle();
+  }
+}
+
+/** The records of other directors, written by hand. */
+export const sessionOf = (fields: Partial<SessionRecord> = {}): SessionRecord => ({
+  v: 1,
+  state: 'open',
+  boot: 'other boot',
+  namespace: 'other ns',
+  machine: 'm2',
+  nonce: 'nonce-2',
+  address: '10.90.0.12',
+  ...fields,
+});
+
+export const ownerOf = (fields: Partial<OwnerRecord> = {}): OwnerRecord => ({
+  v: 1,
+  director: 'd2',
+  session: 0,
+  pending: [],
+  vacant: false,
+  reason: 'released',
+  ...fields,
+});
+
+export const reportOf = (fields: Partial<ReportRecord> = {}): ReportRecord => ({
+  v: 1,
+  version: 'test',
+  address: '10.90.0.12',
+  session: 0,
+  startedAt: '',
+  specRevision: 1,
+  eligible: ['g1', 'g2'],
+  ineligible: {},
+  gate: 'test',
+  ipvs: { available: true, detail: '' },
+  problems: [],
+  ...fields,
+});
+
+export const operationOf = (fields: Partial<OperationRecord> = {}): OperationRecord => ({
+  v: 1,
+  kind: 'switchover',
+  group: 'g1',
+  from: null,
+  to: null,
+  by: 'test',
+  reason: 'test',
+  at: '',
+  state: 'pending',
+  steps: [],
+  result: null,
+  ...fields,
+});
+
+/** A director lives: open session, scope and report. Returns its session id. */
+export function live(
+  store: FakeStoreState,
+  name = D2,
+  fields: Partial<ReportRecord> = {},
+  holdMs = TIMING.holdMs,
+): number {
+  const session = store.write(keys.session(name), formatRecord(sessionOf()));
+  const { slackMs, driftMargin } = TIMING;
+  store.write(keys.scope(name), formatRecord({ v: 1, holdMs, slackMs, driftMargin, session }));
+  store.write(keys.report(name), formatRecord(reportOf({ session, ...fields })));
+  return session;
+}
+
+/** The same, and it owns the group. */
+export function hold(store: FakeStoreState, name = D2, id: GroupId = G1): number {
+  const session = live(store, name);
+  store.write(keys.owner(id), formatRecord(ownerOf({ director: name, session })));
+  return session;
+}
+
+/** An election in which this director holds its groups, and d2 lives. */
+export function holder(fields: Partial<ElectionConfig> = {}): ElectionDriver {
+  const driver = new ElectionDriver(fields);
+  live(driver.store);
+  driver.begin();
+  driver.advance(WAIT_MS + 1000);
+  driver.forget();
+  return driver;
+}
+
+/** An election in which d2 holds g1 and has been heard until now. */
+export function candidate(fields: Partial<ElectionConfig> = {}): ElectionDriver {
+  const driver = new ElectionDriver(fields);
+  hold(driver.store);
+  driver.begin();
+  driver.hear();
+  driver.forget();
+  return driver;
+}
