@@ -38,6 +38,9 @@ type Compose = {
 };
 
 const compose = parse(read('compose.yaml'), { merge: true }) as Compose;
+const { version } = JSON.parse(
+  readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
 const DIRECTORS = ['d1', 'd2'] as const;
 const ETCD = ['etcd1', 'etcd2', 'etcd3'] as const;
 const serviceOf = (name: string): Service => {
@@ -88,7 +91,8 @@ describe('compose.yaml', () => {
   });
 
   it.each(DIRECTORS)('lets %s do what it needs, and no more', (name) => {
-    const { cap_add, build, restart, stop_grace_period, depends_on } = serviceOf(name);
+    const { image, cap_add, build, restart, stop_grace_period, depends_on } = serviceOf(name);
+    expect(image).toBe(`leasehold:${version}`);
     expect(cap_add).toEqual(['NET_ADMIN', 'NET_RAW']);
     expect(existsSync(join(FOLDER, build.context ?? '', 'Dockerfile'))).toBe(true);
     expect(restart).toBe('always');
