@@ -5,6 +5,7 @@
  */
 import { type ClusterLab, clusterDocument, VIP } from '../test/support/cluster-lab.ts';
 import type { DirectorHost } from '../test/support/director-host.ts';
+import { sleep } from '../test/support/processes.ts';
 import { macOf, settle } from '../test/support/settled.ts';
 import { formatTable } from '../src/cli/table.ts';
 import { type Bench, type BenchOptions, watch, withLab } from './bench-lab.ts';
@@ -29,6 +30,8 @@ type Fault = {
   readonly keepalived?: KeepalivedFault;
 };
 
+/** Of keepalived's advertisements and of our heartbeats: the runs' faults are spread over it. */
+const PERIOD_MS = 1000;
 const PLANNED_MS = 4000;
 /** Longer than suspect + D' + 1 s of the relaxed profile. */
 const CRASH_MS = 10_000;
@@ -89,19 +92,25 @@ async function measure(lab: ClusterLab, options: BenchOptions): Promise<readonly
   for (const { fault, ours, theirs } of measured)
     for (let run = 1; run <= options.runs; run += 1) {
       options.signal.throwIfAborted();
-      const seen = await ofOurs(lab, fault);
+      const phaseMs = (PERIOD_MS * (run - 1)) / options.runs;
+      const seen = await ofOurs(lab, fault, phaseMs);
       ours.push(seen);
       options.say(`${fault.name}, run ${run}: leasehold ${describe(seen)}`);
       if (fault.keepalived === undefined) continue;
-      const other = await ofKeepalived(lab, pair, fault.keepalived, fault.windowMs);
+      const other = await ofKeepalived(lab, pair, {
+        fault: fault.keepalived,
+        windowMs: fault.windowMs,
+        phaseMs,
+      });
       theirs.push(other);
       options.say(`${fault.name}, run ${run}: keepalived ${describe(other)}`);
     }
   return measured;
 }
 
-async function ofOurs(lab: ClusterLab, fault: Fault): Promise<Seen> {
+async function ofOurs(lab: ClusterLab, fault: Fault, phaseMs: number): Promise<Seen> {
   const parties = await settle(lab);
+  await sleep(phaseMs);
   const seen = await watch(lab.network, {
     vip: VIP,
     oldMac: await macOf(parties.holder),
@@ -115,15 +124,15 @@ async function ofOurs(lab: ClusterLab, fault: Fault): Promise<Seen> {
 async function ofKeepalived(
   lab: ClusterLab,
   pair: KeepalivedPair,
-  fault: KeepalivedFault,
-  windowMs: number,
+  run: { readonly fault: KeepalivedFault; readonly windowMs: number; readonly phaseMs: number },
 ): Promise<Seen> {
   await pair.settle();
+  await sleep(run.phaseMs);
   return await watch(lab.network, {
     vip: KEEPALIVED_VIP,
     oldMac: pair.holderMac,
-    windowMs,
-    act: () => pair.fault(fault),
+    windowMs: run.windowMs,
+    act: () => pair.fault(run.fault),
   });
 }
 
@@ -149,7 +158,7 @@ function report(measured: readonly Measured[], version: string, runs: number): s
     ...ours.map((seen) => `${fault.name}: leasehold: ${describe(seen)}`),
     ...theirs.map((seen) => `${fault.name}: keepalived: ${describe(seen)}`),
   ]);
-  return `Two directors each, one VIP, each fault ${runs} times: median (least–most), seen by a client every 5 ms.
+  return `Two directors each, one VIP, each fault ${runs} times, spread over a second: median (least–most), seen by a client every 5 ms.
 leasehold: relaxed profile (suspect 3 s, D 3 s, D' 4.85 s), three etcd members. keepalived ${version}: its
 default, VRRP version 2, one advertisement a second, priorities 150/100; it has no switchover and no drain.
 outage: longest gap between echo replies in the ${PLANNED_MS / 1000} s after a planned move, ${CRASH_MS / 1000} s after a crash.

@@ -32,6 +32,7 @@ export const benchIpvsApply: Bench = async ({ say, signal }) => {
   setPriority(priority);
   const run = await job;
   signal.removeEventListener('abort', endGuest);
+  signal.throwIfAborted();
   if (run.exitCode !== 0 || figures === '') throw new Error(`the guest says:\n${run.console}`);
   return figures;
 };

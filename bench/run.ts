@@ -62,7 +62,7 @@ async function take(name: string, bench: Bench, options: BenchOptions): Promise<
 async function takeAll(wish: Wish, signal: AbortSignal): Promise<readonly string[]> {
   const failed: string[] = [];
   for (const [name, bench] of BENCHES) {
-    if (!wish.names.includes(name)) continue;
+    if (!wish.names.includes(name) || signal.aborted) continue;
     try {
       await take(name, bench, { runs: wish.runs, say: (text) => say(`  ${text}`), signal });
     } catch (cause) {
