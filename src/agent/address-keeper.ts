@@ -55,7 +55,8 @@ class Keeper implements AddressKeeper {
   readonly #ports: AddressKeeperPorts;
   readonly #links = new Map<string, LinkState>();
   readonly #wakeup = new Wakeup();
-  #problem: string | null = null;
+  #linkProblem: string | null = null;
+  #addressProblem: string | null = null;
   #needsLinks = true;
 
   constructor(ports: AddressKeeperPorts) {
@@ -67,10 +68,13 @@ class Keeper implements AddressKeeper {
   }
 
   problem(): string | null {
-    return this.#problem;
+    return this.#linkProblem ?? this.#addressProblem;
   }
 
-  clear(): Promise<boolean> {
+  async clear(): Promise<boolean> {
+    // Without the links a VIP that the kernel did not tag would not be recognised.
+    if (this.#needsLinks) await this.#readLinks();
+    if (this.#needsLinks) return false;
     return this.#remove((address) => this.#isOurs(address), 'of an earlier life');
   }
 
@@ -122,10 +126,10 @@ class Keeper implements AddressKeeper {
   async #readLinks(): Promise<void> {
     const links = await this.#ports.kernel.links();
     if (!links.ok) {
-      this.#problem = links.error.message;
+      this.#linkProblem = links.error.message;
       return;
     }
-    this.#problem = null;
+    this.#linkProblem = null;
     this.#needsLinks = false;
     this.#links.clear();
     for (const link of links.value) this.#links.set(link.name, link);
@@ -136,9 +140,10 @@ class Keeper implements AddressKeeper {
     const { kernel, log, metrics } = this.#ports;
     const addresses = await kernel.addresses();
     if (!addresses.ok) {
-      this.#problem = addresses.error.message;
+      this.#addressProblem = addresses.error.message;
       return false;
     }
+    this.#addressProblem = null;
     const unwanted = addresses.value.filter(test);
     if (unwanted.length === 0) return true;
     for (const { address, linkIndex } of unwanted)
@@ -146,7 +151,7 @@ class Keeper implements AddressKeeper {
     const results = await kernel.unbind(unwanted);
     metrics.driftRepaired('address', unwanted.length);
     const failed = results.find((result) => !result.ok);
-    if (failed !== undefined && !failed.ok) this.#problem = failed.error.message;
+    if (failed !== undefined && !failed.ok) this.#addressProblem = failed.error.message;
     return failed === undefined;
   }
 

@@ -28,7 +28,8 @@ export type DirectorLeasePorts = {
 };
 
 type Held = { readonly lease: LeaseId; readonly nextAt: MonoMs };
-type Entry = { wanted: string | null; written: string | null };
+/** `written` undefined: a write is in doubt, anything may stand there. */
+type Entry = { wanted: string | null; written: string | null | undefined };
 
 const CALL_MS = 2000;
 const RETRY_MS = 500;
@@ -135,7 +136,10 @@ class Loop implements DirectorLease {
     );
     if (answer.kind !== 'answered') {
       if (answer.error.code === 'lease-gone') this.#forgetLease(log);
-      for (const { key } of values) this.#revisions.delete(key);
+      for (const { key, entry } of values) {
+        this.#revisions.delete(key);
+        if (answer.kind === 'ambiguous') entry.written = undefined;
+      }
       return false;
     }
     if (!answer.succeeded) {

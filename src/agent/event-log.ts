@@ -23,6 +23,8 @@ const LEASE_HOUR_MS = 3_600_000;
 const CALL_MS = 2000;
 const RETRY_MS = 1000;
 const TRIES = 60;
+/** A wall clock that goes back by more than this was set; ids follow it. */
+const SAME_TIME_MS = 1000;
 
 export function createEventLog(
   options: { readonly keys: Keys },
@@ -37,6 +39,14 @@ export function createEventLog(
   const waiting = new AsyncQueue<{ readonly id: string; readonly event: EventRecord }>(
     WAITING_LIMIT,
   );
+  let lastMs = 0;
+  /** Of one agent's events none has the time of another: their ids sort as they happened. */
+  const nextMs = (): number => {
+    const wallMs = clock.wallMs();
+    const isBehind = wallMs <= lastMs && lastMs - wallMs < SAME_TIME_MS;
+    lastMs = isBehind ? lastMs + 1 : wallMs;
+    return lastMs;
+  };
   let held: { readonly lease: LeaseId; readonly until: MonoMs } | null = null;
 
   const leaseNow = async (): Promise<LeaseId | null> => {
@@ -67,7 +77,7 @@ export function createEventLog(
   return {
     record: (event) =>
       waiting.push({
-        id: formatUlid(clock.wallMs(), random.hex(ULID_RANDOM_BYTES)),
+        id: formatUlid(nextMs(), random.hex(ULID_RANDOM_BYTES)),
         event,
       }),
     run: async (signal) => {

@@ -29,6 +29,8 @@ export function createOperationWriter(
     if (read.value.value === null) return true;
     const parsed = parseRecord(OperationRecord, read.value.value);
     if (!parsed.ok || isOver(parsed.value)) return true;
+    // An earlier try in doubt had committed.
+    if (parsed.value.steps.some((step) => step.at === at && step.text === report.text)) return true;
     const record: OperationRecord = {
       ...parsed.value,
       state: report.state,

@@ -1,0 +1,120 @@
+/** What lives on the director's own lease: written on change only, and anew when the lease is lost. */
+import { describe, expect, it } from 'vitest';
+import { createDirectorLease } from '../../../src/agent/director-lease.ts';
+import { storeBench } from './store-bench.ts';
+
+function setUp() {
+  const bench = storeBench();
+  const { cluster, store, clock, log, end } = bench;
+  const lease = createDirectorLease(
+    { ttlS: () => 15, revisionOf: (key) => cluster.read(key).modRevision },
+    { store, clock, log },
+  );
+  const running = lease.run(end.signal);
+  return { ...bench, lease, running };
+}
+
+describe('the director’s lease', () => {
+  it('writes a value at once, and only when it changes', async () => {
+    const { clock, cluster, lease, stored } = setUp();
+    lease.publish('a', '1');
+    await clock.advance(20);
+    expect(stored('a')).toBe(1);
+    const { revision } = cluster;
+    lease.publish('a', '1');
+    await clock.advance(60_000);
+    expect(cluster.revision).toBe(revision);
+    lease.publish('a', '2');
+    await clock.advance(20);
+    expect(stored('a')).toBe(2);
+  });
+
+  it('keeps what it wrote alive, and lets all of it go at the end', async () => {
+    const { clock, lease, stored, end, running } = setUp();
+    lease.publish('a', '1');
+    await clock.advance(300_000);
+    expect(stored('a')).toBe(1);
+    end.abort();
+    await clock.settle(running);
+    expect(stored('a')).toBeNull();
+  });
+
+  it('withdraws a value, also one of an earlier life', async () => {
+    const { clock, cluster, lease, stored } = setUp();
+    cluster.write('old', '7');
+    lease.publish('old', null);
+    lease.publish('a', '1');
+    await clock.advance(20);
+    expect([stored('old'), stored('a')]).toEqual([null, 1]);
+    lease.publish('a', null);
+    lease.publish('never', null);
+    await clock.advance(20);
+    expect(stored('a')).toBeNull();
+  });
+
+  it('writes everything anew when the store has lost the lease', async () => {
+    const { clock, cluster, lease, stored, log } = setUp();
+    lease.publish('a', '1');
+    lease.publish('b', '2');
+    await clock.advance(20);
+    for (const one of cluster.leases()) cluster.revoke(one);
+    expect(stored('a')).toBeNull();
+    await clock.advance(6000);
+    expect([stored('a'), stored('b')]).toEqual([1, 2]);
+    expect(log.events()).toEqual(['director-lease.ended']);
+  });
+
+  it('replaces what somebody else wrote meanwhile', async () => {
+    const { clock, cluster, store, lease, stored } = setUp();
+    lease.publish('a', '1');
+    await clock.advance(20);
+    cluster.write('a', '9');
+    store.nextTxn({ kind: 'answered' });
+    lease.publish('a', '2');
+    await clock.advance(600);
+    expect(stored('a')).toBe(2);
+  });
+
+  it.each(['lost', 'answer-lost'] as const)('resolves a write that is %s', async (kind) => {
+    const { clock, store, lease, stored } = setUp();
+    store.nextTxn({ kind });
+    lease.publish('a', '1');
+    await clock.advance(5000);
+    expect(stored('a')).toBe(1);
+    lease.publish('a', '2');
+    await clock.advance(20);
+    expect(stored('a')).toBe(2);
+  });
+
+  it('withdraws a value whose write is in doubt', async () => {
+    const { clock, store, lease, stored } = setUp();
+    await clock.advance(20);
+    store.nextTxn({ kind: 'answer-lost' });
+    lease.publish('a', '1');
+    await clock.advance(2000);
+    expect(stored('a')).toBe(1);
+    lease.publish('a', null);
+    await clock.advance(3000);
+    expect(stored('a')).toBeNull();
+  });
+
+  it('catches up after a cut, with the latest values only', async () => {
+    const { clock, store, lease, stored } = setUp();
+    lease.publish('a', '1');
+    await clock.advance(20);
+    store.cut();
+    for (let i = 2; i < 9; i++) lease.publish('a', String(i));
+    await clock.advance(30_000);
+    expect(stored('a')).toBeNull();
+    store.heal();
+    await clock.advance(10_000);
+    expect(stored('a')).toBe(8);
+  });
+
+  it('writes hundreds of values in batches that etcd takes', async () => {
+    const { clock, cluster, lease } = setUp();
+    for (let i = 0; i < 200; i++) lease.publish(`k${i}`, '1');
+    await clock.advance(50);
+    expect(cluster.entries('k')).toHaveLength(200);
+  });
+});
