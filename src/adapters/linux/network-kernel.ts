@@ -1,7 +1,12 @@
 /** Links and addresses of this network namespace over routing netlink. Source: rtnetlink(7). */
 import { AsyncQueue } from '../../lib/async.ts';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
-import type { BindRequest, BoundAddress, KernelError } from '../../model/kernel.ts';
+import {
+  ADDRESS_PROTOCOL,
+  type BindRequest,
+  type BoundAddress,
+  type KernelError,
+} from '../../model/kernel.ts';
 import type { KernelEvent, LinkState } from '../../model/kernel.ts';
 import type { NetworkKernel } from '../../ports/kernel.ts';
 import { NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage } from '../../wire/netlink.ts';
@@ -208,7 +213,9 @@ class LinuxNetworkKernel implements NetworkKernel {
   async #endangeredBy(addresses: readonly AddressKey[]): Promise<readonly DumpedAddress[]> {
     const bound = await this.#dumpAddresses();
     if (!bound.ok) return [];
-    const candidates = findTakenAlong(addresses, bound.value);
+    const candidates = findTakenAlong(addresses, bound.value).filter(
+      ({ address }) => !isLeased(address),
+    );
     if (candidates.length === 0) return [];
     const links = await this.links();
     const names = new Map(links.ok ? links.value.map((link) => [link.index, link.name]) : []);
@@ -311,3 +318,14 @@ function decodeEvent(message: NetlinkMessage): Result<KernelEvent | null, string
 }
 
 const nameOf = (key: AddressKey): string => `${key.address}/${key.prefix} on link ${key.linkIndex}`;
+
+/** Longest lifetime that a VIP is bound with: the longest D of the cluster document. */
+const LEASED_LIFETIME_S = 60;
+
+/**
+ * A VIP of ours: only the gate binds those, inside their deadline; a dump may be older than that. Kernels
+ * before 5.18 keep no tag, but nobody else gives addresses so short a life.
+ */
+const isLeased = ({ protocol, validLifetimeS }: BoundAddress): boolean =>
+  protocol === ADDRESS_PROTOCOL ||
+  (protocol === null && validLifetimeS !== null && validLifetimeS <= LEASED_LIFETIME_S);
