@@ -32,7 +32,7 @@ import type { PeerLink } from '../ports/peer-link.ts';
 export type HoldPorts = {
   readonly store: Pick<ClusterStore, 'txn'>;
   readonly gate: Gate;
-  readonly announcer: Pick<Announcer, 'announce' | 'stop'>;
+  readonly announcer: Pick<Announcer, 'announce' | 'limit' | 'stop'>;
   readonly peerLink: Pick<PeerLink, 'send'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -61,6 +61,10 @@ export type HoldLoop = {
   lagMs(): number;
   /** Longest time without a step that was due, judged now: a stuck process shows here. */
   isLive(): boolean;
+  /** Runs the work in turn with the gate's operations, never beside one. */
+  exclusively<T>(work: () => Promise<T>): Promise<T>;
+  /** Groups whose addresses the kernel refused last, with its words. */
+  refusals(): ReadonlyMap<GroupId, string>;
   /** No more steps; what the kernel holds stays until its deadline. */
   end(): void;
 };
@@ -90,6 +94,7 @@ class Loop implements HoldLoop {
   #kernelQueue: Promise<void> = Promise.resolve();
   /** What each group was last armed with: closing needs it after the spec dropped the group. */
   readonly #armed = new Map<GroupId, GateGroup>();
+  readonly #refusals = new Map<GroupId, string>();
   /** What the announcer tells of each group: it must stop for what left the spec. */
   readonly #announced = new Map<GroupId, readonly Announcement[]>();
 
@@ -114,6 +119,19 @@ class Loop implements HoldLoop {
 
   isLive(): boolean {
     return this.#config === null || this.#ports.clock.now() - this.#dueAt < LIVE_LIMIT_MS;
+  }
+
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#kernelQueue.then(work);
+    this.#kernelQueue = done.then(
+      () => {},
+      () => {},
+    );
+    return done;
+  }
+
+  refusals(): ReadonlyMap<GroupId, string> {
+    return this.#refusals;
   }
 
   end(): void {
@@ -257,8 +275,14 @@ class Loop implements HoldLoop {
         ports.log.warn({ round, problem: armed.error.message }, 'round.unarmed');
         return failedAll;
       }
-      for (const { group, error } of armed.value.failed)
+      for (const group of groups) this.#refusals.delete(group);
+      for (const { group, error } of armed.value.failed) {
+        this.#refusals.set(group, error.message);
         ports.log.error({ vipGroup: group, problem: error.message }, 'address.refused');
+      }
+      // No frame leaves after the deadline, also when this process is stopped until then.
+      for (const group of groups)
+        ports.announcer.limit(ports.announcements(group), armed.value.speaksUntil);
       return {
         kind: 'armed',
         round,
@@ -341,6 +365,7 @@ function keepKnowledge(state: ElectionState, event: ElectionEvent): ElectionStat
       isSynced: state.isSynced || event.isSynced,
     };
   if (event.kind === 'eligibility') return { ...state, eligibility: event.groups };
-  if (event.kind === 'stop') return { ...state, isStopping: true };
+  // Without a spec no session was ever opened: there is nothing to release.
+  if (event.kind === 'stop') return { ...state, isStopping: true, session: { kind: 'closed' } };
   return state;
 }

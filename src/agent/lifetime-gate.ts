@@ -7,7 +7,7 @@
  */
 import { err, ok, type Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
-import type { GroupId, MonoMs } from '../model/ids.ts';
+import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { KernelError } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Armed, Gate, GateGroup } from '../ports/gate.ts';
@@ -56,7 +56,8 @@ export function createLifetimeGate(ports: {
       if (!unbound.ok) return unbound;
       const lifetimeS = wholeSecondsUntil(until, clock.now());
       if (lifetimeS < 1) return err({ code: 'LATE', message: 'nothing of the hold time is left' });
-      return ok(await bindAll(kernel, bound, groups, lifetimeS));
+      const speaksUntil = monoMs(clock.now() + lifetimeS * 1000);
+      return ok({ ...(await bindAll(kernel, bound, groups, lifetimeS)), speaksUntil });
     },
   };
 }
@@ -66,7 +67,7 @@ async function bindAll(
   bound: Map<string, Place & { readonly group: GroupId }>,
   groups: readonly GateGroup[],
   lifetimeS: number,
-): Promise<Armed> {
+): Promise<Omit<Armed, 'speaksUntil'>> {
   const requests = groups.flatMap((group) =>
     group.addresses.map((address) => ({
       group: group.group,

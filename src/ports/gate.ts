@@ -14,6 +14,8 @@ export type GateGroup = {
 };
 
 export type Armed = {
+  /** The groups speak until then for sure, and no longer than until the deadline they were armed with. */
+  readonly speaksUntil: MonoMs;
   /** Groups whose addresses were not bound before: to be announced now. */
   readonly opened: readonly GroupId[];
   /** Groups of which at least one address could not be bound. */

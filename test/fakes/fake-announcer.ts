@@ -2,6 +2,7 @@
 import { type FrameSender, PacedAnnouncer } from '../../src/adapters/announce/paced-announcer.ts';
 import type { DueFrame } from '../../src/adapters/announce/schedule.ts';
 import { err, ok, type Result } from '../../src/lib/result.ts';
+import type { MonoMs } from '../../src/model/ids.ts';
 import type { Announcement, Announcer } from '../../src/ports/announcer.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import { type Log, silentLog } from '../../src/ports/log.ts';
@@ -14,11 +15,19 @@ export class FakeAnnouncer implements Announcer {
   readonly #failures = new Map<string, string>();
   readonly #paced: PacedAnnouncer;
 
-  constructor(ports: { readonly clock: Clock; readonly log?: Log }, frameLimit = 100_000) {
+  constructor(
+    ports: {
+      readonly clock: Clock;
+      readonly log?: Log;
+      readonly onFrame?: (frame: DueFrame) => void;
+    },
+    frameLimit = 100_000,
+  ) {
     const sender: FrameSender = {
       send: (frame): Result<void, string> => {
         const failure = this.#failures.get(frame.device);
         if (failure !== undefined) return err(failure);
+        ports.onFrame?.(frame);
         if (this.frames.length >= frameLimit) this.frames.shift();
         this.frames.push({ ...frame, at: ports.clock.now() });
         return ok(undefined);
@@ -36,6 +45,10 @@ export class FakeAnnouncer implements Announcer {
 
   announce(vips: readonly Announcement[]): void {
     this.#paced.announce(vips);
+  }
+
+  limit(vips: readonly Announcement[], until: MonoMs): void {
+    this.#paced.limit(vips, until);
   }
 
   stop(vips: readonly Announcement[]): void {

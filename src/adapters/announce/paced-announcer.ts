@@ -3,6 +3,7 @@
  * logs a device's failure and recovery once each. The tests' fake records instead of sending.
  */
 import type { Result } from '../../lib/result.ts';
+import type { MonoMs } from '../../model/ids.ts';
 import type { Announcement, Announcer } from '../../ports/announcer.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
@@ -25,6 +26,7 @@ export class PacedAnnouncer implements Announcer {
   readonly #log: Log;
   readonly #schedule = new AnnounceSchedule();
   readonly #failing = new Map<string, string>();
+  readonly #limits = new Map<string, MonoMs>();
   #cancelTimer: (() => void) | null = null;
   #sent = 0;
   #failed = 0;
@@ -42,7 +44,12 @@ export class PacedAnnouncer implements Announcer {
     this.#runSlice();
   }
 
+  limit(vips: readonly Announcement[], until: MonoMs): void {
+    for (const vip of vips) this.#limits.set(limitKey(vip), until);
+  }
+
   stop(vips: readonly Announcement[]): void {
+    for (const vip of vips) this.#limits.delete(limitKey(vip));
     this.#schedule.remove(vips);
     this.#arm();
   }
@@ -61,6 +68,8 @@ export class PacedAnnouncer implements Announcer {
 
   #runSlice(): void {
     for (const frame of this.#schedule.takeDue(this.#clock.now(), FRAMES_PER_SLICE)) {
+      // Asked per frame: a process that was stopped must not speak for a VIP it lost meanwhile.
+      if (this.#clock.now() >= (this.#limits.get(limitKey(frame)) ?? Infinity)) continue;
       const sent = this.#sender.send(frame);
       if (sent.ok) this.#sent++;
       else this.#failed++;
@@ -93,3 +102,5 @@ export class PacedAnnouncer implements Announcer {
     }
   }
 }
+
+const limitKey = (vip: Announcement): string => `${vip.device} ${vip.address}`;
