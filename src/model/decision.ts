@@ -28,6 +28,7 @@ export type IneligibleReason =
   | 'interface-down'
   | 'cannot-bind'
   | 'no-session'
+  | 'not-heard' // no heartbeat of it arrives here: dead, or UDP between the directors is blocked
   | 'starting'
   | 'stopping';
 

@@ -7,7 +7,7 @@ import { alarmOnce, type Draft, isBusy, learn, notice, request, written } from '
 import { rankCandidates } from './placement.ts';
 import { roundGuard } from './round.ts';
 import type { Purpose, TxnReply } from './state.ts';
-import { GROUPS_PER_TXN, longestWaitMs, RANK_DELAY_MS } from './timing.ts';
+import { DRAINED_CLAIM_MS, GROUPS_PER_TXN, longestWaitMs, RANK_DELAY_MS } from './timing.ts';
 import { type OwnerStanding, ownerStanding, revOf } from './view.ts';
 
 export function advanceClaims(draft: Draft): void {
@@ -18,7 +18,8 @@ export function advanceClaims(draft: Draft): void {
     const standing = ownerStanding(state.view, group.id);
     const dueAt = claimDueAt(draft, group, standing);
     if (dueAt === null || dueAt > draft.now || isBusy(draft, `claim/${group.id}`)) continue;
-    if (standing.kind === 'absent' || standing.kind === 'unreadable') markVacant(draft, group.id);
+    if (standing.kind === 'absent') markVacant(draft, group.id);
+    else if (standing.kind === 'unreadable') leaveAlone(draft, group.id);
     else claim(draft, group.id, standing);
   }
 }
@@ -30,15 +31,16 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
     state.claimable.delete(group.id);
     return null;
   }
-  const able = rankCandidates(state, config, group, now).filter(
-    (candidate) => candidate.obstacle === null,
-  );
+  const candidates = rankCandidates(state, config, group, now);
+  const mine = candidates.find((candidate) => candidate.director === config.me);
+  const able = candidates.filter((candidate) => candidate.obstacle === null);
   const rank = able.findIndex((candidate) => candidate.director === config.me);
-  if (rank === -1) return null;
+  if (rank === -1 && mine?.obstacle !== 'draining') return null;
   const rev = revOf(state.view.owners, group.id);
   const since = claimableSince(draft, group.id, rev);
   const barrier = standing.kind === 'vacant' ? longestWaitMs(state.view, config.timing) : 0;
-  return monoMs(since + barrier + rank * RANK_DELAY_MS);
+  const delay = rank === -1 ? DRAINED_CLAIM_MS : rank * RANK_DELAY_MS;
+  return monoMs(since + barrier + delay);
 }
 
 function claimableSince(draft: Draft, group: GroupId, rev: ReturnType<typeof revOf>): MonoMs {
@@ -56,18 +58,13 @@ function claimableSince(draft: Draft, group: GroupId, rev: ReturnType<typeof rev
 function markVacant(draft: Draft, group: GroupId): void {
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
-  const rev = revOf(state.view.owners, group);
-  if (rev !== ABSENT && alarmOnce(draft, `unreadable:${group}:${rev}`))
-    notice(draft, 'record.unreadable', 'error', 'the owner record cannot be read; it is replaced', {
-      group,
-    });
   request(
     draft,
     `claim/${group}`,
     { kind: 'mark-vacant', group },
     {
       compares: [
-        { key: config.keys.owner(group), modRevision: rev },
+        { key: config.keys.owner(group), modRevision: ABSENT },
         { key: config.keys.session(config.me), modRevision: revisionOf(state.session.id) },
       ],
       success: [{ op: 'put', key: config.keys.owner(group), value: formatRecord(VACANT) }],
@@ -76,6 +73,19 @@ function markVacant(draft: Draft, group: GroupId): void {
         { op: 'get', key: config.keys.session(config.me) },
       ],
     },
+  );
+}
+
+/** Perhaps a newer version wrote it: it is not for this one to replace. */
+function leaveAlone(draft: Draft, group: GroupId): void {
+  if (!alarmOnce(draft, `unreadable:${group}`)) return;
+  const key = draft.config.keys.owner(group);
+  notice(
+    draft,
+    'record.unreadable',
+    'error',
+    `the owner record cannot be read; if no director of a newer version runs, delete it: etcdctl del ${key}`,
+    { group },
   );
 }
 

@@ -36,6 +36,7 @@ export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionCo
       ...state,
       holdings: new Map(state.holdings),
       heard: new Map(state.heard),
+      lastHeard: new Map(state.lastHeard),
       challenges: new Map(state.challenges),
       claimable: new Map(state.claimable),
       ownerSeenAt: new Map(state.ownerSeenAt),

@@ -4,6 +4,7 @@ import { type DirectorId, type GroupId, revisionOf } from '../../model/ids.ts';
 import { formatRecord, type OperationRecord, type OwnerRecord } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, request, written } from './draft.ts';
 import { bestSuccessor, type Candidate, offerKey, rankCandidates } from './placement.ts';
+import { silence } from './silence.ts';
 import type { ElectionEvent, GiveUp, Holding, Purpose, TxnReply } from './state.ts';
 import { OFFER_REST_MS, RETRY_MS } from './timing.ts';
 import { openSession } from './view.ts';
@@ -30,9 +31,7 @@ export function advanceGiveUp(draft: Draft): void {
 }
 
 function startClosing(draft: Draft, group: GroupId, holding: Holding, giveUp: GiveUp): void {
-  draft.state.holdings.set(group, { kind: 'closing', epoch: holding.epoch, giveUp, retryAt: null });
-  draft.effects.push({ kind: 'close', groups: [group] });
-  draft.effects.push({ kind: 'show-lease', group, epoch: null });
+  silence(draft, group, holding, giveUp);
   if (giveUp.operation !== null)
     draft.effects.push({
       kind: 'operation',

@@ -3,6 +3,7 @@ import { ABSENT, epochOf, type GroupId } from '../../model/ids.ts';
 import { HOLD_REASONS } from '../../model/decision.ts';
 import { alarmOnce, type Draft, notice } from './draft.ts';
 import { hurryRound } from './round.ts';
+import { silence } from './silence.ts';
 import type { Holding } from './state.ts';
 import { ownerStanding } from './view.ts';
 
@@ -78,14 +79,7 @@ function drop(draft: Draft, group: GroupId): void {
       return;
     case 'owned':
     case 'open':
-      state.holdings.set(group, {
-        kind: 'closing',
-        epoch: holding.epoch,
-        giveUp: null,
-        retryAt: null,
-      });
-      draft.effects.push({ kind: 'close', groups: [group] });
-      draft.effects.push({ kind: 'show-lease', group, epoch: null });
+      silence(draft, group, holding, null);
       notice(draft, 'holder.lost', 'warn', 'the owner record no longer names this life', {
         group,
         epoch: holding.epoch,

@@ -34,7 +34,7 @@ export function rankCandidates(
     obstacle:
       director === config.me
         ? myObstacle(state, group, now, config.me)
-        : obstacleOf(state, director, group),
+        : obstacleOf(state, director, group, now - config.timing.suspectMs),
   }));
 }
 
@@ -73,6 +73,7 @@ function obstacleOf(
   state: Readonly<ElectionState>,
   director: DirectorId,
   group: VipGroup,
+  heardSince: number,
 ): IneligibleReason | null {
   if (state.view.drains.get(director)?.value === true) return 'draining';
   const session = openSession(state.view, director);
@@ -81,6 +82,8 @@ function obstacleOf(
   if (report?.value === null || report?.value === undefined) return 'no-session';
   // A report of an earlier life says nothing about this one.
   if (report.value.session !== revisionOf(session)) return 'starting';
+  // Its report outlives it by the lease: who is silent may be dead.
+  if ((state.lastHeard.get(director) ?? -Infinity) < heardSince) return 'not-heard';
   if (report.value.eligible.includes(group.id)) return null;
   const told = report.value.ineligible[group.id];
   return REASONS.find((reason) => reason === told) ?? 'starting';

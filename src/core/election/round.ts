@@ -198,8 +198,9 @@ function arm(draft: Draft, sent: RoundState & { kind: 'sent' }, sentAt: number):
   }
   const holdMs = usableHoldMs(state.view, config.me, config.timing, state.scopeInDoubt);
   const until = monoMs(sentAt + holdMs);
-  state.armedHoldMs = holdMs;
-  state.round = { kind: 'arming', round, startedAt, until };
+  // Longer from the decision on, shorter only by the kernel's word.
+  state.armedHoldMs = Math.max(state.armedHoldMs ?? 0, holdMs);
+  state.round = { kind: 'arming', round, startedAt, until, holdMs };
   draft.effects.push({ kind: 'arm', round, groups, until });
 }
 
@@ -216,6 +217,11 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   const armed = event.groups.filter((group) => !failed.has(group));
   state.unarmedRounds = armed.length > 0 ? 0 : state.unarmedRounds + 1;
   for (const group of armed) markOpen(draft, group, round.until, event.opened.includes(group));
+  const areAllArmed = [...state.holdings].every(
+    ([group, holding]) =>
+      holding.kind !== 'closing' && (holding.kind !== 'open' || armed.includes(group)),
+  );
+  if (areAllArmed && failed.size === 0) state.armedHoldMs = round.holdMs;
   for (const group of failed) countRefusal(draft, group);
   if (armed.length > 0 && event.opened.length > 0) state.nextHeartbeatAt = now;
 }
@@ -266,11 +272,13 @@ function rest(draft: Draft, startedAt: number): void {
   state.round = { kind: 'idle', nextAt: monoMs(nextAt) };
 }
 
-/** A new group need not wait for the rhythm. */
-export function hurryRound(draft: Draft): void {
-  const { state, now } = draft;
-  if (state.round.kind === 'idle' && state.round.nextAt > now)
-    state.round = { kind: 'idle', nextAt: now };
+/** A new group need not wait for the rhythm; `paceMs` keeps that far from the start of the last round. */
+export function hurryRound(draft: Draft, paceMs = 0): void {
+  const { state, now, config } = draft;
+  if (state.round.kind !== 'idle' || state.round.nextAt <= now) return;
+  const lastStartedAt = state.round.nextAt - config.timing.roundMs;
+  const nextAt = Math.min(state.round.nextAt, Math.max(now, lastStartedAt + paceMs));
+  state.round = { kind: 'idle', nextAt: monoMs(nextAt) };
 }
 
 function advanceHeartbeat(draft: Draft): void {
@@ -279,7 +287,7 @@ function advanceHeartbeat(draft: Draft): void {
   const armed = [...state.holdings].flatMap(([group, holding]) =>
     holding.kind === 'open' ? [{ group, epoch: holding.epoch }] : [],
   );
-  if (armed.length === 0) return;
+  // Without groups too: the others give a group only to a director they hear.
   state.nextHeartbeatAt = later(draft, config.timing.heartbeatMs);
   draft.effects.push({ kind: 'heartbeat', session: state.session.id, armed });
 }
@@ -287,12 +295,7 @@ function advanceHeartbeat(draft: Draft): void {
 /** Moments at which this room may have something to do by time alone. */
 export function* roundWakes(draft: Draft): Generator<number> {
   const { state } = draft;
-  let isSpeaking = false;
-  for (const holding of state.holdings.values()) {
-    if (holding.kind !== 'open') continue;
-    isSpeaking = true;
-    yield holding.until;
-  }
-  if (isSpeaking) yield state.nextHeartbeatAt;
+  for (const holding of state.holdings.values()) if (holding.kind === 'open') yield holding.until;
+  if (state.session.kind === 'open') yield state.nextHeartbeatAt;
   if (state.round.kind === 'idle' && needsRound(draft)) yield state.round.nextAt;
 }

@@ -7,6 +7,7 @@ import {
   type SessionRecord,
 } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
+import { silence } from './silence.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { CHALLENGE_REST_MS, RETRY_MS, waitMs } from './timing.ts';
 import { revOf } from './view.ts';
@@ -195,14 +196,7 @@ function noticeLoss(draft: Draft): void {
       state.holdings.set(group, { ...holding, giveUp: null });
       continue;
     }
-    state.holdings.set(group, {
-      kind: 'closing',
-      epoch: holding.epoch,
-      giveUp: null,
-      retryAt: null,
-    });
-    draft.effects.push({ kind: 'close', groups: [group] });
-    draft.effects.push({ kind: 'show-lease', group, epoch: null });
+    silence(draft, group, holding, null);
     notice(draft, 'holder.lost', 'error', 'the session is over', {
       group,
       epoch: holding.epoch,

@@ -143,6 +143,7 @@ export type RoundState =
       readonly round: number;
       readonly startedAt: MonoMs;
       readonly until: MonoMs;
+      readonly holdMs: number;
     };
 
 /** When a director was last heard naming a group. */
@@ -174,6 +175,8 @@ export type ElectionState = {
   readonly lastRoundMs: number | null;
   readonly lastConfirmedAt: MonoMs | null;
   readonly heard: ReadonlyMap<DirectorId, Heard>;
+  /** When a director was last heard at all: only who is heard is given a group. */
+  readonly lastHeard: ReadonlyMap<DirectorId, MonoMs>;
   readonly challenges: ReadonlyMap<DirectorId, ChallengeState>;
   /** Since when this director sees a group claimable with this owner revision. */
   readonly claimable: ReadonlyMap<GroupId, { readonly rev: Revision; readonly since: MonoMs }>;
@@ -320,6 +323,7 @@ export function initialState(now: MonoMs): ElectionState {
     lastRoundMs: null,
     lastConfirmedAt: null,
     heard: new Map(),
+    lastHeard: new Map(),
     challenges: new Map(),
     claimable: new Map(),
     ownerSeenAt: new Map(),

@@ -19,7 +19,7 @@ import { advanceRound, hurryRound, roundWakes, onArmed, onPermit, onRoundReply }
 import { advanceSession, onSessionReply, sessionWakes } from './session.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
-import { RETRY_MS } from './timing.ts';
+import { LOST_ADDRESS_PACE_MS, RETRY_MS } from './timing.ts';
 
 export type Step = {
   readonly state: ElectionState;
@@ -83,7 +83,8 @@ function take(draft: Draft, event: ElectionEvent): void {
       state.eligibility = new Map(event.groups);
       return;
     case 'address-lost':
-      if (state.holdings.get(event.group)?.kind === 'open') hurryRound(draft);
+      // Paced: somebody may remove the address again and again.
+      if (state.holdings.get(event.group)?.kind === 'open') hurryRound(draft, LOST_ADDRESS_PACE_MS);
       return;
     case 'stop':
       state.isStopping = true;
@@ -142,6 +143,7 @@ function takeHeartbeat(
   const known = state.view.sessions.get(from);
   // A voice of an earlier life is no sign of this one.
   if (known !== undefined && revisionOf(session) < known.rev) return;
+  state.lastHeard.set(from, now);
   const heard = new Map(state.heard.get(from) ?? []);
   for (const group of groups) heard.set(group, now);
   state.heard.set(from, heard);

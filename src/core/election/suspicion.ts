@@ -15,7 +15,7 @@ import {
   type OwnerRecord,
   type SessionRecord,
 } from '../../model/records.ts';
-import { type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
+import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
 import { rankCandidates } from './placement.ts';
 import { roundGuard } from './round.ts';
 import type { ChallengeState, Purpose, TxnReply } from './state.ts';
@@ -66,6 +66,8 @@ function suspectAt(draft: Draft, director: DirectorId, group: GroupId): number {
 
 function dropChallenge(draft: Draft, director: DirectorId): void {
   const { state, config } = draft;
+  state.alarms.delete(`deaf:${director}`);
+  state.alarms.delete(`alive:${director}`);
   const challenge = state.challenges.get(director);
   if (challenge === undefined) return;
   if (challenge.kind === 'resting' && challenge.until > draft.now) return;
@@ -100,7 +102,7 @@ function pursue(draft: Draft, director: DirectorId, groups: readonly GroupId[]):
   const isStanding = revOf(state.view.challenges, director) === challenge.rev;
   if (!isStanding || revisionOf(challenge.session) !== sessionRev) {
     rest(draft, director, CHALLENGE_REST_MS);
-    if (!isStanding)
+    if (!isStanding && alarmOnce(draft, `alive:${director}`))
       notice(draft, 'challenge.answered', 'warn', 'alive in etcd, but not heard here', {
         director,
       });
@@ -254,15 +256,15 @@ function onChallengeReply(
   if (reply.succeeded) {
     const record: ChallengeRecord = { v: 1, by: config.me, session: revisionOf(session) };
     learn(draft, [{ of: 'challenge', name: against, known: written(reply.revision, record) }]);
-    notice(
-      draft,
-      'holder.challenged',
-      'warn',
-      'not heard in time; asked in etcd for a sign of life',
-      {
-        director: against,
-      },
-    );
+    // Once for as long as it is not heard: a blocked port must not fill the store with events.
+    if (alarmOnce(draft, `deaf:${against}`))
+      notice(
+        draft,
+        'holder.challenged',
+        'warn',
+        'not heard in time; asked in etcd for a sign of life',
+        { director: against },
+      );
   }
   const known = state.view.challenges.get(against);
   const isAgainstIt = known?.value?.session === revisionOf(session);

@@ -10,6 +10,12 @@ export const RANK_DELAY_MS = 30;
 /** A challenge that was answered, or failed, is not repeated before this. */
 export const CHALLENGE_REST_MS = 1000;
 
+/** Rounds that a lost address asks for start no closer together. */
+export const LOST_ADDRESS_PACE_MS = 100;
+
+/** A draining director claims what nobody else has claimed for so long: a drain never ends traffic. */
+export const DRAINED_CLAIM_MS = 1000;
+
 /** After an ambiguous or failed txn. */
 export const RETRY_MS = 200;
 

@@ -14,6 +14,7 @@ import {
 import { step } from '../../../../src/core/election/step.ts';
 import type { VipGroup } from '../../../../src/model/cluster.ts';
 import {
+  type DirectorId,
   directorId,
   type GroupId,
   groupId,
@@ -95,6 +96,8 @@ export class ElectionDriver {
   readonly #bound = new Set<GroupId>();
   #waiting: { readonly effect: ElectionEffect; readonly at: number }[] = [];
   isSeeing = true;
+  /** Directors whose heartbeats arrive, naming no group, as long as their session is open. */
+  audible: readonly DirectorId[] = [D2, D3];
 
   constructor(fields: Partial<ElectionConfig> = {}, store?: FakeStoreState) {
     this.store =
@@ -133,6 +136,7 @@ export class ElectionDriver {
 
   /** Steps until nothing more is due now, with the watch up to date. */
   settle(): void {
+    for (const from of this.audible) this.#listen(from);
     this.feed({ kind: 'tick' });
     for (let seen = -1; seen !== this.store.revision; ) {
       this.run();
@@ -140,6 +144,12 @@ export class ElectionDriver {
       if (this.isSeeing) this.see();
       this.run();
     }
+  }
+
+  #listen(from: DirectorId): void {
+    const { modRevision, value } = this.store.read(keys.session(from));
+    if (value === null || !value.includes('"open"')) return;
+    this.feed({ kind: 'heartbeat', from, session: sessionIdOf(modRevision), groups: [] });
   }
 
   advance(ms: number): void {

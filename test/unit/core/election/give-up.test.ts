@@ -79,6 +79,14 @@ describe('a release (4.7)', () => {
     expect(driver.holding()).toBe('none');
   });
 
+  it('names nobody where the ready one is not heard: it may be dead', () => {
+    const driver = holder();
+    driver.audible = [];
+    driver.advance(TIMING.suspectMs + 1);
+    linkDown(driver);
+    expect(owner(driver)).toMatchObject({ director: null });
+  });
+
   it('names nobody where nobody is ready', () => {
     const driver = holder();
     unfit(driver, 'interface-down');
