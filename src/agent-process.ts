@@ -1,5 +1,5 @@
 /** The composition root of the agent: configuration → adapters → agent → API. With main.ts the only file that knows all layers. */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAnnouncer } from './adapters/announce/create-announcer.ts';
 import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
@@ -21,7 +21,7 @@ import { parseClusterDocument } from './config/cluster-document.ts';
 import { formatProblems } from './config/problem.ts';
 import { checkShrink } from './core/shrink-guard.ts';
 import { err, messageOf, ok, type Result } from './lib/result.ts';
-import { formatIp } from './model/address.ts';
+import { formatIp, type IpAddress } from './model/address.ts';
 import type { ClusterSpec } from './model/cluster.ts';
 import { createKeys } from './model/keys.ts';
 import type { Clock } from './ports/clock.ts';
@@ -41,8 +41,6 @@ export type AgentProcess = {
   readonly stderr: (text: string) => void;
 };
 
-/** Authenticity of a peer is its MAC, so every address of this director may receive. */
-const ANY_ADDRESS = formatIp(new Uint8Array(4));
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
 const EXIT_BAD_INPUT = 2;
@@ -56,7 +54,7 @@ export async function runAgent(options: AgentProcess): Promise<number> {
     return EXIT_BAD_INPUT;
   }
   const config = loaded.value;
-  const lock = await takeInstanceLock(config.cluster, config.director);
+  const lock = await takeInstanceLock();
   if (!lock.ok) {
     stderr(`${lock.error}\n`);
     return EXIT_BAD_INPUT;
@@ -136,7 +134,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
 
 function createAdapters(config: AgentConfig, log: Log, { clock, random }: AgentProcess) {
   const { director, cluster, peerPort, keys } = config;
-  const peerOptions = { director, cluster, bindAddress: ANY_ADDRESS, port: peerPort, keys };
+  const peerOptions = { director, cluster, bindAddress: anyAddress(), port: peerPort, keys };
   return {
     store: createEtcdStore(etcdOptions(config), { clock, log, random }),
     network: createNetworkKernel({ clock, log }),
@@ -181,3 +179,10 @@ function endOnBugs(log: Log): void {
   process.on('uncaughtException', end);
   process.on('unhandledRejection', end);
 }
+
+/**
+ * Authenticity of a peer is its MAC, so every address of this director may receive: all of both
+ * families where the kernel has IPv6, else all of IPv4.
+ */
+const anyAddress = (): IpAddress =>
+  formatIp(new Uint8Array(existsSync('/proc/net/if_inet6') ? 16 : 4));

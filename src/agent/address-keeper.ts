@@ -29,6 +29,8 @@ export type AddressKeeperPorts = {
   readonly devices: InterfaceMap;
   /** Groups whose addresses may be in the kernel now, by the election. */
   readonly mayBeBound: (group: GroupId) => boolean;
+  /** Runs the work when no other operation of the hold loop is under way in the kernel. */
+  readonly exclusively: <T>(work: () => Promise<T>) => Promise<T>;
   readonly linksChanged: () => void;
   /** The kernel dropped an address; told for every address, whoever removed it. */
   readonly addressGone: (linkIndex: number, address: IpAddress) => void;
@@ -79,7 +81,10 @@ class Keeper implements AddressKeeper {
   }
 
   enforce(): Promise<boolean> {
-    return this.#remove((address) => this.#isForbidden(address), 'not held here');
+    // In turn with the gate's own operations: a sweep must not remove what is just being bound.
+    return this.#ports.exclusively(() =>
+      this.#remove((address) => this.#isForbidden(address), 'not held here'),
+    );
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -97,15 +102,29 @@ class Keeper implements AddressKeeper {
         this.#wakeup.wake();
         return;
       case 'link':
-        if (event.isGone) this.#links.delete(event.link.name);
-        else this.#setLink(event.link);
-        this.#ports.linksChanged();
+        if (this.#takeLink(event)) this.#ports.linksChanged();
         return;
       case 'address':
         if (event.isGone) this.#ports.addressGone(event.address.linkIndex, event.address.address);
         else if (this.#isForbidden(event.address)) this.#wakeup.wake();
         return;
     }
+  }
+
+  /** True when a device that carries VIPs came, went, or changed its state: all else is noise here. */
+  #takeLink({ link, isGone }: KernelEvent & { kind: 'link' }): boolean {
+    const before = this.#links.get(link.name);
+    const isMapped = [...this.#ports.devices.values()].some(
+      (device) => device === link.name || this.#links.get(device)?.index === link.index,
+    );
+    if (isGone) this.#links.delete(link.name);
+    else this.#setLink(link);
+    const isSame =
+      !isGone &&
+      before?.index === link.index &&
+      before.isAdminUp === link.isAdminUp &&
+      before.isRunning === link.isRunning;
+    return isMapped && !isSame;
   }
 
   /** A link keeps its index when it is renamed: the old name must not live on. */
@@ -162,8 +181,17 @@ class Keeper implements AddressKeeper {
 
   #isForbidden(address: BoundAddress): boolean {
     const group = this.#groupOf(address);
-    if (group !== null) return !this.#ports.mayBeBound(group);
-    return address.protocol === ADDRESS_PROTOCOL;
+    if (group === null) return address.protocol === ADDRESS_PROTOCOL;
+    // A copy for ever, or with another prefix, would outlive the deadline.
+    if (address.validLifetimeS === null || !this.#hasPrefix(group, address)) return true;
+    return !this.#ports.mayBeBound(group);
+  }
+
+  #hasPrefix(id: GroupId, { address, prefix }: BoundAddress): boolean {
+    const group = this.#ports.groups().find((one) => one.id === id);
+    return (
+      group?.addresses.some((one) => one.address === address && one.prefix === prefix) ?? false
+    );
   }
 
   #groupOf(bound: BoundAddress): GroupId | null {

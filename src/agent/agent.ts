@@ -2,6 +2,7 @@
  * One director's agent: the loops of this folder, connected. The flow is one way: the watch replaces
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
+import type { IneligibleReason } from '../model/decision.ts';
 import type { ElectionConfig, Identity } from '../core/election/state.ts';
 import { AsyncQueue, Wakeup } from '../lib/async.ts';
 import type { Result } from '../lib/result.ts';
@@ -105,6 +106,8 @@ class Director implements Agent {
   #spec: ClusterSpec | null = null;
   #specProblem: string | null = null;
   #hasAdopted = false;
+  /** Revision of the spec in force: the last one that could be used, not the last one stored. */
+  #accepted: Revision = ABSENT;
   /** Revision of the spec that this director's kernel obeys; the others wait for it. */
   #enforced: Revision = ABSENT;
 
@@ -131,6 +134,7 @@ class Director implements Agent {
       devices,
       groups: () => this.#spec?.groups ?? [],
       mayBeBound: (group) => this.#mayBeBound(group),
+      exclusively: (work) => this.#hold.exclusively(work),
       linksChanged: () => this.#judge(),
       addressGone: (linkIndex, address) => this.#onAddressGone(linkIndex, address),
     });
@@ -274,6 +278,10 @@ class Director implements Agent {
   async #watchStore(signal: AbortSignal): Promise<void> {
     const { store, log } = this.#ports;
     for await (const event of store.watch(this.#options.keys.prefix, signal)) {
+      if (event.kind === 'snapshot' && event.revision < this.#records.revision)
+        throw new Error(
+          `etcd went back from revision ${this.#records.revision} to ${event.revision}: restored or replaced; all that was known of it is void`,
+        );
       if (event.kind === 'interrupted') {
         log.warn({ problem: event.error.message }, 'watch.interrupted');
         continue;
@@ -288,7 +296,9 @@ class Director implements Agent {
     if (update.election.length > 0 || isSynced)
       this.#hold.offer({ kind: 'view', changes: update.election, isSynced });
     // The next round opens what the barrier lets through now.
+    const wasReady = this.#barrier.isReady();
     this.#barrier.look(this.#hold.state().view, this.#options.me);
+    if (this.#barrier.isReady() !== wasReady) this.#judge();
     if (isSynced && !this.#hasAdopted) this.#adoptVotes();
     if (areas.has('spec') || areas.has('reports') || isSynced) this.#assign();
     if (areas.has('votes') || areas.has('spec') || isSynced) this.#countVotes();
@@ -312,6 +322,7 @@ class Director implements Agent {
     }
     this.#specProblem = null;
     this.#spec = parsed.value;
+    this.#accepted = stored.revision;
     metrics.specRevision(stored.revision);
     log.info({ revision: stored.revision, by: stored.by }, 'spec.enforced');
     this.#desk.setSpec(parsed.value);
@@ -338,26 +349,34 @@ class Director implements Agent {
     const groups = this.#spec?.groups ?? [];
     const { devices } = this.#options;
     const links = this.#keeper.links();
-    const canHold = this.#options.hostProblems.length === 0;
+    const general = this.#generalObstacle();
     this.#hold.offer({
       kind: 'eligibility',
       groups: new Map(
         groups.map((group) => [
           group.id,
-          canHold ? judgeInterfaces(group, devices, links).obstacle : 'cannot-bind',
+          general ?? judgeInterfaces(group, devices, links).obstacle,
         ]),
       ),
     });
   }
 
+  #generalObstacle(): IneligibleReason | null {
+    if (this.#options.hostProblems.length > 0) return 'cannot-bind';
+    return this.#barrier.isReady() ? null : 'starting';
+  }
+
+  /** Only inside its deadline; what has lapsed goes by itself, or by the keeper's sweep. */
   #mayBeBound(group: GroupId): boolean {
     const holding = this.#hold.state().holdings.get(group);
-    return holding !== undefined && holding.kind !== 'shut';
+    return holding?.kind === 'open' && holding.until > this.#ports.clock.now();
   }
 
   #onAddressGone(linkIndex: number, address: IpAddress): void {
     const group = this.#gate.forget(linkIndex, address);
-    if (group !== null) this.#hold.offer({ kind: 'address-lost', group });
+    if (group === null || !this.#mayBeBound(group)) return;
+    this.#ports.log.warn({ vipGroup: group, address }, 'address.lost');
+    this.#hold.offer({ kind: 'address-lost', group });
   }
 
   async #hear(signal: AbortSignal): Promise<void> {
@@ -423,9 +442,9 @@ class Director implements Agent {
 
   /** A spec counts as enforced when the kernel has nothing any more that it forbids. */
   async #enforce(): Promise<void> {
-    const revision = this.#records.spec?.revision;
-    if (this.#spec === null || revision === undefined || revision === this.#enforced) return;
-    if (await this.#keeper.enforce()) this.#enforced = revision;
+    const accepted = this.#accepted;
+    if (accepted === ABSENT || accepted === this.#enforced) return;
+    if (await this.#keeper.enforce()) this.#enforced = accepted;
   }
 
   #publishReport(): void {
@@ -453,6 +472,7 @@ class Director implements Agent {
       links: this.#keeper.links(),
       hostProblems: this.#options.hostProblems,
       kernelProblem: this.#keeper.problem(),
+      refusals: this.#hold.refusals(),
     });
   }
 

@@ -111,7 +111,17 @@ export class ClusterView {
       if (area !== null) areas.add(area);
     }
     this.#revision = revision(Math.max(this.#revision, event.revision));
-    return { election, areas, newEvents };
+    return { election, areas, newEvents: this.#addEvents(newEvents) };
+  }
+
+  /** Sorted and cut once for all that came together: a listing may hold very many. */
+  #addEvents(found: readonly Stored<EventRecord>[]): readonly Stored<EventRecord>[] {
+    if (found.length === 0) return found;
+    const known = new Set(this.#events.map((event) => event.id));
+    const added = found.filter((event) => !known.has(event.id));
+    const all = [...this.#events, ...added].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    this.#events = all.slice(-EVENT_LIMIT);
+    return added;
   }
 
   /** The reads of a txn, in the election's words; they are not kept here, the watch brings them. */
@@ -251,12 +261,7 @@ export class ClusterView {
   #keepEvent(id: string, change: StoreChange, newEvents: Stored<EventRecord>[]): Area | null {
     const record = this.#parse(EventRecord, change);
     if (record === null) return null;
-    if (this.#events.some((event) => event.id === id)) return null;
-    const event = { id, revision: change.modRevision, record };
-    newEvents.push(event);
-    this.#events.push(event);
-    this.#events.sort((a, b) => (a.id < b.id ? -1 : 1));
-    this.#events = this.#events.slice(-EVENT_LIMIT);
+    newEvents.push({ id, revision: change.modRevision, record });
     return 'events';
   }
 }

@@ -33,6 +33,8 @@ type Entry = { wanted: string | null; written: string | null | undefined };
 
 const CALL_MS = 2000;
 const RETRY_MS = 500;
+/** An end must not wait for a store that does not answer. */
+const LAST_CALL_MS = 500;
 /** Keys per txn: a compare and a put each. */
 const BATCH = 60;
 
@@ -79,7 +81,8 @@ class Loop implements DirectorLease {
       const ms = isDone ? Math.max(10, nextAt - clock.now()) : RETRY_MS;
       await waitFor(this.#wakeup, ms, clock, signal);
     }
-    if (this.#held !== null) await store.revokeLease(this.#held.lease, { deadlineMs: CALL_MS });
+    if (this.#held !== null)
+      await store.revokeLease(this.#held.lease, { deadlineMs: LAST_CALL_MS });
   }
 
   async #pass(): Promise<boolean> {

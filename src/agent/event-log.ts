@@ -21,6 +21,7 @@ const KEEP_S = 7 * 24 * 3600;
 /** One lease serves the events of an hour. */
 const LEASE_HOUR_MS = 3_600_000;
 const CALL_MS = 2000;
+const LAST_CALL_MS = 500;
 const RETRY_MS = 1000;
 const TRIES = 60;
 /** A wall clock that goes back by more than this was set; ids follow it. */
@@ -49,16 +50,17 @@ export function createEventLog(
   };
   let held: { readonly lease: LeaseId; readonly until: MonoMs } | null = null;
 
-  const leaseNow = async (): Promise<LeaseId | null> => {
+  const leaseNow = async (deadlineMs: number): Promise<LeaseId | null> => {
     if (held !== null && clock.now() < held.until) return held.lease;
-    const granted = await store.grantLease(KEEP_S, { deadlineMs: CALL_MS });
+    const granted = await store.grantLease(KEEP_S, { deadlineMs });
     if (!granted.ok) return null;
     held = { lease: granted.value.lease, until: monoMs(clock.now() + LEASE_HOUR_MS) };
     return held.lease;
   };
 
-  const write = async (id: string, event: EventRecord): Promise<boolean> => {
-    const lease = await leaseNow();
+  const write = async (id: string, event: EventRecord, signal: AbortSignal): Promise<boolean> => {
+    const deadlineMs = signal.aborted ? LAST_CALL_MS : CALL_MS;
+    const lease = await leaseNow(deadlineMs);
     if (lease === null) return false;
     const key = options.keys.event(id);
     const answer = await store.txn(
@@ -67,7 +69,7 @@ export function createEventLog(
         success: [{ op: 'put', key, value: formatRecord(event), lease }],
         failure: [],
       },
-      { deadlineMs: CALL_MS },
+      { deadlineMs },
     );
     if (answer.kind !== 'answered' && answer.error.code === 'lease-gone') held = null;
     // A failed compare means that an earlier try in doubt had committed.
@@ -83,10 +85,13 @@ export function createEventLog(
     run: async (signal) => {
       signal.addEventListener('abort', () => waiting.end(), { once: true });
       for await (const { id, event } of waiting) {
-        for (let i = 0; i < TRIES && !(await write(id, event)); i++) {
-          if (signal.aborted) break;
+        let isWritten = await write(id, event, signal);
+        for (let i = 1; i < TRIES && !isWritten && !signal.aborted; i++) {
           await clock.sleep(RETRY_MS, signal);
+          isWritten = await write(id, event, signal);
         }
+        // The end does not wait for a store that does not answer.
+        if (signal.aborted && !isWritten) break;
       }
       if (waiting.dropped > 0) log.warn({ dropped: waiting.dropped }, 'events.dropped');
     },

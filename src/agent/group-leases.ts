@@ -36,6 +36,7 @@ type Shown = {
 
 const CALL_MS = 2000;
 const RETRY_MS = 500;
+const LAST_CALL_MS = 500;
 
 export function createGroupLeases(options: GroupLeaseOptions, ports: GroupLeasePorts): GroupLeases {
   return new Loop(options, ports);
@@ -84,7 +85,12 @@ class Loop implements GroupLeases {
       const ms = isDone ? Math.min(60_000, ...due) : RETRY_MS;
       await waitFor(this.#wakeup, Math.max(10, ms), clock, signal);
     }
-    for (const [group, one] of this.#shown) await this.#drop(group, one);
+    // Together and with one short deadline: an end must not wait for a store that does not answer.
+    const last = { deadlineMs: LAST_CALL_MS };
+    await Promise.all(
+      [...this.#shown.values()].map(({ lease }) => this.#ports.store.revokeLease(lease, last)),
+    );
+    this.#shown.clear();
   }
 
   /** Once over all groups; false when something is to be tried again soon. */

@@ -2,7 +2,7 @@
 import { rankCandidates } from '../core/election/placement.ts';
 import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
-import { type DirectorId, type MonoMs, revisionOf } from '../model/ids.ts';
+import { type DirectorId, type GroupId, type MonoMs, revisionOf } from '../model/ids.ts';
 import type { ReportRecord } from '../model/records.ts';
 import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
 
@@ -54,6 +54,8 @@ export function localProblems(input: {
   readonly links: Links;
   readonly hostProblems: readonly string[];
   readonly kernelProblem: string | null;
+  /** What the kernel said when it refused a group's addresses. */
+  readonly refusals: ReadonlyMap<GroupId, string>;
 }): readonly string[] {
   const problems: string[] = [...input.hostProblems];
   if (input.kernelProblem !== null)
@@ -61,6 +63,8 @@ export function localProblems(input: {
   for (const group of input.spec?.groups ?? []) {
     const { detail } = judgeInterfaces(group, input.devices, input.links);
     if (detail !== null) problems.push(`group ${group.id}: ${detail}`);
+    const refusal = input.refusals.get(group.id);
+    if (refusal !== undefined) problems.push(`group ${group.id}: ${refusal}`);
   }
   if (input.spec?.directors.every((director) => director.id !== input.me) === true)
     problems.push(`the cluster document names no director ${input.me}`);

@@ -13,6 +13,8 @@ export type SpecBarrier = {
   setSpec(spec: ClusterSpec, revision: Revision): void;
   /** Looks whether all other holders enforce it by now. */
   look(view: ElectionView, me: DirectorId): void;
+  /** False after the start until every other holder enforces the spec: a move may be under way. */
+  isReady(): boolean;
   /** The addresses of the group that may speak now. */
   allowed(group: VipGroup): VipGroup['addresses'];
 };
@@ -24,8 +26,6 @@ export function createSpecBarrier(): SpecBarrier {
   let isSettled = false;
   return {
     setSpec: (spec, revision) => {
-      // What an agent finds at its start has no former group that it could know of.
-      if (current === null) settled = groupsByAddress(spec);
       if (current?.revision !== revision) isSettled = false;
       current = { spec, revision };
     },
@@ -34,10 +34,12 @@ export function createSpecBarrier(): SpecBarrier {
       isSettled = isEnforcedByOthers(view, me, current.revision);
       if (isSettled) settled = groupsByAddress(current.spec);
     },
+    isReady: () => settled !== null,
     allowed: (group) =>
       group.addresses.filter(({ address }) => {
+        if (isSettled) return true;
         const former = settled?.get(address);
-        return isSettled || former === undefined || former === group.id;
+        return settled !== null && (former === undefined || former === group.id);
       }),
   };
 }

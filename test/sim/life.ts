@@ -12,6 +12,7 @@ import type {
   LinkState,
 } from '../../src/model/kernel.ts';
 import type { Clock } from '../../src/ports/clock.ts';
+import type { ClusterStore } from '../../src/ports/cluster-store.ts';
 import type { NetworkKernel } from '../../src/ports/kernel.ts';
 import type { PeerDelivery, PeerLink, PeerMessage } from '../../src/ports/peer-link.ts';
 
@@ -158,4 +159,19 @@ export class LifePeerLink implements PeerLink {
   close(): void {
     this.#link.close();
   }
+}
+
+/** The store as this life reaches it: no answer and no watch event wakes a frozen process. */
+export function lifeStore(life: Life, store: ClusterStore): ClusterStore {
+  return {
+    txn: (txn, options) => life.call(() => store.txn(txn, options)),
+    list: (prefix, options) => life.call(() => store.list(prefix, options)),
+    get: (key, options) => life.call(() => store.get(key, options)),
+    watch: (prefix, signal) => life.stream(store.watch(prefix, signal)),
+    grantLease: (ttlS, options) => life.call(() => store.grantLease(ttlS, options)),
+    keepLeaseAlive: (lease, options) => life.call(() => store.keepLeaseAlive(lease, options)),
+    revokeLease: (lease, options) => life.call(() => store.revokeLease(lease, options)),
+    health: () => store.health(),
+    close: () => store.close(),
+  };
 }

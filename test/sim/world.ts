@@ -19,7 +19,7 @@ import { formatRecord, type OperationRecord, type SpecRecord } from '../../src/m
 import type { Ledger } from '../../src/ports/ledger.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { CallOptions, ClusterStore, Txn } from '../../src/ports/cluster-store.ts';
-import { silentLog } from '../../src/ports/log.ts';
+import { type Log, silentLog } from '../../src/ports/log.ts';
 import { FakeAnnouncer } from '../fakes/fake-announcer.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakeIpvsKernel, FakeNetworkKernel } from '../fakes/fake-kernel.ts';
@@ -28,7 +28,7 @@ import { FakeProber } from '../fakes/fake-prober.ts';
 import { FakeCluster, type FakeStore } from '../fakes/fake-store.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
 import { silentMetrics } from '../fakes/silent-metrics.ts';
-import { Life, LifeKernel, LifePeerLink } from './life.ts';
+import { Life, LifeKernel, LifePeerLink, lifeStore } from './life.ts';
 
 export const CLUSTER = 'sim';
 export const keys = createKeys(CLUSTER);
@@ -43,6 +43,10 @@ export type WorldOptions = {
   readonly expiryLagMs?: number;
   readonly preempt?: 'never' | 'immediate';
   readonly trace?: boolean;
+  /** Where a director's agent logs; default nowhere. */
+  readonly logOf?: (director: string) => Log;
+  /** This director cannot use the spec that moves a VIP: an older version. */
+  readonly rejectsMove?: string;
   /** A rule left out, to see that the checker notices. */
   readonly mutation?: Mutation;
 };
@@ -121,6 +125,16 @@ export class World {
           text: `${by.name} binds ${address} while ${other.name} has it`,
         });
       }
+  }
+
+  /** I3: who does not hold a VIP never announces it. Somebody may have removed it a moment ago. */
+  onFrame(by: Machine, address: IpAddress): void {
+    const group = groupId(`g${Number(address.split('.')[3]) - 100}`);
+    if (by.kernel.isBound(address) || by.agent?.view.holdsNow(group) === true) return;
+    this.violations.push({
+      at: this.clock.now(),
+      text: `${by.name} announces ${address} and does not have it`,
+    });
   }
 
   /** Directors whose kernel has a group's VIP now. */
@@ -219,13 +233,21 @@ export class Machine {
         devices: new Map([['public', 'eth0']]),
         hostProblems: [],
         parseSpec: (document) =>
-          isHold(document) ? ok(specOf(this.#world.options, document)) : err('no spec'),
+          isHold(document) && !(document.isMoved && this.#world.options.rejectsMove === this.name)
+            ? ok(specOf(this.#world.options, document))
+            : err('not a spec of this version'),
       },
       {
-        store: mutateStore(store, this.#world.options.mutation),
+        store: lifeStore(life, mutateStore(store, this.#world.options.mutation)),
         network: new LifeKernel(life, this.kernel, (requests) => this.#onBind(requests)),
         ipvs: this.ipvs,
-        announcer: new FakeAnnouncer({ clock: life }),
+        announcer: new FakeAnnouncer(
+          {
+            clock: life,
+            onFrame: (frame) => this.#world.onFrame(this, frame.address),
+          },
+          0,
+        ),
         peerLink: new LifePeerLink(life, link),
         prober: new FakeProber(
           { target: () => ({ kind: 'up', detail: 'up', latencyMs: 1 }) },
@@ -234,7 +256,7 @@ export class Machine {
         ledger: this.#ledger,
         clock: life,
         random,
-        log: silentLog,
+        log: this.#world.options.logOf?.(this.name) ?? silentLog,
         metrics: silentMetrics,
       },
     );

@@ -1,6 +1,6 @@
 /**
- * One agent per director and network namespace: an abstract UNIX socket (unix(7)) belongs to the
- * namespace whose VIPs it guards, and is gone with the process, however that ends.
+ * One agent per network namespace: two would take each other's addresses and services for residue. An
+ * abstract UNIX socket (unix(7)) belongs to the namespace, and is gone with the process, however that ends.
  */
 import { createServer } from 'node:net';
 import { err, ok, type Result } from '../../lib/result.ts';
@@ -8,22 +8,19 @@ import { err, ok, type Result } from '../../lib/result.ts';
 export type InstanceLock = { release(): void };
 
 /** Taken at once or refused; the error is a sentence with the remedy. */
-export function takeInstanceLock(
-  cluster: string,
-  director: string,
-): Promise<Result<InstanceLock, string>> {
+export function takeInstanceLock(): Promise<Result<InstanceLock, string>> {
   const server = createServer((socket) => socket.destroy());
   return new Promise((resolve) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       resolve(
         err(
           error.code === 'EADDRINUSE'
-            ? `an agent of director ${director} of cluster ${cluster} runs here already; stop it first (systemctl stop leasehold)`
+            ? 'an agent runs here already; stop it first (systemctl stop leasehold)'
             : `the instance lock cannot be taken: ${error.message}`,
         ),
       ),
     );
-    server.listen(`\0leasehold/${cluster}/${director}`, () => {
+    server.listen('\0leasehold/agent', () => {
       server.unref();
       resolve(ok({ release: () => server.close() }));
     });

@@ -38,6 +38,7 @@ function setUp() {
     metrics,
     groups: () => world.groups,
     devices: new Map([['public', 'eth0']]),
+    exclusively: (work) => work(),
     mayBeBound: (group) => held.has(group),
     linksChanged: () => world.links++,
     addressGone: (_, address) => gone.push(address),

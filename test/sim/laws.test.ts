@@ -1,0 +1,158 @@
+/** Single laws, each on a cluster of real agents brought into the one situation where it counts. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { formatRecord } from '../../src/model/records.ts';
+import { keys, type Machine, World, type WorldOptions } from './world.ts';
+
+let world: World;
+afterEach(() => world.close());
+
+/** d1 holds g1, d2 holds g2, all are settled; clocks are equal and kernels on time. */
+async function startPair(
+  options: Partial<WorldOptions> = {},
+  holdMs = 3000,
+): Promise<readonly [Machine, Machine]> {
+  world = new World({
+    seed: 1,
+    directors: 2,
+    groups: 2,
+    rateSpread: 0,
+    expiryLagMs: 0,
+    ...options,
+  });
+  const [d1, d2] = world.directors;
+  if (d1 === undefined || d2 === undefined) throw new Error('two directors are needed');
+  world.applySpec(holdMs);
+  d1.start();
+  await world.clock.runUntil(() => world.isSettled(), 60_000);
+  d2.start();
+  await world.clock.advance(3000);
+  world.switchover('g2', 'd2');
+  await world.clock.runUntil(() => world.holdersOf('g2').includes('d2'), 10_000);
+  await world.clock.advance(1000);
+  expect([world.holdersOf('g1'), world.holdersOf('g2')]).toEqual([['d1'], ['d2']]);
+  return [d1, d2];
+}
+
+describe('a VIP that moves from one group to another', () => {
+  it('waits in the new group until the former holder enforces the spec that moved it', async () => {
+    const [d1] = await startPair();
+    // The former holder hears of the new spec five seconds late; its rounds go on meanwhile.
+    if (d1.store !== null) d1.store.faults.watchLagMs = 5000;
+    world.applySpec(3000, true);
+    await world.clock.advance(4000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    await world.clock.advance(8000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(world.violations).toEqual([]);
+  });
+
+  it('waits for ever while the former holder cannot use that spec', async () => {
+    await startPair({ rejectsMove: 'd1' });
+    world.applySpec(3000, true);
+    await world.clock.advance(30_000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(world.violations).toEqual([]);
+  });
+
+  it('waits also in a director that has just been started', async () => {
+    const [, d2] = await startPair({ rejectsMove: 'd1' });
+    world.applySpec(3000, true);
+    d2.crash();
+    await world.clock.advance(1000);
+    d2.start();
+    await world.clock.advance(30_000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a holder that has lapsed', () => {
+  it('announces nothing, however long it is cut off', async () => {
+    const [d1] = await startPair();
+    d1.store?.cut();
+    await world.clock.advance(120_000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(world.violations).toEqual([]);
+  });
+
+  it('announces nothing when it goes on after a stop', async () => {
+    const [d1] = await startPair();
+    d1.pause();
+    await world.clock.advance(40_000);
+    d1.resume();
+    await world.clock.advance(10_000);
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a shorter D', () => {
+  it('is told to the others only when the kernel has taken it', async () => {
+    const [d1] = await startPair({}, 10_000);
+    world.applySpec(3000);
+    d1.kernel.failNext('bind', 'EBUSY', 1000);
+    await world.clock.advance(700);
+    d1.pause();
+    await world.clock.advance(40_000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a drain', () => {
+  const drain = (name: string): void => {
+    const director = world.directors.find((one) => one.name === name);
+    if (director === undefined) throw new Error(`no director ${name}`);
+    const record = { v: 1, by: 'sim', reason: 'sim', at: '' };
+    world.cluster.write(keys.drain(director.id), formatRecord(record));
+  };
+
+  it('gives nothing to a director that has just died, though its report still stands', async () => {
+    const [, d2] = await startPair();
+    d2.crash();
+    await world.clock.advance(4000);
+    drain('d1');
+    await world.clock.advance(2000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+  });
+
+  it('never ends traffic: when the successor dies, the drained director takes the group again', async () => {
+    const [, d2] = await startPair();
+    drain('d1');
+    await world.clock.runUntil(() => world.holdersOf('g1').includes('d2'), 5000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    d2.crash();
+    await world.clock.advance(15_000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a blocked port between the directors', () => {
+  it('fills the store with nothing: one event while it lasts', async () => {
+    const [d1, d2] = await startPair();
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    await world.clock.advance(5000);
+    const before = world.cluster.entries(keys.eventPrefix).length;
+    await world.clock.advance(120_000);
+    const after = world.cluster.entries(keys.eventPrefix).length;
+    expect(after - before).toBeLessThanOrEqual(4);
+    expect([world.holdersOf('g1'), world.holdersOf('g2')]).toEqual([['d1'], ['d2']]);
+  });
+});
+
+describe('an address that somebody removes again and again', () => {
+  it('asks for ten rounds a second at most', async () => {
+    const [d1] = await startPair();
+    let removed = 0;
+    for (let i = 0; i < 500; i++) {
+      for (const bound of d1.kernel.boundNow()) {
+        d1.kernel.removeAddress(bound);
+        removed++;
+      }
+      await world.clock.advance(10);
+    }
+    expect(removed).toBeGreaterThan(20);
+    expect(removed).toBeLessThan(70);
+  });
+});
