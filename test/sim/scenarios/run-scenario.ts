@@ -139,8 +139,8 @@ function textOf(fields: LogFields): string {
   const { message, reason, epoch, ...others } = fields;
   const about = Object.entries(others).flatMap(([name, value]) => {
     if (value === null) return [];
-    if (name === 'group' || name === 'director') return [String(value)];
-    return [`${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`];
+    const text = typeof value === 'string' ? value : JSON.stringify(value);
+    return name === 'group' || name === 'director' ? [text] : [`${name}=${text}`];
   });
   if (typeof epoch === 'number') about.push(`epoch ${epoch}`);
   if (typeof reason === 'string') about.push(`(${reason})`);

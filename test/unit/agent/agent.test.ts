@@ -1,0 +1,193 @@
+/** Whole agents on fakes: what an operator sees of a director's life from start to SIGTERM. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { formatRecord, type OperationRecord } from '../../../src/model/records.ts';
+import type { StatusDocument } from '../../../src/model/status.ts';
+import { keys, type Machine, vipOf, World } from '../../sim/world.ts';
+import { operationOf } from '../core/election/election-driver.ts';
+
+const worlds: World[] = [];
+afterEach(async () => {
+  for (const world of worlds.splice(0)) await world.close();
+});
+
+function newWorld(directors = 2): World {
+  const world = new World({ seed: 3, directors, groups: 1, rateSpread: 0, expiryLagMs: 0 });
+  worlds.push(world);
+  return world;
+}
+
+/** d1 holds g1. */
+async function settled(): Promise<{ world: World; d1: Machine; d2: Machine }> {
+  const world = newWorld();
+  const [d1, d2] = world.directors;
+  if (d1 === undefined || d2 === undefined) throw new Error('two directors');
+  world.applySpec();
+  d1.start();
+  d2.start();
+  await world.clock.advance(8000);
+  expect(world.holdersOf('g1')).toEqual(['d1']);
+  return { world, d1, d2 };
+}
+
+const statusOf = (director: Machine): StatusDocument => {
+  const status = director.agent?.view.status();
+  if (status === undefined) throw new Error(`${director.name} does not run`);
+  return status;
+};
+
+const operation = (world: World): OperationRecord =>
+  JSON.parse(world.cluster.read(keys.operation('op')).value ?? 'null') as OperationRecord;
+
+describe('two agents', () => {
+  it('elect one holder and agree on it in their status', async () => {
+    const { d1, d2 } = await settled();
+    expect(statusOf(d1)).toMatchObject({ health: 'ok', ready: true, problems: [] });
+    expect(statusOf(d1).groups[0]).toMatchObject({ holder: 'd1', state: 'held-here' });
+    expect(statusOf(d2).groups[0]).toMatchObject({ holder: 'd1', state: 'held-elsewhere' });
+    expect(d1.agent?.view.holdsNow(d1.agent.view.spec().spec?.groups[0]?.id as never)).toBe(true);
+    expect([d1, d2].map((one) => one.agent?.view.isLive())).toEqual([true, true]);
+  });
+
+  it('vote on every real server and program IPVS on both', async () => {
+    const { d1, d2 } = await settled();
+    for (const director of [d1, d2]) {
+      const [service] = statusOf(director).services;
+      expect(service?.realServers.map(({ health, votes }) => [health, votes.length])).toEqual([
+        ['up', 2],
+        ['up', 2],
+      ]);
+      expect(director.ipvs.table().services[0]?.destinations).toHaveLength(2);
+    }
+  });
+
+  it('repair what somebody flushed', async () => {
+    const { world, d2 } = await settled();
+    d2.ipvs.flush();
+    await world.clock.advance(2500);
+    expect(d2.ipvs.table().services[0]?.destinations).toHaveLength(2);
+    expect(statusOf(d2).ipvs.driftRepaired).toBeGreaterThan(0);
+  });
+
+  it('tell what happened in the event list of both, and to who watches', async () => {
+    const { world, d2 } = await settled();
+    const seen: string[] = [];
+    const end = new AbortController();
+    const watching = (async () => {
+      for await (const { record } of d2.agent?.view.watchEvents(end.signal) ?? [])
+        seen.push(`${record.director} ${record.kind}`);
+    })();
+    world.directors[0]?.stop();
+    await world.clock.advance(2000);
+    expect(seen).toContain('d2 holder.opened');
+    expect(d2.agent?.view.events().map(({ record }) => record.kind)).toContain('holder.released');
+    end.abort();
+    await world.clock.settle(watching);
+  });
+});
+
+describe('operators', () => {
+  it('drain a director, and give it back', async () => {
+    const { world, d1 } = await settled();
+    world.cluster.write(
+      keys.drain(d1.id),
+      formatRecord({ v: 1, by: 'op', reason: 'update', at: '' }),
+    );
+    await world.clock.advance(500);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(statusOf(d1).directors[0]).toMatchObject({ isDraining: true, drainReason: 'update' });
+    world.cluster.remove(keys.drain(d1.id));
+    await world.clock.advance(5000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+  });
+
+  it('switch over, and read how it went', async () => {
+    const { world, d1 } = await settled();
+    world.cluster.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+    await world.clock.advance(500);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(operation(world)).toMatchObject({ state: 'succeeded' });
+    expect(operation(world).steps).toHaveLength(3);
+    expect(d1.agent?.view.operations()).toHaveLength(1);
+  });
+
+  it('read why a switchover cannot be', async () => {
+    const { world, d2 } = await settled();
+    d2.crash();
+    world.cluster.write(keys.operation('op'), formatRecord(operationOf({ to: 'd9' })));
+    await world.clock.advance(500);
+    expect(operation(world)).toMatchObject({
+      state: 'failed',
+      result: 'd9 is no candidate for the group',
+    });
+  });
+
+  it('apply a document that cannot be used: the last good one stays in force', async () => {
+    const { world, d1 } = await settled();
+    const bad = { v: 1, document: {}, by: 'op', at: '' };
+    world.cluster.write(keys.spec, formatRecord(bad));
+    await world.clock.advance(10_000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    const { spec, health } = statusOf(d1);
+    expect(spec.problem).not.toBeNull();
+    expect(health).toBe('degraded');
+    world.applySpec();
+    await world.clock.advance(1000);
+    expect(statusOf(d1).spec.problem).toBeNull();
+  });
+
+  it('delete the document: nothing moves', async () => {
+    const { world } = await settled();
+    world.cluster.remove(keys.spec);
+    await world.clock.advance(10_000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+  });
+});
+
+describe('SIGTERM', () => {
+  it('releases within moments: silent, handed over, the session closed', async () => {
+    const { world, d1 } = await settled();
+    d1.stop();
+    await world.clock.advance(200);
+    expect(d1.isAlive).toBe(false);
+    expect(d1.kernel.isBound(vipOf('g1'))).toBe(false);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(JSON.parse(world.cluster.read(keys.session(d1.id)).value ?? '')).toMatchObject({
+      state: 'closed',
+    });
+    expect(world.cluster.read(keys.report(d1.id)).value).toBeNull();
+  });
+
+  it('ends also when etcd is away, with the VIPs gone', async () => {
+    const { world, d1 } = await settled();
+    d1.store?.cut();
+    d1.stop();
+    await world.clock.advance(100);
+    expect(d1.kernel.isBound(vipOf('g1'))).toBe(false);
+    await world.clock.advance(15_000);
+    expect(d1.isAlive).toBe(false);
+  });
+
+  it('ends a director that never had a document', async () => {
+    const world = newWorld(1);
+    const [d1] = world.directors;
+    d1?.start();
+    await world.clock.advance(1000);
+    expect(d1?.isAlive).toBe(true);
+    d1?.stop();
+    await world.clock.advance(6000);
+    expect(d1?.isAlive).toBe(false);
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a new life', () => {
+  it('after a kill frees its group at once: nobody waits for the deadline of the old one', async () => {
+    const { world, d1 } = await settled();
+    d1.crash();
+    await world.clock.advance(100);
+    d1.start();
+    await world.clock.advance(500);
+    expect(world.holdersOf('g1')).toHaveLength(1);
+    expect(world.violations).toEqual([]);
+  });
+});

@@ -1,0 +1,368 @@
+/** The status document: each health level, and every problem in its words. */
+import { describe, expect, it } from 'vitest';
+import { deriveReport, localProblems } from '../../../src/agent/report.ts';
+import { deriveStatus, type StatusInput } from '../../../src/agent/status.ts';
+import { deriveChecks } from '../../../src/core/health/checks.ts';
+import type { CheckStatus } from '../../../src/model/health.ts';
+import { directorId, groupId, monoMs, revision } from '../../../src/model/ids.ts';
+import { formatServiceKey } from '../../../src/model/kernel.ts';
+import { formatRecord, parseRecord, ReportRecord } from '../../../src/model/records.ts';
+import {
+  D1,
+  D2,
+  G1,
+  group,
+  holder,
+  keys,
+  live,
+  reportOf,
+  type ElectionDriver,
+} from '../core/election/election-driver.ts';
+import { anyService, anySpec, ip, server } from '../core/desired/spec-builders.ts';
+
+const at = '2026-01-01T00:00:00.000Z';
+const SERVICE = anyService({
+  group: G1,
+  realServers: [server('10.90.0.21'), server('10.90.0.22')],
+});
+const SPEC = {
+  ...anySpec([SERVICE]),
+  directors: [
+    { id: D1, address: ip('10.90.0.11') },
+    { id: D2, address: ip('10.90.0.12') },
+  ],
+  groups: [group(G1)],
+};
+const { checks, byRealServer } = deriveChecks(SPEC);
+
+/** Both directors live, d1 holds g1, everything is up. */
+function well(driver: ElectionDriver = holder()): StatusInput {
+  const stored = (name: typeof D1, fields: Partial<ReportRecord> = {}) =>
+    [name, { id: name, revision: revision(9), record: reportOf(fields) }] as const;
+  return {
+    cluster: 'lab',
+    me: D1,
+    version: 'test',
+    wallTime: at,
+    now: monoMs(driver.now),
+    store: { lastAnswerAt: monoMs(driver.now - 20), lastError: null, revision: revision(40) },
+    isStoreConnected: true,
+    storedSpec: { revision: revision(2), document: {}, by: 'op', at },
+    spec: SPEC,
+    specProblem: null,
+    election: driver.state,
+    config: driver.config,
+    gateKind: 'address-lifetime',
+    lagMs: 1,
+    reconcile: {
+      available: true,
+      detail: 'version 1.2.1',
+      problem: null,
+      problems: new Map(),
+      foreign: [],
+      lastReconcileMs: 3,
+      lastReconcileAt: monoMs(1),
+      driftRepaired: 0,
+      table: { services: [] },
+      explanations: new Map(),
+      sorryActive: new Set(),
+    },
+    checks: byRealServer,
+    statuses: new Map(),
+    votes: new Map(),
+    overrides: [],
+    drains: new Map(),
+    reports: new Map([stored(D1), stored(D2)]),
+    localProblems: [],
+  };
+}
+
+const downOf = (...addresses: string[]): ReadonlyMap<(typeof checks)[number]['id'], CheckStatus> =>
+  new Map(
+    checks.map((check) => [
+      check.id,
+      { isUp: !addresses.includes(check.address), basis: 'majority', votesUp: 0, votesDown: 1 },
+    ]),
+  );
+
+describe('the health', () => {
+  it('is ok when all is well', () => {
+    const status = deriveStatus(well());
+    expect([status.health, status.problems, status.ready]).toEqual(['ok', [], true]);
+  });
+
+  it('is down when a group has no holder, with what keeps each candidate', () => {
+    const driver = holder();
+    driver.store.remove(keys.report(D2));
+    driver.keep = () => true;
+    driver.store.remove(keys.owner(G1));
+    driver.see();
+    driver.feed({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    const status = deriveStatus(well(driver));
+    expect(status.health).toBe('down');
+    expect(status.problems).toEqual([
+      'group g1 has no holder (d1: interface-down, d2: no-session)',
+    ]);
+    expect(status.groups[0]).toMatchObject({
+      state: 'vacant',
+      holder: null,
+      epoch: null,
+      basis: null,
+      remainingMs: null,
+      reason: 'nobody has ever held it',
+    });
+  });
+
+  const base = well();
+  it.each<[string, Partial<StatusInput>, string]>([
+    [
+      'etcd that never answered',
+      { isStoreConnected: false },
+      'etcd does not answer: no answer yet',
+    ],
+    [
+      'etcd that is away',
+      {
+        isStoreConnected: false,
+        store: {
+          ...base.store,
+          lastError: { code: 'deadline', message: 'no answer within 750 ms', isRetryable: true },
+        },
+      },
+      'etcd does not answer: no answer within 750 ms',
+    ],
+    [
+      'a document that cannot be used',
+      { specProblem: 'groups.web: no addresses' },
+      'the stored cluster document cannot be used: groups.web: no addresses',
+    ],
+    [
+      'no document',
+      { storedSpec: null },
+      'no cluster document was applied yet: leasehold apply -f cluster.yaml',
+    ],
+    [
+      'IPVS that is missing',
+      { reconcile: { ...base.reconcile, available: false, detail: 'modprobe ip_vs' } },
+      'IPVS cannot be programmed here: modprobe ip_vs',
+    ],
+    [
+      'a dump that failed',
+      { reconcile: { ...base.reconcile, problem: 'dump: EPERM' } },
+      'IPVS: dump: EPERM',
+    ],
+    [
+      'a service that the kernel refused',
+      {
+        reconcile: {
+          ...base.reconcile,
+          problems: new Map([
+            [
+              formatServiceKey({
+                kind: 'address',
+                protocol: 'tcp',
+                address: SERVICE.address,
+                port: 80,
+              }),
+              'no scheduler wlc',
+            ],
+          ]),
+        },
+      },
+      'service web: no scheduler wlc',
+    ],
+    [
+      'one real server down',
+      { statuses: downOf('10.90.0.21') },
+      'service web: real server 10.90.0.21:80 is down',
+    ],
+    [
+      'all real servers down',
+      { statuses: downOf('10.90.0.21', '10.90.0.22') },
+      'service web: all real servers are down',
+    ],
+    ['a director without a report', { reports: new Map() }, 'director d2 is not alive'],
+    [
+      'a director with problems of its own',
+      {
+        reports: new Map([
+          [D2, { id: 'd2', revision: revision(9), record: reportOf({ problems: ['no eth1'] }) }],
+        ]),
+      },
+      'director d2: no eth1',
+    ],
+    ['a local problem', { localProblems: ['needs CAP_NET_ADMIN'] }, 'needs CAP_NET_ADMIN'],
+  ])('is degraded by %s', (_, fields, problem) => {
+    const status = deriveStatus({ ...well(), ...fields });
+    expect(status.health).toBe('degraded');
+    expect(status.problems).toEqual([problem]);
+  });
+
+  it('says that the sorry server answers', () => {
+    const sorry = { ...SERVICE, sorryServer: server('10.90.0.29') };
+    const input = well();
+    const status = deriveStatus({
+      ...input,
+      spec: { ...SPEC, services: [sorry] },
+      statuses: downOf('10.90.0.21', '10.90.0.22'),
+      reconcile: { ...input.reconcile, sorryActive: new Set([SERVICE.id]) },
+    });
+    expect(status.problems).toEqual([
+      'service web: all real servers are down, the sorry server answers',
+    ]);
+    expect(status.services[0]?.sorryServer).toEqual({ id: '10.90.0.29:80', isActive: true });
+  });
+
+  it('is degraded while only one of several could hold', () => {
+    const driver = holder();
+    driver.store.write(keys.drain(D2), formatRecord({ v: 1, by: '', reason: '', at: '' }));
+    driver.settle();
+    expect(deriveStatus(well(driver)).problems).toEqual(['group g1: only d1 could hold it now']);
+  });
+});
+
+describe('a group', () => {
+  it('that is held here tells how long the kernel lets it speak', () => {
+    const driver = holder();
+    const [status] = deriveStatus(well(driver)).groups;
+    expect(status).toMatchObject({
+      holder: 'd1',
+      epoch: driver.store.read(keys.owner(G1)).modRevision,
+      state: 'held-here',
+      basis: 'consensus',
+    });
+    expect(status?.remainingMs).toBeGreaterThan(2000);
+  });
+
+  it('that is mine and silent is opening, not held', () => {
+    const driver = holder();
+    const input = well(driver);
+    const late = deriveStatus({ ...input, now: monoMs(driver.now + 60_000) });
+    expect(late.groups[0]).toMatchObject({ state: 'opening-here', remainingMs: null });
+  });
+
+  it('that another holds is held elsewhere', () => {
+    const driver = holder();
+    const session = live(driver.store);
+    driver.store.write(
+      keys.owner(G1),
+      formatRecord({
+        v: 1,
+        director: 'd2',
+        session,
+        pending: [],
+        vacant: false,
+        reason: 'switchover',
+      }),
+    );
+    driver.settle();
+    const status = deriveStatus(well(driver));
+    expect(status.groups[0]).toMatchObject({
+      holder: 'd2',
+      state: 'held-elsewhere',
+      reason: 'switchover',
+    });
+    expect(status.directors.map((one) => [one.name, one.groups])).toEqual([
+      ['d1', []],
+      ['d2', ['g1']],
+    ]);
+  });
+});
+
+describe('readiness', () => {
+  it.each<[string, Partial<StatusInput>]>([
+    ['without etcd', { isStoreConnected: false }],
+    ['without a spec', { spec: null }],
+    ['without a session', { election: { ...holder().state, session: { kind: 'closed' } } }],
+  ])('is not given %s', (_, fields) => {
+    expect(deriveStatus({ ...well(), ...fields }).ready).toBe(false);
+  });
+});
+
+describe('directors', () => {
+  it('that the spec does not name but etcd knows are shown as such', () => {
+    const driver = holder();
+    live(driver.store, directorId('d9'));
+    driver.settle();
+    const { directors } = deriveStatus(well(driver));
+    expect(directors.map(({ name, inSpec }) => [name, inSpec])).toEqual([
+      ['d1', true],
+      ['d2', true],
+      ['d9', false],
+    ]);
+  });
+
+  it('that drain show why', () => {
+    const drains = new Map([[D2, { v: 1 as const, by: 'op', reason: 'kernel update', at }]]);
+    const { directors } = deriveStatus({ ...well(), drains });
+    expect(directors[1]).toMatchObject({ isDraining: true, drainReason: 'kernel update' });
+  });
+});
+
+describe('a report', () => {
+  const input = (driver: ElectionDriver) => ({
+    config: driver.config,
+    state: driver.state,
+    now: monoMs(driver.now),
+    version: '1',
+    startedAt: at,
+    specRevision: 2,
+    gateKind: 'address-lifetime',
+    ipvs: { available: true, detail: '' },
+    problems: ['x'],
+  });
+
+  it('tells what this director could hold, with its session', () => {
+    const driver = holder({ groups: [group(G1), group(groupId('g2'), { priorities: new Map() })] });
+    const report = deriveReport(input(driver));
+    expect(report).toMatchObject({
+      session: driver.sessionId,
+      eligible: ['g1'],
+      ineligible: { g2: 'not-in-priorities' },
+      problems: ['x'],
+    });
+    expect(parseRecord(ReportRecord, formatRecord(report)).ok).toBe(true);
+  });
+
+  it('tells why not', () => {
+    const driver = holder();
+    driver.feed({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    expect(deriveReport(input(driver))).toMatchObject({
+      eligible: [],
+      ineligible: { g1: 'interface-down' },
+    });
+  });
+
+  it('is not made without a session', () => {
+    const driver = holder();
+    driver.state = { ...driver.state, session: { kind: 'closed' } };
+    expect(deriveReport(input(driver))).toBeNull();
+  });
+
+  it('names what is wrong on this machine', () => {
+    const none = {
+      me: D1,
+      spec: SPEC,
+      devices: new Map(),
+      links: new Map(),
+      hostProblems: [],
+      kernelProblem: null,
+      refusals: new Map(),
+    };
+    expect(localProblems(none)).toEqual([]);
+    expect(
+      localProblems({
+        ...none,
+        me: directorId('d7'),
+        hostProblems: ['no CAP_NET_RAW'],
+        kernelProblem: 'EPERM',
+        refusals: new Map([[G1, 'bind: EPERM']]),
+      }),
+    ).toEqual([
+      'no CAP_NET_RAW',
+      'addresses cannot be managed: EPERM',
+      'group g1: bind: EPERM',
+      'the cluster document names no director d7',
+    ]);
+  });
+});
