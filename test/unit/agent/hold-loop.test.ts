@@ -1,0 +1,255 @@
+/** The hold loop carries out what the election decides, in order, and tells back whatever happens. */
+import { describe, expect, it } from 'vitest';
+import { createHoldLoop, type HoldPorts } from '../../../src/agent/hold-loop.ts';
+import { ClusterView } from '../../../src/agent/cluster-view.ts';
+import type { ElectionConfig } from '../../../src/core/election/state.ts';
+import { err, ok, type Result } from '../../../src/lib/result.ts';
+import { type GroupId, groupId } from '../../../src/model/ids.ts';
+import type { KernelError } from '../../../src/model/kernel.ts';
+import { formatRecord } from '../../../src/model/records.ts';
+import { silentLog } from '../../../src/ports/log.ts';
+import type { PeerMessage } from '../../../src/model/peer.ts';
+import { ip } from '../core/desired/spec-builders.ts';
+import {
+  D1,
+  D2,
+  ElectionDriver,
+  G1,
+  group,
+  keys,
+  WAIT_MS,
+} from '../core/election/election-driver.ts';
+import { recordingMetrics } from './reconcile-loop.fixture.ts';
+import { storeBench } from './store-bench.ts';
+
+const REFUSED: Result<never, KernelError> = err({ code: 'EPERM', message: 'EPERM' });
+
+function setUp(fields: Partial<HoldPorts> = {}) {
+  const bench = storeBench();
+  const { clock, store, log, cluster } = bench;
+  const calls: string[] = [];
+  const sent: PeerMessage[] = [];
+  /** What the next gate operations do instead of succeeding. */
+  const next = {
+    permit: (): Result<void, KernelError> => ok(undefined),
+    arm: (): Result<void, KernelError> => ok(undefined),
+    close: (): Result<void, KernelError> => ok(undefined),
+  };
+  /** How long each kernel operation takes. */
+  const kernel = { ms: 0, running: 0, most: 0 };
+  const inKernel = async <T>(name: string, work: () => T): Promise<T> => {
+    calls.push(name);
+    kernel.most = Math.max(kernel.most, ++kernel.running);
+    try {
+      if (kernel.ms > 0) await clock.sleep(kernel.ms);
+      return work();
+    } finally {
+      kernel.running--;
+    }
+  };
+  const records = new ClusterView(keys, silentLog);
+  let spoken: ReadonlySet<GroupId> = new Set();
+  const loop = createHoldLoop({
+    store,
+    gate: {
+      kind: 'test',
+      permit: (round) => inKernel(`permit ${round}`, next.permit),
+      arm: (round, groups, until) =>
+        inKernel(`arm ${round} ${groups.map((one) => one.group).join()}`, () => {
+          const done = next.arm();
+          if (!done.ok) return done;
+          const opened = groups.map((one) => one.group).filter((one) => !spoken.has(one));
+          spoken = new Set([...spoken, ...opened]);
+          return ok({ opened, failed: [], speaksUntil: until });
+        }),
+      close: (groups) => inKernel(`close ${groups.map((one) => one.group).join()}`, next.close),
+    },
+    announcer: {
+      announce: (vips) => calls.push(`announce ${vips.map((one) => one.address).join()}`),
+      stop: (vips) => calls.push(`hush ${vips.map((one) => one.address).join()}`),
+      limit: () => {},
+    },
+    peerLink: { send: (_, message) => sent.push(message) },
+    clock,
+    log,
+    metrics: recordingMetrics().metrics,
+    parseReads: (reads, asOf) => records.electionReads(reads, asOf),
+    gateGroup: (id) => ({ group: id, addresses: [] }),
+    announcements: () => [{ device: 'eth0', address: ip('10.90.0.100') }],
+    peers: () => [{ director: D2, address: ip('10.90.0.12') }],
+    clearGate: () => inKernel('clear', () => true),
+    showLease: (id, epoch) => calls.push(`lease ${id} ${epoch === null ? 'ends' : 'shown'}`),
+    reportOperation: () => {},
+    tell: ({ kind }) => calls.push(kind),
+    changed: () => {},
+    ...fields,
+  });
+  const config: ElectionConfig = { ...new ElectionDriver().config, groups: [group(G1)] };
+  /** As the watch does: everything that is stored now. */
+  const see = (): void => {
+    const update = records.apply({
+      kind: 'snapshot',
+      revision: cluster.revision,
+      entries: cluster.entries(),
+    });
+    loop.offer({ kind: 'view', changes: update.election, isSynced: true });
+  };
+  const begin = async (): Promise<void> => {
+    loop.offer({ kind: 'eligibility', groups: new Map([[G1, null]]) });
+    see();
+    loop.setConfig(config);
+    await clock.advance(WAIT_MS + 1000);
+  };
+  const holding = (): string => loop.state().holdings.get(groupId('g1'))?.kind ?? 'none';
+  return { ...bench, loop, calls, sent, next, kernel, config, see, begin, holding };
+}
+
+describe('the hold loop', () => {
+  it('decides nothing without a spec, and keeps what it learns until there is one', async () => {
+    const { clock, loop, see, calls, cluster, config } = setUp();
+    cluster.write(keys.drain(D2), formatRecord({ v: 1, by: '', reason: '', at: '' }));
+    see();
+    await clock.advance(60_000);
+    expect(calls).toEqual([]);
+    expect(loop.isLive()).toBe(true);
+    loop.setConfig(config);
+    await clock.advance(10);
+    expect(calls.slice(0, 2)).toEqual(['clear', 'session.opened']);
+    expect(loop.state().view.drains.size).toBe(1);
+  });
+
+  it('opens in order: clear, permit, arm, then announcement and lease', async () => {
+    const { calls, begin, holding } = setUp();
+    await begin();
+    expect(holding()).toBe('open');
+    expect(calls.filter((call) => !/^(permit|arm) (?!1\b)/.test(call))).toEqual([
+      'clear',
+      'session.opened',
+      'holder.gained',
+      'permit 1',
+      'arm 1 g1',
+      'holder.opened',
+      'lease g1 shown',
+      'announce 10.90.0.100',
+    ]);
+  });
+
+  it('gives in order: hush and close, and only then is the record written', async () => {
+    const { clock, loop, calls, begin, kernel, cluster } = setUp();
+    await begin();
+    calls.length = 0;
+    kernel.ms = 50;
+    const { modRevision } = cluster.read(keys.owner(G1));
+    loop.offer({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    await clock.advance(40);
+    expect(calls).toContain('close g1');
+    expect(calls.indexOf('hush 10.90.0.100')).toBeLessThan(calls.indexOf('close g1'));
+    expect(cluster.read(keys.owner(G1)).modRevision).toBe(modRevision);
+    await clock.advance(100);
+    expect(cluster.read(keys.owner(G1)).modRevision).toBeGreaterThan(modRevision);
+  });
+
+  it('makes one kernel operation at a time', async () => {
+    const { clock, loop, begin, kernel } = setUp();
+    await begin();
+    kernel.ms = 30;
+    loop.offer({ kind: 'address-lost', group: G1 });
+    loop.offer({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    await clock.advance(2000);
+    expect(kernel.most).toBe(1);
+  });
+
+  it.each(['permit', 'arm'] as const)(
+    'survives a %s that throws, and tries again',
+    async (name) => {
+      const { clock, next, begin, holding, log } = setUp();
+      const works = next[name];
+      next[name] = () => {
+        throw new Error('netlink is gone');
+      };
+      await begin();
+      expect(holding()).toBe('owned');
+      expect(log.of('kernel.failed')[0]).toMatchObject({ problem: 'netlink is gone' });
+      next[name] = works;
+      await clock.advance(2000);
+      expect(holding()).toBe('open');
+    },
+  );
+
+  it('asks again for a silence that the kernel refused or that threw', async () => {
+    const { clock, loop, next, begin, calls, log, holding } = setUp();
+    await begin();
+    next.close = () => REFUSED;
+    loop.offer({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    await clock.advance(150);
+    expect(log.events()).toContain('address.stuck');
+    next.close = () => {
+      throw new Error('gone');
+    };
+    await clock.advance(100);
+    expect(holding()).toBe('closing');
+    next.close = () => ok(undefined);
+    await clock.advance(200);
+    expect(holding()).toBe('none');
+    expect(calls.filter((call) => call === 'close g1').length).toBeGreaterThanOrEqual(3);
+  });
+
+  it('takes a store that throws as a doubt', async () => {
+    const broken = {
+      txn: () => Promise.reject(new Error('socket')),
+    };
+    const { clock, loop, begin, calls } = setUp({ store: broken });
+    await begin();
+    await clock.advance(1000);
+    expect(loop.state().session.kind).toBe('none');
+    expect(calls).toEqual(['clear']);
+  });
+
+  it('sends heartbeats to every peer', async () => {
+    const { sent, begin, clock } = setUp();
+    await begin();
+    sent.length = 0;
+    await clock.advance(3000);
+    expect(sent.length).toBeGreaterThanOrEqual(3);
+    expect(sent[0]).toMatchObject({ kind: 'heartbeat', armed: [{ group: 'g1' }] });
+  });
+
+  it('lapses in time when etcd goes away, and opens again when it is back', async () => {
+    const { store, clock, begin, holding } = setUp();
+    await begin();
+    store.cut();
+    await clock.advance(5000);
+    expect(holding()).toBe('owned');
+    store.heal();
+    await clock.advance(2000);
+    expect(holding()).toBe('open');
+  });
+
+  it('does nothing more after its end', async () => {
+    const { clock, loop, begin, calls } = setUp();
+    await begin();
+    loop.end();
+    calls.length = 0;
+    loop.offer({ kind: 'stop' });
+    await clock.advance(60_000);
+    expect(calls).toEqual([]);
+    expect(loop.state().isStopping).toBe(false);
+  });
+
+  it('steps at a bounded pace', async () => {
+    const { clock, begin } = setUp();
+    await begin();
+    const before = clock.fired;
+    await clock.advance(10_000);
+    // A round, a heartbeat and their timers: far from one event a millisecond.
+    expect(clock.fired - before).toBeLessThan(300);
+  });
+});
+
+describe('the identity of the holder', () => {
+  it('is the director of the configuration', async () => {
+    const { begin, cluster } = setUp();
+    await begin();
+    expect(JSON.parse(cluster.read(keys.owner(G1)).value ?? '')).toMatchObject({ director: D1 });
+  });
+});
