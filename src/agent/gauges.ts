@@ -31,7 +31,8 @@ export function createGauges(ports: {
   /** The last sign of life of a holder that this director killed, until its groups are open here. */
   let silentSince: MonoMs | null = null;
   return {
-    noticed: ({ kind, reason, director }, state) => {
+    noticed: ({ kind, reason, director, group }, state) => {
+      if (kind === 'holder.lapsed' && group !== null) metrics.holder(group, false, null);
       if (kind === 'holder.gained') metrics.transition('holder', reason ?? 'unknown');
       if (kind === 'holder.released' || kind === 'holder.lost' || kind === 'holder.lapsed')
         metrics.transition('candidate', reason ?? 'unknown');

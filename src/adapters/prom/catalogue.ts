@@ -45,7 +45,7 @@ export const CATALOGUE = {
   leaseRemaining: {
     type: 'gauge',
     name: 'leasehold_lease_remaining_seconds',
-    help: 'Time until the kernel silences the VIPs of a group held here, were no round confirmed',
+    help: 'What is left of the etcd lease that shows the group as held here, 0 where it is not',
     unit: 'seconds',
     labels: ['group'],
   },
