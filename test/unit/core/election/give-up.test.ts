@@ -64,6 +64,23 @@ describe('a release (4.7)', () => {
     expect(driver.txns('give-up')).toEqual([]);
   });
 
+  it('ends before the group is taken up again for a newer record', () => {
+    const driver = holder();
+    driver.keep = (effect) => effect.kind === 'close';
+    linkDown(driver);
+    driver.feed({ kind: 'eligibility', groups: new Map([[G1, null]]) });
+    const record = ownerOf({ director: 'd1', session: driver.sessionId });
+    driver.store.write(keys.owner(G1), formatRecord(record));
+    driver.forget();
+    driver.advance(3000);
+    expect(driver.of('arm')).toEqual([]);
+    expect(driver.holding()).toBe('closing');
+    driver.feed({ kind: 'closed', groups: [G1], isOk: true });
+    driver.settle();
+    expect(driver.holding()).toBe('open');
+    expect(owner(driver)).toEqual(record);
+  });
+
   it('names a ready successor, guarded by its session and by mine', () => {
     const driver = holder();
     const epoch = driver.store.read(keys.owner(G1)).modRevision;

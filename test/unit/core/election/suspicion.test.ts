@@ -178,6 +178,21 @@ describe('a challenge (4.5)', () => {
     expect(driver.txns('kill')).toEqual([]);
   });
 
+  it('says nothing about the session that follows: that one is asked anew, with the full wait', () => {
+    const driver = challenged();
+    driver.advance(WAIT_MS - 1000);
+    const session = driver.store.write(keys.session(D2), formatRecord(sessionOf()));
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd2', session })));
+    driver.forget();
+    driver.advance(TIMING.suspectMs + WAIT_MS - 1);
+    expect(driver.txns('kill')).toEqual([]);
+    driver.advance(1000);
+    expect(driver.txns('kill')[0]?.txn.compares).toContainEqual({
+      key: keys.session(D2),
+      modRevision: session,
+    });
+  });
+
   it('is withdrawn when the holder is heard again', () => {
     const driver = challenged();
     const { modRevision } = challengeOf(driver);
