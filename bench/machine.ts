@@ -3,19 +3,23 @@ import { statSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { run } from '../test/support/processes.ts';
 
-/** The first lines of a result: command, date, machine, load before. */
-export async function resultHead(name: string, runs: number): Promise<string> {
+/** Sources, agent, kernel, cores and versions, as two lines; they hold for all benches of one start. */
+export async function machineFacts(): Promise<string> {
   const etcd = (await run(['etcd', '--version'])).stdout;
-  const date = (await run(['date', '-u', '+%F %T UTC'])).stdout.trim();
-  const revision = (await run(['git', 'rev-parse', '--short', 'HEAD'])).stdout.trim();
+  const described = await run(['git', 'describe', '--always', '--dirty', '--exclude=*']);
+  const revision = described.code === 0 ? described.stdout.trim() : 'unknown';
   const version = /etcd Version: (\S+)/.exec(etcd)?.[1] ?? 'unknown';
   const cores = cpus();
   return [
-    `node --import tsx bench/run.ts ${name} --runs ${runs}`,
-    `${date}, revision ${revision === '' ? 'unknown' : revision}, agent built ${builtAt()}`,
+    `revision ${revision}, agent built ${builtAt()}`,
     `Linux ${release()}, ${cores.length} cores (${cores[0]?.model ?? 'unknown'}), ${(totalmem() / 2 ** 30).toFixed(0)} GB, Node ${process.version}, etcd ${version}`,
-    `load average before: ${formatLoad()}`,
   ].join('\n');
+}
+
+/** The first lines of a result: command, date, machine, load before. */
+export async function resultHead(command: string, facts: string): Promise<string> {
+  const date = (await run(['date', '-u', '+%F %T UTC'])).stdout.trim();
+  return `node --import tsx bench/run.ts ${command}\n${date}, ${facts}\nload average before: ${formatLoad()}`;
 }
 
 /** When dist/ was made; sources that changed since are not in it. */

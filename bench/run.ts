@@ -11,7 +11,7 @@ import type { Bench, BenchOptions } from './bench-lab.ts';
 import { benchFailover } from './failover.ts';
 import { benchForwarding } from './forwarding.ts';
 import { benchIpvsApply } from './ipvs-apply.ts';
-import { formatLoad, resultHead } from './machine.ts';
+import { formatLoad, machineFacts, resultHead } from './machine.ts';
 
 const BENCHES: ReadonlyMap<string, Bench> = new Map([
   ['failover', benchFailover],
@@ -47,10 +47,12 @@ function parseWish(args: readonly string[]): Wish {
   return { names: positionals.length === 0 ? [...BENCHES.keys()] : positionals, runs };
 }
 
-async function take(name: string, bench: Bench, options: BenchOptions): Promise<void> {
+type Taken = { readonly name: string; readonly bench: Bench; readonly facts: string };
+
+async function take({ name, bench, facts }: Taken, options: BenchOptions): Promise<void> {
   const startMs = monotonicMs();
   say(`\n=== ${name}`);
-  const head = await resultHead(name, options.runs);
+  const head = await resultHead(`${name} --runs ${options.runs}`, facts);
   const figures = await bench(options);
   const seconds = ((monotonicMs() - startMs) / 1000).toFixed(0);
   const text = `${head}, after: ${formatLoad()}; took ${seconds} s\n\n${figures}`;
@@ -61,10 +63,12 @@ async function take(name: string, bench: Bench, options: BenchOptions): Promise<
 
 async function takeAll(wish: Wish, signal: AbortSignal): Promise<readonly string[]> {
   const failed: string[] = [];
+  const facts = await machineFacts();
+  const options = { runs: wish.runs, say: (text: string) => say(`  ${text}`), signal };
   for (const [name, bench] of BENCHES) {
     if (!wish.names.includes(name) || signal.aborted) continue;
     try {
-      await take(name, bench, { runs: wish.runs, say: (text) => say(`  ${text}`), signal });
+      await take({ name, bench, facts }, options);
     } catch (cause) {
       failed.push(name);
       say(`${name} FAILED: ${describe(cause)}`);
