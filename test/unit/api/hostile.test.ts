@@ -57,7 +57,8 @@ describe('input by people and programs that mean harm, or do not care', () => {
           '/api/v1/config/diff',
           JSON.stringify({ document }),
         );
-        expect([200, 422]).toContain(status);
+        // 400: the parser refuses names such as __proto__ before anybody judges.
+        expect([200, 400, 422]).toContain(status);
       }),
       { numRuns: 200 },
     );
