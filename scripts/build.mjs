@@ -1,14 +1,15 @@
 // Compiles src/ to dist/ and puts beside it what is not TypeScript; dist/ is replaced only by a whole build.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const next = join(root, 'node_modules', '.leasehold-dist');
+// A place of its own for each build: two at once must not mix their files.
+const next = mkdtempSync(join(root, 'node_modules', '.leasehold-dist-'));
 const dist = join(root, 'dist');
 
-rmSync(next, { recursive: true, force: true });
 const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
 const compiled = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.json', '--outDir', next], {
   cwd: root,
@@ -29,7 +30,23 @@ for (const file of readdirSync(join(root, 'src'), { recursive: true, withFileTyp
   cpSync(from, to);
 }
 
-rmSync(dist, { recursive: true, force: true });
-renameSync(next, dist);
+replaceDist();
 const bin = join(root, 'bin', 'leasehold');
 if (existsSync(bin)) chmodSync(bin, 0o755);
+
+/** The old dist/ moves aside and the new one into its place; of two builds at once one of them wins, whole. */
+function replaceDist() {
+  for (let tries = 0; ; tries += 1) {
+    const old = `${next}-old`;
+    try {
+      if (existsSync(dist)) renameSync(dist, old);
+      renameSync(next, dist);
+      rmSync(old, { recursive: true, force: true });
+      return;
+    } catch (error) {
+      // Another build was between its two renames.
+      rmSync(old, { recursive: true, force: true });
+      if (tries === 10) throw error;
+    }
+  }
+}

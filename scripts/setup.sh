@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(etcd-server etcd-client iproute2 nftables ipvsadm nginx-light user-mode-linux kmod
-  openssl python3 make g++ curl iputils-ping procps)
+  openssl python3 make g++ curl iputils-ping procps tcpdump util-linux)
 node22=22.23.3
 node24=24.21.0
 
@@ -83,6 +83,10 @@ install_toolchain() {
   npm install --prefix "$directory" --no-audit --no-fund --loglevel=error --ignore-scripts \
     "$package@$version"
 }
+
+# Two set-ups in one checkout take turns.
+exec 9<.
+flock 9
 
 check_node
 install_packages

@@ -58,7 +58,7 @@ describe('leasehold.service', () => {
     ['CapabilityBoundingSet', 'CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_MODULE'],
     ['ProtectSystem', 'strict'],
     ['RuntimeDirectory', 'leasehold'],
-    ['RuntimeDirectoryPreserve', 'restart'],
+    ['RuntimeDirectoryPreserve', 'yes'],
     ['LimitNOFILE', '65536'],
     ['OOMScoreAdjust', '-900'],
     ['Nice', '-10'],
