@@ -1,13 +1,13 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { loadCliEnvironment } from '../../../src/config/cli-env.ts';
 import { directorId, revision } from '../../../src/model/ids.ts';
 import { CLUSTER_DOCUMENT, createEvent, createOperation } from '../../fakes/fake-agent-view.ts';
+import { makeTestKeys } from '../../support/test-keys.ts';
 import { applyDocument } from '../api/bench.ts';
 import { NO_ENVIRONMENT, type Rig, runCli, startRig } from './harness.ts';
 
@@ -441,15 +441,13 @@ describe('directors that do not answer', () => {
 });
 
 describe('TLS', () => {
-  const material = (name: string): Promise<string> =>
-    readFile(new URL(`tls/${name}`, import.meta.url), 'utf8');
-
   it('is spoken with an authority of one’s own, and refused without', async () => {
-    const tls = { cert: await material('server.crt'), key: await material('server.key') };
+    const { certificate, privateKey } = makeTestKeys();
+    const tls = { cert: certificate, key: privateKey };
     const tokens = [{ name: 'alice', role: 'operator', token: 'secret' }] as const;
     const { run, url } = await rig({ tls, tokens, listen: { host: '0.0.0.0', port: 0 } });
     expect(url).toMatch(/^https:/);
-    const cacert = fileURLToPath(new URL('tls/server.crt', import.meta.url));
+    const cacert = await file('server.crt', certificate);
     expect((await run(`status --token secret --cacert ${cacert}`)).code).toBe(1);
     const { code, err } = await run('status --token secret');
     expect(code).toBe(5);

@@ -7,8 +7,10 @@ import { loadAgentConfig, parseAgentConfig } from '../../../src/config/agent-fil
 import type { AgentConfig } from '../../../src/config/agent-file.ts';
 import { formatProblems, type Problem } from '../../../src/config/problem.ts';
 import { toHex } from '../../../src/lib/bytes.ts';
-import { CERTIFICATE, OTHER_PRIVATE_KEY, PRIVATE_KEY } from './pem.ts';
+import { makeTestKeys } from '../../support/test-keys.ts';
 
+const { certificate: CERTIFICATE, privateKey: PRIVATE_KEY } = makeTestKeys();
+const { privateKey: OTHER_PRIVATE_KEY } = makeTestKeys();
 const KEY = 'ab'.repeat(32);
 const TOKEN = 'x'.repeat(24);
 const EXAMPLE = new URL('../../../deploy/config/agent.yaml', import.meta.url);

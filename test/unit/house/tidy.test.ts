@@ -1,5 +1,6 @@
 /** The text of the repository: words, sizes, headers, and nothing left half done. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -25,6 +26,15 @@ const codeLinesOf = (file: string): number =>
   textOf(file)
     .split('\n')
     .filter((line) => !/^\s*($|\/\/|\/\*|\*)/.test(line)).length;
+
+/** Every file of the repository, whatever its kind. */
+const trackedFiles = (): readonly string[] =>
+  execFileSync('git', ['ls-files', '-z'], { cwd: ROOT, encoding: 'utf8' })
+    .split('\0')
+    .filter((file) => file !== '' && existsSync(join(ROOT, file)));
+
+/** Put together here, so that this file does not hold it. */
+const KEY_MARK = ['PRIVATE', 'KEY-----'].join(' ');
 
 const linesOf = (files: readonly string[]): readonly Line[] =>
   files.flatMap((file) =>
@@ -134,6 +144,14 @@ describe('files', () => {
     );
     expect(odd).toEqual([]);
     expect(sources.filter((file) => /\/(index|utils|helpers)\.ts$/.test(file))).toEqual([]);
+  });
+});
+
+describe('secrets', () => {
+  it('are made when a test runs: no file holds a private key', () => {
+    const files = trackedFiles();
+    expect(files).toContain(SELF);
+    expect(files.filter((file) => textOf(file).includes(KEY_MARK))).toEqual([]);
   });
 });
 
