@@ -21,8 +21,7 @@ async function openDoor(lab: ClusterLab, director: DirectorHost): Promise<Door> 
     `setsid ${process.execPath} ${forwardFile} ${args} </dev/null >/dev/null 2>&1 &`,
   );
   const pipe =
-    `exec 3<>/dev/tcp/${director.address}/${DOOR_PORT} || exit 1; ` +
-    'cat <&3 & cat >&3; wait';
+    `exec 3<>/dev/tcp/${director.address}/${DOOR_PORT} || exit 1; ` + 'cat <&3 & cat >&3; wait';
   const server = createServer((socket) => {
     join(socket, lab.network.wrap(CLIENT, ['bash', '-c', pipe]));
   });
