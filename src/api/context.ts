@@ -26,6 +26,7 @@ export type ApiToken = { readonly name: string; readonly role: Role; readonly to
 /** What an apply would take away that looks like an accident, in words and names. */
 export type ShrinkRefusal = {
   readonly message: string;
+  readonly removedGroups: readonly string[];
   readonly removedServices: readonly string[];
   readonly removedRealServers: readonly string[];
 };

@@ -1,55 +1,111 @@
 /** Stops an apply that would take most of the traffic away by mistake, until somebody confirms it. */
 import { formatEndpoint } from '../model/address.ts';
-import type { RealServer, VirtualService } from '../model/cluster.ts';
-import type { ServiceId } from '../model/ids.ts';
+import type { RealServer, VipGroup, VirtualService } from '../model/cluster.ts';
+import type { GroupId, ServiceId } from '../model/ids.ts';
 
 /** What of a `ClusterSpec` the guard looks at. */
 export type ShrinkView = {
+  readonly groups: readonly (Pick<VipGroup, 'id'> & {
+    readonly addresses: readonly Pick<VipGroup['addresses'][number], 'address'>[];
+  })[];
   readonly services: readonly (Pick<VirtualService, 'id' | 'protocol' | 'address' | 'port'> & {
-    readonly realServers: readonly Pick<RealServer, 'id'>[];
+    readonly realServers: readonly Pick<RealServer, 'id' | 'weight'>[];
   })[];
 };
 
 export type Shrink = {
+  /** VIP groups none of whose addresses is left: gone, or under their old name with others. */
+  readonly removedGroups: readonly GroupId[];
   /** Services whose name and whose address and port are both gone. */
   readonly removedServices: readonly ServiceId[];
-  /** `service/real server` of services that stay and are left with none. */
+  /** `service/real server` of services that stay and are left with none that takes connections. */
   readonly removedRealServers: readonly string[];
   /** One sentence for the operator. */
   readonly message: string;
 };
 
 /**
- * Null where `after` may follow `before` without a question. Asks where more than half of the
- * services go, where a service that stays loses all its real servers, or where the whole spec does.
- * A service that was renamed, or moved to another address under its name, is not removed.
+ * Null where `after` may follow `before` without a question. Asks where more than half of the VIP groups
+ * or of the services go, where a group that stays loses all its addresses or a service that stays all its
+ * real servers (weight 0 is as good as gone), or where the whole spec does.
+ * A group or a service that was renamed, or a service moved to another address under its name, is not removed.
  * `before` is null where nothing was applied yet.
  */
 export function checkShrink(before: ShrinkView | null, after: ShrinkView): Shrink | null {
   if (before === null) return null;
-  const stays = pairServices(before, after);
-  const removedServices = before.services.filter((_, i) => stays[i] === null).map(({ id }) => id);
-  const emptied = before.services.filter(
-    (service, i) => service.realServers.length > 0 && stays[i]?.realServers.length === 0,
+  const groups = checkGroups(before, after);
+  const services = checkServices(before, after);
+  const sentences = [...groups.sentences, ...services.sentences];
+  if (sentences.length === 0) return null;
+  return {
+    removedGroups: groups.removed,
+    removedServices: services.removed,
+    removedRealServers: services.removedRealServers,
+    message: sentences.join('; '),
+  };
+}
+
+type Found<T> = { readonly removed: readonly T[]; readonly sentences: readonly string[] };
+
+function checkGroups(before: ShrinkView, after: ShrinkView): Found<GroupId> {
+  const names = new Set(after.groups.map(({ id }) => id));
+  const addresses = new Set(
+    after.groups.flatMap((group) => group.addresses.map(({ address }) => address)),
   );
-  const removedRealServers = emptied.flatMap((service) =>
-    service.realServers.map((realServer) => `${service.id}/${realServer.id}`),
+  const lost = before.groups.filter((group) =>
+    group.addresses.length === 0
+      ? !names.has(group.id)
+      : !group.addresses.some(({ address }) => addresses.has(address)),
   );
-  const had = countRealServers(before);
+  const gone = lost.filter(({ id }) => !names.has(id)).map(({ id }) => id);
+  const stripped = lost.filter(({ id }) => names.has(id)).map(({ id }) => id);
   const sentences: string[] = [];
-  if (removedServices.length * 2 > before.services.length)
+  if (gone.length * 2 > before.groups.length)
     sentences.push(
-      `${removedServices.length} of ${before.services.length} services would be removed: ${listSome(removedServices)}`,
+      `${gone.length} of ${before.groups.length} VIP groups would be removed: ${listSome(gone)}`,
+    );
+  if (stripped.length > 0)
+    sentences.push(`no address would be left of what is in: ${listSome(stripped)}`);
+  return { removed: lost.map(({ id }) => id), sentences };
+}
+
+function checkServices(
+  before: ShrinkView,
+  after: ShrinkView,
+): Found<ServiceId> & Pick<Shrink, 'removedRealServers'> {
+  const stays = pairServices(before, after);
+  const removed = before.services.filter((_, i) => stays[i] === null).map(({ id }) => id);
+  const emptied = before.services.filter(
+    ({ realServers }, i) => realServers.length > 0 && stays[i]?.realServers.length === 0,
+  );
+  const stopped = before.services.filter(({ realServers }, i) => {
+    const next = stays[i]?.realServers ?? [];
+    return next.length > 0 && realServers.some(takesConnections) && !next.some(takesConnections);
+  });
+  const sentences: string[] = [];
+  if (removed.length * 2 > before.services.length)
+    sentences.push(
+      `${removed.length} of ${before.services.length} services would be removed: ${listSome(removed)}`,
     );
   if (emptied.length > 0)
+    sentences.push(`no real server would be left in: ${listSome(emptied.map(({ id }) => id))}`);
+  if (stopped.length > 0)
     sentences.push(
-      `no real server would be left in: ${listSome(emptied.map((service) => service.id))}`,
+      `every real server would have weight 0 in: ${listSome(stopped.map(({ id }) => id))}`,
     );
-  if (had > 0 && countRealServers(after) === 0)
-    sentences.push(`all ${had} real servers of the cluster would be removed`);
-  if (sentences.length === 0) return null;
-  return { removedServices, removedRealServers, message: sentences.join('; ') };
+  const had = realServersOf(before);
+  const left = realServersOf(after);
+  if (had.length > 0 && left.length === 0)
+    sentences.push(`all ${had.length} real servers of the cluster would be removed`);
+  else if (had.some(takesConnections) && !left.some(takesConnections))
+    sentences.push('no real server of the cluster would take connections');
+  const removedRealServers = [...emptied, ...stopped].flatMap((service) =>
+    service.realServers.map((realServer) => `${service.id}/${realServer.id}`),
+  );
+  return { removed, removedRealServers, sentences };
 }
+
+const takesConnections = ({ weight }: Pick<RealServer, 'weight'>): boolean => weight > 0;
 
 /** For each service of `before` what it is in `after`: by name, else by an address and port under a new name. */
 function pairServices(
@@ -71,8 +127,8 @@ function pairServices(
 const endpointOf = (service: ShrinkView['services'][number]): string =>
   `${service.protocol} ${formatEndpoint(service.address, service.port)}`;
 
-const countRealServers = (view: ShrinkView): number =>
-  view.services.reduce((sum, service) => sum + service.realServers.length, 0);
+const realServersOf = (view: ShrinkView): readonly Pick<RealServer, 'id' | 'weight'>[] =>
+  view.services.flatMap((service) => service.realServers);
 
 const LISTED = 10;
 

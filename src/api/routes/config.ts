@@ -38,9 +38,7 @@ export function registerConfigRoutes(app: TypedApp, ctx: ApiContext): void {
 const etag = (at: number): string => `"${at}"`;
 
 /** The stored document, fresh; `record` is null where there is none or none that can be read. */
-async function loadSpec(
-  ctx: ApiContext,
-): Promise<{ readonly revision: Revision; readonly record: SpecRecord | null }> {
+async function loadSpec(ctx: ApiContext): Promise<Current> {
   const { value, modRevision } = await readKey(ctx, ctx.keys.spec);
   const parsed = value === null ? null : parseRecord(SpecRecord, value);
   return { revision: modRevision, record: parsed?.ok === true ? parsed.value : null };
@@ -104,10 +102,19 @@ function requireValid(document: unknown): Judged {
 
 const inWords = ({ path, message }: Problem): string => `${path}: ${message}`;
 
-/** Null also for a stored document that is no longer valid: then nothing can be compared. */
-function specOf(record: SpecRecord | null): ClusterSpec | null {
+type Current = { readonly revision: Revision; readonly record: SpecRecord | null };
+
+/** Asks also where a document is stored that nobody can read: then nothing can be compared. */
+function shrinkOf(
+  ctx: ApiContext,
+  { revision: at, record }: Current,
+  next: ClusterSpec,
+): ShrinkRefusal | null {
+  if (at === ABSENT) return ctx.checkShrink(null, next);
   const parsed = record === null ? null : parseClusterDocument(record.document);
-  return parsed?.ok === true ? parsed.value.spec : null;
+  if (parsed?.ok === true) return ctx.checkShrink(parsed.value.spec, next);
+  const message = `the stored document (revision ${at}) cannot be read, so what this would remove is not known`;
+  return { message, removedGroups: [], removedServices: [], removedRealServers: [] };
 }
 
 function registerPut(app: TypedApp, ctx: ApiContext): void {
@@ -180,7 +187,7 @@ const staleRevision = (current: Revision): ProblemError =>
   );
 
 type Replacement = {
-  readonly current: { readonly revision: Revision; readonly record: SpecRecord | null };
+  readonly current: Current;
   readonly judged: Judged;
   readonly document: unknown;
   readonly confirmShrink: boolean;
@@ -190,7 +197,7 @@ type Replacement = {
 
 async function replaceSpec(ctx: ApiContext, replacement: Replacement): Promise<ConfigResult> {
   const { current, judged, document, dryRun, caller } = replacement;
-  const shrink = ctx.checkShrink(specOf(current.record), judged.spec);
+  const shrink = shrinkOf(ctx, current, judged.spec);
   if (shrink !== null && !replacement.confirmShrink) throw shrinkRefused(shrink);
   const old = current.record?.document;
   const changes = [...diffDocuments(old, document, CHANGES_MAX)];
@@ -217,6 +224,7 @@ const summarize = (count: number): string =>
   `cluster document applied: ${count === 1 ? '1 change' : `${count} changes`}`;
 
 const removedBy = (shrink: ShrinkRefusal): string[] => [
+  ...shrink.removedGroups.map((name) => `VIP group ${name}`),
   ...shrink.removedServices.map((name) => `virtual service ${name}`),
   ...shrink.removedRealServers.map((name) => `real server ${name}`),
 ];
@@ -269,7 +277,7 @@ function registerDiff(app: TypedApp, ctx: ApiContext): void {
       const { document } = request.body;
       const { spec, warnings } = requireValid(document);
       const current = await loadSpec(ctx);
-      const shrink = ctx.checkShrink(specOf(current.record), spec);
+      const shrink = shrinkOf(ctx, current, spec);
       return {
         revision: current.revision,
         changes: diffDocuments(current.record?.document, document, CHANGES_MAX),

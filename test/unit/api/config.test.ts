@@ -61,8 +61,23 @@ describe('a stored document that nobody can read', () => {
     const bench = createBench();
     const revision = bench.store.put(bench.keys.spec, { v: 9 });
     expect((await get(bench, 409)).body.revision).toBe(revision);
-    await put(bench, CLUSTER_DOCUMENT, 200, { headers: { 'if-match': `"${revision}"` } });
+    const headers = { 'if-match': `"${revision}"` };
+    await put(bench, CLUSTER_DOCUMENT, 200, { headers, confirmShrink: true });
     expect((await get(bench)).body.document).toEqual(CLUSTER_DOCUMENT);
+  });
+
+  it.each([
+    ['is no record', { v: 9 }],
+    ['is no longer valid', { v: 1, document: { groups: 7 }, by: 'alice', at: '' }],
+  ])('does not switch the shrink guard off when it %s', async (_name, record) => {
+    const bench = createBench();
+    const headers = { 'if-match': `"${bench.store.put(bench.keys.spec, record)}"` };
+    const { body } = await put(bench, CLUSTER_DOCUMENT, 409, { headers });
+    expect(body).toMatchObject({ code: 'shrink-refused', removed: [] });
+    expect(body.detail).toContain('cannot be read');
+    const payload = { document: CLUSTER_DOCUMENT };
+    const diff = await call(bench, { method: 'POST', url: `${URL}/diff`, payload }, 200);
+    expect(diff.body.shrink.message).toContain('cannot be read');
   });
 });
 

@@ -1,9 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { checkShrink } from '../../../../src/core/shrink-guard.ts';
-import { anyService, anySpec, server } from '../desired/spec-builders.ts';
+import { groupId } from '../../../../src/model/ids.ts';
+import { anyService, anySpec, ip, server } from '../desired/spec-builders.ts';
 
 const S = (n: number, fields: Parameters<typeof anyService>[0] = {}) =>
   anyService({ id: `s${n}`, port: 80 + n, ...fields });
+const G = (id: string, ...addresses: string[]) => ({
+  id: groupId(id),
+  addresses: addresses.map((address) => ({ address: ip(address) })),
+});
+const groups = (...list: ReturnType<typeof G>[]) => ({ services: [], groups: list });
 const four = anySpec([S(1), S(2), S(3), S(4)]);
 
 describe('checkShrink', () => {
@@ -17,6 +23,7 @@ describe('checkShrink', () => {
 
   it('asks where more than half of the services go', () => {
     expect(checkShrink(four, anySpec([S(4)]))).toEqual({
+      removedGroups: [],
       removedServices: ['s1', 's2', 's3'],
       removedRealServers: [],
       message: '3 of 4 services would be removed: s1, s2, s3',
@@ -32,6 +39,7 @@ describe('checkShrink', () => {
   it('asks where a service that stays loses all its real servers', () => {
     const emptied = anySpec([S(1, { realServers: [] }), S(2), S(3), S(4)]);
     expect(checkShrink(four, emptied)).toEqual({
+      removedGroups: [],
       removedServices: [],
       removedRealServers: ['s1/10.90.0.21:80'],
       message: 'no real server would be left in: s1',
@@ -67,5 +75,42 @@ describe('checkShrink', () => {
   it('keeps the message short', () => {
     const many = anySpec(Array.from({ length: 30 }, (_, n) => S(n)));
     expect(checkShrink(many, anySpec([S(0)]))?.message).toMatch(/s10 and 19 more$/);
+  });
+
+  it('asks where more than half of the VIP groups go, also in a cluster of groups only', () => {
+    const before = groups(G('a', '10.90.0.1'), G('b', '10.90.0.2'));
+    expect(checkShrink(before, groups())).toEqual({
+      removedGroups: ['a', 'b'],
+      removedServices: [],
+      removedRealServers: [],
+      message: '2 of 2 VIP groups would be removed: a, b',
+    });
+    expect(checkShrink(before, groups(G('b', '10.90.0.2')))).toBeNull();
+  });
+
+  it('asks where a VIP group that stays loses all its addresses', () => {
+    const before = groups(G('a', '10.90.0.1', '10.90.0.9'), G('b', '10.90.0.2'));
+    const moved = groups(G('a', '10.90.0.3'), G('b', '10.90.0.2'));
+    expect(checkShrink(before, moved)).toMatchObject({
+      removedGroups: ['a'],
+      message: 'no address would be left of what is in: a',
+    });
+    expect(checkShrink(before, groups(G('a', '10.90.0.9'), G('b', '10.90.0.2')))).toBeNull();
+  });
+
+  it('takes a renamed VIP group for the same', () => {
+    expect(checkShrink(groups(G('a', '10.90.0.1')), groups(G('z', '10.90.0.1')))).toBeNull();
+  });
+
+  it('takes weight 0 for gone', () => {
+    const idle = S(1, { realServers: [server('10.90.0.21', { weight: 0 })] });
+    expect(checkShrink(four, anySpec([idle, S(2), S(3), S(4)]))).toMatchObject({
+      removedRealServers: ['s1/10.90.0.21:80'],
+      message: 'every real server would have weight 0 in: s1',
+    });
+    expect(checkShrink(anySpec([S(1)]), anySpec([idle]))?.message).toContain(
+      'no real server of the cluster would take connections',
+    );
+    expect(checkShrink(anySpec([idle]), anySpec([idle]))).toBeNull();
   });
 });
