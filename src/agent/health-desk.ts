@@ -3,7 +3,7 @@
  * the glue between the store's view, the probe loop and the reconcile loop.
  */
 import { assignCheckers } from '../core/health/assignment.ts';
-import { type DerivedChecks, deriveChecks } from '../core/health/checks.ts';
+import { type DerivedChecks, deriveChecks, inheritChecks } from '../core/health/checks.ts';
 import type { Check, ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, Vote } from '../model/health.ts';
 import type { CheckId, DirectorId } from '../model/ids.ts';
@@ -34,8 +34,16 @@ export function createHealthDesk(): HealthDesk {
   let derived = NO_CHECKS;
   return {
     setSpec: (next) => {
+      const before = spec;
       spec = next;
       derived = deriveChecks(next);
+      if (before === null) return;
+      const known = new Map<CheckId, boolean>();
+      for (const [check, old] of inheritChecks(before, next)) {
+        const status = book.statuses().get(old);
+        if (status !== undefined && status.basis !== 'initial') known.set(check, status.isUp);
+      }
+      book.seed(known);
     },
     count: (votes, directors) => {
       const live = new Map<CheckId, readonly Vote[]>();

@@ -19,6 +19,8 @@ export type VoteBook = {
     votesByCheck: ReadonlyMap<CheckId, readonly Pick<Vote, 'isUp'>[]>,
     alphaByCheck: ReadonlyMap<CheckId, boolean>,
   ): readonly StatusChange[];
+  /** What is known of checks that the book does not have yet; it stands until votes overrule it. */
+  seed(verdicts: ReadonlyMap<CheckId, boolean>): void;
   /** The same map until a status changes. */
   statuses(): ReadonlyMap<CheckId, CheckStatus>;
 };
@@ -27,6 +29,12 @@ export function createVoteBook(): VoteBook {
   let statuses: ReadonlyMap<CheckId, CheckStatus> = new Map();
   return {
     statuses: () => statuses,
+    seed: (verdicts) => {
+      const next = new Map(statuses);
+      for (const [check, isUp] of verdicts)
+        if (!next.has(check)) next.set(check, { isUp, basis: 'kept', votesUp: 0, votesDown: 0 });
+      if (next.size > statuses.size) statuses = next;
+    },
     update: (votesByCheck, alphaByCheck) => {
       const next = new Map<CheckId, CheckStatus>();
       const changes: StatusChange[] = [];

@@ -2,7 +2,7 @@
 import { hash64Hex } from '../../lib/hash.ts';
 import type { Check, CheckSpec, ClusterSpec } from '../../model/cluster.ts';
 import { type CheckId, checkId, type RealServerId, type ServiceId } from '../../model/ids.ts';
-import type { IpAddress } from '../../model/address.ts';
+import { formatEndpoint, type IpAddress } from '../../model/address.ts';
 
 export type DerivedChecks = {
   /** In the order of the spec; each once. */
@@ -37,6 +37,36 @@ export function deriveChecks(spec: ClusterSpec): DerivedChecks {
   }
   return { checks: [...checks.values()], byRealServer, alphaByCheck };
 }
+
+/**
+ * Which check each new check of `after` takes the place of: the one that the same real server, at the
+ * same address and port, had in `before`. Other parameters are no reason to forget what is known of it.
+ */
+export function inheritChecks(
+  before: ClusterSpec,
+  after: ClusterSpec,
+): ReadonlyMap<CheckId, CheckId> {
+  const old = { checks: deriveChecks(before), endpoints: endpointsOf(before) };
+  const oldIds = new Set(old.checks.checks.map(({ id }) => id));
+  const endpoints = endpointsOf(after);
+  const inherited = new Map<CheckId, CheckId>();
+  for (const [key, id] of deriveChecks(after).byRealServer) {
+    const was = old.checks.byRealServer.get(key);
+    if (was === undefined || oldIds.has(id) || inherited.has(id)) continue;
+    if (old.endpoints.get(key) === endpoints.get(key)) inherited.set(id, was);
+  }
+  return inherited;
+}
+
+const endpointsOf = (spec: ClusterSpec): ReadonlyMap<string, string> =>
+  new Map(
+    spec.services.flatMap((service) =>
+      service.realServers.map((server) => [
+        realServerKey(service.id, server.id),
+        formatEndpoint(server.address, server.port),
+      ]),
+    ),
+  );
 
 /** The same on every director, hence a canonical text; what a kind does not use takes no part. */
 function deriveCheckId(address: IpAddress, port: number, spec: CheckSpec): CheckId {
