@@ -1,6 +1,7 @@
 /** Writes what became of an operator's request into its record, step by step, each write guarded. */
 import type { ElectionEffect } from '../core/election/state.ts';
 import { formatRecord, OperationRecord, parseRecord } from '../model/records.ts';
+import type { LeaseId } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore } from '../ports/cluster-store.ts';
@@ -9,60 +10,128 @@ import type { Log } from '../ports/log.ts';
 type Report = ElectionEffect & { readonly kind: 'operation' };
 
 const CALL_MS = 2000;
-const RETRY_MS = 300;
-const TRIES = 20;
-/** An operation that ended is kept for a day. */
+const RETRY_MS = 1000;
+/** Tries after which an operator is told, once, that a report waits. */
+const TRIES_BEFORE_WARNING = 20;
+/** Operations with reports that wait, and reports of one operation: more than a cluster ever has. */
+const OPERATIONS_MAX = 64;
+const REPORTS_MAX = 16;
+/** A record is kept for a day after its last step. */
 const KEEP_S = 24 * 3600;
 
+/** Reports of one operation, oldest first; `lease` is granted once for all tries of the first. */
+type Waiting = {
+  readonly reports: { readonly report: Report; readonly at: string }[];
+  lease: LeaseId | null;
+  tries: number;
+};
+
+/** `later`: try again. `ended`: the store was closed, as the agent ends. */
+type Try = 'done' | 'later' | 'ended';
+
+/**
+ * A report is tried until it is written: an operation that stays `running` would be in the way of the next.
+ * Reports of one operation are written in the order they were made; the oldest is dropped at the bound.
+ */
 export function createOperationWriter(
   options: { readonly keys: Keys },
   ports: { readonly store: ClusterStore; readonly clock: Clock; readonly log: Log },
 ): (report: Report) => void {
-  const { store, clock, log } = ports;
-  /** Reports of one agent are written in the order they were made. */
-  let queue: Promise<void> = Promise.resolve();
+  const { clock, log } = ports;
+  const waiting = new Map<string, Waiting>();
+  let isWriting = false;
 
-  const tryOnce = async (report: Report, at: string): Promise<boolean> => {
-    const key = options.keys.operation(report.id);
-    const read = await store.get(key, { deadlineMs: CALL_MS });
-    if (!read.ok) return false;
-    if (read.value.value === null) return true;
-    const parsed = parseRecord(OperationRecord, read.value.value);
-    if (!parsed.ok || isOver(parsed.value)) return true;
-    // An earlier try in doubt had committed.
-    if (parsed.value.steps.some((step) => step.at === at && step.text === report.text)) return true;
-    const record: OperationRecord = {
-      ...parsed.value,
-      state: report.state,
-      steps: [...parsed.value.steps, { at, text: report.text }],
-      result: report.state === 'running' ? null : report.text,
-    };
-    const lease = isOver(record) ? await store.grantLease(KEEP_S, { deadlineMs: CALL_MS }) : null;
-    if (lease !== null && !lease.ok) return false;
-    const put = { op: 'put' as const, key, value: formatRecord(record) };
-    const answer = await store.txn(
-      {
-        compares: [{ key, modRevision: read.value.modRevision }],
-        success: [lease === null ? put : { ...put, lease: lease.value.lease }],
-        failure: [],
-      },
-      { deadlineMs: CALL_MS },
-    );
-    return answer.kind === 'answered' && answer.succeeded;
+  const drop = (id: string): void => {
+    log.warn({ operation: id }, 'operation.report-dropped');
   };
 
-  const write = async (report: Report): Promise<void> => {
-    const at = clock.wallTime();
-    for (let i = 0; i < TRIES; i++) {
-      if (await tryOnce(report, at)) return;
-      await clock.sleep(RETRY_MS);
+  /** One report of each operation; false where the agent ends. */
+  const pass = async (): Promise<boolean> => {
+    for (const [id, entry] of waiting) {
+      const [next] = entry.reports;
+      const outcome =
+        next === undefined ? 'done' : await writeStep(options.keys.operation(id), entry, ports);
+      if (outcome === 'ended') return false;
+      if (outcome === 'later') {
+        entry.tries += 1;
+        if (entry.tries === TRIES_BEFORE_WARNING)
+          log.warn({ operation: id, state: next?.report.state }, 'operation.unreported');
+        continue;
+      }
+      // A report may have been dropped at the bound while this one was written.
+      if (entry.reports[0] === next) entry.reports.shift();
+      entry.lease = null;
+      entry.tries = 0;
+      if (entry.reports.length === 0 && waiting.get(id) === entry) waiting.delete(id);
     }
-    log.warn({ operation: report.id, state: report.state }, 'operation.unreported');
+    return true;
+  };
+
+  const writeAll = async (): Promise<void> => {
+    while (waiting.size > 0) {
+      if (!(await pass())) return;
+      const isStuck = [...waiting.values()].some(({ tries }) => tries > 0);
+      if (isStuck) await clock.sleep(RETRY_MS);
+    }
+    isWriting = false;
   };
 
   return (report) => {
-    queue = queue.then(() => write(report));
+    const entry = waiting.get(report.id) ?? { reports: [], lease: null, tries: 0 };
+    waiting.set(report.id, entry);
+    entry.reports.push({ report, at: clock.wallTime() });
+    if (entry.reports.length > REPORTS_MAX) {
+      entry.reports.shift();
+      drop(report.id);
+    }
+    const [oldest] = waiting.keys();
+    if (waiting.size > OPERATIONS_MAX && oldest !== undefined) {
+      waiting.delete(oldest);
+      drop(oldest);
+    }
+    if (isWriting) return;
+    isWriting = true;
+    void writeAll();
   };
+}
+
+async function writeStep(
+  key: string,
+  entry: Waiting,
+  { store }: { readonly store: ClusterStore },
+): Promise<Try> {
+  const [next] = entry.reports;
+  if (next === undefined) return 'done';
+  const { report, at } = next;
+  const read = await store.get(key, { deadlineMs: CALL_MS });
+  if (!read.ok) return read.error.code === 'aborted' ? 'ended' : 'later';
+  if (read.value.value === null) return 'done';
+  const parsed = parseRecord(OperationRecord, read.value.value);
+  if (!parsed.ok || isOver(parsed.value)) return 'done';
+  // An earlier try in doubt had committed.
+  if (parsed.value.steps.some((step) => step.at === at && step.text === report.text)) return 'done';
+  const record: OperationRecord = {
+    ...parsed.value,
+    state: report.state,
+    steps: [...parsed.value.steps, { at, text: report.text }],
+    result: report.state === 'running' ? null : report.text,
+  };
+  if (entry.lease === null) {
+    const granted = await store.grantLease(KEEP_S, { deadlineMs: CALL_MS });
+    if (!granted.ok) return 'later';
+    entry.lease = granted.value.lease;
+  }
+  // A put without a lease would take the key off the one that it has.
+  const answer = await store.txn(
+    {
+      compares: [{ key, modRevision: read.value.modRevision }],
+      success: [{ op: 'put', key, value: formatRecord(record), lease: entry.lease }],
+      failure: [],
+    },
+    { deadlineMs: CALL_MS },
+  );
+  if (answer.kind === 'refused') entry.lease = null;
+  return answer.kind === 'answered' && answer.succeeded ? 'done' : 'later';
 }
 
 const isOver = (record: OperationRecord): boolean =>

@@ -4,7 +4,13 @@ import { ABSENT } from '../../model/ids.ts';
 import { formatRecord, OperationRecord, parseRecord } from '../../model/records.ts';
 import type { DirectorStatus, GroupStatus } from '../../model/status.ts';
 import type { Stored } from '../../ports/agent-view.ts';
-import { commitIntent, createEventId, readKey } from '../commit.ts';
+import {
+  commitIntent,
+  createEventId,
+  readKey,
+  STORE_DEADLINE_MS,
+  storeProblem,
+} from '../commit.ts';
 import type { ApiContext, Caller, TypedApp } from '../context.ts';
 import { findDirector, findGroup, unknownName } from '../lookup.ts';
 import { problemError } from '../problem.ts';
@@ -21,6 +27,10 @@ import { Operation, OperationAccepted, OperationList } from '../schemas/response
 
 const tags = ['operations'];
 const OPERATION_ID_CHARS = 26;
+/** A record that nobody ends goes by itself. */
+const OPERATION_TTL_S = 24 * 3600;
+/** A switchover takes seconds: one that has not ended after this has lost its agents, and blocks nothing. */
+const STALE_MS = 10 * 60_000;
 
 export function registerOperationRoutes(app: TypedApp, ctx: ApiContext): void {
   registerSwitchover(app, ctx);
@@ -141,9 +151,12 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
   const accepted = { summary, dryRun, operation: record, warnings };
   if (dryRun) return { id: null, ...accepted };
   const key = ctx.keys.operation(id);
+  const granted = await ctx.store.grantLease(OPERATION_TTL_S, { deadlineMs: STORE_DEADLINE_MS });
+  if (!granted.ok) throw storeProblem(granted.error);
+  const { lease } = granted.value;
   const committed = await commitIntent(ctx, caller, {
     compares: [{ key, modRevision: ABSENT }],
-    operations: [{ op: 'put', key, value: formatRecord(record) }],
+    operations: [{ op: 'put', key, value: formatRecord(record), lease }],
     event: {
       kind: 'switchover.requested',
       subject: group.name,
@@ -152,6 +165,7 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
     },
   });
   if (committed.kind === 'committed') return { id, ...accepted };
+  await ctx.store.revokeLease(lease, { deadlineMs: STORE_DEADLINE_MS });
   const other = await loadOperation(ctx, id);
   if (other === null) throw problemError('conflict', 'the operation vanished; try again');
   return repeat(other, request);
@@ -200,7 +214,7 @@ function checkSwitchover(ctx: ApiContext, group: GroupStatus, body: SwitchoverBo
     throw problemError('conflict', `${body.to} holds "${group.name}" already`);
   const running = ctx.view
     .operations()
-    .find(({ record }) => record.group === group.name && isUnfinished(record));
+    .find(({ record }) => record.group === group.name && isUnderWay(ctx, record));
   if (running !== undefined)
     throw problemError(
       'conflict',
@@ -237,5 +251,8 @@ function obstacleOf(
   return eligible ? null : `${director} is not eligible (${reason ?? 'no reason given'})`;
 }
 
-const isUnfinished = ({ state }: OperationRecord): boolean =>
-  state === 'pending' || state === 'running';
+function isUnderWay({ clock }: ApiContext, { state, at }: OperationRecord): boolean {
+  if (state !== 'pending' && state !== 'running') return false;
+  // oxlint-disable-next-line no-restricted-globals -- parses a text, reads no clock
+  return clock.wallMs() - Date.parse(at) <= STALE_MS;
+}

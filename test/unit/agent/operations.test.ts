@@ -30,7 +30,7 @@ describe('the operation writer', () => {
       result: 'two',
       steps: [{ text: 'one' }, { text: 'two' }],
     });
-    expect(cluster.leases()).toHaveLength(1);
+    expect(cluster.leases()).not.toEqual([]);
     await clock.advance(25 * 3600 * 1000);
     expect(stored(KEY)).toBeNull();
   });
@@ -76,15 +76,59 @@ describe('the operation writer', () => {
     expect(texts()).toEqual(['theirs', 'mine']);
   });
 
-  it('gives up after a while, says so, and goes on with the next', async () => {
-    const { clock, report, store, log, texts } = setUp();
+  it('tries for as long as it takes, says once that it waits, and writes all in order', async () => {
+    const { clock, report, store, log, texts, cluster } = setUp();
     store.cut();
     report('running', 'one');
-    await clock.advance(60_000);
+    await clock.advance(3600 * 1000);
     expect(log.of('operation.unreported')).toEqual([{ operation: 'op', state: 'running' }]);
+    report('succeeded', 'two');
     store.heal();
-    report('running', 'two');
+    await clock.advance(10_000);
+    expect(texts()).toEqual(['one', 'two']);
+    expect(cluster.leases().length).toBeLessThanOrEqual(2);
+  });
+
+  it('lets no operation wait for another', async () => {
+    const { clock, report, store, cluster, texts, stored } = setUp();
+    cluster.write(keys.operation('other'), formatRecord(operationOf({})));
+    store.nextTxn({ kind: 'lost' });
+    report('running', 'one');
+    report('failed', 'x', 'other');
+    await clock.advance(2500);
+    expect(stored(keys.operation('other'))).toMatchObject({ state: 'failed' });
+    await clock.advance(5000);
+    expect(texts()).toEqual(['one']);
+  });
+
+  it('keeps the record on a lease while the operation runs', async () => {
+    const { clock, report, stored } = setUp();
+    report('running', 'one');
     await clock.advance(10);
-    expect(texts()).toEqual(['two']);
+    expect(stored(KEY)).toMatchObject({ state: 'running' });
+    await clock.advance(25 * 3600 * 1000);
+    expect(stored(KEY)).toBeNull();
+  });
+
+  it('drops the oldest beyond its bounds, and says so', async () => {
+    const { clock, report, store, log, texts } = setUp();
+    store.cut();
+    for (let i = 0; i < 20; i++) report('running', `step ${i}`);
+    for (let i = 0; i < 63; i++) report('running', 'x', `gone${i}`);
+    store.heal();
+    await clock.advance(10_000);
+    expect(texts().at(-1)).toBe('step 19');
+    expect(texts()).toHaveLength(16);
+    expect(log.of('operation.report-dropped')).toHaveLength(4);
+  });
+
+  it('ends with the store', async () => {
+    const { clock, report, store, cluster } = setUp();
+    store.close();
+    report('running', 'one');
+    const { fired } = clock;
+    await clock.advance(60_000);
+    expect(clock.fired - fired).toBeLessThan(5);
+    expect(cluster.leases()).toEqual([]);
   });
 });

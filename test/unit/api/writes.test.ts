@@ -330,4 +330,16 @@ describe('switchover', () => {
     for (const group of bench.view.statusDocument.groups) group.holder = null;
     expect((await switchover(bench, {}, 409)).body.detail).toContain('nobody holds');
   });
+
+  it('is not in the way for ever when no agent ends it: neither its record nor its group', async () => {
+    const bench = createBench();
+    const { body } = await switchover(bench, {}, 202);
+    bench.view.operationList = [createOperation('op1', { at: bench.clock.wallTime() })];
+    await bench.clock.advance(9 * 60_000);
+    await switchover(bench, {}, 409);
+    await bench.clock.advance(2 * 60_000);
+    await switchover(bench, {}, 202);
+    await bench.clock.advance(25 * 3600_000);
+    expect(bench.store.peek(bench.keys.operation(body.id))).toBeNull();
+  });
 });
