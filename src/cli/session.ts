@@ -85,6 +85,17 @@ export async function loadText(file: string): Promise<string> {
   }
 }
 
+/** For one of many looks: null where no director, or none with a store, answered this time. */
+export async function unlessAway<T>(io: CliIo, look: () => Promise<T>): Promise<T | null> {
+  try {
+    return await look();
+  } catch (error) {
+    const isAway = error instanceof CliError && error.exitCode === EXIT.unreachable;
+    if (!isAway || io.signal.aborted) throw error;
+    return null;
+  }
+}
+
 /** A value as people and programs ask for it. */
 export function formatValue(value: unknown, format: 'json' | 'yaml'): string {
   return format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : formatYaml(value);

@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { StatusDocument } from '../../model/status.ts';
 import { parseAnswer } from '../answers.ts';
 import { type CliIo, EXIT, type ExitCode } from '../context.ts';
-import { formatValue, openSession, type Session } from '../session.ts';
+import { formatValue, openSession, type Session, unlessAway } from '../session.ts';
 import { formatStatus } from '../status-view.ts';
 
 const WATCH_MS = 2000;
@@ -30,14 +30,18 @@ export function addStatusCommand(
     .action(async (options: { output: Format; watch?: boolean }, command: Command) => {
       const session = await openSession(io, command);
       const isWatching = options.watch === true;
-      for (;;) {
-        const status = await fetchStatus(session);
-        const text = formatAs(status, options.output, session);
-        io.stdout(isWatching && io.isTerminal ? CLEAR + text : text);
+      const clear = isWatching && io.isTerminal ? CLEAR : '';
+      const show = (status: StatusDocument): void => {
+        io.stdout(clear + formatAs(status, options.output, session));
         done(EXIT_OF_HEALTH[status.health]);
-        if (!isWatching) return;
+      };
+      show(await fetchStatus(session));
+      while (isWatching) {
         await io.clock.sleep(WATCH_MS, io.signal);
         if (io.signal.aborted) return;
+        const status = await unlessAway(io, () => fetchStatus(session));
+        if (status === null) io.stderr('no director answers; trying again\n');
+        else show(status);
       }
     });
 }

@@ -136,6 +136,27 @@ describe('status', () => {
     const { out } = await run('status -w', { signal: controller.signal, onSleep });
     expect(out.split('Cluster lab').length - 1).toBe(2);
   });
+
+  it('goes on watching when a look fails, but not when the first one does', async () => {
+    const { run, view } = await rig();
+    const good = view.status.bind(view);
+    const controller = new AbortController();
+    let sleeps = 0;
+    const onSleep = (): void => {
+      sleeps += 1;
+      view.status = sleeps === 1 ? broken : good;
+      if (sleeps === 3) controller.abort();
+    };
+    const broken = (): never => {
+      throw new Error('not now');
+    };
+    const { code, out, err } = await run('status -w', { signal: controller.signal, onSleep });
+    expect(code).toBe(1);
+    expect(out.split('Cluster lab').length - 1).toBe(2);
+    expect(err).toBe('no director answers; trying again\n');
+    view.status = broken;
+    expect((await run('status -w')).code).toBe(5);
+  });
 });
 
 describe('the cluster document', () => {
@@ -295,6 +316,26 @@ describe('switchover', () => {
     expect((await run('switchover web --reason x --dry-run')).out).toContain('dry run');
     expect((await run('switchover web --reason x --wait soon')).code).toBe(2);
     expect((await run('switchover nope --reason x')).code).toBe(2);
+  });
+
+  it('asks again when a look fails, until the end or the time limit', async () => {
+    const { run, view, store } = await rig();
+    const onSleep = (): void => {
+      const [key] = store.keys().filter((name) => name.includes('/operation/'));
+      store.isDown = !store.isDown;
+      if (!store.isDown && key !== undefined)
+        view.operationList = [
+          createOperation(key.slice(key.lastIndexOf('/') + 1), { state: 'succeeded' }),
+        ];
+    };
+    expect((await run('switchover web --to d2 --reason x', { onSleep })).code).toBe(0);
+    view.operationList = [];
+    const cut = (): void => {
+      store.isDown = true;
+    };
+    const { code, err } = await run('switchover web --reason x --wait 2s', { onSleep: cut });
+    expect(code).toBe(4);
+    expect(err).toContain('no director answers');
   });
 
   it('gives 3 for one that failed', async () => {
