@@ -28,7 +28,7 @@ import { createDirectorLease, type DirectorLease } from './director-lease.ts';
 import { createEventLog, type EventLog, recordOf } from './event-log.ts';
 import { createGauges, type Gauges } from './gauges.ts';
 import { createGroupLeases, type GroupLeases } from './group-leases.ts';
-import { createHealthDesk, type HealthDesk } from './health-desk.ts';
+import { createHealthDesk, type HealthDesk, livingOf, votesOf } from './health-desk.ts';
 import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
 import { announcementsOf, gateGroupOf, type InterfaceMap, judgeInterfaces } from './interfaces.ts';
 import { createLifetimeGate, type LifetimeGate } from './lifetime-gate.ts';
@@ -300,8 +300,10 @@ class Director implements Agent {
     this.#barrier.look(this.#hold.state().view, this.#options.me);
     if (this.#barrier.isReady() !== wasReady) this.#judge();
     if (isSynced && !this.#hasAdopted) this.#adoptVotes();
+    // Counted first: a director that takes over a check goes on from what is known of it.
+    const isOtherLiving = this.#desk.setLiving(this.#living());
+    if (areas.has('votes') || areas.has('spec') || isSynced || isOtherLiving) this.#countVotes();
     if (areas.has('spec') || areas.has('reports') || isSynced) this.#assign();
-    if (areas.has('votes') || areas.has('spec') || isSynced) this.#countVotes();
     if (areas.has('spec') || areas.has('overrides') || isSynced) this.#reconcile.wake();
     for (const event of update.newEvents) for (const queue of this.#subscribers) queue.push(event);
     this.#ports.metrics.storeRevision(this.#records.revision);
@@ -391,26 +393,23 @@ class Director implements Agent {
 
   #adoptVotes(): void {
     this.#hasAdopted = true;
-    const { me } = this.#options;
-    const mine = [...this.#records.votes].flatMap(([check, votes]) => {
-      const vote = votes.get(me);
-      return vote === undefined ? [] : [[check, vote] as const];
-    });
-    this.#probes.adopt(new Map(mine));
+    this.#probes.adopt(votesOf(this.#options.me, this.#records.votes));
   }
 
-  /** Directors whose report stands in etcd share the checks; this one always counts itself. */
-  #assign(): void {
+  #living(): ReturnType<typeof livingOf> {
     const { me } = this.#options;
+    return livingOf(me, this.#spec, this.#records.reports, this.#ports.clock.now());
+  }
+
+  /** Those that are alive share the checks. */
+  #assign(): void {
     if (this.#spec === null) return;
-    const inSpec = this.#spec.directors.map((director) => director.id);
-    const alive = inSpec.filter((id) => id === me || this.#records.reports.has(id));
-    this.#probes.setAssignments(this.#desk.assignmentsOf(me, alive));
+    const checks = this.#desk.assignmentsOf(this.#options.me, this.#living().alive);
+    this.#probes.setAssignments(checks);
   }
 
   #countVotes(): void {
-    const directors = (this.#spec?.directors ?? []).map((director) => director.id);
-    for (const { check, current } of this.#desk.count(this.#records.votes, directors)) {
+    for (const { check, current } of this.#desk.count(this.#records.votes)) {
       this.#ports.log.info({ check, ...current }, 'check.decided');
       this.#reconcile.wake();
     }
@@ -432,6 +431,8 @@ class Director implements Agent {
     while (!signal.aborted) {
       await this.#enforce();
       this.#publishReport();
+      // Nobody tells that a director has been awaited for long enough.
+      if (this.#desk.setLiving(this.#living())) this.#countVotes();
       if (clock.now() - lastMetricsAt >= HOUSEKEEPING_MS) {
         lastMetricsAt = clock.now();
         this.#measure();

@@ -2,20 +2,27 @@
  * From the spec and the votes in the store to this director's checks and the cluster's statuses:
  * the glue between the store's view, the probe loop and the reconcile loop.
  */
-import { assignCheckers } from '../core/health/assignment.ts';
+import { assignCheckers, countCheckers } from '../core/health/assignment.ts';
 import { type DerivedChecks, deriveChecks, inheritChecks } from '../core/health/checks.ts';
 import type { Check, ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, Vote } from '../model/health.ts';
-import type { CheckId, DirectorId } from '../model/ids.ts';
+import type { CheckId, DirectorId, MonoMs } from '../model/ids.ts';
 import { createVoteBook, type StatusChange, type VoteBook } from './vote-book.ts';
+
+export type Living = {
+  /** Those of the spec: nobody else has a vote. */
+  readonly directors: readonly DirectorId[];
+  /** Those of them whose report stands, and this one. */
+  readonly alive: readonly DirectorId[];
+  readonly now: MonoMs;
+};
 
 export type HealthDesk = {
   setSpec(spec: ClusterSpec): void;
-  /** The live votes of all directors; returns the verdicts that changed. */
-  count(
-    votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>,
-    directors: readonly DirectorId[],
-  ): readonly StatusChange[];
+  /** Who is there to vote; true where the votes are to be counted again for it. */
+  setLiving(living: Living): boolean;
+  /** The votes in the store; returns the verdicts that changed. */
+  count(votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>): readonly StatusChange[];
   /** The checks that `me` runs, given the directors that are alive. */
   assignmentsOf(me: DirectorId, alive: readonly DirectorId[]): readonly Check[];
   checks(): DerivedChecks;
@@ -28,10 +35,19 @@ const NO_CHECKS: DerivedChecks = {
   alphaByCheck: new Map(),
 };
 
+/**
+ * So long a director that was alive still counts among those whose votes are awaited. When leases are
+ * lost, reports vanish together with votes: the first to be back must not take itself for the only one.
+ */
+const AWAITED_MS = 5000;
+
 export function createHealthDesk(): HealthDesk {
   const book: VoteBook = createVoteBook();
   let spec: ClusterSpec | null = null;
   let derived = NO_CHECKS;
+  let electorate: ReadonlySet<DirectorId> = new Set();
+  /** Null: alive; else missing since then. */
+  let awaited: ReadonlyMap<DirectorId, MonoMs | null> = new Map();
   return {
     setSpec: (next) => {
       const before = spec;
@@ -45,14 +61,29 @@ export function createHealthDesk(): HealthDesk {
       }
       book.seed(known);
     },
-    count: (votes, directors) => {
-      const live = new Map<CheckId, readonly Vote[]>();
-      for (const [check, byDirector] of votes)
-        live.set(
-          check,
-          [...byDirector.values()].filter((vote) => directors.includes(vote.director)),
-        );
-      return book.update(live, derived.alphaByCheck);
+    setLiving: ({ directors, alive, now }) => {
+      const next = new Map<DirectorId, MonoMs | null>();
+      for (const [director, since] of awaited)
+        if (now - (since ?? now) < AWAITED_MS) next.set(director, since ?? now);
+      for (const director of alive) next.set(director, null);
+      electorate = new Set(directors);
+      for (const director of next.keys()) if (!electorate.has(director)) next.delete(director);
+      const isSame =
+        next.size === awaited.size &&
+        [...next].every(([director, since]) => awaited.get(director) === since);
+      awaited = next;
+      return !isSame;
+    },
+    count: (votes) => {
+      const counted = new Map<CheckId, readonly Vote[]>();
+      for (const [check, byDirector] of votes) {
+        const valid = [...byDirector.values()].filter((vote) => electorate.has(vote.director));
+        // What one that has ended leaves for a while counts only where nobody alive speaks.
+        const living = valid.filter((vote) => awaited.get(vote.director) === null);
+        counted.set(check, living.length > 0 ? living : valid);
+      }
+      const checkers = countCheckers(awaited.size, spec?.checkers ?? null);
+      return book.update(counted, derived.alphaByCheck, checkers);
     },
     assignmentsOf: (me, alive) =>
       derived.checks.filter((check) =>
@@ -61,4 +92,29 @@ export function createHealthDesk(): HealthDesk {
     checks: () => derived,
     statuses: () => book.statuses(),
   };
+}
+
+/** Directors whose report stands in etcd are alive; `me` always counts itself. */
+export function livingOf(
+  me: DirectorId,
+  spec: ClusterSpec | null,
+  reports: Pick<ReadonlyMap<DirectorId, unknown>, 'has'>,
+  now: MonoMs,
+): Living {
+  const directors = (spec?.directors ?? []).map((director) => director.id);
+  const alive = directors.filter((id) => id === me || reports.has(id));
+  return { directors, alive, now };
+}
+
+/** The votes of one director. */
+export function votesOf(
+  director: DirectorId,
+  votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>,
+): ReadonlyMap<CheckId, Vote> {
+  const mine = new Map<CheckId, Vote>();
+  for (const [check, byDirector] of votes) {
+    const vote = byDirector.get(director);
+    if (vote !== undefined) mine.set(check, vote);
+  }
+  return mine;
 }

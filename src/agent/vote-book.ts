@@ -13,11 +13,13 @@ export type StatusChange = {
 export type VoteBook = {
   /**
    * Takes the live votes of all checks and returns the verdicts that changed. `alphaByCheck` names
-   * the checks that exist: all others are forgotten, and votes on them do not count.
+   * the checks that exist: all others are forgotten, and votes on them do not count. `checkers`
+   * directors run each of them.
    */
   update(
     votesByCheck: ReadonlyMap<CheckId, readonly Pick<Vote, 'isUp'>[]>,
     alphaByCheck: ReadonlyMap<CheckId, boolean>,
+    checkers: number,
   ): readonly StatusChange[];
   /** What is known of checks that the book does not have yet; it stands until votes overrule it. */
   seed(verdicts: ReadonlyMap<CheckId, boolean>): void;
@@ -35,13 +37,13 @@ export function createVoteBook(): VoteBook {
         if (!next.has(check)) next.set(check, { isUp, basis: 'kept', votesUp: 0, votesDown: 0 });
       if (next.size > statuses.size) statuses = next;
     },
-    update: (votesByCheck, alphaByCheck) => {
+    update: (votesByCheck, alphaByCheck, checkers) => {
       const next = new Map<CheckId, CheckStatus>();
       const changes: StatusChange[] = [];
       let isSame = alphaByCheck.size === statuses.size;
       for (const [check, alpha] of alphaByCheck) {
         const previous = statuses.get(check) ?? null;
-        const current = deriveStatus(votesByCheck.get(check) ?? [], previous, alpha);
+        const current = deriveStatus(votesByCheck.get(check) ?? [], previous, alpha, checkers);
         if (previous !== null && equalStatus(previous, current)) {
           next.set(check, previous);
           continue;

@@ -16,3 +16,7 @@ export function assignCheckers(
 ): DirectorId[] {
   return rendezvousOrder(check, live).slice(0, k ?? DEFAULT_CHECKERS);
 }
+
+/** How many directors run each check when `live` directors are alive. */
+export const countCheckers = (live: number, k: number | null): number =>
+  Math.min(live, k ?? DEFAULT_CHECKERS);

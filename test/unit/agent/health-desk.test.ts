@@ -1,8 +1,8 @@
 /** From spec and votes to this director's checks and the cluster's statuses. */
 import { describe, expect, it } from 'vitest';
-import { createHealthDesk } from '../../../src/agent/health-desk.ts';
+import { createHealthDesk, type HealthDesk } from '../../../src/agent/health-desk.ts';
 import type { Vote } from '../../../src/model/health.ts';
-import { directorId } from '../../../src/model/ids.ts';
+import { directorId, monoMs } from '../../../src/model/ids.ts';
 import { anyService, anySpec, server, TCP_CHECK } from '../core/desired/spec-builders.ts';
 
 const directors = ['d1', 'd2', 'd3', 'd4'].map(directorId);
@@ -11,6 +11,9 @@ const vote = (director: (typeof directors)[number], isUp: boolean): [typeof dire
   director,
   { director, isUp, since: '', detail: '' },
 ];
+
+const live = (desk: HealthDesk, alive: typeof directors, now = 0, all = alive): boolean =>
+  desk.setLiving({ directors: all, alive, now: monoMs(now) });
 
 describe('the health desk', () => {
   it('has nothing to do without a spec', () => {
@@ -41,11 +44,67 @@ describe('the health desk', () => {
     const votes = new Map([
       [check.id, new Map([vote(d1, false), vote(d2, false), vote(d3, true)])],
     ]);
-    expect(desk.count(votes, directors).map((one) => one.current.isUp)).toEqual([false]);
+    live(desk, directors);
+    expect(desk.count(votes).map((one) => one.current.isUp)).toEqual([false]);
     expect(desk.statuses().get(check.id)).toMatchObject({ isUp: false, basis: 'majority' });
-    expect(desk.count(votes, directors)).toEqual([]);
+    expect(desk.count(votes)).toEqual([]);
     // d1 and d2 left the spec: only d3's vote is left.
-    expect(desk.count(votes, [d3]).map((one) => one.current.isUp)).toEqual([true]);
+    live(desk, [d3]);
+    expect(desk.count(votes).map((one) => one.current.isUp)).toEqual([true]);
+  });
+
+  describe('when directors come and go', () => {
+    const three = directors.slice(0, 3);
+    const [d1, d2, d3] = three;
+    if (d1 === undefined || d2 === undefined || d3 === undefined) throw new Error('three');
+    const only = anyService({ realServers: [server('10.90.0.21')] });
+
+    /** d1 and d2 said up, d3 down. */
+    const decided = () => {
+      const desk = createHealthDesk();
+      desk.setSpec(anySpec([only]));
+      const [check] = desk.checks().checks;
+      if (check === undefined) throw new Error('no check');
+      const count = (...votes: (readonly [typeof d1, Vote])[]) => {
+        desk.count(new Map([[check.id, new Map(votes)]]));
+        return desk.statuses().get(check.id);
+      };
+      live(desk, three);
+      expect(count(vote(d1, true), vote(d2, true), vote(d3, false))?.isUp).toBe(true);
+      return { desk, count };
+    };
+
+    it('lets nobody decide alone because votes and reports of all were lost', () => {
+      const { desk, count } = decided();
+      // The dissenter is the first to be back, and for itself it is the only one that is.
+      expect(live(desk, [d3], 1000, three)).toBe(true);
+      expect(count(vote(d3, false))).toMatchObject({ isUp: true, basis: 'kept' });
+      expect(live(desk, three, 3000)).toBe(true);
+      expect(count(vote(d3, false), vote(d1, true))).toMatchObject({ isUp: true, basis: 'kept' });
+    });
+
+    it('waits for a director that is gone no longer than 5 s', () => {
+      const { desk, count } = decided();
+      live(desk, [d3], 1000, three);
+      expect(live(desk, [d3], 5999, three)).toBe(false);
+      expect(count(vote(d3, false))?.isUp).toBe(true);
+      expect(live(desk, [d3], 6000, three)).toBe(true);
+      expect(count(vote(d3, false))).toMatchObject({ isUp: false, basis: 'majority' });
+    });
+
+    it('waits for no director that left the document', () => {
+      const { desk, count } = decided();
+      live(desk, [d3], 1000);
+      expect(count(vote(d3, false))?.isUp).toBe(false);
+    });
+
+    it('counts what an ended director left only where nobody alive speaks', () => {
+      const { desk, count } = decided();
+      live(desk, [d3], 1000, three);
+      live(desk, [d3], 9000, three);
+      expect(count(vote(d1, true), vote(d3, false))?.isUp).toBe(false);
+      expect(count(vote(d1, true))?.isUp).toBe(true);
+    });
   });
 
   describe('when the document changes', () => {
@@ -60,12 +119,13 @@ describe('the health desk', () => {
       const votes = new Map(
         desk.checks().checks.map(({ id }, index) => [id, new Map([vote(d1, index === 0)])]),
       );
-      desk.count(votes, [d1]);
+      live(desk, [d1]);
+      desk.count(votes);
       return desk;
     };
     const after = (desk: ReturnType<typeof decided>, next: typeof alpha) => {
       desk.setSpec(anySpec([next]));
-      desk.count(new Map(), [d1]);
+      desk.count(new Map());
       return desk.checks().checks.map(({ id }) => desk.statuses().get(id));
     };
     const slower = { ...TCP_CHECK, intervalMs: TCP_CHECK.intervalMs + 1000 };
@@ -88,7 +148,7 @@ describe('the health desk', () => {
     it('does not make knowledge of what was only assumed', () => {
       const desk = createHealthDesk();
       desk.setSpec(anySpec([{ ...alpha, alpha: false }]));
-      desk.count(new Map(), [d1]);
+      desk.count(new Map());
       expect(after(desk, { ...alpha, check: slower })).toMatchObject([
         { isUp: false, basis: 'initial' },
         { isUp: false, basis: 'initial' },
