@@ -19,6 +19,7 @@ export type ParsedKey =
   | { readonly kind: 'pause' }
   | { readonly kind: 'real'; readonly service: ServiceId; readonly realServer: RealServerId }
   | { readonly kind: 'operation'; readonly id: string }
+  | { readonly kind: 'switchover'; readonly group: GroupId }
   | { readonly kind: 'session'; readonly director: DirectorId }
   | { readonly kind: 'owner'; readonly group: GroupId }
   | { readonly kind: 'scope'; readonly director: DirectorId }
@@ -41,6 +42,7 @@ export function createKeys(cluster: string) {
     real: (service: ServiceId, rs: RealServerId): string =>
       `${prefix}admin/real/${service}/${encodeURIComponent(rs)}`,
     operation: (id: string): string => `${prefix}admin/operation/${id}`,
+    switchover: (group: GroupId): string => `${prefix}admin/switchover/${group}`,
     session: (director: DirectorId): string => `${prefix}run/session/${director}`,
     owner: (group: GroupId): string => `${prefix}run/owner/${group}`,
     scope: (director: DirectorId): string => `${prefix}run/scope/${director}`,
@@ -80,6 +82,8 @@ function parseThree(
       return { kind: 'drain', director: directorId(a) };
     case 'admin/operation':
       return { kind: 'operation', id: a };
+    case 'admin/switchover':
+      return { kind: 'switchover', group: groupId(a) };
     case 'run/session':
       return { kind: 'session', director: directorId(a) };
     case 'run/owner':

@@ -102,6 +102,9 @@ export const RealOverrideRecord = Type.Object({
 
 export const OPERATION_STATES = ['pending', 'running', 'succeeded', 'failed'] as const;
 
+/** `admin/switchover/<group>`: the newest operation of the group, so that two are not accepted at once. */
+export const SwitchoverRecord = Type.Object({ v: Version, operation: Text });
+
 /** `admin/operation/<id>`. */
 export const OperationRecord = Type.Object({
   v: Version,

@@ -1,7 +1,12 @@
 /** Long actions: a switchover is accepted as an operation, which the agents carry out. */
 import { createHash } from 'node:crypto';
-import { ABSENT } from '../../model/ids.ts';
-import { formatRecord, OperationRecord, parseRecord } from '../../model/records.ts';
+import { ABSENT, groupId, type Revision } from '../../model/ids.ts';
+import {
+  formatRecord,
+  OperationRecord,
+  parseRecord,
+  SwitchoverRecord,
+} from '../../model/records.ts';
 import type { DirectorStatus, GroupStatus } from '../../model/status.ts';
 import type { Stored } from '../../ports/agent-view.ts';
 import {
@@ -13,7 +18,7 @@ import {
 } from '../commit.ts';
 import type { ApiContext, Caller, TypedApp } from '../context.ts';
 import { findDirector, findGroup, unknownName } from '../lookup.ts';
-import { problemError } from '../problem.ts';
+import { type ProblemError, problemError } from '../problem.ts';
 import { problemResponses } from '../schemas/problem.ts';
 import {
   GroupParams,
@@ -77,7 +82,10 @@ const toOperation = ({ id, revision: at, record }: Stored<OperationRecord>): Ope
 /** What the director sees may be older than what another director just accepted: then ask the store. */
 async function loadOperation(ctx: ApiContext, id: string): Promise<Operation | null> {
   const seen = ctx.view.operations().find((operation) => operation.id === id);
-  if (seen !== undefined) return toOperation(seen);
+  return seen === undefined ? await readOperation(ctx, id) : toOperation(seen);
+}
+
+async function readOperation(ctx: ApiContext, id: string): Promise<Operation | null> {
   const { value, modRevision } = await readKey(ctx, ctx.keys.operation(id));
   const parsed = value === null ? null : parseRecord(OperationRecord, value);
   if (parsed?.ok !== true) return null;
@@ -133,6 +141,9 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
   if (earlier !== null) return repeat(earlier, request);
   const group = findGroup(ctx, request.group);
   const warnings = checkSwitchover(ctx, group, body);
+  const newest = await loadNewest(ctx, group.name);
+  if (newest.operation?.id === id) return repeat(newest.operation, request);
+  if (newest.operation !== null) throw underWay(group.name, newest.operation.id);
   const record: OperationRecord = {
     v: 1,
     kind: 'switchover',
@@ -155,8 +166,14 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
   if (!granted.ok) throw storeProblem(granted.error);
   const { lease } = granted.value;
   const committed = await commitIntent(ctx, caller, {
-    compares: [{ key, modRevision: ABSENT }],
-    operations: [{ op: 'put', key, value: formatRecord(record), lease }],
+    compares: [
+      { key, modRevision: ABSENT },
+      { key: newest.key, modRevision: newest.modRevision },
+    ],
+    operations: [
+      { op: 'put', key, value: formatRecord(record), lease },
+      { op: 'put', key: newest.key, value: formatRecord({ v: 1, operation: id }), lease },
+    ],
     event: {
       kind: 'switchover.requested',
       subject: group.name,
@@ -167,9 +184,35 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
   if (committed.kind === 'committed') return { id, ...accepted };
   await ctx.store.revokeLease(lease, { deadlineMs: STORE_DEADLINE_MS });
   const other = await loadOperation(ctx, id);
-  if (other === null) throw problemError('conflict', 'the operation vanished; try again');
+  if (other === null)
+    throw problemError(
+      'conflict',
+      `another switchover of "${group.name}" was accepted at the same moment; look at the operations`,
+    );
   return repeat(other, request);
 }
+
+/** The newest operation of a group, fresh from the store; null where it has ended. */
+async function loadNewest(
+  ctx: ApiContext,
+  group: string,
+): Promise<{
+  readonly key: string;
+  readonly modRevision: Revision;
+  readonly operation: Operation | null;
+}> {
+  const key = ctx.keys.switchover(groupId(group));
+  const { value, modRevision } = await readKey(ctx, key);
+  const parsed = value === null ? null : parseRecord(SwitchoverRecord, value);
+  const found = parsed?.ok === true ? await readOperation(ctx, parsed.value.operation) : null;
+  const operation = found !== null && isUnderWay(ctx, found.operation) ? found : null;
+  return { key, modRevision, operation };
+}
+
+const underWay = (group: string, operation: string): ProblemError =>
+  problemError('conflict', `operation ${operation} is still moving "${group}"; wait for its end`, {
+    operation,
+  });
 
 function operationId(ctx: ApiContext, caller: Caller, key: string | null): string {
   if (key === null) return createEventId(ctx);
@@ -215,12 +258,7 @@ function checkSwitchover(ctx: ApiContext, group: GroupStatus, body: SwitchoverBo
   const running = ctx.view
     .operations()
     .find(({ record }) => record.group === group.name && isUnderWay(ctx, record));
-  if (running !== undefined)
-    throw problemError(
-      'conflict',
-      `operation ${running.id} is still moving "${group.name}"; wait for its end`,
-      { operation: running.id },
-    );
+  if (running !== undefined) throw underWay(group.name, running.id);
   const { directors } = ctx.view.status();
   const wanted = body.to === undefined ? group.candidates : candidatesNamed(group, body.to);
   const obstacles = wanted

@@ -342,4 +342,21 @@ describe('switchover', () => {
     await bench.clock.advance(25 * 3600_000);
     expect(bench.store.peek(bench.keys.operation(body.id))).toBeNull();
   });
+
+  it('accepts one of two at the same moment, and none that the view has not seen yet', async () => {
+    const bench = createBench();
+    const post = (to: string) =>
+      bench.api.app.inject({
+        method: 'POST',
+        url: '/api/v1/groups/web/switchover',
+        headers: { host: '127.0.0.1' },
+        payload: { reason: 'test', to },
+      });
+    const answers = await Promise.all([post('d2'), post('d2')]);
+    expect(answers.map(({ statusCode }) => String(statusCode)).toSorted()).toEqual(['202', '409']);
+    const accepted = answers.find(({ statusCode }) => statusCode === 202)?.json();
+    expect(bench.view.operations()).toEqual([]);
+    const late = await switchover(bench, { to: 'd2' }, 409);
+    expect(late.body.operation).toBe(accepted.id);
+  });
 });

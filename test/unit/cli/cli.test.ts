@@ -310,10 +310,12 @@ describe('switchover', () => {
 
   it('gives 4 at the time limit, 0 without a wait, 3 when refused', async () => {
     const { run } = await rig();
-    expect((await run('switchover web --reason x --wait 2s')).code).toBe(4);
+    const other = await rig();
+    expect((await other.run('switchover web --reason x --wait 2s')).code).toBe(4);
+    expect((await other.run('switchover web --reason x --wait 2s')).code).toBe(3);
+    expect((await run('switchover web --reason x --dry-run')).out).toContain('dry run');
     expect((await run('switchover web --reason x --wait 0s')).code).toBe(0);
     expect((await run('switchover web --reason x --from d2')).code).toBe(3);
-    expect((await run('switchover web --reason x --dry-run')).out).toContain('dry run');
     expect((await run('switchover web --reason x --wait soon')).code).toBe(2);
     expect((await run('switchover nope --reason x')).code).toBe(2);
   });
@@ -329,11 +331,11 @@ describe('switchover', () => {
         ];
     };
     expect((await run('switchover web --to d2 --reason x', { onSleep })).code).toBe(0);
-    view.operationList = [];
+    const other = await rig();
     const cut = (): void => {
-      store.isDown = true;
+      other.store.isDown = true;
     };
-    const { code, err } = await run('switchover web --reason x --wait 2s', { onSleep: cut });
+    const { code, err } = await other.run('switchover web --reason x --wait 2s', { onSleep: cut });
     expect(code).toBe(4);
     expect(err).toContain('no director answers');
   });

@@ -32,7 +32,8 @@ describe('docs/design.md', () => {
       .filter((code) => /^(spec|(admin|run|log)\/[\w/<> -]+>)$/.test(code))
       .map((code) => code.replaceAll(/<[\w ]+>/g, 'x'));
     const kinds = new Set(named.map((path) => keys.parse(keys.prefix + path)?.kind ?? path));
-    const all = 'challenge drain event lease operation owner real report scope session spec vote';
+    const all =
+      'challenge drain event lease operation owner real report scope session spec switchover vote';
     expect([...kinds].toSorted()).toEqual(all.split(' '));
     expect(design).toContain(`\`${createKeys('<cluster>').prefix}\``);
   });

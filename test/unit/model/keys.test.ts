@@ -34,6 +34,10 @@ const built: fc.Arbitrary<readonly [string, ParsedKey]> = fc.oneof(
   }),
   name.map((id) => [keys.operation(id), { kind: 'operation', id }] as const),
   name.map((text) => {
+    const group = groupId(text);
+    return [keys.switchover(group), { kind: 'switchover', group }] as const;
+  }),
+  name.map((text) => {
     const director = directorId(text);
     return [keys.session(director), { kind: 'session', director }] as const;
   }),
