@@ -405,7 +405,7 @@ class Director implements Agent {
   #assign(): void {
     if (this.#spec === null) return;
     const checks = this.#desk.assignmentsOf(this.#options.me, this.#living().alive);
-    this.#probes.setAssignments(checks);
+    this.#probes.setAssignments(checks, this.#desk.statuses());
   }
 
   #countVotes(): void {

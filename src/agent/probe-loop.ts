@@ -4,7 +4,7 @@
  */
 import { type RiseFallState, stepRiseFall, UNOBSERVED } from '../core/health/rise-fall.ts';
 import type { Check } from '../model/cluster.ts';
-import type { Observation, Vote } from '../model/health.ts';
+import type { CheckStatus, Observation, Vote } from '../model/health.ts';
 import type { CheckId, DirectorId } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
@@ -25,8 +25,11 @@ export type ProbeLoopPorts = {
 export type ProbeLoop = {
   /** Until the signal aborts. The votes in the store end with the director's lease. */
   run(signal: AbortSignal): Promise<void>;
-  /** The complete set of checks this director runs; the votes of those that leave are withdrawn. */
-  setAssignments(checks: readonly Check[]): void;
+  /**
+   * The complete set of checks this director runs; the votes of those that leave are withdrawn. One
+   * that is new here goes on from what the cluster knows of it: `fall` and `rise` hold for it too.
+   */
+  setAssignments(checks: readonly Check[], statuses: ReadonlyMap<CheckId, CheckStatus>): void;
   /**
    * Votes an earlier life of this director left in the store: it goes on from there. They are
    * published again, because their lease is not this life's; those not assigned are withdrawn.
@@ -39,11 +42,17 @@ export function createProbeLoop(options: ProbeLoopOptions, ports: ProbeLoopPorts
   const loop = new Loop(options, ports);
   return {
     run: (signal) => loop.run(signal),
-    setAssignments: (checks) => loop.setAssignments(checks),
+    setAssignments: (checks, statuses) => loop.setAssignments(checks, statuses),
     adopt: (votes) => loop.adopt(votes),
     currentVotes: () => loop.currentVotes(),
   };
 }
+
+/** What nobody knows is decided by the first observation. */
+const stateOf = (status: CheckStatus | undefined): RiseFallState =>
+  status === undefined || status.basis === 'initial'
+    ? UNOBSERVED
+    : { verdict: status.isUp, contrary: 0 };
 
 type Assigned = { readonly check: Check; state: RiseFallState };
 
@@ -67,10 +76,13 @@ class Loop {
     if (!signal.aborted) this.#ports.log.error({}, 'prober.ended');
   }
 
-  setAssignments(checks: readonly Check[]): void {
+  setAssignments(checks: readonly Check[], statuses: ReadonlyMap<CheckId, CheckStatus>): void {
     const before = this.#assigned ?? new Map<CheckId, Assigned>();
     const next = new Map(
-      checks.map((check) => [check.id, before.get(check.id) ?? { check, state: UNOBSERVED }]),
+      checks.map((check) => [
+        check.id,
+        before.get(check.id) ?? { check, state: stateOf(statuses.get(check.id)) },
+      ]),
     );
     const isSame =
       this.#assigned !== null &&
@@ -94,7 +106,7 @@ class Loop {
     for (const [id, vote] of votes) {
       const entry = this.#assigned.get(id);
       // What this life has seen itself is newer than what was found.
-      if (entry?.state.verdict === null) {
+      if (entry !== undefined && !this.#votes.has(id)) {
         entry.state = { verdict: vote.isUp, contrary: 0 };
         this.#votes.set(id, vote);
       }
@@ -116,8 +128,10 @@ class Loop {
     const step = stepRiseFall(entry.state, observation, check.spec);
     entry.state = step.state;
     if (step.probeSoon) prober.probeSoon(check.id);
-    if (step.change === null) return;
-    const vote = { director: this.#me, isUp: step.change, since: clock.wallTime(), detail };
+    // A verdict taken over becomes a vote when this director has seen the same.
+    const isConfirmed = step.state.verdict === isUp && !this.#votes.has(check.id);
+    if (step.change === null && !isConfirmed) return;
+    const vote = { director: this.#me, isUp, since: clock.wallTime(), detail };
     this.#votes.set(check.id, vote);
     this.#ports.publish(check.id, vote);
     metrics.vote(vote.isUp);

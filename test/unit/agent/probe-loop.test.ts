@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createProbeLoop } from '../../../src/agent/probe-loop.ts';
 import { AsyncQueue } from '../../../src/lib/async.ts';
 import type { Check } from '../../../src/model/cluster.ts';
-import type { Observation, Vote } from '../../../src/model/health.ts';
+import type { CheckStatus, Observation, Vote } from '../../../src/model/health.ts';
 import { type CheckId, checkId, directorId } from '../../../src/model/ids.ts';
 import type { Prober } from '../../../src/ports/prober.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
@@ -17,6 +17,10 @@ const checkAt = (n: number): Check => ({
   spec: { ...TCP_CHECK, rise: 2, fall: 3 },
 });
 const [C1, C2] = [checkAt(1), checkAt(2)];
+
+const NOTHING: ReadonlyMap<CheckId, CheckStatus> = new Map();
+const knownAs = (isUp: boolean, basis: CheckStatus['basis'] = 'majority') =>
+  new Map([[C1.id, { isUp, basis, votesUp: 0, votesDown: 0 }]]);
 
 class ScriptedProber implements Prober {
   readonly sets: CheckId[][] = [];
@@ -71,7 +75,7 @@ function setUp() {
 
 async function running() {
   const world = setUp();
-  world.loop.setAssignments([C1, C2]);
+  world.loop.setAssignments([C1, C2], NOTHING);
   void world.start();
   await world.clock.advance(0);
   return world;
@@ -122,7 +126,7 @@ describe('probe loop: observations to votes', () => {
 
   it('ends with its signal, and leaves no timer', async () => {
     const world = setUp();
-    world.loop.setAssignments([C1]);
+    world.loop.setAssignments([C1], NOTHING);
     const ended = world.start();
     await world.see(C1, 'u');
     world.stop.abort();
@@ -143,15 +147,15 @@ describe('probe loop: observations to votes', () => {
 describe('probe loop: assignments, leases, restarts', () => {
   it('gives the prober the complete set when it changes, and not when it does not', async () => {
     const world = await running();
-    world.loop.setAssignments([C2, C1]);
-    world.loop.setAssignments([C2]);
+    world.loop.setAssignments([C2, C1], NOTHING);
+    world.loop.setAssignments([C2], NOTHING);
     expect(world.prober.sets).toEqual([['c1', 'c2'], ['c2']]);
   });
 
   it('withdraws the vote of a check that leaves', async () => {
     const world = await running();
     await world.see(C1, 'u');
-    world.loop.setAssignments([C2]);
+    world.loop.setAssignments([C2], NOTHING);
     expect(world.store.has(C1.id)).toBe(false);
     expect(world.loop.currentVotes().size).toBe(0);
     expect(world.tries).toEqual(['c1 up', 'c1 gone']);
@@ -159,7 +163,7 @@ describe('probe loop: assignments, leases, restarts', () => {
 
   it('withdraws nothing for a check that never had a vote', async () => {
     const world = await running();
-    world.loop.setAssignments([]);
+    world.loop.setAssignments([], NOTHING);
     await world.clock.advance(1000);
     expect(world.tries).toEqual([]);
   });
@@ -167,13 +171,13 @@ describe('probe loop: assignments, leases, restarts', () => {
   it('keeps count and verdict of a check that stays, and starts anew with one that comes back', async () => {
     const world = await running();
     await world.see(C1, 'ud');
-    world.loop.setAssignments([C1]);
+    world.loop.setAssignments([C1], NOTHING);
     await world.see(C1, 'd');
     expect(world.tries).toEqual(['c1 up']);
     await world.see(C1, 'd');
     expect(world.tries).toEqual(['c1 up', 'c1 down']);
-    world.loop.setAssignments([]);
-    world.loop.setAssignments([C1]);
+    world.loop.setAssignments([], NOTHING);
+    world.loop.setAssignments([C1], NOTHING);
     await world.see(C1, 'u');
     expect(world.store.get(C1.id)?.isUp).toBe(true);
   });
@@ -183,7 +187,7 @@ describe('probe loop: assignments, leases, restarts', () => {
   it('goes on from the votes of its earlier life: one failure does not bring an up target down', async () => {
     const world = setUp();
     world.loop.adopt(new Map([[C1.id, old(true)]]));
-    world.loop.setAssignments([C1, C2]);
+    world.loop.setAssignments([C1, C2], NOTHING);
     void world.start();
     await world.see(C1, 'dd');
     expect(world.tries).toEqual(['c1 up']);
@@ -199,7 +203,7 @@ describe('probe loop: assignments, leases, restarts', () => {
     void world.start();
     await world.clock.advance(0);
     expect(world.tries).toEqual([]);
-    world.loop.setAssignments([C1]);
+    world.loop.setAssignments([C1], NOTHING);
     await world.clock.advance(0);
     expect(world.tries).toEqual(['gone gone', 'c1 up']);
   });
@@ -211,5 +215,34 @@ describe('probe loop: assignments, leases, restarts', () => {
     await world.clock.advance(0);
     expect(world.store.get(C1.id)?.isUp).toBe(false);
     expect(world.store.get(C2.id)).toEqual(old(true));
+  });
+
+  it('goes on from what the cluster knows of a check that it takes over', async () => {
+    const world = setUp();
+    world.loop.setAssignments([C1], knownAs(true));
+    void world.start();
+    await world.see(C1, 'dd');
+    expect(world.tries).toEqual([]);
+    await world.see(C1, 'd');
+    expect(world.tries).toEqual(['c1 down']);
+  });
+
+  it.each([true, false])(
+    'votes as soon as it has seen what the cluster knows (%s)',
+    async (isUp) => {
+      const world = setUp();
+      world.loop.setAssignments([C1], knownAs(isUp));
+      void world.start();
+      await world.see(C1, isUp ? 'uu' : 'dd');
+      expect(world.tries).toEqual([isUp ? 'c1 up' : 'c1 down']);
+    },
+  );
+
+  it('decides by the first observation where the cluster has only assumed', async () => {
+    const world = setUp();
+    world.loop.setAssignments([C1], knownAs(true, 'initial'));
+    void world.start();
+    await world.see(C1, 'd');
+    expect(world.tries).toEqual(['c1 down']);
   });
 });
