@@ -122,7 +122,11 @@ class Director implements Agent {
     this.#gate = createLifetimeGate({ kernel: ports.network, clock });
     this.#leases = createGroupLeases({ director: me, keys, ttlS }, { store, clock, log });
     this.#directorLease = createDirectorLease(
-      { ttlS, revisionOf: (key) => this.#records.revisionOf(key) },
+      {
+        ttlS,
+        revisionOf: (key) => this.#records.revisionOf(key),
+        outlives: (key) => keys.parse(key)?.kind === 'vote',
+      },
       { store, clock, log },
     );
     this.#events = createEventLog({ keys }, { store, clock, random, log });
@@ -299,7 +303,10 @@ class Director implements Agent {
     const wasReady = this.#barrier.isReady();
     this.#barrier.look(this.#hold.state().view, this.#options.me);
     if (this.#barrier.isReady() !== wasReady) this.#judge();
-    if (isSynced && !this.#hasAdopted) this.#adoptVotes();
+    if (isSynced && !this.#hasAdopted) {
+      this.#hasAdopted = true;
+      this.#probes.adopt(votesOf(this.#options.me, this.#records.votes));
+    }
     // Counted first: a director that takes over a check goes on from what is known of it.
     const isOtherLiving = this.#desk.setLiving(this.#living());
     if (areas.has('votes') || areas.has('spec') || isSynced || isOtherLiving) this.#countVotes();
@@ -391,14 +398,8 @@ class Director implements Agent {
       });
   }
 
-  #adoptVotes(): void {
-    this.#hasAdopted = true;
-    this.#probes.adopt(votesOf(this.#options.me, this.#records.votes));
-  }
-
   #living(): ReturnType<typeof livingOf> {
-    const { me } = this.#options;
-    return livingOf(me, this.#spec, this.#records.reports, this.#ports.clock.now());
+    return livingOf(this.#options.me, this.#spec, this.#records, this.#ports.clock.now());
   }
 
   /** Those that are alive share the checks. */

@@ -5,7 +5,7 @@
 import { Wakeup } from '../lib/async.ts';
 import { ABSENT, type LeaseId, type MonoMs, monoMs, type Revision } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { ClusterStore } from '../ports/cluster-store.ts';
+import type { ClusterStore, TxnAnswer } from '../ports/cluster-store.ts';
 import type { Log } from '../ports/log.ts';
 import { waitFor } from './wait-for.ts';
 
@@ -19,6 +19,8 @@ export type DirectorLeaseOptions = {
   readonly ttlS: () => number;
   /** Mod revision of a key as last seen: every write is compared with what it replaces. */
   readonly revisionOf: (key: string) => Revision;
+  /** Keys that stay until the lease ends by itself: what the next life, or the others, go on from. */
+  readonly outlives: (key: string) => boolean;
 };
 
 export type DirectorLeasePorts = {
@@ -74,15 +76,43 @@ class Loop implements DirectorLease {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, store } = this.#ports;
+    const { clock } = this.#ports;
     while (!signal.aborted) {
       const isDone = await this.#pass();
       const nextAt = this.#held?.nextAt ?? clock.now();
       const ms = isDone ? Math.max(10, nextAt - clock.now()) : RETRY_MS;
       await waitFor(this.#wakeup, ms, clock, signal);
     }
-    if (this.#held !== null)
-      await store.revokeLease(this.#held.lease, { deadlineMs: LAST_CALL_MS });
+    await this.#end();
+  }
+
+  /** The lease goes at once only where nothing on it is to stay. */
+  async #end(): Promise<void> {
+    if (this.#held === null) return;
+    const { store } = this.#ports;
+    const { lease } = this.#held;
+    const keys = [...this.#entries].filter(([, { written }]) => written !== null);
+    const leaving = keys.map(([key]) => key).filter((key) => !this.#options.outlives(key));
+    if (leaving.length === keys.length)
+      return void (await store.revokeLease(lease, { deadlineMs: LAST_CALL_MS }));
+    const answer = await this.#remove(leaving);
+    if (answer.kind !== 'answered' || answer.succeeded) return;
+    // Again with what stands there, after a write in doubt; what somebody else wrote is theirs.
+    const mine = answer.reads.filter(({ key, value }) => value === this.#entries.get(key)?.wanted);
+    for (const read of mine) this.#revisions.set(read.key, read.modRevision);
+    if (mine.length > 0) await this.#remove(mine.map(({ key }) => key));
+  }
+
+  #remove(all: readonly string[]): Promise<TxnAnswer> {
+    const keys = all.slice(0, BATCH);
+    return this.#ports.store.txn(
+      {
+        compares: keys.map((key) => ({ key, modRevision: this.#revisionOf(key) })),
+        success: keys.map((key) => ({ op: 'delete' as const, key })),
+        failure: keys.map((key) => ({ op: 'get' as const, key })),
+      },
+      { deadlineMs: LAST_CALL_MS },
+    );
   }
 
   async #pass(): Promise<boolean> {

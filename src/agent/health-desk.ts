@@ -98,11 +98,11 @@ export function createHealthDesk(): HealthDesk {
 export function livingOf(
   me: DirectorId,
   spec: ClusterSpec | null,
-  reports: Pick<ReadonlyMap<DirectorId, unknown>, 'has'>,
+  records: { readonly reports: ReadonlyMap<DirectorId, unknown> },
   now: MonoMs,
 ): Living {
   const directors = (spec?.directors ?? []).map((director) => director.id);
-  const alive = directors.filter((id) => id === me || reports.has(id));
+  const alive = directors.filter((id) => id === me || records.reports.has(id));
   return { directors, alive, now };
 }
 

@@ -181,6 +181,21 @@ describe('SIGTERM', () => {
 });
 
 describe('a new life', () => {
+  it('after the last director ended goes on from what was known', async () => {
+    const { world, d1, d2 } = await settled();
+    for (const director of [d1, d2]) director.stop();
+    await world.clock.advance(5000);
+    expect([d1.isAlive, d2.isAlive]).toEqual([false, false]);
+    d1.start();
+    const seen = new Set<string>();
+    for (let i = 0; i < 20; i++) {
+      await world.clock.advance(50);
+      for (const service of statusOf(d1).services)
+        for (const { basis } of service.realServers) seen.add(basis);
+    }
+    expect([...seen]).toEqual(['majority']);
+  });
+
   it('after a kill frees its group at once: nobody waits for the deadline of the old one', async () => {
     const { world, d1 } = await settled();
     d1.crash();

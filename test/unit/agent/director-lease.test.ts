@@ -7,7 +7,11 @@ function setUp() {
   const bench = storeBench();
   const { cluster, store, clock, log, end } = bench;
   const lease = createDirectorLease(
-    { ttlS: () => 15, revisionOf: (key) => cluster.read(key).modRevision },
+    {
+      ttlS: () => 15,
+      revisionOf: (key) => cluster.read(key).modRevision,
+      outlives: (key) => key.startsWith('stays'),
+    },
     { store, clock, log },
   );
   const running = lease.run(end.signal);
@@ -37,6 +41,32 @@ describe('the director’s lease', () => {
     end.abort();
     await clock.settle(running);
     expect(stored('a')).toBeNull();
+  });
+
+  it('leaves at its end what is to outlive it, for the rest of the lease', async () => {
+    const { clock, lease, stored, end, running } = setUp();
+    lease.publish('stays', '1');
+    lease.publish('goes', '2');
+    await clock.advance(20);
+    end.abort();
+    await clock.settle(running);
+    expect([stored('stays'), stored('goes')]).toEqual([1, null]);
+    await clock.advance(20_000);
+    expect(stored('stays')).toBeNull();
+  });
+
+  it('removes at its end what it wrote in doubt, and nothing of others', async () => {
+    const { clock, cluster, store, lease, stored, end, running } = setUp();
+    lease.publish('stays', '1');
+    lease.publish('theirs', '2');
+    await clock.advance(20);
+    cluster.write('theirs', '3');
+    store.nextTxn({ kind: 'answer-lost' });
+    lease.publish('goes', '4');
+    await clock.advance(20);
+    end.abort();
+    await clock.settle(running);
+    expect([stored('stays'), stored('theirs'), stored('goes')]).toEqual([1, 3, null]);
   });
 
   it('withdraws a value, also one of an earlier life', async () => {
