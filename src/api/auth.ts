@@ -59,9 +59,17 @@ function authenticateLocal(request: FastifyRequest, needed: Role | 'open'): Call
     );
   const origin = request.headers.origin;
   const isWrite = request.method !== 'GET' && request.method !== 'HEAD';
-  if (isWrite && origin !== undefined && hostOf(origin.replace(/^[a-z]+:\/\//, '')) !== host)
+  if (isWrite && origin !== undefined && !isSameSite(origin, request.headers.host ?? ''))
     throw problemError('forbidden', `a page of "${origin}" may not change this cluster`);
   return LOCAL;
+}
+
+/** Host and port: another port of this machine is another program. */
+function isSameSite(origin: string, authority: string): boolean {
+  if (!URL.canParse(origin)) return false;
+  const { protocol, host } = new URL(origin);
+  const own = `${protocol}//${authority}`;
+  return host !== '' && URL.canParse(own) && new URL(own).host === host;
 }
 
 const hostOf = (authority: string): string =>

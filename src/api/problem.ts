@@ -16,6 +16,7 @@ const TITLES = {
   'shrink-refused': [409, 'The document would remove too much'],
   'precondition-failed': [412, 'Somebody else changed it first'],
   'too-large': [413, 'The request is too large'],
+  'uri-too-long': [414, 'A name in the path is too long'],
   'unsupported-media-type': [415, 'The body must be JSON'],
   'invalid-document': [422, 'The cluster document has problems'],
   'precondition-required': [428, 'If-Match is needed'],

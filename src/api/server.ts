@@ -50,6 +50,8 @@ export function createApi(options: ApiOptions, ports: ApiPorts): Api {
     logger: false,
     bodyLimit: BODY_BYTES_MAX,
     routerOptions: { maxParamLength: 200 },
+    frameworkErrors: (error, request, reply) =>
+      void sendProblem(reply, foreignProblem(ctx, error, request)),
     serverFactory: (handler) => createServer(options, handler),
   });
   app.removeContentTypeParser('text/plain');
@@ -166,6 +168,7 @@ const FRAMEWORK_CODES: ReadonlyMap<number, ProblemCode> = new Map([
   [400, 'bad-request'],
   [404, 'not-found'],
   [413, 'too-large'],
+  [414, 'uri-too-long'],
   [415, 'unsupported-media-type'],
 ]);
 

@@ -54,6 +54,15 @@ describe('reads', () => {
     expect((await call(bench, drain, 404)).body.detail).toContain('no cluster document');
   });
 
+  it('answers a path that no router takes with problem documents too', async () => {
+    const bench = createBench();
+    expect((await get(bench, '/api/v1/groups/%ZZ', 400)).body.code).toBe('bad-request');
+    const long = `/api/v1/directors/${'d'.repeat(300)}/drain`;
+    const { body } = await call(bench, { method: 'POST', url: long, payload: {} }, 414);
+    expect(body.code).toBe('uri-too-long');
+    expect(bench.logged).toEqual([]);
+  });
+
   it('keeps stack traces in the log', async () => {
     const bench = createBench();
     bench.view.status = () => {
@@ -140,6 +149,10 @@ describe('who may', () => {
     await call(bench, { ...drain, headers: cross }, 403);
     const own = { host: '[::1]:7480', origin: 'http://[::1]:7480' };
     await call(bench, { ...drain, headers: own }, 200);
+    for (const origin of ['http://127.0.0.1:8080', 'http://127.0.0.1', 'null'])
+      await call(bench, { ...drain, headers: { host: '127.0.0.1:7480', origin } }, 403);
+    const plain = { host: 'localhost', origin: 'http://localhost:80' };
+    await call(bench, { ...drain, headers: plain }, 200);
   });
 });
 
