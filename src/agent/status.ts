@@ -3,7 +3,7 @@ import { rankCandidates } from '../core/election/placement.ts';
 import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
 import { ownerStanding } from '../core/election/view.ts';
 import { realServerKey } from '../core/health/checks.ts';
-import { deriveServiceKey } from '../core/desired/desired-state.ts';
+import { deriveHealth, deriveServiceKey } from '../core/desired/desired-state.ts';
 import type { ClusterSpec, RealServer, VipGroup, VirtualService } from '../model/cluster.ts';
 import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
 import type { CheckId, DirectorId, MonoMs } from '../model/ids.ts';
@@ -208,7 +208,8 @@ function realServerStatus(
   const key = realServerKey(service.id, server.id);
   const explanation = input.reconcile.explanations.get(key);
   const check = input.checks.get(key) ?? null;
-  const status = check === null ? undefined : input.statuses.get(check);
+  const status = check === null ? 'unchecked' : (input.statuses.get(check) ?? null);
+  const assumed = deriveHealth(service, status);
   const observed = destinations.get(`${server.address} ${server.port}`);
   const override = input.overrides.find(
     (one) => one.service === service.id && one.realServer === server.id,
@@ -221,8 +222,9 @@ function realServerStatus(
     weight: server.weight,
     wantedWeight: explanation?.wantedWeight ?? null,
     kernelWeight: observed?.weight ?? null,
-    health: check === null ? 'unchecked' : (status?.isUp ?? true) ? 'up' : 'down',
-    basis: check === null ? 'unchecked' : (status?.basis ?? 'initial'),
+    // What the table follows: before the first vote the service's own alpha decides, not the check's.
+    health: explanation?.health ?? assumed.health,
+    basis: explanation?.basis ?? assumed.basis,
     admin: override?.state ?? 'ready',
     adminReason: override?.reason ?? null,
     check,

@@ -128,7 +128,11 @@ type Health = Pick<Explanation, 'health' | 'basis'>;
 
 const UNCHECKED: Health = { health: 'unchecked', basis: 'unchecked' };
 
-function deriveHealth(service: VirtualService, status: Facts['status']): Health {
+/** What a service takes a real server for; status null: checked, and nothing is known yet. */
+export function deriveHealth(
+  service: Pick<VirtualService, 'alpha'>,
+  status: CheckStatus | 'unchecked' | null,
+): Health {
   if (status === 'unchecked') return UNCHECKED;
   // Before the first vote each service has its own view, also where two share the check.
   if (status === null || status.basis === 'initial')

@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { deriveReport, localProblems } from '../../../src/agent/report.ts';
 import { deriveStatus, type StatusInput } from '../../../src/agent/status.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
+import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
-import { directorId, groupId, monoMs, revision } from '../../../src/model/ids.ts';
+import { directorId, groupId, monoMs, revision, serviceId } from '../../../src/model/ids.ts';
 import { formatServiceKey } from '../../../src/model/kernel.ts';
 import { formatRecord, parseRecord, ReportRecord } from '../../../src/model/records.ts';
 import {
@@ -265,6 +266,45 @@ describe('a group', () => {
     expect(status.directors.map((one) => [one.name, one.groups])).toEqual([
       ['d1', []],
       ['d2', ['g1']],
+    ]);
+  });
+});
+
+describe('the health of a real server', () => {
+  const alpha = { ...SERVICE, id: serviceId('strict'), port: 81, alpha: true };
+  const both = { ...SPEC, services: [SERVICE, alpha] };
+  const { byRealServer: shared } = deriveChecks(both);
+  // The check they share is down from the start, because one of them asks for it.
+  const initial = new Map(
+    checks.map(({ id }) => [
+      id,
+      { isUp: false, basis: 'initial' as const, votesUp: 0, votesDown: 0 },
+    ]),
+  );
+  const healths = (fields: Partial<StatusInput>) =>
+    deriveStatus({ ...well(), spec: both, checks: shared, ...fields }).services.map((service) =>
+      service.realServers.map(({ health, basis }) => `${health} ${basis}`),
+    );
+
+  it('is what its own service assumes before the first vote', () => {
+    expect(healths({ statuses: initial })).toEqual([
+      ['up initial', 'up initial'],
+      ['down initial', 'down initial'],
+    ]);
+  });
+
+  it('is what the table was made from', () => {
+    const overrides = well().overrides;
+    const made = deriveDesired({ spec: both, checks: shared, overrides, statuses: initial });
+    const { reconcile } = well();
+    expect(
+      healths({
+        statuses: downOf('10.90.0.21'),
+        reconcile: { ...reconcile, explanations: made.explanations },
+      }),
+    ).toEqual([
+      ['up initial', 'up initial'],
+      ['down initial', 'down initial'],
     ]);
   });
 });
