@@ -8,6 +8,9 @@ import { createProblem, ProblemError, problemError } from './problem.ts';
 const LOCAL: Caller = { name: 'local', role: 'admin' };
 const NOBODY: Caller = { name: 'anonymous', role: 'viewer' };
 
+/** Has shown no token where tokens are configured: is told no names and no details. */
+export const isAnonymous = (caller: Caller): boolean => caller === NOBODY;
+
 export type Authenticate = (request: FastifyRequest, needed: Role | 'open') => Caller;
 
 /** Throws a `ProblemError` (401, 403) for who may not. */
@@ -15,9 +18,9 @@ export function createAuthenticate(tokens: readonly ApiToken[]): Authenticate {
   if (tokens.length === 0) return authenticateLocal;
   const known = tokens.map(({ name, role, token }) => ({ name, role, digest: digestOf(token) }));
   return (request, needed) => {
-    if (needed === 'open') return NOBODY;
     const match = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '');
     const caller = match === null ? null : findCaller(known, match[1] ?? '');
+    if (needed === 'open') return caller ?? NOBODY;
     if (caller === null) throw unauthorized();
     if (ROLES.indexOf(caller.role) < ROLES.indexOf(needed))
       throw problemError(
@@ -50,7 +53,8 @@ const unauthorized = (): ProblemError =>
 
 /** Without tokens the only foe is a web page in a browser on this machine. */
 function authenticateLocal(request: FastifyRequest, needed: Role | 'open'): Caller {
-  if (needed === 'open') return LOCAL;
+  // A plain HTTP/1.0 check of a load balancer; browsers always name a host.
+  if (needed === 'open' && request.headers.host === undefined) return LOCAL;
   const host = hostOf(request.headers.host ?? '');
   if (host !== 'localhost' && isIP(host) === 0)
     throw problemError(

@@ -1,6 +1,7 @@
-/** For supervisors, load balancers and Prometheus: no token is needed but for the metrics. */
+/** For supervisors, load balancers and Prometheus: without a token, yes or no and no details; the metrics need one. */
 import Type from 'typebox';
 import { groupId } from '../../model/ids.ts';
+import { isAnonymous } from '../auth.ts';
 import type { ApiContext, TypedApp } from '../context.ts';
 import { findGroup } from '../lookup.ts';
 import { problemResponses } from '../schemas/problem.ts';
@@ -9,6 +10,7 @@ import { OwnerResult, ProbeResult } from '../schemas/responses.ts';
 
 const tags = ['health'];
 const open = { role: 'open' } as const;
+const ASK_WITH_TOKEN = 'not ready; ask with a token for the reasons';
 
 export function registerHealthRoutes(app: TypedApp, ctx: ApiContext): void {
   registerProbes(app, ctx);
@@ -67,10 +69,13 @@ function registerProbes(app: TypedApp, ctx: ApiContext): void {
         response,
       },
     },
-    (_request, reply) => {
+    (request, reply) => {
       const { ready, problems } = ctx.view.status();
+      if (ready) return reply.send(probeResult([]));
       const reasons = problems.length === 0 ? ['the agent is still starting'] : problems;
-      return reply.code(ready ? 200 : 503).send(probeResult(ready ? [] : reasons));
+      return reply
+        .code(503)
+        .send(probeResult(isAnonymous(request.caller) ? [ASK_WITH_TOKEN] : reasons));
     },
   );
 }
@@ -94,7 +99,12 @@ function registerOwner(app: TypedApp, ctx: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { name } = findGroup(ctx, request.query.group);
+      const { group } = request.query;
+      if (isAnonymous(request.caller)) {
+        const holds = ctx.view.holdsNow(groupId(group));
+        return reply.code(holds ? 200 : 503).send({ group, holds });
+      }
+      const { name } = findGroup(ctx, group);
       const holds = ctx.view.holdsNow(groupId(name));
       return reply
         .code(holds ? 200 : 503)

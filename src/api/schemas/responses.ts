@@ -100,7 +100,7 @@ export const ProbeResult = Type.Object({
 
 export const OwnerResult = Type.Object({
   group: Type.String(),
-  director: Type.String(),
+  director: Type.Optional(Type.String({ description: 'this one; not said without a token' })),
   holds: Type.Boolean({ description: 'holding, and inside the deadline' }),
 });
 

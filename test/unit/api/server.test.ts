@@ -131,6 +131,24 @@ describe('who may', () => {
     await get(bench, '/api/v1/status', 200, bearer('v-secret').headers);
   });
 
+  it('tells the probes’ callers without a token yes or no, and no names', async () => {
+    const bench = createBench({ tokens });
+    bench.view.statusDocument.ready = false;
+    bench.view.statusDocument.problems = ['etcd 10.90.0.31 does not answer'];
+    const { body } = await get(bench, '/readyz', 503);
+    expect(JSON.stringify(body)).not.toContain('10.90.0.31');
+    const known = bearer('v-secret').headers;
+    const told = await get(bench, '/readyz', 503, known);
+    expect(told.body.reasons).toEqual(['etcd 10.90.0.31 does not answer']);
+    expect((await get(bench, '/owner?group=web')).body).toEqual({ group: 'web', holds: true });
+    expect((await get(bench, '/owner?group=nope', 503)).body).toEqual({
+      group: 'nope',
+      holds: false,
+    });
+    expect((await get(bench, '/owner?group=web', 200, known)).body.director).toBe('d1');
+    await get(bench, '/owner?group=nope', 404, known);
+  });
+
   it('gives each role what it may, and the audit the name', async () => {
     const bench = createBench({ tokens });
     await call(bench, { ...drain, ...bearer('v-secret') }, 403);
@@ -145,6 +163,10 @@ describe('who may', () => {
     const bench = createBench();
     const rebinding = { host: 'evil.example:7480' };
     await call(bench, { ...drain, headers: rebinding }, 403);
+    for (const url of ['/owner?group=web', '/readyz', '/livez']) {
+      const answer = await bench.api.app.inject({ url, headers: rebinding });
+      expect(answer.statusCode).toBe(403);
+    }
     const cross = { host: '127.0.0.1:7480', origin: 'http://evil.example' };
     await call(bench, { ...drain, headers: cross }, 403);
     const own = { host: '[::1]:7480', origin: 'http://[::1]:7480' };
