@@ -77,7 +77,7 @@ async function apply(
   const mayAsk = options.yes !== true && !dryRun && diff.changes.length > 0;
   if (mayAsk && io.ask !== null && !/^y(es)?$/i.test(await io.ask('Apply? [y/N] '))) {
     io.stdout('nothing was applied\n');
-    return EXIT.ok;
+    return EXIT.precondition;
   }
   const guard =
     diff.revision === 0 ? { 'if-none-match': '*' } : { 'if-match': `"${diff.revision}"` };

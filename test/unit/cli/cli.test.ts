@@ -224,6 +224,7 @@ describe('the cluster document', () => {
     const all = await file('ask.yaml', stringify(CLUSTER_DOCUMENT));
     const no = await started.run(`apply -f ${all}`, { ask: async () => 'n' });
     expect(no.out).toContain('nothing was applied');
+    expect(no.code).toBe(3);
     expect(started.store.txns).toEqual([]);
     await started.run(`apply -f ${all}`, { ask: async () => 'y' });
     expect(started.store.txns).toHaveLength(1);
