@@ -5,7 +5,7 @@
 import { type RiseFallState, stepRiseFall, UNOBSERVED } from '../core/health/rise-fall.ts';
 import type { Check } from '../model/cluster.ts';
 import type { CheckStatus, Observation, Vote } from '../model/health.ts';
-import type { CheckId, DirectorId } from '../model/ids.ts';
+import type { CheckId, DirectorId, MonoMs } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
@@ -54,7 +54,21 @@ const stateOf = (status: CheckStatus | undefined): RiseFallState =>
     ? UNOBSERVED
     : { verdict: status.isUp, contrary: 0 };
 
-type Assigned = { readonly check: Check; state: RiseFallState };
+type Assigned = {
+  readonly check: Check;
+  state: RiseFallState;
+  /** The last observation; before the first one when the check came or its vote was adopted. */
+  seenAt: MonoMs;
+};
+
+/** How often votes without observations are looked for. */
+const EXPIRE_MS = 2000;
+/** A vote ends after so many intervals without an observation, and not before `SILENCE_MS`. */
+const SILENT_INTERVALS = 3;
+const SILENCE_MS = 10_000;
+
+const silenceMs = (check: Check): number =>
+  Math.max(SILENT_INTERVALS * check.spec.intervalMs, SILENCE_MS);
 
 class Loop {
   readonly #me: DirectorId;
@@ -70,18 +84,51 @@ class Loop {
   }
 
   async run(signal: AbortSignal): Promise<void> {
+    const end = new AbortController();
+    const expiring = this.#expire(end.signal);
+    const onAbort = (): void => end.abort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) end.abort();
+    try {
+      await this.#observe(signal);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      end.abort();
+      await expiring;
+    }
+  }
+
+  async #observe(signal: AbortSignal): Promise<void> {
     for await (const batch of this.#ports.prober.observations(signal))
       for (const observation of batch) this.#take(observation);
     // Without observations the votes would stay as they are for ever: somebody must act.
     if (!signal.aborted) this.#ports.log.error({}, 'prober.ended');
   }
 
+  /** A vote that nothing confirms any more must not stand: a probe that cannot run sees nothing. */
+  async #expire(signal: AbortSignal): Promise<void> {
+    const { clock, log, publish } = this.#ports;
+    while (!signal.aborted) {
+      const before = clock.now();
+      await clock.sleep(EXPIRE_MS, signal);
+      const now = clock.now();
+      // After a pause of the whole process, what was seen meanwhile may wait to be read.
+      if (signal.aborted || now - before > 2 * EXPIRE_MS) continue;
+      for (const { check, seenAt } of this.#assigned?.values() ?? []) {
+        if (now - seenAt < silenceMs(check) || !this.#votes.delete(check.id)) continue;
+        publish(check.id, null);
+        log.warn({ check: check.id, silentMs: Math.round(now - seenAt) }, 'vote.expired');
+      }
+    }
+  }
+
   setAssignments(checks: readonly Check[], statuses: ReadonlyMap<CheckId, CheckStatus>): void {
+    const seenAt = this.#ports.clock.now();
     const before = this.#assigned ?? new Map<CheckId, Assigned>();
     const next = new Map(
       checks.map((check) => [
         check.id,
-        before.get(check.id) ?? { check, state: stateOf(statuses.get(check.id)) },
+        before.get(check.id) ?? { check, seenAt, state: stateOf(statuses.get(check.id)) },
       ]),
     );
     const isSame =
@@ -108,6 +155,7 @@ class Loop {
       // What this life has seen itself is newer than what was found.
       if (entry !== undefined && !this.#votes.has(id)) {
         entry.state = { verdict: vote.isUp, contrary: 0 };
+        entry.seenAt = this.#ports.clock.now();
         this.#votes.set(id, vote);
       }
       this.#ports.publish(id, this.#votes.get(id) ?? null);
@@ -127,6 +175,7 @@ class Loop {
     metrics.probe(check.spec.kind, isUp, latencyMs / 1000);
     const step = stepRiseFall(entry.state, observation, check.spec);
     entry.state = step.state;
+    entry.seenAt = clock.now();
     if (step.probeSoon) prober.probeSoon(check.id);
     // A verdict taken over becomes a vote when this director has seen the same.
     const isConfirmed = step.state.verdict === isUp && !this.#votes.has(check.id);

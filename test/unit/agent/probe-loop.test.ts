@@ -246,3 +246,50 @@ describe('probe loop: assignments, leases, restarts', () => {
     expect(world.tries).toEqual(['c1 down']);
   });
 });
+
+describe('probe loop: silence', () => {
+  it('withdraws a vote that nothing confirms any more, once', async () => {
+    const world = await running();
+    await world.see(C1, 'u');
+    await world.clock.advance(9000);
+    expect(world.tries).toEqual(['c1 up']);
+    await world.clock.advance(30_000);
+    expect(world.tries).toEqual(['c1 up', 'c1 gone']);
+    expect(world.loop.currentVotes().size).toBe(0);
+    expect(world.log.events()).toEqual(['vote.changed', 'vote.expired']);
+  });
+
+  it('votes again with the next observation that agrees, and by `fall` with others', async () => {
+    const world = await running();
+    await world.see(C1, 'u');
+    await world.see(C2, 'u');
+    await world.clock.advance(15_000);
+    await world.see(C1, 'u');
+    await world.see(C2, 'dd');
+    expect(world.tries.slice(2)).toEqual(['c1 gone', 'c2 gone', 'c1 up']);
+    await world.see(C2, 'd');
+    expect(world.tries.at(-1)).toBe('c2 down');
+  });
+
+  it('waits for three intervals of a check that is probed seldom', async () => {
+    const world = setUp();
+    const slow = { ...C1, spec: { ...C1.spec, intervalMs: 20_000 } };
+    world.loop.setAssignments([slow], NOTHING);
+    void world.start();
+    await world.see(slow, 'u');
+    await world.clock.advance(59_000);
+    expect(world.tries).toEqual(['c1 up']);
+    await world.clock.advance(4000);
+    expect(world.tries).toEqual(['c1 up', 'c1 gone']);
+  });
+
+  it('keeps the vote of a check whose observations arrive, whatever they say', async () => {
+    const world = await running();
+    await world.see(C1, 'u');
+    for (let i = 0; i < 10; i++) {
+      await world.clock.advance(5000);
+      await world.see(C1, 'du');
+    }
+    expect(world.tries).toEqual(['c1 up']);
+  });
+});
