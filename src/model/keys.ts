@@ -38,6 +38,8 @@ export function createKeys(cluster: string) {
     prefix,
     spec: `${prefix}spec`,
     pause: `${prefix}admin/pause`,
+    /** Drains, overrides and operations. */
+    adminPrefix: `${prefix}admin/`,
     drain: (director: DirectorId): string => `${prefix}admin/drain/${director}`,
     real: (service: ServiceId, rs: RealServerId): string =>
       `${prefix}admin/real/${service}/${encodeURIComponent(rs)}`,

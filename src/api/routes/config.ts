@@ -8,6 +8,7 @@ import { formatRecord, parseRecord, SpecRecord } from '../../model/records.ts';
 import { commitIntent, readKey } from '../commit.ts';
 import { diffDocuments, equalDocuments } from '../config-diff.ts';
 import type { ApiContext, Caller, ShrinkRefusal, TypedApp } from '../context.ts';
+import { leftoverWarnings } from '../leftovers.ts';
 import { createProblem, ProblemError, problemError } from '../problem.ts';
 import { problemResponses } from '../schemas/problem.ts';
 import {
@@ -104,15 +105,19 @@ const inWords = ({ path, message }: Problem): string => `${path}: ${message}`;
 
 type Current = { readonly revision: Revision; readonly record: SpecRecord | null };
 
+function specOf(record: SpecRecord | null): ClusterSpec | null {
+  const parsed = record === null ? null : parseClusterDocument(record.document);
+  return parsed?.ok === true ? parsed.value.spec : null;
+}
+
 /** Asks also where a document is stored that nobody can read: then nothing can be compared. */
 function shrinkOf(
   ctx: ApiContext,
   { revision: at, record }: Current,
   next: ClusterSpec,
 ): ShrinkRefusal | null {
-  if (at === ABSENT) return ctx.checkShrink(null, next);
-  const parsed = record === null ? null : parseClusterDocument(record.document);
-  if (parsed?.ok === true) return ctx.checkShrink(parsed.value.spec, next);
+  const before = specOf(record);
+  if (at === ABSENT || before !== null) return ctx.checkShrink(before, next);
   const message = `the stored document (revision ${at}) cannot be read, so what this would remove is not known`;
   return { message, removedGroups: [], removedServices: [], removedRealServers: [] };
 }
@@ -203,7 +208,9 @@ async function replaceSpec(ctx: ApiContext, replacement: Replacement): Promise<C
   const changes = [...diffDocuments(old, document, CHANGES_MAX)];
   const changed = current.record === null || !equalDocuments(old, document);
   const summary = changed ? summarize(changes.length) : 'the document is applied already';
-  const base = { changed, dryRun, summary, changes, warnings: judged.warnings };
+  const leftovers = await leftoverWarnings(ctx, specOf(current.record), judged.spec);
+  const warnings = [...judged.warnings, ...leftovers];
+  const base = { changed, dryRun, summary, changes, warnings };
   if (!changed || dryRun) return { ...base, revision: null, event: null };
   const record = { v: 1, document, by: caller.name, at: ctx.clock.wallTime() };
   const committed = await commitIntent(ctx, caller, {
@@ -282,7 +289,7 @@ function registerDiff(app: TypedApp, ctx: ApiContext): void {
         revision: current.revision,
         changes: diffDocuments(current.record?.document, document, CHANGES_MAX),
         shrink: shrink === null ? null : { message: shrink.message, removed: removedBy(shrink) },
-        warnings,
+        warnings: [...warnings, ...(await leftoverWarnings(ctx, specOf(current.record), spec))],
       };
     },
   );

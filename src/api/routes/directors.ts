@@ -1,7 +1,9 @@
 /** Draining a director: it gives its VIP groups away and takes none until it is undrained. */
+import { directorId } from '../../model/ids.ts';
 import { DrainRecord, parseRecord } from '../../model/records.ts';
 import { changeRecord } from '../change.ts';
 import type { ApiContext, TypedApp } from '../context.ts';
+import { findOrLeftover } from '../leftovers.ts';
 import { findDirector, requireSpec } from '../lookup.ts';
 import { problemResponses } from '../schemas/problem.ts';
 import { DirectorParams, ReasonBody, WriteQuery } from '../schemas/requests.ts';
@@ -83,10 +85,13 @@ function registerUndrain(app: TypedApp, ctx: ApiContext): void {
         response,
       },
     },
-    (request) => {
-      const director = findDirector(ctx, request.params.director);
-      return changeRecord(ctx, request.caller, {
-        key: ctx.keys.drain(director),
+    async (request) => {
+      const director = directorId(request.params.director);
+      const key = ctx.keys.drain(director);
+      // A drain may outlive the director's place in the document.
+      await findOrLeftover(ctx, key, () => findDirector(ctx, director));
+      return await changeRecord(ctx, request.caller, {
+        key,
         dryRun: request.query.dryRun ?? false,
         event: {
           kind: 'director.undrained',

@@ -1,9 +1,11 @@
 /** Overrides of one real server: drain, maintenance, back to service, another weight. */
 import type { FastifyRequest } from 'fastify';
 import type { AdminState } from '../../model/health.ts';
+import { realServerId, serviceId } from '../../model/ids.ts';
 import { parseRecord, RealOverrideRecord } from '../../model/records.ts';
 import { changeRecord, type Wanted } from '../change.ts';
 import type { ApiContext, TypedApp } from '../context.ts';
+import { findOrLeftover } from '../leftovers.ts';
 import { findRealServer } from '../lookup.ts';
 import { problemResponses } from '../schemas/problem.ts';
 import { RealServerParams, ReasonBody, WeightBody, WriteQuery } from '../schemas/requests.ts';
@@ -104,7 +106,12 @@ type Override = Parts & {
 
 async function override(ctx: ApiContext, request: Override): Promise<ChangeResult> {
   const { params, wish, reason, kind, caller, dryRun } = request;
-  const { service, realServer } = findRealServer(ctx, params.service, params.realServer);
+  const find = () => findRealServer(ctx, params.service, params.realServer);
+  const leftover = ctx.keys.real(serviceId(params.service), realServerId(params.realServer));
+  const isEnd = 'state' in wish && wish.state === 'ready';
+  const found = isEnd ? await findOrLeftover(ctx, leftover, find) : find();
+  if (found === null) return await clear(ctx, request, leftover);
+  const { service, realServer } = found;
   const name = `${service.id}/${realServer.id}`;
   const warnings = warningsFor(ctx, service.id, realServer.id, wish);
   const decide = (value: string | null): Wanted => {
@@ -130,6 +137,22 @@ async function override(ctx: ApiContext, request: Override): Promise<ChangeResul
     dryRun,
     decide,
     event: { kind, subject: name, reason },
+  });
+}
+
+/** Ends an override, whole, of a real server that the cluster document no longer has. */
+async function clear(ctx: ApiContext, request: Override, key: string): Promise<ChangeResult> {
+  const { params, reason, kind, caller, dryRun } = request;
+  const subject = `${params.service}/${params.realServer}`;
+  return await changeRecord(ctx, caller, {
+    key,
+    dryRun,
+    decide: () => ({
+      record: null,
+      summary: `${subject}: override removed; it is not in the cluster document`,
+      warnings: [],
+    }),
+    event: { kind, subject, reason },
   });
 }
 

@@ -33,9 +33,9 @@ export function addConfigCommands(program: Command, io: CliIo, done: Done): void
     .description('show what an apply would change')
     .requiredOption('-f, --file <file>', 'the document, - for standard input')
     .action(async (options: { file: string }, command: Command) => {
-      const { document } = await loadDocument(io, options.file);
+      const judged = await loadDocument(io, options.file);
       const session = await openSession(io, command);
-      const diff = await fetchDiff(session, document);
+      const diff = await fetchDiff(session, judged);
       printDiff(session, diff);
       done(EXIT.ok);
     });
@@ -52,9 +52,9 @@ function addApply(program: Command, io: CliIo, done: Done): void {
     .option('--dry-run', 'check everything, change nothing')
     .option('-y, --yes', 'do not ask')
     .action(async (options: ApplyOptions, command: Command) => {
-      const { document } = await loadDocument(io, options.file);
+      const judged = await loadDocument(io, options.file);
       const session = await openSession(io, command);
-      done(await apply(session, document, options));
+      done(await apply(session, judged, options));
     });
 }
 
@@ -65,14 +65,10 @@ type ApplyOptions = {
   readonly yes?: boolean;
 };
 
-async function apply(
-  session: Session,
-  document: unknown,
-  options: ApplyOptions,
-): Promise<ExitCode> {
+async function apply(session: Session, judged: Judged, options: ApplyOptions): Promise<ExitCode> {
   const { client, io } = session;
   const { confirmShrink = false, dryRun = false } = options;
-  const diff = await fetchDiff(session, document);
+  const diff = await fetchDiff(session, judged);
   printDiff(session, diff);
   const mayAsk = options.yes !== true && !dryRun && diff.changes.length > 0;
   if (mayAsk && io.ask !== null && !/^y(es)?$/i.test(await io.ask('Apply? [y/N] '))) {
@@ -85,7 +81,7 @@ async function apply(
     method: 'PUT',
     path: `/api/v1/config${dryRun ? '?dryRun=true' : ''}`,
     headers: guard,
-    body: { document, confirmShrink },
+    body: { document: judged.document, confirmShrink },
   });
   const result = parseAnswer(ConfigResult, answer.body);
   // The warnings were printed with the diff.
@@ -114,22 +110,24 @@ function addGet(program: Command, io: CliIo, done: Done): void {
     });
 }
 
+type Judged = {
+  readonly document: unknown;
+  readonly spec: ClusterSpec;
+  /** As they were printed. */
+  readonly warnings: readonly string[];
+};
+
 /** Judged on this side, so that a bad document never leaves it; warnings are printed. */
-async function loadDocument(
-  io: CliIo,
-  file: string,
-): Promise<{ readonly document: unknown; readonly spec: ClusterSpec }> {
+async function loadDocument(io: CliIo, file: string): Promise<Judged> {
   const text = file === '-' ? await io.readStdin() : await loadText(file);
   const parsed = parseClusterText(text);
   if (!parsed.ok) {
     const count = parsed.error.length === 1 ? 'one problem' : `${parsed.error.length} problems`;
     throw new CliError(EXIT.badInput, `${file}: ${count}\n${formatProblems(parsed.error)}`);
   }
-  printWarnings(
-    io,
-    parsed.value.warnings.map(({ path, message }) => `${path}: ${message}`),
-  );
-  return parsed.value;
+  const warnings = parsed.value.warnings.map(({ path, message }) => `${path}: ${message}`);
+  printWarnings(io, warnings);
+  return { ...parsed.value, warnings };
 }
 
 function countObjects({ directors, groups, services }: ClusterSpec): string {
@@ -143,14 +141,16 @@ function countObjects({ directors, groups, services }: ClusterSpec): string {
   ].join(', ');
 }
 
-async function fetchDiff({ client }: Session, document: unknown): Promise<ConfigDiff> {
+/** Its warnings are those that only a director can give: the others were printed before. */
+async function fetchDiff({ client }: Session, { document, warnings }: Judged): Promise<ConfigDiff> {
   const answer = await client.call({
     method: 'POST',
     path: '/api/v1/config/diff',
     body: { document },
     isRepeatable: true,
   });
-  return parseAnswer(ConfigDiff, answer.body);
+  const diff = parseAnswer(ConfigDiff, answer.body);
+  return { ...diff, warnings: diff.warnings.filter((warning) => !warnings.includes(warning)) };
 }
 
 const SIGNS = { added: '+', removed: '-', changed: '~' } as const;
@@ -162,6 +162,7 @@ function printDiff({ io, paint }: Session, diff: ConfigDiff): void {
   else io.stdout(`${diff.changes.length} differences to what is applied (${since}):\n`);
   for (const change of diff.changes)
     io.stdout(`${paint(`${SIGNS[change.op]} ${formatChange(change)}`, TONES[change.op])}\n`);
+  printWarnings(io, diff.warnings);
   if (diff.shrink !== null)
     io.stderr(`warning: ${diff.shrink.message}; an apply needs --confirm-shrink\n`);
 }

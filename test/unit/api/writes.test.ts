@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { directorId, realServerId, serviceId } from '../../../src/model/ids.ts';
-import { createOperation } from '../../fakes/fake-agent-view.ts';
-import { type Bench, call, createBench, type Json } from './bench.ts';
+import { CLUSTER_DOCUMENT, createOperation } from '../../fakes/fake-agent-view.ts';
+import { applyDocument, type Bench, call, createBench, type Json } from './bench.ts';
 import { LOST_ANSWER, LOST_REQUEST, REFUSED } from './observed-store.ts';
 
 const drain = (bench: Bench, director: string, query = '', status = 200) =>
@@ -358,5 +358,46 @@ describe('switchover', () => {
     expect(bench.view.operations()).toEqual([]);
     const late = await switchover(bench, { to: 'd2' }, 409);
     expect(late.body.operation).toBe(accepted.id);
+  });
+});
+
+describe('records of what left the cluster document', () => {
+  const record = { v: 1, by: 'bob', reason: 'old', at: '' };
+  const withLeftovers = (): Bench => {
+    const bench = createBench();
+    bench.store.put(bench.keys.drain(directorId('d9')), record);
+    const old = bench.keys.real(serviceId('web-http'), realServerId('10.9.9.9:80'));
+    bench.store.put(old, { ...record, state: 'drain', weight: 3 });
+    return bench;
+  };
+  const clear = (bench: Bench, url: string, status: number) =>
+    call(bench, { method: 'POST', url: `/api/v1/${url}`, payload: { reason: 'gone' } }, status);
+
+  it('are named by diff and apply, also when they come back', async () => {
+    const bench = withLeftovers();
+    const back = bench.keys.real(serviceId('smtp'), realServerId('10.90.0.31:25'));
+    bench.store.put(back, { ...record, state: 'maint', weight: null });
+    const { smtp: _smtp, ...services } = CLUSTER_DOCUMENT.services;
+    applyDocument(bench, { ...CLUSTER_DOCUMENT, services });
+    const payload = { document: CLUSTER_DOCUMENT };
+    const diff = { method: 'POST', url: '/api/v1/config/diff', payload };
+    const { warnings } = (await call(bench, diff, 200)).body;
+    expect(warnings.join('\n')).toContain('director d9, real server web-http/10.9.9.9:80;');
+    expect(warnings.join('\n')).toContain(
+      'still drained or overridden from before: real server smtp/10.90.0.31:25',
+    );
+    const headers = { 'if-match': '*' };
+    const put = { method: 'PUT', url: '/api/v1/config?dryRun=true', headers, payload };
+    expect((await call(bench, put, 200)).body.warnings).toEqual(warnings);
+  });
+
+  it('are cleared by undrain and ready, and nothing else', async () => {
+    const bench = withLeftovers();
+    await clear(bench, 'services/web-http/real-servers/10.9.9.9:80/drain', 404);
+    await clear(bench, 'services/web-http/real-servers/10.9.9.9:80/ready', 200);
+    await clear(bench, 'directors/d9/undrain', 200);
+    expect(bench.store.keys().filter((key) => key.startsWith(bench.keys.adminPrefix))).toEqual([]);
+    await clear(bench, 'services/web-http/real-servers/10.9.9.9:80/ready', 404);
+    await clear(bench, 'directors/d9/undrain', 404);
   });
 });

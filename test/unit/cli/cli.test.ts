@@ -230,6 +230,19 @@ describe('the cluster document', () => {
     expect(started.store.txns).toHaveLength(1);
   });
 
+  it('is compared with warnings about drains that outlived their director', async () => {
+    const started = await rig();
+    const drain = { v: 1, by: 'bob', reason: 'old', at: '' };
+    started.store.put(started.keys.drain(directorId('d9')), drain);
+    const all = await file('leftovers.yaml', stringify(CLUSTER_DOCUMENT));
+    for (const command of ['diff', 'apply']) {
+      const { err } = await started.run(`${command} -f ${all}`);
+      expect(err.match(/director d9/g)).toHaveLength(1);
+      expect(err.match(/groups\.web\.virtualRouterId/g)).toHaveLength(1);
+    }
+    expect((await started.run('director undrain d9 --reason gone')).code).toBe(0);
+  });
+
   it('gives exit code 3 when somebody else was faster', async () => {
     const started = await rig();
     applyDocument(started);
