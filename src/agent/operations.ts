@@ -11,6 +11,8 @@ type Report = ElectionEffect & { readonly kind: 'operation' };
 
 const CALL_MS = 2000;
 const RETRY_MS = 1000;
+/** Another director wrote a step first: read again at once, so often. */
+const CONFLICTS_MAX = 3;
 /** Tries after which an operator is told, once, that a report waits. */
 const TRIES_BEFORE_WARNING = 20;
 /** Operations with reports that wait, and reports of one operation: more than a cluster ever has. */
@@ -26,8 +28,8 @@ type Waiting = {
   tries: number;
 };
 
-/** `later`: try again. `ended`: the store was closed, as the agent ends. */
-type Try = 'done' | 'later' | 'ended';
+/** `beaten`: somebody wrote first. `later`: try again. `ended`: the store was closed, as the agent ends. */
+type Try = 'done' | 'beaten' | 'later' | 'ended';
 
 /**
  * A report is tried until it is written: an operation that stays `running` would be in the way of the next.
@@ -98,6 +100,18 @@ export function createOperationWriter(
 async function writeStep(
   key: string,
   entry: Waiting,
+  ports: { readonly store: ClusterStore },
+): Promise<Exclude<Try, 'beaten'>> {
+  for (let i = 0; i < CONFLICTS_MAX; i++) {
+    const outcome = await tryStep(key, entry, ports);
+    if (outcome !== 'beaten') return outcome;
+  }
+  return 'later';
+}
+
+async function tryStep(
+  key: string,
+  entry: Waiting,
   { store }: { readonly store: ClusterStore },
 ): Promise<Try> {
   const [next] = entry.reports;
@@ -131,7 +145,8 @@ async function writeStep(
     { deadlineMs: CALL_MS },
   );
   if (answer.kind === 'refused') entry.lease = null;
-  return answer.kind === 'answered' && answer.succeeded ? 'done' : 'later';
+  if (answer.kind === 'answered') return answer.succeeded ? 'done' : 'beaten';
+  return 'later';
 }
 
 const isOver = (record: OperationRecord): boolean =>
