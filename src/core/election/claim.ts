@@ -7,7 +7,13 @@ import { alarmOnce, type Draft, isBusy, learn, notice, request, written } from '
 import { rankCandidates } from './placement.ts';
 import { roundGuard } from './round.ts';
 import type { Purpose, TxnReply } from './state.ts';
-import { DRAINED_CLAIM_MS, GROUPS_PER_TXN, longestWaitMs, RANK_DELAY_MS } from './timing.ts';
+import {
+  DRAINED_CLAIM_MS,
+  GROUPS_PER_TXN,
+  longestWaitMs,
+  RANK_DELAY_MS,
+  VACANT_RANK_DELAY_MS,
+} from './timing.ts';
 import { type OwnerStanding, ownerStanding, revOf } from './view.ts';
 
 export function advanceClaims(draft: Draft): void {
@@ -39,7 +45,8 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
   const rev = revOf(state.view.owners, group.id);
   const since = claimableSince(draft, group.id, rev);
   const barrier = standing.kind === 'vacant' ? longestWaitMs(state.view, config.timing) : 0;
-  const delay = rank === -1 ? DRAINED_CLAIM_MS : rank * RANK_DELAY_MS;
+  const perRank = standing.kind === 'vacant' ? VACANT_RANK_DELAY_MS : RANK_DELAY_MS;
+  const delay = rank === -1 ? DRAINED_CLAIM_MS : rank * perRank;
   return monoMs(since + barrier + delay);
 }
 

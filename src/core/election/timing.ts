@@ -7,6 +7,12 @@ import type { ElectionView } from './view.ts';
 /** Rank r waits r × this before it claims, so that the intended heir wins without a coordinator. */
 export const RANK_DELAY_MS = 30;
 
+/**
+ * The same for a vacant group: nobody waits for it, and each director counts D' from when it saw the
+ * marker, so the best one gets more room.
+ */
+export const VACANT_RANK_DELAY_MS = 300;
+
 /** A challenge that was answered, or failed, is not repeated before this. */
 export const CHALLENGE_REST_MS = 1000;
 
