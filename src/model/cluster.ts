@@ -25,7 +25,12 @@ export type Timing = {
   readonly leaseTtlS: number;
 };
 
-export type Director = { readonly id: DirectorId; readonly address: IpAddress };
+export type Director = {
+  readonly id: DirectorId;
+  readonly address: IpAddress;
+  /** Directors of one zone share a fate (a rack, a power feed); null: a zone of its own. */
+  readonly zone: string | null;
+};
 
 export type AddressScope = 'global' | 'site' | 'link' | 'host';
 
@@ -51,6 +56,58 @@ export type VipGroup = {
   readonly priorities: ReadonlyMap<DirectorId, number> | null;
   readonly preempt: Preempt;
   readonly virtualRouterId: number | null;
+  /** Share of a director's load that the group is, for placement without priorities; 1 by default. */
+  readonly weight: number;
+  /** Groups that should not be on the same director, where that can be. */
+  readonly antiAffinity: readonly GroupId[];
+  readonly tracks: readonly Track[];
+  readonly notify: NotifySpec | null;
+};
+
+/**
+ * Something a group's holder depends on. `weight: null`: a failing track forbids holding. Else it
+ * moves the director's priority as keepalived does: a positive weight is added while it passes, a
+ * negative one while it fails; a file adds weight × its number.
+ */
+export type Track = { readonly id: string; readonly weight: number | null } & (
+  | { readonly kind: 'interface'; readonly device: string }
+  | {
+      readonly kind: 'script';
+      /** Program and arguments; no shell. */
+      readonly command: readonly string[];
+      readonly intervalMs: number;
+      readonly timeoutMs: number;
+      readonly rise: number;
+      readonly fall: number;
+      /** Counts as failed until it passed once. */
+      readonly initFail: boolean;
+      /** Null: the agent's own user. */
+      readonly user: string | null;
+    }
+  | {
+      readonly kind: 'process';
+      /** Name of the program as the kernel knows it (`/proc/PID/comm`), or its path. */
+      readonly process: string;
+      /** Fewest processes of that name. */
+      readonly quorum: number;
+      /** It counts as gone, or as back, only after this. */
+      readonly delayMs: number;
+    }
+  | { readonly kind: 'file'; readonly path: string; readonly initFail: boolean }
+);
+
+/** Programs that are told of a group's transitions, in order; null: none for this state. */
+export type NotifySpec = {
+  readonly master: readonly string[] | null;
+  readonly backup: readonly string[] | null;
+  readonly fault: readonly string[] | null;
+  readonly stop: readonly string[] | null;
+  /** Called for every state, with keepalived's arguments. */
+  readonly any: readonly string[] | null;
+  /** A named pipe that gets a line for every state. */
+  readonly fifo: string | null;
+  readonly timeoutMs: number;
+  readonly user: string | null;
 };
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';
@@ -133,6 +190,8 @@ export type ClusterSpec = {
   readonly services: readonly VirtualService[];
   /** How many directors run each check; null: min(3, all). */
   readonly checkers: number | null;
+  /** Gateways of the VIPs' networks: a takeover is verified with them. */
+  readonly gateways: readonly IpAddress[];
 };
 
 /** One probe job: equal jobs of many services are one (design 8). */

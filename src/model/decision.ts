@@ -16,7 +16,12 @@ export const HOLD_REASONS = [
   'group-removed', // the spec no longer names the group, or no longer this director
   'session-lost', // the session record is no longer this life's
   'ownership-lost', // the owner record names somebody else
-  'deadline-passed', // no round was confirmed in time: the kernel dropped the VIPs
+  'deadline-passed', // no round was confirmed in time: the kernel silenced the VIPs
+  'adopted', // a new process of this director goes on where the former one ended
+  'rebalance', // an operator asked for the groups to be spread anew
+  'failback', // a planned handover did not come to its end, and the former holder goes on
+  'track-failed', // a track without weight forbids holding
+  'cannot-arm', // rounds are confirmed, but the kernel gate could not be armed for D'
 ] as const;
 export type HoldReason = (typeof HOLD_REASONS)[number];
 
@@ -27,6 +32,10 @@ export type IneligibleReason =
   | 'interface-missing'
   | 'interface-down'
   | 'cannot-bind'
+  | 'track-failed' // a track without weight fails
+  | 'gate-too-coarse' // this kernel's gate cannot keep a D as short as the spec's
+  | 'flapping' // it lost groups too often lately; it takes only what nobody else can
+  | 'not-ready' // could take over after a death, but its IPVS table is not complete yet
   | 'no-session'
   | 'not-heard' // no heartbeat of it arrives here: dead, or UDP between the directors is blocked
   | 'starting'

@@ -124,6 +124,16 @@ export type KernelError = {
   readonly message: string;
 };
 
+/**
+ * What silences VIPs in this kernel (design 4.4): rules with permits in the nftables families that it
+ * has, or address lifetimes alone.
+ */
+export const GATE_KINDS = ['netdev', 'arp-inet-ip6', 'bridge', 'address-lifetime'] as const;
+export type GateKind = (typeof GATE_KINDS)[number];
+
+/** How a group is armed: `open` speaks; `prepared` is bound and silent; `muted` forwards and answers no ARP or ND. */
+export type ArmMode = 'open' | 'prepared' | 'muted';
+
 /** Stable text of a service key: `tcp 10.90.0.100:80`, `fwmark 7 inet6`. */
 export function formatServiceKey(key: IpvsServiceKey): string {
   if (key.kind === 'fwmark') return `fwmark ${key.mark} ${key.family === 6 ? 'inet6' : 'inet'}`;

@@ -18,7 +18,7 @@ export const SpecRecord = Type.Object({
   at: Text,
 });
 
-/** `run/session/<director>`. Session id = mod revision while open. */
+/** `run/session/<director>`. Session id = mod revision of the record that opened it. */
 export const SessionRecord = Type.Object({
   v: Version,
   state: Type.Union([Type.Literal('open'), Type.Literal('broken'), Type.Literal('closed')]),
@@ -31,6 +31,11 @@ export const SessionRecord = Type.Object({
   /** Who broke it. */
   by: Type.Optional(Name),
   address: Text,
+  /**
+   * Session id where a new process of the same kernel goes on with the session of the former one;
+   * 0: the session began with this record, its id is the record's mod revision.
+   */
+  id: RevisionNumber,
 });
 
 /** `run/owner/<group>`. Epoch = mod revision. `director: null` is a released group. */
@@ -56,7 +61,7 @@ export const ScopeRecord = Type.Object({
   session: RevisionNumber,
 });
 
-/** `run/challenge/<director>`. */
+/** `run/challenge/<director>`; `session` is the mod revision of the session record in doubt. */
 export const ChallengeRecord = Type.Object({ v: Version, by: Name, session: RevisionNumber });
 
 /** `run/lease/<group>`: for people and as a hint, on an etcd lease. Evidence of nothing. */
@@ -72,6 +77,10 @@ export const ReportRecord = Type.Object({
   specRevision: RevisionNumber,
   /** Groups this director could hold now. */
   eligible: Type.Array(Name),
+  /** Those of them that it could take at once without a packet lost. */
+  ready: Type.Array(Name),
+  /** What its tracks add to its priority: group → sum, where that is not 0. */
+  bonus: Type.Record(Type.String(), Type.Integer()),
   /** Why not, for the others: group → reason. */
   ineligible: Type.Record(Type.String(), Text),
   gate: Text,
@@ -108,7 +117,7 @@ export const SwitchoverRecord = Type.Object({ v: Version, operation: Text });
 /** `admin/operation/<id>`. */
 export const OperationRecord = Type.Object({
   v: Version,
-  kind: Type.Literal('switchover'),
+  kind: Type.Union([Type.Literal('switchover'), Type.Literal('rebalance')]),
   group: Name,
   /** Guard against a stale view: the holder the operator believes in. */
   from: Type.Union([Name, Type.Null()]),

@@ -1,5 +1,6 @@
 /** The typed catalogue of everything that is measured; `adapters/prom` exports it, tests ignore it. */
 import type { DirectorId, GroupId } from '../model/ids.ts';
+import type { GateKind } from '../model/kernel.ts';
 
 /** Counters only grow; gauges are set. Names, help texts and units: `adapters/prom/catalogue.ts`. */
 export interface Metrics {
@@ -12,6 +13,14 @@ export interface Metrics {
   leaseRemaining(group: GroupId, seconds: number): void;
   takeover(seconds: number): void;
   eventLoopLag(seconds: number): void;
+  /** The gate that this director's kernel allows; exactly one kind is 1. */
+  gate(kind: GateKind): void;
+  /** Steps of planned handovers that this director took part in. */
+  handover(step: 'started' | 'completed' | 'failed'): void;
+  /** Somebody else spoke as a VIP that this director holds. */
+  conflict(group: GroupId): void;
+  track(group: GroupId, track: string, isPassing: boolean): void;
+  notifyFinished(state: string, result: 'ok' | 'failed' | 'timeout'): void;
   storeRevision(revision: number): void;
   storeConnected(isConnected: boolean): void;
   specRevision(revision: number): void;

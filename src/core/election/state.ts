@@ -5,7 +5,9 @@
 import type { Timing, VipGroup } from '../../model/cluster.ts';
 import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
 import type { DirectorId, Epoch, GroupId, MonoMs, Revision, SessionId } from '../../model/ids.ts';
+import type { ArmMode } from '../../model/kernel.ts';
 import type { Keys } from '../../model/keys.ts';
+import type { PeerMessage } from '../../model/peer.ts';
 import type { OwnerRecord, ScopeRecord } from '../../model/records.ts';
 import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
 
@@ -25,6 +27,8 @@ export type ElectionConfig = {
   readonly timing: Timing;
   readonly directors: readonly DirectorId[];
   readonly groups: readonly VipGroup[];
+  /** What this director's kernel gate asks of the timing: the shortest D, and the least δ. */
+  readonly gate: { readonly minHoldMs: number; readonly slackMs: number };
 };
 
 /** A txn in the words of the store's port, without its types: core knows no ports. */
@@ -66,7 +70,13 @@ export type SessionState =
       readonly ackedAt: MonoMs;
       readonly nextTryAt: MonoMs;
     }
-  | { readonly kind: 'open'; readonly id: SessionId; readonly since: MonoMs }
+  | {
+      readonly kind: 'open';
+      readonly id: SessionId;
+      /** Of the record now: a new process that goes on with a session writes it anew. */
+      readonly rev: Revision;
+      readonly since: MonoMs;
+    }
   | { readonly kind: 'closed' };
 
 export type GiveUp = {
@@ -92,6 +102,26 @@ export type Holding =
       readonly openedAt: MonoMs;
       readonly until: MonoMs;
       readonly failures: number;
+    }
+  /**
+   * The record names the successor and this holding as pending: forwards on, answers no ARP or ND
+   * any more once muted, until the successor is proven to have the traffic (design 4.12).
+   */
+  | {
+      readonly kind: 'leaving';
+      /** Of this holding, as the pending entry names it. */
+      readonly epoch: Epoch;
+      /** Owner record that the rounds compare while the kernel forwards. */
+      readonly ownerRev: Revision;
+      readonly since: MonoMs;
+      readonly giveUp: GiveUp & { readonly to: DirectorId };
+      /** `waiting`: still answers, until the successor is prepared or `since` is long ago. */
+      readonly phase: 'waiting' | 'muting' | 'muted';
+      readonly mutedAt: MonoMs | null;
+      readonly nextTellAt: MonoMs;
+      /** Nothing keeps it from closing after this; null: not yet known. */
+      readonly closeAt: MonoMs | null;
+      readonly isRemoved: boolean;
     }
   /** The kernel was told to silence it; nothing more is promised until it says so. */
   | {
@@ -225,23 +255,42 @@ export type ElectionEvent =
       readonly round: number;
       readonly isOk: boolean;
       readonly groups: readonly GroupId[];
+      /** Groups that were silent before. */
       readonly opened: readonly GroupId[];
       readonly failed: readonly GroupId[];
+      /** The kernel lets them speak until then for sure; never after the `until` of the effect. */
+      readonly speaksUntil: MonoMs;
     }
-  | { readonly kind: 'closed'; readonly groups: readonly GroupId[]; readonly isOk: boolean }
   | {
-      readonly kind: 'heartbeat';
-      readonly from: DirectorId;
-      readonly session: SessionId;
+      readonly kind: 'opened';
       readonly groups: readonly GroupId[];
+      readonly isOk: boolean;
+      readonly failed: readonly GroupId[];
+      readonly speaksUntil: MonoMs;
     }
+  | { readonly kind: 'muted'; readonly groups: readonly GroupId[]; readonly isOk: boolean }
+  | { readonly kind: 'closed'; readonly groups: readonly GroupId[]; readonly isOk: boolean }
+  /** The gateway answered the VIP's new holder, or did not in time; `isOk: null`: there is none to ask. */
+  | {
+      readonly kind: 'verified';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly isOk: boolean | null;
+    }
+  | { readonly kind: 'peer'; readonly from: DirectorId; readonly message: PeerMessage }
   | {
       readonly kind: 'eligibility';
       readonly groups: ReadonlyMap<GroupId, IneligibleReason | null>;
+      /** Those that could be taken without a packet lost: their services are in the kernel. */
+      readonly ready: ReadonlySet<GroupId>;
+      /** What tracks add to this director's priority. */
+      readonly bonus: ReadonlyMap<GroupId, number>;
     }
   /** Somebody removed an address of a group that speaks here. */
   | { readonly kind: 'address-lost'; readonly group: GroupId }
-  | { readonly kind: 'stop' };
+  | { readonly kind: 'stop' }
+  /** End soon, and leave kernel, session and records to a new process of this director (design 4.14). */
+  | { readonly kind: 'freeze' };
 
 export type ElectionEffect =
   | {
@@ -252,17 +301,25 @@ export type ElectionEffect =
       readonly txn: TxnRequest;
       readonly deadlineMs: number;
     }
-  /** Remove every address that an earlier life of this director may have left. */
-  | { readonly kind: 'clear-gate' }
+  /** Silence every address that an earlier life of this director may have left, but for these groups'. */
+  | { readonly kind: 'clear-gate'; readonly keep: readonly GroupId[] }
   | { readonly kind: 'permit'; readonly round: number; readonly timeoutMs: number }
   | {
       readonly kind: 'arm';
       readonly round: number;
-      readonly groups: readonly GroupId[];
+      readonly groups: readonly { readonly group: GroupId; readonly mode: ArmMode }[];
       readonly until: MonoMs;
+      readonly aliveMs: number;
     }
+  /** Open what the last arming prepared, within that arming. */
+  | { readonly kind: 'open'; readonly groups: readonly GroupId[]; readonly until: MonoMs }
+  | { readonly kind: 'mute'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'close'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'announce'; readonly group: GroupId }
+  | { readonly kind: 'stop-announcing'; readonly group: GroupId }
+  /** Ask the gateways in the VIPs' names whether they send here now. */
+  | { readonly kind: 'verify'; readonly group: GroupId; readonly epoch: Epoch }
+  | { readonly kind: 'tell'; readonly to: DirectorId; readonly message: PeerMessage }
   | {
       readonly kind: 'heartbeat';
       readonly session: SessionId;

@@ -1,0 +1,56 @@
+/**
+ * Kernel rules that silence VIPs: the lower half of a gate with permits (design 4.4). A VIP that is
+ * `managed` speaks only while it is in `enabled` and its interface in `alive`; a `muted` one takes
+ * and sends IP, but neither ARP nor ND speaks as it. Elements of `alive` and permits expire by the
+ * kernel's clock. Sources: linux/netfilter/nf_tables.h, nft(8).
+ */
+import type { Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { GateKind, KernelError } from '../model/kernel.ts';
+
+export type FenceKind = Exclude<GateKind, 'address-lifetime'>;
+
+export type FenceDevice = { readonly index: number; readonly name: string };
+
+/** What is in the kernel now. */
+export type FenceContents = {
+  readonly devices: readonly FenceDevice[];
+  readonly managed: ReadonlySet<IpAddress>;
+  readonly enabled: ReadonlySet<IpAddress>;
+  readonly muted: ReadonlySet<IpAddress>;
+};
+
+export type FenceSetChange = {
+  readonly add: readonly IpAddress[];
+  readonly remove: readonly IpAddress[];
+};
+
+/** One atomic batch: all of it or nothing. */
+export type FenceChange = {
+  /** The permit that this batch uses up; the whole batch fails with `LATE` where it has died. */
+  readonly permit: number | null;
+  /** Interfaces (by index) that are alive from now on for `timeoutMs`, whether they were or not; null: as they are. */
+  readonly alive: { readonly linkIndexes: readonly number[]; readonly timeoutMs: number } | null;
+  readonly managed: FenceSetChange;
+  readonly enabled: FenceSetChange;
+  readonly muted: FenceSetChange;
+};
+
+/** Idempotent but for permits: what is there may be added, what is not there may be removed. */
+export interface Fence {
+  readonly kind: FenceKind;
+  /** Null: nothing of ours is installed, or not all of it: `install` is due. */
+  observe(): Promise<Result<FenceContents | null, KernelError>>;
+  /**
+   * Makes what is missing for exactly these devices: tables, sets, chains, rules, in one batch. What
+   * is complete stays as it is, with its elements. Nothing is enabled by it.
+   */
+  install(devices: readonly FenceDevice[]): Promise<Result<void, KernelError>>;
+  /** Round `round` may be committed within `timeoutMs` from now. `MISSING`: the tables are gone. */
+  permit(round: number, timeoutMs: number): Promise<Result<void, KernelError>>;
+  /** `LATE`: the permit has died. `MISSING`: the tables are gone. Nothing changed in either case. */
+  commit(change: FenceChange): Promise<Result<void, KernelError>>;
+  /** Removes all of it; nothing there is a success. */
+  uninstall(): Promise<Result<void, KernelError>>;
+  close(): void;
+}
