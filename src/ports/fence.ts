@@ -10,6 +10,12 @@ import type { GateKind, KernelError } from '../model/kernel.ts';
 
 export type FenceKind = Exclude<GateKind, 'address-lifetime'>;
 
+/**
+ * Shorter permits and lives are refused as `LATE`: a tick of the slowest kernel is 10 ms, and some
+ * take what is shorter than a tick for "for ever".
+ */
+export const SHORTEST_TIMEOUT_MS = 10;
+
 export type FenceDevice = { readonly index: number; readonly name: string };
 
 /** What is in the kernel now. */
