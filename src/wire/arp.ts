@@ -1,6 +1,6 @@
 /**
- * ARP for IPv4 over Ethernet as whole frames: gratuitous announcements and a decoder (RFC 826, RFC 5227 3).
- * No sockets here.
+ * ARP for IPv4 over Ethernet as whole frames: gratuitous announcements, directed requests and a decoder
+ * (RFC 826, RFC 5227 3). No sockets here.
  */
 import { err, ok, type Result } from '../lib/result.ts';
 import {
@@ -47,6 +47,43 @@ export function encodeGratuitousArpReply(mac: MacAddress, vip: IpAddress): Uint8
   return encodeGratuitous(2, mac, vip, macToBytes(mac));
 }
 
+/**
+ * Asks for the target's hardware address in the name of `senderIp`: who answers has learnt where the
+ * sender lives (RFC 826, packet reception). `destination` null: broadcast.
+ */
+export function encodeArpRequest(request: {
+  readonly mac: MacAddress;
+  readonly senderIp: IpAddress;
+  readonly targetIp: IpAddress;
+  readonly destination: MacAddress | null;
+}): Uint8Array {
+  return encodePacket({
+    operation: 1,
+    destination: request.destination === null ? BROADCAST : macToBytes(request.destination),
+    senderMac: macToBytes(request.mac),
+    senderIp: ipToBytes(request.senderIp),
+    targetMac: NO_MAC,
+    targetIp: ipToBytes(request.targetIp),
+  });
+}
+
+/** The answer to a request, unicast to who asked (RFC 826). */
+export function encodeArpReply(reply: {
+  readonly mac: MacAddress;
+  readonly senderIp: IpAddress;
+  readonly targetMac: MacAddress;
+  readonly targetIp: IpAddress;
+}): Uint8Array {
+  return encodePacket({
+    operation: 2,
+    destination: macToBytes(reply.targetMac),
+    senderMac: macToBytes(reply.mac),
+    senderIp: ipToBytes(reply.senderIp),
+    targetMac: macToBytes(reply.targetMac),
+    targetIp: ipToBytes(reply.targetIp),
+  });
+}
+
 /** Decodes an Ethernet frame that carries ARP for IPv4; bytes behind the packet are padding. */
 export function decodeArpFrame(frame: Uint8Array): Result<ArpFrame, string> {
   if (frame.length < ARP_FRAME_LENGTH) return err(`an ARP frame of ${frame.length} bytes`);
@@ -74,21 +111,38 @@ function encodeGratuitous(
   vip: IpAddress,
   targetMac: Uint8Array,
 ): Uint8Array {
+  const ip = ipToBytes(vip);
+  return encodePacket({
+    operation,
+    destination: BROADCAST,
+    senderMac: macToBytes(mac),
+    senderIp: ip,
+    targetMac,
+    targetIp: ip,
+  });
+}
+
+function encodePacket(packet: {
+  readonly operation: number;
+  readonly destination: Uint8Array;
+  readonly senderMac: Uint8Array;
+  readonly senderIp: Uint8Array;
+  readonly targetMac: Uint8Array;
+  readonly targetIp: Uint8Array;
+}): Uint8Array {
   const frame = new Uint8Array(ARP_FRAME_LENGTH);
   const view = new DataView(frame.buffer);
-  const ownMac = macToBytes(mac);
-  const ip = ipToBytes(vip);
-  frame.set(BROADCAST, 0);
-  frame.set(ownMac, 6);
+  frame.set(packet.destination, 0);
+  frame.set(packet.senderMac, 6);
   view.setUint16(12, ETHERTYPE_ARP);
   view.setUint16(ETHERNET_HEADER_LENGTH, HARDWARE_ETHERNET);
   view.setUint16(16, ETHERTYPE_IPV4);
   frame[18] = 6;
   frame[19] = 4;
-  view.setUint16(20, operation);
-  frame.set(ownMac, 22);
-  frame.set(ip, 28);
-  frame.set(targetMac, 32);
-  frame.set(ip, 38);
+  view.setUint16(20, packet.operation);
+  frame.set(packet.senderMac, 22);
+  frame.set(packet.senderIp, 28);
+  frame.set(packet.targetMac, 32);
+  frame.set(packet.targetIp, 38);
   return frame;
 }

@@ -1,6 +1,6 @@
 /**
- * Unsolicited neighbour advertisements as whole Ethernet frames (RFC 4861 4.4, 4.6.1, 7.1.2, 7.2.6).
- * No sockets here.
+ * Neighbour solicitations and advertisements as whole Ethernet frames (RFC 4861 4.3, 4.4, 4.6.1, 7.1,
+ * 7.2.2, 7.2.6). No sockets here.
  */
 import { err, ok, type Result } from '../lib/result.ts';
 import {
@@ -17,7 +17,9 @@ export const NEIGHBOR_ADVERTISEMENT_FRAME_LENGTH = 14 + 40 + 32;
 
 const ETHERTYPE_IPV6 = 0x86dd;
 const NEXT_HEADER_ICMPV6 = 58;
+const ICMPV6_NEIGHBOR_SOLICITATION = 135;
 const ICMPV6_NEIGHBOR_ADVERTISEMENT = 136;
+const OPTION_SOURCE_LINK_LAYER_ADDRESS = 1;
 const OPTION_TARGET_LINK_LAYER_ADDRESS = 2;
 /** Receivers drop neighbour discovery that could have passed a router (RFC 4861 7.1.2). */
 const HOP_LIMIT = 255;
@@ -43,6 +45,17 @@ export type NeighborAdvertisement = {
   readonly targetMac: MacAddress | null;
 };
 
+export type NeighborSolicitation = {
+  readonly destinationMac: MacAddress;
+  readonly sourceMac: MacAddress;
+  /** `::` in duplicate address detection (RFC 4862 5.4.2). */
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+  readonly target: IpAddress;
+  /** Source link-layer address option; null where there is none. */
+  readonly sourceLinkMac: MacAddress | null;
+};
+
 /**
  * The advertisement that moves a VIP to `mac` in every neighbour's table: to all nodes, from the VIP
  * itself, override set. `isRouter` must tell whether this host forwards IPv6: a neighbour that used
@@ -53,33 +66,130 @@ export function encodeUnsolicitedAdvertisement(
   vip: IpAddress,
   isRouter: boolean,
 ): Uint8Array {
-  const frame = new Uint8Array(NEIGHBOR_ADVERTISEMENT_FRAME_LENGTH);
-  const view = new DataView(frame.buffer);
-  const ownMac = macToBytes(mac);
-  const ip = ipToBytes(vip);
-  frame.set(ALL_NODES_MAC, 0);
-  frame.set(ownMac, 6);
-  view.setUint16(12, ETHERTYPE_IPV6);
-  view.setUint32(IPV6_OFFSET, 0x60000000);
-  view.setUint16(IPV6_OFFSET + 4, frame.length - ICMP_OFFSET);
-  frame[IPV6_OFFSET + 6] = NEXT_HEADER_ICMPV6;
-  frame[IPV6_OFFSET + 7] = HOP_LIMIT;
-  frame.set(ip, IPV6_OFFSET + 8);
-  frame.set(ALL_NODES, IPV6_OFFSET + 24);
-  frame[ICMP_OFFSET] = ICMPV6_NEIGHBOR_ADVERTISEMENT;
-  frame[ICMP_OFFSET + 4] = FLAG_OVERRIDE | (isRouter ? FLAG_ROUTER : 0);
-  frame.set(ip, ICMP_OFFSET + 8);
-  frame[ICMP_OFFSET + 24] = OPTION_TARGET_LINK_LAYER_ADDRESS;
-  frame[ICMP_OFFSET + 25] = 1;
-  frame.set(ownMac, ICMP_OFFSET + 26);
-  view.setUint16(ICMP_OFFSET + 2, icmpv6Checksum(frame));
-  return frame;
+  return encodeMessage({
+    destinationMac: ALL_NODES_MAC,
+    sourceMac: macToBytes(mac),
+    source: ipToBytes(vip),
+    destination: ALL_NODES,
+    type: ICMPV6_NEIGHBOR_ADVERTISEMENT,
+    flags: FLAG_OVERRIDE | (isRouter ? FLAG_ROUTER : 0),
+    target: ipToBytes(vip),
+    option: OPTION_TARGET_LINK_LAYER_ADDRESS,
+  });
+}
+
+/** The answer to a solicitation, unicast to who asked, override set (RFC 4861 7.2.4). */
+export function encodeSolicitedAdvertisement(answer: {
+  readonly mac: MacAddress;
+  readonly target: IpAddress;
+  readonly destinationMac: MacAddress;
+  readonly destination: IpAddress;
+}): Uint8Array {
+  return encodeMessage({
+    destinationMac: macToBytes(answer.destinationMac),
+    sourceMac: macToBytes(answer.mac),
+    source: ipToBytes(answer.target),
+    destination: ipToBytes(answer.destination),
+    type: ICMPV6_NEIGHBOR_ADVERTISEMENT,
+    flags: FLAG_SOLICITED | FLAG_OVERRIDE,
+    target: ipToBytes(answer.target),
+    option: OPTION_TARGET_LINK_LAYER_ADDRESS,
+  });
+}
+
+/**
+ * Asks for the target's hardware address in the name of `source`, with our own in the option: who
+ * answers has learnt where the source lives (RFC 4861 7.2.3).
+ */
+export function encodeNeighborSolicitation(solicitation: {
+  readonly mac: MacAddress;
+  readonly source: IpAddress;
+  readonly target: IpAddress;
+}): Uint8Array {
+  const target = ipToBytes(solicitation.target);
+  const group = solicitedNodeGroup(target);
+  return encodeMessage({
+    destinationMac: Uint8Array.of(0x33, 0x33, ...group.subarray(12)),
+    sourceMac: macToBytes(solicitation.mac),
+    source: ipToBytes(solicitation.source),
+    destination: group,
+    type: ICMPV6_NEIGHBOR_SOLICITATION,
+    flags: 0,
+    target,
+    option: OPTION_SOURCE_LINK_LAYER_ADDRESS,
+  });
 }
 
 /** Decodes and validates as RFC 4861 7.1.2 demands: hop limit 255, code 0, right checksum, sane options. */
 export function decodeNeighborAdvertisement(
   frame: Uint8Array,
 ): Result<NeighborAdvertisement, string> {
+  const packet = decodeMessage(frame, ICMPV6_NEIGHBOR_ADVERTISEMENT);
+  if (!packet.ok) return packet;
+  const targetMac = readLinkOption(packet.value, OPTION_TARGET_LINK_LAYER_ADDRESS);
+  if (!targetMac.ok) return targetMac;
+  const flags = packet.value[ICMP_OFFSET + 4] ?? 0;
+  return ok({
+    ...readAddresses(packet.value),
+    isRouter: (flags & FLAG_ROUTER) !== 0,
+    isSolicited: (flags & FLAG_SOLICITED) !== 0,
+    isOverride: (flags & FLAG_OVERRIDE) !== 0,
+    targetMac: targetMac.value,
+  });
+}
+
+/** Decodes and validates as RFC 4861 7.1.1 demands: hop limit 255, code 0, right checksum, sane options. */
+export function decodeNeighborSolicitation(
+  frame: Uint8Array,
+): Result<NeighborSolicitation, string> {
+  const packet = decodeMessage(frame, ICMPV6_NEIGHBOR_SOLICITATION);
+  if (!packet.ok) return packet;
+  const sourceLinkMac = readLinkOption(packet.value, OPTION_SOURCE_LINK_LAYER_ADDRESS);
+  if (!sourceLinkMac.ok) return sourceLinkMac;
+  return ok({ ...readAddresses(packet.value), sourceLinkMac: sourceLinkMac.value });
+}
+
+/** ff02::1:ffXX:XXXX with the last three bytes of the address (RFC 4291 2.7.1). */
+function solicitedNodeGroup(address: Uint8Array): Uint8Array {
+  const group = Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0);
+  group.set(address.subarray(13), 13);
+  return group;
+}
+
+function encodeMessage(message: {
+  readonly destinationMac: Uint8Array;
+  readonly sourceMac: Uint8Array;
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly type: number;
+  readonly flags: number;
+  readonly target: Uint8Array;
+  /** Carries `sourceMac`. */
+  readonly option: number;
+}): Uint8Array {
+  const frame = new Uint8Array(NEIGHBOR_ADVERTISEMENT_FRAME_LENGTH);
+  const view = new DataView(frame.buffer);
+  frame.set(message.destinationMac, 0);
+  frame.set(message.sourceMac, 6);
+  view.setUint16(12, ETHERTYPE_IPV6);
+  view.setUint32(IPV6_OFFSET, 0x60000000);
+  view.setUint16(IPV6_OFFSET + 4, frame.length - ICMP_OFFSET);
+  frame[IPV6_OFFSET + 6] = NEXT_HEADER_ICMPV6;
+  frame[IPV6_OFFSET + 7] = HOP_LIMIT;
+  frame.set(message.source, IPV6_OFFSET + 8);
+  frame.set(message.destination, IPV6_OFFSET + 24);
+  frame[ICMP_OFFSET] = message.type;
+  frame[ICMP_OFFSET + 4] = message.flags;
+  frame.set(message.target, ICMP_OFFSET + 8);
+  frame[ICMP_OFFSET + 24] = message.option;
+  frame[ICMP_OFFSET + 25] = 1;
+  frame.set(message.sourceMac, ICMP_OFFSET + 26);
+  view.setUint16(ICMP_OFFSET + 2, icmpv6Checksum(frame));
+  return frame;
+}
+
+/** The frame without padding, once everything but its options is checked. */
+function decodeMessage(frame: Uint8Array, type: number): Result<Uint8Array, string> {
   if (frame.length < ICMP_OFFSET + 24) return err(`a frame of ${frame.length} bytes`);
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (view.getUint16(12) !== ETHERTYPE_IPV6 || (frame[IPV6_OFFSET] ?? 0) >>> 4 !== 6)
@@ -88,34 +198,41 @@ export function decodeNeighborAdvertisement(
   const length = view.getUint16(IPV6_OFFSET + 4);
   if (length < 24 || ICMP_OFFSET + length > frame.length) return err(`payload of ${length} bytes`);
   const packet = frame.subarray(0, ICMP_OFFSET + length);
-  if (packet[ICMP_OFFSET] !== ICMPV6_NEIGHBOR_ADVERTISEMENT || packet[ICMP_OFFSET + 1] !== 0)
-    return err('not a neighbour advertisement');
+  if (packet[ICMP_OFFSET] !== type || packet[ICMP_OFFSET + 1] !== 0)
+    return err(`not a neighbour ${MESSAGE_NAMES[type] ?? 'message'}`);
   if (packet[IPV6_OFFSET + 7] !== HOP_LIMIT) return err('a hop limit other than 255');
   if (icmpv6Checksum(packet) !== 0) return err('wrong checksum');
-  const targetMac = readTargetMac(packet);
-  if (!targetMac.ok) return targetMac;
-  const flags = packet[ICMP_OFFSET + 4] ?? 0;
-  return ok({
+  return ok(packet);
+}
+
+const MESSAGE_NAMES: Readonly<Record<number, string>> = {
+  [ICMPV6_NEIGHBOR_SOLICITATION]: 'solicitation',
+  [ICMPV6_NEIGHBOR_ADVERTISEMENT]: 'advertisement',
+};
+
+function readAddresses(packet: Uint8Array): {
+  readonly destinationMac: MacAddress;
+  readonly sourceMac: MacAddress;
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+  readonly target: IpAddress;
+} {
+  return {
     destinationMac: formatMac(packet.subarray(0, 6)),
     sourceMac: formatMac(packet.subarray(6, 12)),
     source: formatIp(packet.subarray(IPV6_OFFSET + 8, IPV6_OFFSET + 24)),
     destination: formatIp(packet.subarray(IPV6_OFFSET + 24, IPV6_OFFSET + 40)),
     target: formatIp(packet.subarray(ICMP_OFFSET + 8, ICMP_OFFSET + 24)),
-    isRouter: (flags & FLAG_ROUTER) !== 0,
-    isSolicited: (flags & FLAG_SOLICITED) !== 0,
-    isOverride: (flags & FLAG_OVERRIDE) !== 0,
-    targetMac: targetMac.value,
-  });
+  };
 }
 
-function readTargetMac(packet: Uint8Array): Result<MacAddress | null, string> {
+function readLinkOption(packet: Uint8Array, option: number): Result<MacAddress | null, string> {
   let offset = ICMP_OFFSET + 24;
   let mac: MacAddress | null = null;
   while (offset + 2 <= packet.length) {
     const length = (packet[offset + 1] ?? 0) * 8;
     if (length === 0 || offset + length > packet.length) return err('an option of wrong length');
-    if (packet[offset] === OPTION_TARGET_LINK_LAYER_ADDRESS)
-      mac = formatMac(packet.subarray(offset + 2, offset + 8));
+    if (packet[offset] === option) mac = formatMac(packet.subarray(offset + 2, offset + 8));
     offset += length;
   }
   return offset === packet.length ? ok(mac) : err('bytes behind the last option');

@@ -5,6 +5,8 @@ import { formatIp, formatMac } from '../../../src/model/address.ts';
 import {
   ARP_FRAME_LENGTH,
   decodeArpFrame,
+  encodeArpReply,
+  encodeArpRequest,
   encodeGratuitousArpReply,
   encodeGratuitousArpRequest,
 } from '../../../src/wire/arp.ts';
@@ -60,6 +62,38 @@ describe('gratuitous ARP', () => {
     const padded = new Uint8Array(60);
     padded.set(encodeGratuitousArpRequest(MAC, VIP));
     expect(decodeArpFrame(padded).ok).toBe(true);
+  });
+});
+
+describe('directed ARP', () => {
+  const gateway = formatIp(Uint8Array.of(10, 90, 0, 1));
+
+  test('a request speaks as the VIP and asks for the gateway (RFC 826)', () => {
+    const request = { mac: MAC, senderIp: VIP, targetIp: gateway };
+    const rest =
+      '02000000000a0806' + '00010800060400010200' + '0000000a0a5a0064' + '0000000000000a5a0001';
+    expect(toHex(encodeArpRequest({ ...request, destination: null }))).toBe(`ffffffffffff${rest}`);
+    const known = formatMac(Uint8Array.of(2, 0, 0, 0, 0, 1));
+    expect(toHex(encodeArpRequest({ ...request, destination: known }))).toBe(`020000000001${rest}`);
+  });
+
+  test('a reply goes to who asked, for every pair of MACs and addresses', () => {
+    fc.assert(
+      fc.property(macs, ips, macs, ips, (mac, senderIp, targetMac, targetIp) => {
+        expect(decodeArpFrame(encodeArpReply({ mac, senderIp, targetMac, targetIp }))).toEqual({
+          ok: true,
+          value: {
+            destination: targetMac,
+            source: mac,
+            operation: 'reply',
+            senderMac: mac,
+            senderIp,
+            targetMac,
+            targetIp,
+          },
+        });
+      }),
+    );
   });
 });
 

@@ -4,6 +4,9 @@ import { toHex } from '../../../src/lib/bytes.ts';
 import { formatIp, formatMac, parseIp } from '../../../src/model/address.ts';
 import {
   decodeNeighborAdvertisement,
+  decodeNeighborSolicitation,
+  encodeNeighborSolicitation,
+  encodeSolicitedAdvertisement,
   encodeUnsolicitedAdvertisement,
 } from '../../../src/wire/ndp.ts';
 
@@ -64,6 +67,64 @@ describe('unsolicited neighbour advertisement', () => {
         const at = 54 + (bit >>> 3);
         frame[at] = (frame[at] ?? 0) ^ (1 << (bit & 7));
         expect(decodeNeighborAdvertisement(frame).ok).toBe(false);
+      }),
+    );
+  });
+});
+
+describe('neighbour solicitation and its answer', () => {
+  test('goes from the VIP to the solicited-node group of the target (RFC 4861 7.2.2, RFC 4291 2.7.1)', () => {
+    const target = formatIp(
+      Uint8Array.of(0xfd, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x34, 0x56, 0x78),
+    );
+    const frame = encodeNeighborSolicitation({ mac: MAC, source: VIP, target });
+    expect(decodeNeighborSolicitation(frame)).toEqual({
+      ok: true,
+      value: {
+        destinationMac: '33:33:ff:34:56:78',
+        sourceMac: MAC,
+        source: VIP,
+        destination: 'ff02::1:ff34:5678',
+        target,
+        sourceLinkMac: MAC,
+      },
+    });
+    expect(frame[14 + 7]).toBe(255);
+    expect(decodeNeighborAdvertisement(frame).ok).toBe(false);
+  });
+
+  test('round trip of question and answer for all addresses, a flipped bit is noticed', () => {
+    fc.assert(
+      fc.property(macs, ips, ips, macs, fc.nat(255), (mac, source, target, other, bit) => {
+        const question = encodeNeighborSolicitation({ mac, source, target });
+        expect(decodeNeighborSolicitation(question)).toMatchObject({
+          ok: true,
+          value: { source, target, sourceLinkMac: mac },
+        });
+        const answer = encodeSolicitedAdvertisement({
+          mac: other,
+          target,
+          destinationMac: mac,
+          destination: source,
+        });
+        expect(decodeNeighborAdvertisement(answer)).toMatchObject({
+          ok: true,
+          value: { destination: source, target, targetMac: other, isSolicited: true },
+        });
+        for (const frame of [question, answer]) {
+          const at = 54 + (bit >>> 3);
+          frame[at] = (frame[at] ?? 0) ^ (1 << (bit & 7));
+        }
+        expect(decodeNeighborSolicitation(question).ok).toBe(false);
+        expect(decodeNeighborAdvertisement(answer).ok).toBe(false);
+      }),
+    );
+  });
+
+  test('random bytes are refused without throwing', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 120 }), (bytes) => {
+        expect(typeof decodeNeighborSolicitation(bytes).ok).toBe('boolean');
       }),
     );
   });
