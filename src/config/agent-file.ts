@@ -6,7 +6,12 @@ import { assert } from '../lib/assert.ts';
 import { err, messageOf, ok, type Result } from '../lib/result.ts';
 import { type DirectorId, directorId } from '../model/ids.ts';
 import { parseIp } from '../model/address.ts';
-import { type AgentDocument, agentConfigSchema, type LogLevel } from './agent-schema.ts';
+import {
+  type AgentDocument,
+  agentConfigSchema,
+  type ExitMode,
+  type LogLevel,
+} from './agent-schema.ts';
 import { parseYaml } from './cluster-document.ts';
 import type { Problem } from './problem.ts';
 import { at, itemsOf, type Raw, textOf } from './raw.ts';
@@ -46,6 +51,7 @@ export type AgentConfig = {
   readonly keys: readonly Uint8Array[];
   readonly peerPort: number;
   readonly stateDir: string;
+  readonly exit: ExitMode;
   readonly log: { readonly level: LogLevel };
   /** In place of this machine's own ids; null in production. */
   readonly identity: { readonly machine: string; readonly boot: string } | null;
@@ -114,6 +120,7 @@ function plainValues(document: AgentDocument): Omit<AgentConfig, 'etcd' | 'api' 
     interfaces: new Map(Object.entries(document.interfaces)),
     peerPort: document.peerPort ?? DEFAULT_PEER_PORT,
     stateDir: document.stateDir ?? DEFAULT_STATE_DIR,
+    exit: document.exit ?? 'release',
     log: { level: document.log?.level ?? 'info' },
     identity: document.identity ?? null,
   };

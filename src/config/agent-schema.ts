@@ -15,6 +15,8 @@ const Text = Type.String({ minLength: 1, maxLength: 256 });
 
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 
+export const EXIT_MODES = ['release', 'freeze'] as const;
+
 export const agentConfigSchema = Type.Object(
   {
     director: Name,
@@ -63,6 +65,7 @@ export const agentConfigSchema = Type.Object(
     stateDir: Type.Optional(
       Type.String({ pattern: '^/', maxLength: 4096, description: 'an absolute path' }),
     ),
+    exit: Type.Optional(Type.Enum([...EXIT_MODES])),
     log: Type.Optional(Type.Object({ level: Type.Optional(Type.Enum([...LOG_LEVELS])) }, strict)),
     /** Tests run several directors on one machine; each then needs its own machine and boot id. */
     identity: Type.Optional(Type.Object({ machine: Text, boot: Text }, strict)),
@@ -71,4 +74,9 @@ export const agentConfigSchema = Type.Object(
 );
 
 export type AgentDocument = Static<typeof agentConfigSchema>;
+/**
+ * What SIGTERM means: hand the groups to other directors, or leave kernel and records as they are
+ * for the next process of this director (design 4.14).
+ */
+export type ExitMode = (typeof EXIT_MODES)[number];
 export type LogLevel = (typeof LOG_LEVELS)[number];

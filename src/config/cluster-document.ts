@@ -1,23 +1,19 @@
 /** From the cluster document (YAML 1.2 or JSON) to the spec that everything works from: parse, judge, fill in. */
 import { LineCounter, parseDocument } from 'yaml';
-import { assert } from '../lib/assert.ts';
 import { err, messageOf, ok, type Result } from '../lib/result.ts';
-import { type Cidr, formatEndpoint, type IpAddress, parseCidr, parseIp } from '../model/address.ts';
+import { formatEndpoint, type IpAddress, parseIp } from '../model/address.ts';
 import type {
   CheckKind,
   CheckSpec,
   ClusterSpec,
-  GroupAddress,
-  Preempt,
   RealServer,
-  VipGroup,
   VirtualService,
 } from '../model/cluster.ts';
 import { directorId, groupId, realServerId, serviceId } from '../model/ids.ts';
+import { buildGroup } from './build-group.ts';
 import {
   type CheckDocument,
   ClusterDocument,
-  type GroupDocument,
   type RealServerDocument,
   type ServiceDocument,
 } from './cluster-schema.ts';
@@ -30,6 +26,7 @@ import {
   DEFAULT_WEIGHT,
 } from './defaults.ts';
 import { parseDuration } from './durations.ts';
+import { must } from './must.ts';
 import type { Problem } from './problem.ts';
 import { clusterProblems, clusterWarnings } from './rules.ts';
 import { explainShape } from './shape.ts';
@@ -104,48 +101,15 @@ function buildSpec(document: ClusterDocument): ClusterSpec {
     directors: Object.entries(document.directors).map(([name, director]) => ({
       id: directorId(name),
       address: must(parseIp(director.address)),
+      zone: director.zone ?? null,
     })),
     groups: Object.entries(document.groups ?? {}).map(([name, group]) => buildGroup(name, group)),
     services: Object.entries(document.services ?? {}).map(([name, service]) =>
       buildService(name, service),
     ),
     checkers: document.checkers ?? null,
+    gateways: (document.gateway ?? []).map((gateway) => must(parseIp(gateway))),
   };
-}
-
-function buildGroup(name: string, group: GroupDocument): VipGroup {
-  return {
-    id: groupId(name),
-    addresses: group.addresses.map((entry) => buildAddress(group, entry)),
-    priorities:
-      group.priorities === undefined
-        ? null
-        : new Map(
-            Object.entries(group.priorities).map(([director, priority]) => [
-              directorId(director),
-              priority,
-            ]),
-          ),
-    preempt: buildPreempt(group.preempt),
-    virtualRouterId: group.virtualRouterId ?? null,
-  };
-}
-
-function buildAddress(
-  group: GroupDocument,
-  entry: GroupDocument['addresses'][number],
-): GroupAddress {
-  const given = typeof entry === 'string' ? { address: entry } : entry;
-  const cidr: Cidr = must(parseCidr(given.address));
-  const device = given.interface ?? group.interface;
-  assert(device !== undefined, 'an address without an interface passed the rules');
-  return { ...cidr, interface: device, label: given.label ?? null, scope: given.scope ?? 'global' };
-}
-
-function buildPreempt(preempt: GroupDocument['preempt']): Preempt {
-  if (preempt === undefined) return { kind: 'never' };
-  if (typeof preempt === 'string') return { kind: preempt };
-  return { kind: 'after', ms: must(parseDuration(preempt.after)) };
 }
 
 function buildService(name: string, service: ServiceDocument): VirtualService {
@@ -217,10 +181,4 @@ function buildStatus(status: StatusDocument): readonly (readonly [number, number
     const [from = '', to = ''] = range.split('-');
     return [Number(from), Number(to)];
   });
-}
-
-/** The rules have looked at it before: a failure here is a bug of ours. */
-function must<T>(result: Result<T, string>): T {
-  if (result.ok) return result.value;
-  throw new Error(`unchecked value: ${result.error}`);
 }

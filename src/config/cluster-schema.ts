@@ -40,7 +40,73 @@ export const TimingSchema = Type.Object(
   strict,
 );
 
-const DirectorSchema = Type.Object({ address: Address }, strict);
+const DirectorSchema = Type.Object({ address: Address, zone: Type.Optional(Name) }, strict);
+
+const Count = (maximum: number) => Type.Integer({ minimum: 1, maximum });
+const File = Type.String({
+  pattern: '^/[^\\0]*$',
+  maxLength: 4096,
+  description: 'an absolute path',
+});
+const User = Type.String({
+  pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$',
+  description: 'the name of a user',
+});
+const Command = Type.Union(
+  [
+    Type.String({ minLength: 1, maxLength: 4096 }),
+    Type.Array(Type.String({ maxLength: 4096 }), { minItems: 1, maxItems: 64 }),
+  ],
+  {
+    description:
+      'a program with its arguments: a text that is split at spaces, or a list of 1 to 64 words',
+  },
+);
+
+/** One kind a track; which of the others belong to it: `rules-groups.ts`. */
+export const TrackSchema = Type.Object(
+  {
+    interface: Type.Optional(
+      Type.String({
+        pattern: '^[^\\s/:]{1,63}$',
+        description: 'a device such as eth1, or a logical interface name',
+      }),
+    ),
+    script: Type.Optional(Command),
+    process: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 4096,
+        description: 'the name of a program, or its absolute path',
+      }),
+    ),
+    file: Type.Optional(File),
+    weight: Type.Optional(Type.Integer({ minimum: -253, maximum: 253 })),
+    interval: Type.Optional(Duration),
+    timeout: Type.Optional(Duration),
+    rise: Type.Optional(Count(100)),
+    fall: Type.Optional(Count(100)),
+    user: Type.Optional(User),
+    initFail: Type.Optional(Type.Boolean()),
+    quorum: Type.Optional(Count(65_535)),
+    delay: Type.Optional(Duration),
+  },
+  strict,
+);
+
+export const NotifySchema = Type.Object(
+  {
+    master: Type.Optional(Command),
+    backup: Type.Optional(Command),
+    fault: Type.Optional(Command),
+    stop: Type.Optional(Command),
+    any: Type.Optional(Command),
+    fifo: Type.Optional(File),
+    timeout: Type.Optional(Duration),
+    user: Type.Optional(User),
+  },
+  strict,
+);
 
 export const GroupAddressSchema = Type.Object(
   {
@@ -89,6 +155,17 @@ export const GroupSchema = Type.Object(
         { description: 'never, immediate, or { after: <duration> }' },
       ),
     ),
+    weight: Type.Optional(Count(1000)),
+    antiAffinity: Type.Optional(
+      Type.Array(Name, { minItems: 1, maxItems: 255, description: 'a list of other groups' }),
+    ),
+    track: Type.Optional(
+      Type.Array(TrackSchema, {
+        maxItems: 64,
+        description: 'a list of at most 64 maps, each with one of interface, script, process, file',
+      }),
+    ),
+    notify: Type.Optional(NotifySchema),
   },
   strict,
 );
@@ -178,7 +255,13 @@ export const ClusterDocument = Type.Object(
     apiVersion: Type.Literal('leasehold/v1'),
     timing: Type.Optional(TimingSchema),
     directors: named(DirectorSchema, 'a map of at least one director: { d1: { address } }', 1),
-    gateway: Type.Optional(Type.Array(Address, { minItems: 1, maxItems: 16 })),
+    gateway: Type.Optional(
+      Type.Array(Address, {
+        minItems: 1,
+        maxItems: 16,
+        description: "a list of 1 to 16 addresses of the gateways in the VIPs' networks",
+      }),
+    ),
     isolation: Type.Optional(Type.Enum(['gateway', 'release'])),
     groups: Type.Optional(named(GroupSchema, 'a map of VIP groups: { web: { addresses } }')),
     services: Type.Optional(
@@ -192,6 +275,9 @@ export const ClusterDocument = Type.Object(
 export type ClusterDocument = Static<typeof ClusterDocument>;
 export type TimingDocument = Static<typeof TimingSchema>;
 export type GroupDocument = Static<typeof GroupSchema>;
+export type TrackDocument = Static<typeof TrackSchema>;
+export type NotifyDocument = Static<typeof NotifySchema>;
+export type CommandDocument = Static<typeof Command>;
 export type ServiceDocument = Static<typeof ServiceSchema>;
 export type CheckDocument = Static<typeof CheckSchema>;
 export type RealServerDocument = Static<typeof RealServerSchema>;

@@ -1,4 +1,4 @@
-/** What holds for a virtual service where the cluster document says nothing. */
+/** What holds where the cluster document says nothing. */
 import type { CheckTiming, ForwardMethod, Protocol, Scheduler } from '../model/cluster.ts';
 
 export const DEFAULT_PROTOCOL: Protocol = 'tcp';
@@ -9,3 +9,8 @@ export const DEFAULT_WEIGHT = 1;
 /** Any success of RFC 9110. */
 export const DEFAULT_STATUS: readonly (readonly [number, number])[] = [[200, 299]];
 export const DEFAULT_CHECK: CheckTiming = { intervalMs: 2000, timeoutMs: 1000, rise: 2, fall: 2 };
+
+/** As in keepalived; the timeout of a script is its interval. */
+export const DEFAULT_TRACK = { intervalMs: 1000, rise: 1, fall: 1, quorum: 1, delayMs: 0 } as const;
+export const DEFAULT_NOTIFY_TIMEOUT_MS = 10_000;
+export const DEFAULT_GROUP_WEIGHT = 1;

@@ -44,6 +44,7 @@ export function addressOf(raw: Raw): IpAddress | null {
   return parsed.ok ? parsed.value : null;
 }
 
-function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
+/** Neither a list nor a scalar. */
+export function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

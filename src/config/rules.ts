@@ -3,15 +3,12 @@
  * its path. Directors, VIP groups and the whole; virtual services are in `rules-services.ts`.
  */
 import { familyOf, type IpAddress, ipToBytes, parseCidr } from '../model/address.ts';
-import { nearestWord } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { addressOf, at, entriesOf, itemsOf, numberOf, type Raw, textOf } from './raw.ts';
 import { addressProblem, firstUseOf } from './rules-common.ts';
+import { groupProblems } from './rules-groups.ts';
 import { serviceProblems } from './rules-services.ts';
-import { timingProblems } from './timing.ts';
-
-/** One transaction of the store names every group a director holds (design 3). */
-const MAX_GROUPS = 100;
+import { timingProblems, timingWarnings } from './timing.ts';
 
 /** Cross-field problems of a document whose shape may be wrong; shape problems are not repeated. */
 export function clusterProblems(document: unknown): readonly Problem[] {
@@ -20,7 +17,7 @@ export function clusterProblems(document: unknown): readonly Problem[] {
   const problems = [
     ...timingProblems(at(root, 'timing')),
     ...directorProblems(at(root, 'directors'), vips),
-    ...gatewayProblems(at(root, 'gateway')),
+    ...gatewayProblems(at(root, 'gateway'), vips),
     ...vipProblems(vips),
     ...groupProblems(at(root, 'groups'), at(root, 'directors')),
     ...serviceProblems(at(root, 'services'), at(root, 'groups'), vips),
@@ -39,6 +36,7 @@ export function clusterWarnings(document: unknown): readonly Problem[] {
         message: 'has no effect in this version yet',
         allowed: 'it may stay',
       });
+  warnings.push(...timingWarnings(at(root, 'timing')));
   const directors = entriesOf(at(root, 'directors')).length;
   const checkers = at(root, 'checkers');
   if ((numberOf(checkers) ?? 0) > directors)
@@ -63,7 +61,6 @@ function withoutEffect(root: Raw): readonly Raw[] {
   const groups = entriesOf(at(root, 'groups')).map(([, group]) => group);
   const addresses = groups.flatMap((group) => itemsOf(at(group, 'addresses')));
   return [
-    at(root, 'gateway'),
     at(root, 'isolation'),
     ...groups.map((group) => at(group, 'virtualRouterId')),
     ...addresses.map((address) => at(address, 'advertise')),
@@ -118,10 +115,29 @@ function directorProblems(directors: Raw, vips: readonly Vip[]): readonly Proble
   return problems;
 }
 
-function gatewayProblems(gateway: Raw): readonly Problem[] {
-  return itemsOf(gateway)
-    .map(addressProblem)
-    .filter((problem) => problem !== null);
+function gatewayProblems(gateway: Raw, vips: readonly Vip[]): readonly Problem[] {
+  const problems: Problem[] = [];
+  const isTaken = firstUseOf<IpAddress>();
+  for (const place of itemsOf(gateway)) {
+    const problem = addressProblem(place);
+    if (problem !== null) problems.push(problem);
+    const address = addressOf(place);
+    if (address === null) continue;
+    const vip = vips.find((candidate) => candidate.address === address);
+    if (vip !== undefined)
+      problems.push({
+        path: place.path,
+        message: `${address} is a VIP of group "${vip.group}", and no VIP proves where another is`,
+        allowed: "a router's address in the VIPs' network",
+      });
+    else if (isTaken(address, place.path) !== null)
+      problems.push({
+        path: place.path,
+        message: `${address} is in the list twice`,
+        allowed: 'each gateway once',
+      });
+  }
+  return problems;
 }
 
 function vipProblems(vips: readonly Vip[]): readonly Problem[] {
@@ -188,28 +204,5 @@ function interfaceProblems(vip: Vip): readonly Problem[] {
       message: 'an IPv6 address has no label',
       allowed: 'labels for IPv4 addresses only',
     });
-  return problems;
-}
-
-function groupProblems(groups: Raw, directors: Raw): readonly Problem[] {
-  const problems: Problem[] = [];
-  const known = entriesOf(directors).map(([name]) => name);
-  const all = entriesOf(groups);
-  if (all.length > MAX_GROUPS)
-    problems.push({
-      path: groups.path,
-      message: `there are ${all.length} groups: one transaction of the store must name them all`,
-      allowed: `at most ${MAX_GROUPS} groups`,
-    });
-  for (const [, group] of all)
-    for (const [name, place] of entriesOf(at(group, 'priorities')))
-      if (!known.includes(name)) {
-        const meant = nearestWord(name, known);
-        problems.push({
-          path: place.path,
-          message: `unknown director "${name}"${meant === null ? '' : `; did you mean "${meant}"?`}`,
-          allowed: known.length === 0 ? 'directors named under directors' : known.join(', '),
-        });
-      }
   return problems;
 }

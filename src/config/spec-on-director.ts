@@ -1,11 +1,11 @@
 /** Whether one director's own file offers what the cluster's spec asks of it. */
 import { familyOf } from '../model/address.ts';
-import type { ClusterSpec } from '../model/cluster.ts';
+import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { DirectorId } from '../model/ids.ts';
 import { joinPath, type Problem } from './problem.ts';
 
-/** IFNAMSIZ of linux/if.h without the final zero byte. */
-const LABEL_LENGTH_MAX = 15;
+/** IFNAMSIZ of linux/if.h without the final zero byte; also the bound of a label. */
+const DEVICE_LENGTH_MAX = 15;
 
 /** Interfaces that agent.yaml does not map, labels too long for the device, a director the spec does not name. */
 export function directorSpecProblems(
@@ -36,13 +36,32 @@ export function directorSpecProblems(
         });
       const label = entry.label === null ? null : `${device}:${entry.label}`;
       if (device !== undefined && label !== null && familyOf(entry.address) === 4)
-        if (label.length > LABEL_LENGTH_MAX)
+        if (label.length > DEVICE_LENGTH_MAX)
           problems.push({
             path: `${path}.label`,
             message: `"${label}" has ${label.length} characters`,
-            allowed: `at most ${LABEL_LENGTH_MAX - device.length - 1} characters beside device "${device}"`,
+            allowed: `at most ${DEVICE_LENGTH_MAX - device.length - 1} characters beside device "${device}"`,
           });
     }
+    problems.push(...trackProblems(group, agent));
+  }
+  return problems;
+}
+
+/** A tracked interface that is too long for a device name can only be a logical name. */
+function trackProblems(
+  group: VipGroup,
+  agent: { readonly director: DirectorId; readonly interfaces: ReadonlyMap<string, string> },
+): readonly Problem[] {
+  const problems: Problem[] = [];
+  for (const [index, track] of group.tracks.entries()) {
+    if (track.kind !== 'interface' || agent.interfaces.has(track.device)) continue;
+    if (track.device.length <= DEVICE_LENGTH_MAX) continue;
+    problems.push({
+      path: `${joinPath(`${joinPath('groups', group.id)}.track`, index)}.interface`,
+      message: `agent.yaml of "${agent.director}" maps no device to "${track.device}"`,
+      allowed: [...agent.interfaces.keys()].join(', ') || 'interfaces in agent.yaml',
+    });
   }
   return problems;
 }

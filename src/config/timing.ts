@@ -7,83 +7,117 @@ import { at, durationOf, numberOf, type Raw, textOf } from './raw.ts';
 
 type Values = Omit<Timing, 'profile' | 'permitMs'>;
 
-/**
- * The only kernel gate of this version is the address lifetime: whole seconds, and up to 1.1 s late
- * (design 4.4). So D ≥ 3 s and δ ≥ 1.1 s, which only `relaxed` offers.
- */
-const SHORTEST_HOLD_MS = 3000;
-const SHORTEST_SLACK_MS = 1100;
+/** Used where a document names none. */
+export const DEFAULT_PROFILE: TimingProfile = 'default';
 
-const RELAXED: Values = {
-  heartbeatMs: 1000,
-  suspectMs: 3000,
-  roundMs: 600,
-  holdMs: 3000,
-  slackMs: 1100,
-  driftMargin: 0.25,
-  leaseTtlS: 15,
+const PROFILES: Readonly<Record<TimingProfile, Values>> = {
+  /** Quiet LAN, dedicated hosts. */
+  fast: {
+    heartbeatMs: 20,
+    suspectMs: 50,
+    roundMs: 24,
+    holdMs: 120,
+    slackMs: 20,
+    driftMargin: 0.25,
+    leaseTtlS: 10,
+  },
+  /** Any LAN. */
+  default: {
+    heartbeatMs: 100,
+    suspectMs: 250,
+    roundMs: 100,
+    holdMs: 500,
+    slackMs: 20,
+    driftMargin: 0.25,
+    leaseTtlS: 10,
+  },
+  /** Busy virtual machines, WAN. */
+  relaxed: {
+    heartbeatMs: 1000,
+    suspectMs: 3000,
+    roundMs: 600,
+    holdMs: 3000,
+    slackMs: 20,
+    driftMargin: 0.25,
+    leaseTtlS: 15,
+  },
 };
 
 /** What the kernel's clock may drift while a time daemon steers it within its slew limit. */
 const LEAST_DRIFT = 0.002;
+/** A lost round, and the one after it, must fit into D beside the permit. */
+const ROUNDS_PER_HOLD = 5;
+const HEARTBEATS_PER_SUSPECT = 2.5;
 
 /** The effective timing of a document that `timingProblems` found nothing in. */
 export function buildTiming(timing: TimingDocument | undefined): Timing {
-  const profile: TimingProfile = timing?.profile ?? 'relaxed';
-  const ms = (text: string | undefined, otherwise: number): number => {
+  const profile = timing?.profile ?? DEFAULT_PROFILE;
+  const otherwise = PROFILES[profile];
+  const ms = (text: string | undefined, fallback: number): number => {
     const parsed = parseDuration(text ?? '');
-    return parsed.ok ? parsed.value : otherwise;
+    return parsed.ok ? parsed.value : fallback;
   };
-  const holdMs = ms(timing?.hold, RELAXED.holdMs);
+  const holdMs = ms(timing?.hold, otherwise.holdMs);
   return {
     profile,
-    heartbeatMs: ms(timing?.heartbeat, RELAXED.heartbeatMs),
-    suspectMs: ms(timing?.suspect, RELAXED.suspectMs),
-    roundMs: ms(timing?.round, RELAXED.roundMs),
+    heartbeatMs: ms(timing?.heartbeat, otherwise.heartbeatMs),
+    suspectMs: ms(timing?.suspect, otherwise.suspectMs),
+    roundMs: ms(timing?.round, otherwise.roundMs),
     holdMs,
-    permitMs: holdMs / 4,
-    slackMs: ms(timing?.slack, RELAXED.slackMs),
-    driftMargin: timing?.drift ?? RELAXED.driftMargin,
-    leaseTtlS: ms(timing?.leaseTtl, RELAXED.leaseTtlS * 1000) / 1000,
+    // The kernel counts whole milliseconds; a shorter permit is the safe side.
+    permitMs: Math.floor(holdMs / 4),
+    slackMs: ms(timing?.slack, otherwise.slackMs),
+    driftMargin: timing?.drift ?? otherwise.driftMargin,
+    leaseTtlS: ms(timing?.leaseTtl, otherwise.leaseTtlS * 1000) / 1000,
   };
+}
+
+/**
+ * D' = D(1+m) + δ in milliseconds, rounded up: how long after a challenge others may take over. A
+ * director whose kernel gate is the address lifetime has others wait longer: its scope record says so.
+ */
+export function takeoverWaitMs(timing: Pick<Timing, 'holdMs' | 'driftMargin' | 'slackMs'>): number {
+  return Math.ceil(timing.holdMs * (1 + timing.driftMargin) + timing.slackMs);
 }
 
 /** Every relation that does not hold; single values are never adjusted. */
 export function timingProblems(timing: Raw): readonly Problem[] {
   const values = readValues(timing);
-  return [
-    ...profileProblems(at(timing, 'profile')),
-    ...boundProblems(timing, values),
-    ...relationProblems(timing, values),
-  ];
+  return [...boundProblems(timing, values), ...relationProblems(timing, values)];
 }
 
-function profileProblems(profile: Raw): readonly Problem[] {
-  const name = textOf(profile);
-  if (name !== 'fast' && name !== 'default') return [];
-  return [
-    {
-      path: profile.path,
-      message:
-        `"${name}" holds for less than ${formatDuration(SHORTEST_HOLD_MS)}, but the gate of this ` +
-        'version is the address lifetime, which the kernel counts in whole seconds',
-      allowed: 'relaxed (used when no profile is given)',
-    },
-  ];
+/** What is allowed and probably not meant. */
+export function timingWarnings(timing: Raw): readonly Problem[] {
+  const values = readValues(timing);
+  const { suspectMs, heartbeatMs } = values;
+  const waitMs = takeoverWaitMs(values);
+  const warnings: Problem[] = [];
+  if (suspectMs > waitMs && suspectMs > 3 * heartbeatMs)
+    warnings.push({
+      path: at(timing, 'suspect').path,
+      message: `a dead holder is suspected after ${formatDuration(suspectMs)} only, though others could take over ${formatDuration(waitMs)} (D') after that`,
+      allowed: 'it may stay',
+    });
+  return warnings;
 }
 
 /** The given values, or the profile's where none or nothing usable is given. */
 function readValues(timing: Raw): Values {
-  const ms = (key: string, otherwise: number): number => durationOf(at(timing, key)) ?? otherwise;
+  const ms = (key: string, fallback: number): number => durationOf(at(timing, key)) ?? fallback;
+  const otherwise = PROFILES[profileOf(textOf(at(timing, 'profile')))];
   return {
-    heartbeatMs: ms('heartbeat', RELAXED.heartbeatMs),
-    suspectMs: ms('suspect', RELAXED.suspectMs),
-    roundMs: ms('round', RELAXED.roundMs),
-    holdMs: ms('hold', RELAXED.holdMs),
-    slackMs: ms('slack', RELAXED.slackMs),
-    driftMargin: numberOf(at(timing, 'drift')) ?? RELAXED.driftMargin,
-    leaseTtlS: ms('leaseTtl', RELAXED.leaseTtlS * 1000) / 1000,
+    heartbeatMs: ms('heartbeat', otherwise.heartbeatMs),
+    suspectMs: ms('suspect', otherwise.suspectMs),
+    roundMs: ms('round', otherwise.roundMs),
+    holdMs: ms('hold', otherwise.holdMs),
+    slackMs: ms('slack', otherwise.slackMs),
+    driftMargin: numberOf(at(timing, 'drift')) ?? otherwise.driftMargin,
+    leaseTtlS: ms('leaseTtl', otherwise.leaseTtlS * 1000) / 1000,
   };
+}
+
+function profileOf(name: string | null): TimingProfile {
+  return name === 'fast' || name === 'relaxed' ? name : DEFAULT_PROFILE;
 }
 
 type Bound = {
@@ -95,21 +129,20 @@ type Bound = {
 };
 
 function boundProblems(timing: Raw, values: Values): readonly Problem[] {
-  const gate = 'the address lifetime, the gate of this version,';
   const bounds: readonly Bound[] = [
     {
       key: 'hold',
       ms: values.holdMs,
-      from: SHORTEST_HOLD_MS,
+      from: 100,
       to: 60_000,
-      why: `${gate} counts whole seconds`,
+      why: 'no process is that punctual, or a dead holder stands in the way too long',
     },
     {
       key: 'slack',
       ms: values.slackMs,
-      from: SHORTEST_SLACK_MS,
+      from: 10,
       to: 10_000,
-      why: `${gate} ends up to 1.1 s late`,
+      why: "it covers the kernel's tick and the frames on their way",
     },
     {
       key: 'heartbeat',
@@ -155,23 +188,25 @@ function relationProblems(timing: Raw, values: Values): readonly Problem[] {
     problems.push({ path: at(timing, key).path, message, allowed });
   };
   const { roundMs, holdMs, suspectMs, heartbeatMs, leaseTtlS, driftMargin } = values;
-  if (roundMs > holdMs / 5)
+  const leaseMs = leaseTtlS * 1000;
+  const waitMs = takeoverWaitMs(values);
+  if (roundMs * ROUNDS_PER_HOLD > holdMs)
     tell(
       'round',
       `${formatDuration(roundMs)} is more than a fifth of hold (${formatDuration(holdMs)}): one lost round would shut the gate`,
-      `at most ${formatDuration(Math.floor(holdMs / 5))}`,
+      `at most ${formatDuration(Math.floor(holdMs / ROUNDS_PER_HOLD))}`,
     );
-  if (suspectMs < 2.5 * heartbeatMs)
+  if (suspectMs < HEARTBEATS_PER_SUSPECT * heartbeatMs)
     tell(
       'suspect',
       `${formatDuration(suspectMs)} is less than 2.5 heartbeats (${formatDuration(heartbeatMs)} each): two lost heartbeats would challenge a healthy holder`,
-      `at least ${formatDuration(Math.ceil(2.5 * heartbeatMs))}`,
+      `at least ${formatDuration(Math.ceil(HEARTBEATS_PER_SUSPECT * heartbeatMs))}`,
     );
-  if (leaseTtlS * 1000 < holdMs)
+  if (leaseMs < waitMs)
     tell(
       'leaseTtl',
-      `${formatDuration(leaseTtlS * 1000)} is shorter than hold (${formatDuration(holdMs)}): the lease would end before the VIPs do`,
-      `at least ${formatDuration(holdMs)}`,
+      `${formatDuration(leaseMs)} is shorter than D' (${formatDuration(waitMs)}, what others wait with hold ${formatDuration(holdMs)}): the lease would end while the VIPs may speak`,
+      `at least ${formatDuration(Math.ceil(waitMs / 1000) * 1000)}`,
     );
   if (!Number.isInteger(leaseTtlS))
     tell('leaseTtl', 'the store counts leases in whole seconds', 'whole seconds, e.g. 15s');

@@ -68,6 +68,7 @@ describe('a good agent.yaml', () => {
       keys: [new Uint8Array(32).fill(0xab)],
       peerPort: 7481,
       stateDir: '/run/leasehold',
+      exit: 'release',
       log: { level: 'info' },
       identity: null,
     });
@@ -78,8 +79,13 @@ describe('a good agent.yaml', () => {
       api: { host: '127.0.0.1', port: 7480, tls: null, tokens: null },
       peerPort: 7481,
       stateDir: '/run/leasehold',
+      exit: 'release',
       log: { level: 'info' },
     });
+  });
+
+  it('may leave all to the next process when this one ends', async () => {
+    expect(await configOf({ ...minimal(), exit: 'freeze' })).toMatchObject({ exit: 'freeze' });
   });
 
   it('may open the API to all, with TLS and tokens', async () => {
@@ -300,6 +306,7 @@ describe('a bad agent.yaml', () => {
       api: { listen: '0.0.0.0:7480' },
       keyfile: 'cluster.key',
       stateDir: 'run',
+      exit: 'stop',
       log: { level: 'loud' },
     });
     expect(problems.map(({ path }) => path)).toEqual([
@@ -309,6 +316,7 @@ describe('a bad agent.yaml', () => {
       'interfaces.public',
       'keyfile',
       'stateDir',
+      'exit',
       'log.level',
       'etcd.endpoints[0]',
       'api.listen',

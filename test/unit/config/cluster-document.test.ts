@@ -23,14 +23,27 @@ describe('the example in deploy/config', () => {
     expect(parsed.ok ? parsed.value.warnings : formatProblems(parsed.error)).toEqual([]);
   });
 
+  it('offers lines in comments that are right, but for the group that is not there', () => {
+    const offered = text.replaceAll(
+      /^ {4}# ((track|notify|weight|antiAffinity):|  - )/gm,
+      '    $1',
+    );
+    const parsed = parseClusterText(offered);
+    expect(parsed.ok ? [] : parsed.error.map(({ path }) => path)).toEqual([
+      'groups.web.antiAffinity[0]',
+    ]);
+  });
+
   it('gives the spec that it says', () => {
     const parsed = parseClusterText(text);
     if (!parsed.ok) throw new Error(formatProblems(parsed.error));
     const { spec, document } = parsed.value;
     expect(spec.directors).toEqual([
-      { id: 'd1', address: '10.90.0.11' },
-      { id: 'd2', address: '10.90.0.12' },
+      { id: 'd1', address: '10.90.0.11', zone: null },
+      { id: 'd2', address: '10.90.0.12', zone: null },
     ]);
+    expect(spec.gateways).toEqual(['10.90.0.1']);
+    expect(spec.timing.profile).toBe('default');
     expect(spec.groups).toEqual([
       {
         id: 'web',
@@ -44,6 +57,10 @@ describe('the example in deploy/config', () => {
         ]),
         preempt: { kind: 'never' },
         virtualRouterId: null,
+        weight: 1,
+        antiAffinity: [],
+        tracks: [],
+        notify: null,
       },
     ]);
     expect(spec.services).toEqual([
@@ -89,19 +106,20 @@ describe('the example in deploy/config', () => {
 });
 
 describe('defaults', () => {
-  it('are relaxed timings, tcp, wlc, dr, weight 1, the port of the service, no check', () => {
+  it('are default timings, tcp, wlc, dr, weight 1, the port of the service, no check', () => {
     const spec = specOf(minimal());
     expect(spec.timing).toEqual({
-      profile: 'relaxed',
-      heartbeatMs: 1000,
-      suspectMs: 3000,
-      roundMs: 600,
-      holdMs: 3000,
-      permitMs: 750,
-      slackMs: 1100,
+      profile: 'default',
+      heartbeatMs: 100,
+      suspectMs: 250,
+      roundMs: 100,
+      holdMs: 500,
+      permitMs: 125,
+      slackMs: 20,
       driftMargin: 0.25,
-      leaseTtlS: 15,
+      leaseTtlS: 10,
     });
+    expect(spec.gateways).toEqual([]);
     expect(spec.checkers).toBeNull();
     expect(spec.services[0]).toMatchObject({
       protocol: 'tcp',
@@ -135,7 +153,7 @@ describe('what may be given', () => {
       leaseTtl: '20s',
     };
     expect(specOf(withValue(['timing'], { ...timing, slack: '2s', drift: 0.1 })).timing).toEqual({
-      profile: 'relaxed',
+      profile: 'default',
       heartbeatMs: 500,
       suspectMs: 2000,
       roundMs: 1600,
@@ -211,7 +229,6 @@ describe('warnings', () => {
   it('tell what has no effect yet and what is probably a slip', () => {
     const document = {
       ...minimal(),
-      gateway: ['10.90.0.1'],
       isolation: 'gateway',
       checkers: 3,
       groups: {
@@ -226,7 +243,6 @@ describe('warnings', () => {
     const parsed = parseClusterDocument(document);
     if (!parsed.ok) throw new Error(formatProblems(parsed.error));
     expect(parsed.value.warnings.map(({ path, message }) => [path, message])).toEqual([
-      ['gateway', 'has no effect in this version yet'],
       ['isolation', 'has no effect in this version yet'],
       ['groups.web.virtualRouterId', 'has no effect in this version yet'],
       ['groups.web.addresses[0].advertise', 'has no effect in this version yet'],

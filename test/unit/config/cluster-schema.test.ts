@@ -9,7 +9,9 @@ const SHAPES: readonly BadCase[] = [
   ['no apiVersion', ['apiVersion'], undefined, 'apiVersion', /missing/],
   ['another apiVersion', ['apiVersion'], 'leasehold/v9', 'apiVersion', /does not fit/],
   ['an unknown key', ['servces'], {}, 'servces', /unknown key; did you mean "services"\?/],
-  ['a track', [...web, 'track'], [], 'groups.web.track', /unknown key/],
+  ['tracks as a map', [...web, 'track'], {}, 'groups.web.track', /a map does not fit/],
+  ['notify as a list', [...web, 'notify'], [], 'groups.web.notify', /a list does not fit/],
+  ['a gateway as a text', ['gateway'], '10.90.0.1', 'gateway', /does not fit/],
   [
     'a bad name',
     ['groups', 'w b'],

@@ -20,7 +20,17 @@ const full = () => ({
       interface: 'public',
       priorities: { d1: 150, d2: 100 },
       preempt: { after: '300s' },
+      weight: 2,
+      antiAffinity: ['db'],
+      track: [
+        { interface: 'eth1', weight: 5 },
+        { script: ['/bin/check', 'a'], interval: '2s', timeout: '1s', rise: 2, user: 'nobody' },
+        { process: 'nginx', quorum: 2, delay: '1s' },
+        { file: '/run/maint', initFail: true },
+      ],
+      notify: { master: '/bin/up web', any: ['/bin/any'], fifo: '/run/pipe', timeout: '3s' },
     },
+    db: { addresses: ['10.90.0.101/24'], interface: 'public' },
   },
   services: {
     http: {

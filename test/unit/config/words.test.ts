@@ -106,6 +106,16 @@ describe('a spec on one director', () => {
     ]);
   });
 
+  it('tracks an interface by a logical name that agent.yaml does not map', () => {
+    const track = [{ interface: 'eth7' }, { interface: 'storage-network-1' }];
+    const groups = { web: { addresses: addresses.slice(0, 1), interface: 'public', track } };
+    expect(problemsFor('d1', { public: 'eth0' }, { groups })).toEqual([
+      'groups.web.track[1].interface: agent.yaml of "d1" maps no device to "storage-network-1"',
+    ]);
+    const interfaces = { public: 'eth0', 'storage-network-1': 'eth3' };
+    expect(problemsFor('d1', interfaces, { groups })).toEqual([]);
+  });
+
   it('does not name the director', () => {
     expect(problemsFor('d9', { public: 'eth0' })).toEqual([
       'directors: does not name this director, "d9"',

@@ -1,0 +1,8 @@
+/** For values that the rules have looked at before. */
+import type { Result } from '../lib/result.ts';
+
+/** The value; a failure here is a bug of ours. */
+export function must<T>(result: Result<T, string>): T {
+  if (result.ok) return result.value;
+  throw new Error(`unchecked value: ${result.error}`);
+}
