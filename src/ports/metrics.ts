@@ -13,6 +13,8 @@ export interface Metrics {
   leaseRemaining(group: GroupId, seconds: number): void;
   takeover(seconds: number): void;
   eventLoopLag(seconds: number): void;
+  /** D and P as this director uses them. */
+  holdTiming(holdSeconds: number, permitSeconds: number): void;
   /** The gate that this director's kernel allows; exactly one kind is 1. */
   gate(kind: GateKind): void;
   /** Steps of planned handovers that this director took part in. */
