@@ -1,0 +1,48 @@
+/** What a heard frame says of addresses: who speaks as them, and whom it answers. Pure. */
+import type { IpAddress, IpFamily, MacAddress } from '../../model/address.ts';
+import { decodeArpFrame } from '../../wire/arp.ts';
+import { decodeNeighborAdvertisement, decodeNeighborSolicitation } from '../../wire/ndp.ts';
+
+/** Somebody with `mac` says that `address` is his. */
+export type Statement = {
+  readonly address: IpAddress;
+  readonly mac: MacAddress;
+  /** To whom it is said alone, as an answer to his question; null: no answer. */
+  readonly answerTo: { readonly address: IpAddress; readonly mac: MacAddress } | null;
+};
+
+/**
+ * Null: it says nothing. A probe (sender 0.0.0.0, RFC 5227 2.1.1) and a solicitation of duplicate
+ * address detection (source `::`, RFC 4862 5.4.2) ask whether an address is free, and claim none.
+ */
+export function readStatement(frame: Uint8Array, family: IpFamily): Statement | null {
+  return family === 4 ? readArp(frame) : readNeighborDiscovery(frame);
+}
+
+function readArp(frame: Uint8Array): Statement | null {
+  const arp = decodeArpFrame(frame);
+  if (!arp.ok || arp.value.senderIp === '0.0.0.0') return null;
+  const { operation, senderIp, senderMac, targetIp, targetMac, destination } = arp.value;
+  const isAnswer = operation === 'reply' && destination === targetMac;
+  return {
+    address: senderIp,
+    mac: senderMac,
+    answerTo: isAnswer ? { address: targetIp, mac: targetMac } : null,
+  };
+}
+
+function readNeighborDiscovery(frame: Uint8Array): Statement | null {
+  const heard = decodeNeighborAdvertisement(frame);
+  if (heard.ok) {
+    const { target, targetMac, sourceMac, isSolicited, destination, destinationMac } = heard.value;
+    return {
+      address: target,
+      mac: targetMac ?? sourceMac,
+      answerTo: isSolicited ? { address: destination, mac: destinationMac } : null,
+    };
+  }
+  const asked = decodeNeighborSolicitation(frame);
+  if (!asked.ok || asked.value.source === '::') return null;
+  const { source, sourceLinkMac, sourceMac } = asked.value;
+  return { address: source, mac: sourceLinkMac ?? sourceMac, answerTo: null };
+}

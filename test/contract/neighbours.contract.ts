@@ -1,0 +1,116 @@
+/** What every Neighbours does, the fake of the simulator included. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { formatIp, type IpAddress, parseIp } from '../../src/model/address.ts';
+import type { ForeignVoice } from '../../src/ports/neighbours.ts';
+
+export type Place = { readonly device: string; readonly address: IpAddress };
+
+export interface NeighboursHarness {
+  readonly device: string;
+  listen(vips: readonly Place[]): Promise<void>;
+  /** Not settled before the time is advanced, or `settle` is awaited. */
+  verify(vip: Place, gateway: IpAddress, timeoutMs: number): Promise<boolean>;
+  settle<T>(promise: Promise<T>): Promise<T>;
+  /** All voices since the start. */
+  voices(): Promise<readonly ForeignVoice[]>;
+  /** A foreign host speaks as the address: gratuitous ARP, or an unsolicited advertisement. */
+  speak(voice: ForeignVoice): Promise<void>;
+  /** Lets the gateways below answer, or be silent. */
+  setGateways(state: 'answering' | 'silent'): Promise<void>;
+  advance(ms: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export const ip = (text: string): IpAddress => {
+  const parsed = parseIp(text);
+  if (!parsed.ok) throw new Error(parsed.error);
+  return parsed.value;
+};
+
+export const GATEWAY_4 = ip('10.90.0.1');
+export const GATEWAY_6 = ip('fd90::1');
+export const FOREIGN_MAC = '02:00:00:00:00:66';
+/** Longest time between a voice and its report. */
+const HEARD_WITHIN_MS = 500;
+
+export function neighboursContract(name: string, create: () => Promise<NeighboursHarness>): void {
+  describe(`neighbours contract: ${name}`, () => {
+    let harness: NeighboursHarness;
+    beforeAll(async () => {
+      harness = await create();
+    });
+    afterAll(() => harness.close());
+
+    const place = (address: IpAddress): Place => ({ device: harness.device, address });
+    const v4 = (n: number): Place => place(formatIp(Uint8Array.of(10, 90, 0, n)));
+    const v6 = (n: number): Place => place(ip(`fd90::${n}`));
+    const voicesOf = async (vip: Place): Promise<readonly ForeignVoice[]> =>
+      (await harness.voices()).filter((voice) => voice.address === vip.address);
+
+    test('a foreign voice for each VIP that is listened for is heard, of both families', async () => {
+      const vips = [v4(100), v4(101), v6(100)];
+      await harness.listen(vips);
+      await harness.advance(50);
+      for (const vip of vips) await harness.speak({ ...vip, mac: FOREIGN_MAC });
+      await harness.advance(HEARD_WITHIN_MS);
+      for (const vip of vips) {
+        const heard = await voicesOf(vip);
+        expect(heard.length).toBeGreaterThan(0);
+        expect(heard[0]).toEqual({ ...vip, mac: FOREIGN_MAC });
+      }
+    });
+
+    test('nothing is heard for other addresses, nor for those no longer listened for', async () => {
+      await harness.listen([v4(110), v4(111)]);
+      await harness.advance(50);
+      await harness.listen([v4(111)]);
+      await harness.advance(50);
+      for (const vip of [v4(110), v4(112), v6(110), v4(111)])
+        await harness.speak({ ...vip, mac: FOREIGN_MAC });
+      await harness.advance(HEARD_WITHIN_MS);
+      for (const vip of [v4(110), v4(112), v6(110)]) expect(await voicesOf(vip)).toEqual([]);
+      expect((await voicesOf(v4(111))).length).toBeGreaterThan(0);
+    });
+
+    test('an answering gateway proves the takeover of each of several VIPs', async () => {
+      await harness.setGateways('answering');
+      const proofs = Promise.all([
+        harness.verify(v4(100), GATEWAY_4, 2_000),
+        harness.verify(v4(101), GATEWAY_4, 2_000),
+        harness.verify(v6(100), GATEWAY_6, 2_000),
+      ]);
+      expect(await harness.settle(proofs)).toEqual([true, true, true]);
+      // Also asked a second time, when the gateway's own address is known.
+      expect(await harness.settle(harness.verify(v4(100), GATEWAY_4, 2_000))).toBe(true);
+    });
+
+    test('a silent gateway proves nothing, and does not hold up the others', async () => {
+      await harness.setGateways('silent');
+      const silent = Promise.all([
+        harness.verify(v4(100), GATEWAY_4, 100),
+        harness.verify(v6(100), GATEWAY_6, 100),
+      ]);
+      expect(await harness.settle(silent)).toEqual([false, false]);
+      await harness.setGateways('answering');
+      const both = Promise.all([
+        harness.verify(v4(101), GATEWAY_4, 2_000),
+        harness.verify(v4(101), ip('10.90.0.2'), 100),
+      ]);
+      expect(await harness.settle(both)).toEqual([true, false]);
+    });
+
+    test('a gateway that begins to answer is noticed, because it is asked again', async () => {
+      await harness.setGateways('silent');
+      const proof = harness.verify(v4(100), GATEWAY_4, 5_000);
+      await harness.advance(60);
+      await harness.setGateways('answering');
+      expect(await harness.settle(proof)).toBe(true);
+    });
+
+    test('a gateway of the other family, or behind no device, proves nothing', async () => {
+      expect(await harness.settle(harness.verify(v4(100), GATEWAY_6, 50))).toBe(false);
+      const nowhere = { device: 'nowhere0', address: v4(100).address };
+      expect(await harness.settle(harness.verify(nowhere, GATEWAY_4, 50))).toBe(false);
+    });
+  });
+}

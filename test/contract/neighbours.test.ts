@@ -1,0 +1,187 @@
+/** The neighbours' contract on the fake and on real networks, and what only real neighbours show. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { formatIp, type IpAddress, type MacAddress, parseMac } from '../../src/model/address.ts';
+import type { ForeignVoice } from '../../src/ports/neighbours.ts';
+import { encodeArpRequest, encodeGratuitousArpRequest } from '../../src/wire/arp.ts';
+import { encodeNeighborSolicitation, encodeUnsolicitedAdvertisement } from '../../src/wire/ndp.ts';
+import { FakeClock } from '../fakes/fake-clock.ts';
+import { FakeNeighbours } from '../fakes/fake-neighbours.ts';
+import {
+  FOREIGN_MAC,
+  GATEWAY_4,
+  GATEWAY_6,
+  ip,
+  neighboursContract,
+  type Place,
+} from './neighbours.contract.ts';
+import { NeighboursNetwork } from './support/neighbours-network.ts';
+
+const DEVICE = 'eth0';
+const VIPS = ['10.90.0.100/24', '10.90.0.101/24', 'fd90::100/64'];
+
+const mac = (text: string): MacAddress => {
+  const parsed = parseMac(text);
+  if (!parsed.ok) throw new Error(parsed.error);
+  return parsed.value;
+};
+const announcement = ({ address, mac: from }: ForeignVoice): Uint8Array =>
+  address.includes(':')
+    ? encodeUnsolicitedAdvertisement(mac(from), address, false)
+    : encodeGratuitousArpRequest(mac(from), address);
+
+neighboursContract('fake', async () => {
+  const clock = new FakeClock();
+  let isAnswering = true;
+  const answering: readonly IpAddress[] = [GATEWAY_4, GATEWAY_6];
+  const neighbours = new FakeNeighbours(
+    {
+      gateway: ({ device, gateway }) =>
+        isAnswering && device === DEVICE && answering.includes(gateway) ? 1 : null,
+    },
+    { clock },
+  );
+  const heard: ForeignVoice[] = [];
+  const end = new AbortController();
+  const voices = neighbours.voices(end.signal);
+  void (async () => {
+    for await (const voice of voices) heard.push(voice);
+  })();
+  return {
+    device: DEVICE,
+    listen: async (vips) => neighbours.listen(vips),
+    verify: (vip, gateway, timeoutMs) => neighbours.verify(vip, gateway, timeoutMs),
+    settle: (promise) => clock.settle(promise),
+    voices: async () => heard,
+    speak: async (voice) => neighbours.hear(voice),
+    setGateways: async (state) => {
+      isAnswering = state === 'answering';
+    },
+    advance: (ms) => clock.advance(ms),
+    close: async () => {
+      end.abort();
+      neighbours.close();
+    },
+  };
+});
+
+neighboursContract('AF_PACKET in a network namespace', async () => {
+  const network = await NeighboursNetwork.start(VIPS);
+  return {
+    device: DEVICE,
+    listen: async (vips) => {
+      await network.command({ op: 'listen', vips });
+    },
+    verify: (vip, gateway, timeoutMs) => network.command({ op: 'verify', vip, gateway, timeoutMs }),
+    settle: (promise) => promise,
+    voices: async () => network.voices,
+    speak: (voice) => network.send(announcement(voice)),
+    setGateways: (state) =>
+      state === 'answering' ? network.net.heal() : network.net.cut('d1', 'gw'),
+    advance: (ms) => sleep(ms),
+    close: () => network.close(),
+  };
+});
+
+describe('neighbours on a real network', () => {
+  let network: NeighboursNetwork;
+  const vip4: Place = { device: DEVICE, address: ip('10.90.0.100') };
+  const vip6: Place = { device: DEVICE, address: ip('fd90::100') };
+  beforeAll(async () => {
+    network = await NeighboursNetwork.start(VIPS);
+    await network.command({ op: 'listen', vips: [vip4, vip6] });
+    await sleep(50);
+  });
+  afterAll(() => network.close());
+
+  /** The voices that come of it within half a second. */
+  const voicesAfter = async (action: () => Promise<void>): Promise<ForeignVoice[]> => {
+    const before = network.voices.length;
+    await action();
+    await sleep(500);
+    return network.voices.slice(before);
+  };
+
+  test('the gateway that answered has moved the VIP in its table', async () => {
+    const own = await network.macOf('d1');
+    for (const [vip, gateway] of [
+      [vip4, GATEWAY_4],
+      [vip6, GATEWAY_6],
+    ] as const) {
+      const entry = ['to', vip.address, 'lladdr', FOREIGN_MAC, 'dev', DEVICE, 'nud', 'reachable'];
+      await network.net.execOk('gw', ['ip', 'neigh', 'replace', ...entry]);
+      expect(await network.command({ op: 'verify', vip, gateway, timeoutMs: 2_000 })).toBe(true);
+      const table = await network.net.execOk('gw', ['ip', 'neigh', 'show', 'to', vip.address]);
+      expect(table).toContain(`lladdr ${own}`);
+    }
+  });
+
+  test('whoever asks in the name of the VIP speaks as it; whoever asks for it does not', async () => {
+    const from = mac(FOREIGN_MAC);
+    const other = ip('10.90.0.77');
+    const zero = formatIp(new Uint8Array(4));
+    const unspecified = formatIp(new Uint8Array(16));
+    const asksFor = await voicesAfter(async () => {
+      const to = { mac: from, targetIp: vip4.address, destination: null };
+      await network.send(encodeArpRequest({ ...to, senderIp: other }));
+      await network.send(encodeArpRequest({ ...to, senderIp: zero }));
+      for (const source of [ip('fd90::77'), unspecified])
+        await network.send(encodeNeighborSolicitation({ mac: from, source, target: vip6.address }));
+    });
+    expect(asksFor).toEqual([]);
+    const asksAs = await voicesAfter(async () => {
+      const as = { mac: from, senderIp: vip4.address, destination: null };
+      await network.send(encodeArpRequest({ ...as, targetIp: other }));
+      const target = GATEWAY_6;
+      await network.send(encodeNeighborSolicitation({ mac: from, source: vip6.address, target }));
+    });
+    expect(asksAs).toEqual([
+      { ...vip4, mac: FOREIGN_MAC },
+      { ...vip6, mac: FOREIGN_MAC },
+    ]);
+  });
+
+  test('frames with the MAC of any interface of this host are no voices', async () => {
+    await network.net.execOk('d1', ['ip', 'link', 'add', 'other0', 'type', 'bridge']);
+    const own = [await network.macOf('d1'), await network.macOf('d1', 'other0')];
+    const heard = await voicesAfter(async () => {
+      for (const each of own)
+        for (const vip of [vip4, vip6]) await network.send(announcement({ ...vip, mac: each }));
+    });
+    expect(heard).toEqual([]);
+  });
+
+  test('thousands of frames of others stay in the kernel: a voice right behind them is heard', async () => {
+    const chatter = { senderIp: ip('10.90.0.77'), targetIp: ip('10.90.0.78'), destination: null };
+    const heard = await voicesAfter(async () => {
+      await network.send(encodeArpRequest({ ...chatter, mac: mac(FOREIGN_MAC) }), 5_000);
+      await network.send(
+        encodeUnsolicitedAdvertisement(mac(FOREIGN_MAC), ip('fd90::77'), false),
+        5_000,
+      );
+      for (const vip of [vip4, vip6])
+        await network.send(announcement({ ...vip, mac: FOREIGN_MAC }));
+    });
+    expect(heard).toEqual([
+      { ...vip4, mac: FOREIGN_MAC },
+      { ...vip6, mac: FOREIGN_MAC },
+    ]);
+  });
+
+  test('an interface that was removed and made anew is listened to again', async () => {
+    const { net } = network;
+    const own = net.namespaceOf('d1');
+    const port = ['ip', '-n', net.switchNamespace, 'link'];
+    await net.execOk('d1', ['ip', 'link', 'delete', DEVICE]);
+    await sleep(100);
+    const shell = (line: string): Promise<string> => net.execOk('gw', ['sh', '-c', line]);
+    await shell(`${port.join(' ')} add p-d1 type veth peer name ${DEVICE} netns ${own}`);
+    await shell(`${port.join(' ')} set p-d1 master br0 up`);
+    await net.execOk('d1', ['ip', 'link', 'set', DEVICE, 'up']);
+    await sleep(1_300);
+    const heard = await voicesAfter(() =>
+      network.send(announcement({ ...vip4, mac: FOREIGN_MAC })),
+    );
+    expect(heard).toEqual([{ ...vip4, mac: FOREIGN_MAC }]);
+  });
+});

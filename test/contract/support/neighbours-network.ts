@@ -1,0 +1,116 @@
+/**
+ * A network with a director that runs the real Neighbours, a gateway that is nothing but Linux, and a
+ * stranger who sends whatever frames a test wants. Needs root, `ip` and `nft`.
+ */
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { toHex } from '../../../src/lib/bytes.ts';
+import type { IpAddress } from '../../../src/model/address.ts';
+import type { ForeignVoice } from '../../../src/ports/neighbours.ts';
+import { createNetwork, type Network } from '../../support/network.ts';
+import type { Place } from '../neighbours.contract.ts';
+
+export type NeighboursCommand =
+  | { readonly op: 'listen'; readonly vips: readonly Place[] }
+  | {
+      readonly op: 'verify';
+      readonly vip: Place;
+      readonly gateway: IpAddress;
+      readonly timeoutMs: number;
+    };
+export type NeighboursLine =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'voice'; readonly voice: ForeignVoice }
+  | { readonly kind: 'answer'; readonly id: number; readonly proof: boolean };
+
+export class NeighboursNetwork {
+  readonly voices: ForeignVoice[] = [];
+  readonly net: Network;
+  readonly #children: ChildProcessWithoutNullStreams[] = [];
+  readonly #waiting = new Map<number, (proof: boolean) => void>();
+  #director: ChildProcessWithoutNullStreams | null = null;
+  #stranger: ChildProcessWithoutNullStreams | null = null;
+  #commands = 0;
+  #sent = 0;
+
+  private constructor(net: Network) {
+    this.net = net;
+  }
+
+  /** After a failure half-way nothing stays behind. */
+  static async start(director: readonly string[]): Promise<NeighboursNetwork> {
+    const started = new NeighboursNetwork(await createNetwork({ name: 'neighbours' }));
+    try {
+      await started.#start(director);
+      return started;
+    } catch (cause) {
+      await started.close();
+      throw cause;
+    }
+  }
+
+  async #start(director: readonly string[]): Promise<void> {
+    await this.net.addHost('d1', director);
+    await this.net.addHost('gw', ['10.90.0.1/24', 'fd90::1/64']);
+    await this.net.addHost('s', []);
+    this.#director = this.#spawn('d1', 'neighbours-child.ts');
+    this.#stranger = this.#spawn('s', 'frame-sender-child.ts');
+    const sender = createInterface({ input: this.#stranger.stdout });
+    const isReady = once(sender, 'line');
+    sender.on('line', (line) => {
+      if (line === 'sent') this.#sent++;
+    });
+    const lines = createInterface({ input: this.#director.stdout });
+    await Promise.all([once(lines, 'line'), isReady]);
+    lines.on('line', (line) => this.#take(JSON.parse(line) as NeighboursLine));
+  }
+
+  async command(command: NeighboursCommand): Promise<boolean> {
+    const id = ++this.#commands;
+    const answer = new Promise<boolean>((resolve) => {
+      this.#waiting.set(id, resolve);
+    });
+    this.#director?.stdin.write(`${JSON.stringify({ id, command })}\n`);
+    return answer;
+  }
+
+  /** The stranger's frame, that many times; resolves when the last is on the wire. */
+  async send(frame: Uint8Array, times = 1): Promise<void> {
+    const before = this.#sent;
+    this.#stranger?.stdin.write(`${toHex(frame)} ${times}\n`);
+    for (let wait = 0; wait < 500 && this.#sent === before; wait++) await sleep(10);
+    if (this.#sent === before) throw new Error('the stranger did not send');
+  }
+
+  async macOf(host: string, device = 'eth0'): Promise<string> {
+    const out = await this.net.execOk(host, ['cat', `/sys/class/net/${device}/address`]);
+    return out.trim();
+  }
+
+  async close(): Promise<void> {
+    for (const child of this.#children)
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      }
+    await this.net.close();
+  }
+
+  #spawn(host: string, file: string): ChildProcessWithoutNullStreams {
+    const script = new URL(file, import.meta.url).pathname;
+    const [program = '', ...args] = this.net.wrap(host, ['node', '--import', 'tsx', script]);
+    const child = spawn(program, args);
+    child.stderr.pipe(process.stderr);
+    this.#children.push(child);
+    return child;
+  }
+
+  #take(line: NeighboursLine): void {
+    if (line.kind === 'voice') this.voices.push(line.voice);
+    if (line.kind !== 'answer') return;
+    this.#waiting.get(line.id)?.(line.proof);
+    this.#waiting.delete(line.id);
+  }
+}
