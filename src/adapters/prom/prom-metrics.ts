@@ -1,6 +1,7 @@
 /** The catalogue on prom-client, with a registry of its own: nothing global, several agents in one process. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DirectorId } from '../../model/ids.ts';
+import { GATE_KINDS } from '../../model/kernel.ts';
 import type { Metrics } from '../../ports/metrics.ts';
 import type { MetricsText } from '../../ports/metrics-text.ts';
 import { CATALOGUE, type CounterSpec, type GaugeSpec, type HistogramSpec } from './catalogue.ts';
@@ -19,6 +20,8 @@ export function createPromMetrics(options: {
     contentType: registry.contentType,
     render: () => registry.metrics(),
     ...holdMetrics(registry),
+    ...gateMetrics(registry),
+    ...trackMetrics(registry),
     ...specMetrics(registry),
     ...kernelMetrics(registry),
     ...healthMetrics(registry),
@@ -30,6 +33,7 @@ function holdMetrics(registry: Registry) {
   const owner = gauge(registry, CATALOGUE.groupOwner);
   const epochs = gauge(registry, CATALOGUE.groupEpoch);
   const remaining = gauge(registry, CATALOGUE.leaseRemaining);
+  const conflicts = counter(registry, CATALOGUE.conflicts);
   const renew = histogram(registry, CATALOGUE.leaseRenew);
   const failures = counter(registry, CATALOGUE.leaseRenewFailures);
   const transitions = counter(registry, CATALOGUE.transitions);
@@ -38,6 +42,8 @@ function holdMetrics(registry: Registry) {
   return {
     holder: (group, isHolder, epoch) => {
       owner.set({ group }, Number(isHolder));
+      // A counter that appears with its first conflict has no increase that an alert could see.
+      conflicts.inc({ group }, 0);
       if (epoch === null) epochs.remove({ group });
       else epochs.set({ group }, epoch);
       // A candidate has nothing that could run out; an old value would look like a dying hold.
@@ -50,7 +56,36 @@ function holdMetrics(registry: Registry) {
     },
     leaseRemaining: (group, seconds) => remaining.set({ group }, seconds),
     takeover: (seconds) => takeover.observe(seconds),
+    conflict: (group) => conflicts.inc({ group }),
     eventLoopLag: (seconds) => lag.set(seconds),
+  } satisfies Partial<Metrics>;
+}
+
+function gateMetrics(registry: Registry) {
+  const gate = gauge(registry, CATALOGUE.gate);
+  const hold = gauge(registry, CATALOGUE.hold);
+  const permit = gauge(registry, CATALOGUE.permit);
+  const handovers = counter(registry, CATALOGUE.handovers);
+  // There from the start, as the conflicts are.
+  for (const step of ['started', 'completed', 'failed']) handovers.inc({ step }, 0);
+  return {
+    gate: (kind) => {
+      for (const each of GATE_KINDS) gate.set({ kind: each }, Number(each === kind));
+    },
+    holdTiming: (holdSeconds, permitSeconds) => {
+      hold.set(holdSeconds);
+      permit.set(permitSeconds);
+    },
+    handover: (step) => handovers.inc({ step }),
+  } satisfies Partial<Metrics>;
+}
+
+function trackMetrics(registry: Registry) {
+  const passing = gauge(registry, CATALOGUE.trackPassing);
+  const notified = counter(registry, CATALOGUE.notify);
+  return {
+    track: (group, track, isPassing) => passing.set({ group, track }, Number(isPassing)),
+    notifyFinished: (state, result) => notified.inc({ state, result }),
   } satisfies Partial<Metrics>;
 }
 

@@ -25,6 +25,7 @@ const COMMON_LABELS = ['cluster', 'director', 'job', 'instance'];
 const VALUE_TEXT = [
   'src/ports/metrics.ts',
   'src/model/decision.ts',
+  'src/model/kernel.ts',
   'src/adapters/prom/prom-metrics.ts',
 ].map(read);
 

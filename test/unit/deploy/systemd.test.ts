@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parseAgentConfig } from '../../../src/config/agent-file.ts';
+import { buildTiming } from '../../../src/config/timing.ts';
 import { SCHEDULERS } from '../../../src/model/cluster.ts';
 import { runCli } from '../cli/harness.ts';
 import { agentDocument, withKeyFile } from './key-file.ts';
@@ -52,10 +53,14 @@ describe('leasehold.service', () => {
   it.each([
     ['Type', 'exec'],
     ['Restart', 'always'],
-    ['RestartSec', '1'],
+    ['RestartSec', '100ms'],
+    ['ExecReload', '/bin/kill -USR2 $MAINPID'],
     ['KillSignal', 'SIGTERM'],
     ['TimeoutStopSec', '10'],
-    ['CapabilityBoundingSet', 'CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_MODULE'],
+    [
+      'CapabilityBoundingSet',
+      'CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_MODULE CAP_SETUID CAP_SETGID CAP_KILL',
+    ],
     ['ProtectSystem', 'strict'],
     ['RuntimeDirectory', 'leasehold'],
     ['RuntimeDirectoryPreserve', 'yes'],
@@ -80,6 +85,16 @@ describe('leasehold.service', () => {
     expect(valueOf('PrivateNetwork')).toBeNull();
     for (const family of ['AF_UNIX', 'AF_INET', 'AF_INET6', 'AF_NETLINK', 'AF_PACKET'])
       expect(valueOf('RestrictAddressFamilies')?.split(' ')).toContain(family);
+  });
+
+  it('starts a new agent before the gate of the former one shuts', () => {
+    // F = D − P is how long the kernel lets VIPs speak after the last round of a process that left them.
+    const { holdMs, permitMs } = buildTiming({ profile: 'default' });
+    const waited = Number(/^(\d+)ms$/.exec(valueOf('RestartSec') ?? '')?.[1]);
+    expect(waited).toBeLessThan((holdMs - permitMs) / 3);
+    expect(valueOf('Restart')).toBe('always');
+    expect(valueOf('RestartPreventExitStatus')).toBeNull();
+    expect(valueOf('SuccessExitStatus')).toBeNull();
   });
 
   it('keeps the ledger where the agent puts it', async () => {

@@ -4,6 +4,7 @@ import { register } from 'prom-client';
 import { CATALOGUE, type MetricSpec } from '../../../../src/adapters/prom/catalogue.ts';
 import { createPromMetrics } from '../../../../src/adapters/prom/prom-metrics.ts';
 import { directorId, groupId } from '../../../../src/model/ids.ts';
+import { GATE_KINDS } from '../../../../src/model/kernel.ts';
 import type { Metrics } from '../../../../src/ports/metrics.ts';
 import type { MetricsText } from '../../../../src/ports/metrics-text.ts';
 
@@ -15,6 +16,11 @@ const PROMISED = [
   'leasehold_lease_renew_seconds',
   'leasehold_lease_renew_failures_total',
   'leasehold_event_loop_lag_seconds',
+  'leasehold_gate_kind',
+  'leasehold_handovers_total',
+  'leasehold_address_conflicts_total',
+  'leasehold_track_passing',
+  'leasehold_notify_finished_total',
   'leasehold_takeover_seconds',
   'leasehold_transitions_total',
   'leasehold_garp_sent_total',
@@ -133,6 +139,46 @@ describe('holding', () => {
     expect(await sample('leasehold_transitions_total', labels)).toBe(1);
     expect(await sample('leasehold_takeover_seconds_sum')).toBe(4.2);
     expect(await sample('leasehold_event_loop_lag_seconds')).toBe(0.02);
+  });
+});
+
+describe('the gate', () => {
+  it('is of one kind at a time', async () => {
+    metrics.gate('address-lifetime');
+    metrics.gate('netdev');
+    for (const kind of GATE_KINDS)
+      expect(await sample('leasehold_gate_kind', { kind })).toBe(Number(kind === 'netdev'));
+  });
+
+  it('shows D and P beside the lag of the loop', async () => {
+    metrics.holdTiming(0.5, 0.125);
+    expect(await sample('leasehold_hold_seconds')).toBe(0.5);
+    expect(await sample('leasehold_permit_seconds')).toBe(0.125);
+  });
+
+  it('counts handovers and conflicts from zero, so that the first one shows', async () => {
+    const handovers = 'leasehold_handovers_total';
+    const conflicts = 'leasehold_address_conflicts_total';
+    metrics.holder(groupId('web'), true, 42);
+    expect(await sample(handovers, { step: 'failed' })).toBe(0);
+    expect(await sample(conflicts, { group: 'web' })).toBe(0);
+    metrics.handover('failed');
+    metrics.conflict(groupId('web'));
+    expect(await sample(handovers, { step: 'failed' })).toBe(1);
+    expect(await sample(conflicts, { group: 'web' })).toBe(1);
+  });
+});
+
+describe('tracks and notify programs', () => {
+  it('are shown and counted', async () => {
+    const labels = { group: 'web', track: 'script /bin/check' };
+    metrics.track(groupId('web'), labels.track, true);
+    expect(await sample('leasehold_track_passing', labels)).toBe(1);
+    metrics.track(groupId('web'), labels.track, false);
+    expect(await sample('leasehold_track_passing', labels)).toBe(0);
+    metrics.notifyFinished('master', 'timeout');
+    const finished = { state: 'master', result: 'timeout' };
+    expect(await sample('leasehold_notify_finished_total', finished)).toBe(1);
   });
 });
 
