@@ -241,7 +241,8 @@ export class AttributeWriter {
   }
 
   u8(type: number, value: number): this {
-    this.#view.setUint8(this.#attribute(type, 1), value);
+    const offset = this.#attribute(type, 1);
+    this.#view.setUint8(offset, value);
     return this;
   }
 
@@ -272,7 +273,8 @@ export class AttributeWriter {
   /** NUL-terminated, as the kernel's NLA_NUL_STRING wants. */
   text(type: number, value: string): this {
     const payload = text.encoder.encode(value);
-    this.#bytes.set(payload, this.#attribute(type, payload.length + 1));
+    const offset = this.#attribute(type, payload.length + 1);
+    this.#bytes.set(payload, offset);
     return this;
   }
 

@@ -60,7 +60,10 @@ export type Reply = {
 
 type Waiting = {
   readonly first: number;
+  /** Its answer is the last one, */
   readonly last: number;
+  /** but a failure of this one comes alone; null: of none. */
+  readonly whole: number | null;
   readonly replies: Reply[];
   /** The growing lists behind `messages` of the replies that have any. */
   readonly collected: Map<number, NetlinkMessage[]>;
@@ -143,10 +146,38 @@ export class KernelSocket {
           requests.push(request);
         }
         // oxlint-disable-next-line no-await-in-loop -- the order of the requests is the caller's
-        const answered = await this.#send(requests, NLM_F_ACK);
+        const answered = await this.#send(requests, { lastFlags: NLM_F_ACK, isFramed: false });
         for (const reply of answered) replies.push(reply);
       }
       return replies;
+    });
+  }
+
+  /**
+   * All of it in one datagram between `begin` and `end`, which the kernel takes as a whole or not at all.
+   * Gives one reply each for `requests`; where any failed, those without a code had no effect either. A
+   * failure of the whole (a family that is missing, EPERM) is every reply's.
+   */
+  transact(
+    requests: readonly NetlinkRequest[],
+    frame: { readonly begin: NetlinkRequest; readonly end: NetlinkRequest },
+  ): Promise<readonly Reply[]> {
+    if (requests.length === 0) return Promise.resolve([]);
+    return this.#inTurn(async () => {
+      const last = requests.length - 1;
+      const flagged = requests.map((request, i) => ({
+        ...request,
+        flags: request.flags | NLM_F_REQUEST | (i === last ? NLM_F_ACK : 0),
+      }));
+      const mark = (request: NetlinkRequest): NetlinkRequest => ({
+        ...request,
+        flags: request.flags | NLM_F_REQUEST,
+      });
+      const replies = await this.#send([mark(frame.begin), ...flagged, mark(frame.end)], {
+        lastFlags: 0,
+        isFramed: true,
+      });
+      return replies.slice(1, -1);
     });
   }
 
@@ -158,7 +189,10 @@ export class KernelSocket {
     return this.#inTurn(async () => {
       for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
         // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
-        const [reply] = await this.#send([{ ...request, flags: NLM_F_REQUEST | NLM_F_DUMP }], 0);
+        const [reply] = await this.#send([{ ...request, flags: NLM_F_REQUEST | NLM_F_DUMP }], {
+          lastFlags: 0,
+          isFramed: false,
+        });
         if (reply === undefined) break;
         if (reply.code !== null) return err(kernelError(reply.code, what, reply.reason));
         if (!reply.messages.some((message) => (message.flags & NLM_F_DUMP_INTR) !== 0))
@@ -192,7 +226,11 @@ export class KernelSocket {
     return result;
   }
 
-  #send(requests: readonly NetlinkRequest[], lastFlags: number): Promise<readonly Reply[]> {
+  /** `isFramed`: the first and the last of the requests only mark a batch. */
+  #send(
+    requests: readonly NetlinkRequest[],
+    options: { readonly lastFlags: number; readonly isFramed: boolean },
+  ): Promise<readonly Reply[]> {
     const count = requests.length;
     if (this.#isClosed)
       return Promise.resolve(requests.map(() => ({ ...ACKNOWLEDGED, code: 'UNAVAILABLE' })));
@@ -200,9 +238,13 @@ export class KernelSocket {
     if (this.#seq > 0x7000_0000) this.#seq = 1;
     const first = this.#seq;
     this.#seq += count;
-    const datagram = encodeBatch(requests, { seq: first, port: this.#port, lastFlags });
+    const datagram = encodeBatch(requests, {
+      seq: first,
+      port: this.#port,
+      lastFlags: options.lastFlags,
+    });
     return new Promise((resolve) => {
-      this.#await(first, count, resolve);
+      this.#await({ first, count, isFramed: options.isFramed }, resolve);
       this.#raw.send(datagram, {}, (error) =>
         this.#guard(() => {
           // An answered batch is no longer waiting: a late error of its send concerns nobody.
@@ -212,7 +254,11 @@ export class KernelSocket {
     });
   }
 
-  #await(first: number, count: number, resolve: (replies: readonly Reply[]) => void): void {
+  #await(
+    batch: { readonly first: number; readonly count: number; readonly isFramed: boolean },
+    resolve: (replies: readonly Reply[]) => void,
+  ): void {
+    const { first, count, isFramed } = batch;
     const cancel = this.#ports.clock.schedule(this.#options.timeoutMs, () => {
       // After a blocked event loop the answer may lie in the socket: let it be read first.
       setImmediate(() => {
@@ -221,7 +267,8 @@ export class KernelSocket {
     });
     const waiting: Waiting = {
       first,
-      last: first + count - 1,
+      last: first + count - (isFramed ? 2 : 1),
+      whole: isFramed ? first : null,
       replies: Array<Reply>(count).fill(ACKNOWLEDGED),
       collected: new Map(),
       finish: (code) => {
@@ -272,7 +319,8 @@ export class KernelSocket {
       const { messages } = waiting.replies[index] ?? reply;
       waiting.replies[index] = { code: errnoName(errno), reason, messages };
     }
-    if (message.seq === waiting.last) waiting.finish(null);
+    if (message.seq === waiting.whole && errno !== 0) waiting.finish(errnoName(errno));
+    else if (message.seq === waiting.last) waiting.finish(null);
   }
 
   #collect(waiting: Waiting, index: number, message: NetlinkMessage): void {

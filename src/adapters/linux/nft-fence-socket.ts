@@ -1,0 +1,182 @@
+/** The fence's way to the kernel: batches, and dumps of what is ours. */
+import { err, ok, type Result } from '../../lib/result.ts';
+import type { KernelError } from '../../model/kernel.ts';
+import {
+  BATCH_BEGIN,
+  BATCH_END,
+  decodeChain,
+  decodeElements,
+  decodeRule,
+  decodeSet,
+  decodeTable,
+  deleteTable,
+  encodeElementDump,
+  encodePartsDump,
+  encodeTablesDump,
+  NETLINK_NETFILTER,
+  NFT_MSG_GETCHAIN,
+  NFT_MSG_GETRULE,
+  NFT_MSG_GETSET,
+  NFT_MSG_GETSETELEM,
+  NFT_MSG_GETTABLE,
+  NFT_SET_TIMEOUT,
+  type NftMessage,
+  type NftSet,
+  type NftTable,
+} from '../../wire/nftables.ts';
+import { decodeLink, encodeLinkDump, RTM_GETLINK } from '../../wire/rtnetlink.ts';
+import { kernelError } from './kernel-error.ts';
+import { type KernelPorts, LazySocket, type Reply } from './kernel-socket.ts';
+import type { ChainState, FenceState, LinkNames, TableState } from './nft-fence-plan.ts';
+import type { FenceScheme } from './nft-fence-rules.ts';
+
+const NETLINK_ROUTE = 0;
+const TIMEOUT_MS = 2000;
+const BUFFER_BYTES = 4 << 20;
+const READ_BYTES = 65_536;
+
+export class NftSocket {
+  readonly #rules: LazySocket;
+  readonly #links: LazySocket;
+
+  constructor(ports: KernelPorts) {
+    const common = { receiveBytes: BUFFER_BYTES, readBytes: READ_BYTES, timeoutMs: TIMEOUT_MS };
+    this.#rules = new LazySocket({ protocol: NETLINK_NETFILTER, ...common }, ports);
+    this.#links = new LazySocket({ protocol: NETLINK_ROUTE, ...common }, ports);
+  }
+
+  /** One batch in one datagram; one reply for each message. */
+  async transact(messages: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
+    const socket = this.#rules.get();
+    if (!socket.ok) return socket;
+    return ok(await socket.value.transact(messages, { begin: BATCH_BEGIN, end: BATCH_END }));
+  }
+
+  async links(): Promise<Result<LinkNames, KernelError>> {
+    const socket = this.#links.get();
+    if (!socket.ok) return socket;
+    const what = 'dump the links';
+    const dumped = await socket.value.dump({ type: RTM_GETLINK, body: encodeLinkDump() }, what);
+    if (!dumped.ok) return dumped;
+    const names = new Map<number, string>();
+    for (const { body } of dumped.value) {
+      const link = decodeLink(body);
+      if (link.ok && link.value !== null) names.set(link.value.index, link.value.name);
+    }
+    return ok(names);
+  }
+
+  /** Tables of that name in any family. */
+  async tables(name: string): Promise<Result<readonly NftTable[], KernelError>> {
+    const what = 'dump the nftables tables';
+    const tables = await this.#dump(NFT_MSG_GETTABLE, encodeTablesDump(), decodeTable, what);
+    return tables.ok ? ok(tables.value.filter(({ table }) => table === name)) : tables;
+  }
+
+  async state(scheme: FenceScheme): Promise<Result<FenceState, KernelError>> {
+    const found = await this.tables(scheme.tables[0].table.table);
+    if (!found.ok) return found;
+    const families = new Set(found.value.map(({ family }) => family));
+    const state: (TableState | null)[] = [];
+    for (const { table } of scheme.tables) {
+      if (families.has(table.family)) {
+        // oxlint-disable-next-line no-await-in-loop -- one socket, one dump at a time
+        const seen = await this.#table(table);
+        if (!seen.ok) return seen;
+        state.push(seen.value);
+      } else state.push(null);
+    }
+    return ok(state);
+  }
+
+  /** Removes those of the tables that are there, in one batch; gives them. */
+  async removeTables(
+    tables: readonly NftTable[],
+  ): Promise<Result<readonly NftTable[], KernelError>> {
+    const there: NftTable[] = [];
+    for (const name of new Set(tables.map(({ table }) => table))) {
+      // oxlint-disable-next-line no-await-in-loop -- there is one name, as a rule
+      const found = await this.tables(name);
+      if (!found.ok) return found;
+      there.push(...found.value);
+    }
+    const wanted = there.filter((seen) =>
+      tables.some(({ family, table }) => family === seen.family && table === seen.table),
+    );
+    const replies = await this.transact(wanted.map((table) => deleteTable(table)));
+    if (!replies.ok) return replies;
+    const failure = failureOf(replies.value, 'remove the fence');
+    return failure === null || failure.code === 'ENOENT' ? ok(wanted) : err(failure);
+  }
+
+  close(): void {
+    this.#rules.close();
+    this.#links.close();
+  }
+
+  async #table(table: NftTable): Promise<Result<TableState, KernelError>> {
+    const body = encodePartsDump(table);
+    const sets = await this.#dump(NFT_MSG_GETSET, body, decodeSet, 'dump the sets');
+    if (!sets.ok) return sets;
+    const chains = await this.#dump(NFT_MSG_GETCHAIN, body, decodeChain, 'dump the chains');
+    if (!chains.ok) return chains;
+    const rules = await this.#dump(NFT_MSG_GETRULE, body, decodeRule, 'dump the rules');
+    if (!rules.ok) return rules;
+    const isOurs = (part: NftTable): boolean =>
+      part.table === table.table && part.family === table.family;
+    const byName = new Map<string, ChainState & { comments: (string | null)[] }>();
+    for (const { name, hook } of chains.value.filter(isOurs))
+      byName.set(name, { name, hook, comments: [] });
+    for (const { chain, comment } of rules.value.filter(isOurs))
+      byName.get(chain)?.comments.push(comment);
+    const ours = sets.value.filter(isOurs);
+    const elements = await this.#elements(table, ours);
+    if (!elements.ok) return elements;
+    return ok({
+      sets: new Map(ours.map((set) => [set.name, set])),
+      chains: byName,
+      elements: elements.value,
+    });
+  }
+
+  async #elements(
+    table: NftTable,
+    sets: readonly NftSet[],
+  ): Promise<Result<ReadonlyMap<string, readonly Uint8Array[]>, KernelError>> {
+    const elements = new Map<string, readonly Uint8Array[]>();
+    for (const { name, flags } of sets) {
+      if ((flags & NFT_SET_TIMEOUT) !== 0) continue;
+      const body = encodeElementDump(table, name);
+      // oxlint-disable-next-line no-await-in-loop -- one socket, one dump at a time
+      const dumped = await this.#dump(NFT_MSG_GETSETELEM, body, decodeElements, `dump set ${name}`);
+      if (!dumped.ok) return dumped;
+      elements.set(name, dumped.value.flat());
+    }
+    return ok(elements);
+  }
+
+  async #dump<T>(
+    type: number,
+    body: Uint8Array,
+    decode: (body: Uint8Array) => Result<T, string>,
+    what: string,
+  ): Promise<Result<readonly T[], KernelError>> {
+    const socket = this.#rules.get();
+    if (!socket.ok) return socket;
+    const dumped = await socket.value.dump({ type, body }, what);
+    if (!dumped.ok) return dumped;
+    const values: T[] = [];
+    for (const message of dumped.value) {
+      const decoded = decode(message.body);
+      if (!decoded.ok) return err(kernelError('EPROTO', what, decoded.error));
+      values.push(decoded.value);
+    }
+    return ok(values);
+  }
+}
+
+/** The first refusal of a batch; null: it took effect. */
+export function failureOf(replies: readonly Reply[], what: string): KernelError | null {
+  for (const { code, reason } of replies) if (code !== null) return kernelError(code, what, reason);
+  return null;
+}

@@ -1,0 +1,135 @@
+/**
+ * The fence by nftables, through one netlink socket that opens at the first call. Every change is one
+ * batch in one datagram. Needs CAP_NET_ADMIN; works in the network namespace of the process.
+ * Sources: nft(8), linux/netfilter/nf_tables.h.
+ */
+import { err, ok, type Result } from '../../lib/result.ts';
+import type { KernelError } from '../../model/kernel.ts';
+import {
+  type Fence,
+  type FenceChange,
+  type FenceContents,
+  type FenceDevice,
+  type FenceKind,
+  SHORTEST_TIMEOUT_MS,
+} from '../../ports/fence.ts';
+import { kernelError } from './kernel-error.ts';
+import type { KernelPorts } from './kernel-socket.ts';
+import {
+  planCommit,
+  planInstall,
+  planPermit,
+  PERMIT_MESSAGE,
+  readContents,
+} from './nft-fence-plan.ts';
+import { fenceScheme, type FenceScheme } from './nft-fence-rules.ts';
+import { failureOf, NftSocket } from './nft-fence-socket.ts';
+
+/** Starts nothing. */
+export function createNftFence(kind: FenceKind, ports: KernelPorts): Fence {
+  return new NftFence(fenceScheme(kind), ports);
+}
+
+export class NftFence implements Fence {
+  readonly #scheme: FenceScheme;
+  readonly #socket: NftSocket;
+  /** As last seen or installed; names an interface where the kernel wants it named. */
+  #devices: ReadonlyMap<number, FenceDevice> = new Map();
+
+  constructor(scheme: FenceScheme, ports: KernelPorts) {
+    this.#scheme = scheme;
+    this.#socket = new NftSocket(ports);
+  }
+
+  get kind(): FenceKind {
+    return this.#scheme.kind;
+  }
+
+  async observe(): Promise<Result<FenceContents | null, KernelError>> {
+    const links = await this.#socket.links();
+    if (!links.ok) return links;
+    const state = await this.#socket.state(this.#scheme);
+    if (!state.ok) return state;
+    const contents = readContents(this.#scheme, state.value, links.value);
+    if (contents !== null) this.#remember(contents.devices);
+    return ok(contents);
+  }
+
+  async install(devices: readonly FenceDevice[]): Promise<Result<void, KernelError>> {
+    const links = await this.#socket.links();
+    if (!links.ok) return links;
+    // Newer kernels would take a name that no device has, and wait for one.
+    const missing = devices.find(({ index, name }) => links.value.get(index) !== name);
+    if (missing !== undefined)
+      return err(kernelError('ENODEV', `fence ${missing.name} (link ${missing.index})`));
+    const state = await this.#socket.state(this.#scheme);
+    if (!state.ok) return state;
+    const replies = await this.#socket.transact(planInstall(this.#scheme, state.value, devices));
+    if (!replies.ok) return replies;
+    const failure = failureOf(replies.value, `install the ${this.kind} fence`);
+    if (failure !== null) return err(failure);
+    this.#remember(devices);
+    return ok(undefined);
+  }
+
+  async permit(round: number, timeoutMs: number): Promise<Result<void, KernelError>> {
+    const what = `permit round ${round}`;
+    if (timeoutMs < SHORTEST_TIMEOUT_MS) return err(tooLate(what));
+    const replies = await this.#socket.transact(planPermit(this.#scheme, round, timeoutMs));
+    if (!replies.ok) return replies;
+    const failure = failureOf(replies.value, what);
+    if (failure === null) return ok(undefined);
+    return err(failure.code === 'ENOENT' ? gone(what) : failure);
+  }
+
+  async commit(change: FenceChange): Promise<Result<void, KernelError>> {
+    const what = change.permit === null ? 'change the fence' : `commit round ${change.permit}`;
+    const { alive } = change;
+    if (alive !== null && alive.timeoutMs < SHORTEST_TIMEOUT_MS) return err(tooLate(what));
+    const keys: Uint8Array[] = [];
+    for (const index of alive?.linkIndexes ?? []) {
+      const device = this.#devices.get(index);
+      // Not fenced as far as is known: an interface that came after the installation.
+      if (device === undefined) return err(gone(`${what}: link ${index} is not fenced`));
+      keys.push(this.#scheme.deviceKey(device));
+    }
+    const replies = await this.#socket.transact(planCommit(this.#scheme, change, keys));
+    if (!replies.ok) return replies;
+    const failed = replies.value.flatMap(({ code, reason }, i) =>
+      code === null
+        ? []
+        : [{ code, reason, isPermit: change.permit !== null && i === PERMIT_MESSAGE }],
+    );
+    const [first] = failed;
+    if (first === undefined) return ok(undefined);
+    const foreign = failed.find(({ code }) => code !== 'ENOENT');
+    if (foreign !== undefined) return err(kernelError(foreign.code, what, foreign.reason));
+    // Where the tables are gone, more messages than the permit's fail.
+    return err(first.isPermit && failed.length === 1 ? tooLate(what) : gone(what));
+  }
+
+  async uninstall(): Promise<Result<void, KernelError>> {
+    const removed = await this.#socket.removeTables(this.#scheme.tables.map(({ table }) => table));
+    if (!removed.ok) return removed;
+    this.#devices = new Map();
+    return ok(undefined);
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  #remember(devices: readonly FenceDevice[]): void {
+    this.#devices = new Map(devices.map((device) => [device.index, device]));
+  }
+}
+
+const tooLate = (what: string): KernelError => ({
+  code: 'LATE',
+  message: `${what}: LATE (its time was over)`,
+});
+
+const gone = (what: string): KernelError => ({
+  code: 'MISSING',
+  message: `${what}: MISSING (the fence is not installed, or somebody removed it)`,
+});
