@@ -26,20 +26,21 @@ export const HOLD_REASONS = [
 export type HoldReason = (typeof HOLD_REASONS)[number];
 
 /** Why a director is no candidate for a group. */
-export type IneligibleReason =
-  | 'not-in-priorities'
-  | 'draining'
-  | 'interface-missing'
-  | 'interface-down'
-  | 'cannot-bind'
-  | 'track-failed' // a track without weight fails
-  | 'gate-too-coarse' // this kernel's gate cannot keep a D as short as the spec's
-  | 'flapping' // it lost groups too often lately; it takes only what nobody else can
-  | 'not-ready' // could take over after a death, but its IPVS table is not complete yet
-  | 'no-session'
-  | 'not-heard' // no heartbeat of it arrives here: dead, or UDP between the directors is blocked
-  | 'starting'
-  | 'stopping';
+export const INELIGIBLE_REASONS = [
+  'not-in-priorities',
+  'draining',
+  'interface-missing',
+  'interface-down',
+  'cannot-bind',
+  'track-failed', // a track without weight fails
+  'gate-too-coarse', // this kernel's gate cannot keep a D as short as the spec's
+  'flapping', // it lost the group too often lately; it takes only what nobody else can
+  'no-session',
+  'not-heard', // no heartbeat of it arrives here: dead, or UDP between the directors is blocked
+  'starting',
+  'stopping',
+] as const;
+export type IneligibleReason = (typeof INELIGIBLE_REASONS)[number];
 
 /** On what evidence a holder holds (design 2). `peers` and `segment` come with the fallback. */
 export type HoldBasis = 'consensus' | 'peers' | 'segment';

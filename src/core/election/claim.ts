@@ -4,44 +4,52 @@ import type { HoldReason } from '../../model/decision.ts';
 import { ABSENT, type GroupId, monoMs, type MonoMs, revisionOf } from '../../model/ids.ts';
 import { formatRecord, type OwnerRecord } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, learn, notice, request, written } from './draft.ts';
-import { rankCandidates } from './placement.ts';
-import { roundGuard } from './round.ts';
+import { learnOwners } from './handover.ts';
+import { carriedOf } from './pending.ts';
+import { onRoundAcquisition } from './round.ts';
 import type { Purpose, TxnReply } from './state.ts';
-import {
-  DRAINED_CLAIM_MS,
-  GROUPS_PER_TXN,
-  longestWaitMs,
-  RANK_DELAY_MS,
-  VACANT_RANK_DELAY_MS,
-} from './timing.ts';
+import { DRAINED_CLAIM_MS, longestWaitMs, RANK_DELAY_MS, VACANT_RANK_DELAY_MS } from './timing.ts';
 import { type OwnerStanding, ownerStanding, revOf } from './view.ts';
+
+/** Each may need its owner and its former owner's session compared; etcd allows 128 a txn. */
+const CLAIMS_PER_TXN = 60;
 
 export function advanceClaims(draft: Draft): void {
   const { state, config } = draft;
-  if (state.session.kind !== 'open' || !state.isSynced) return;
+  if (state.session.kind !== 'open' || !state.isSynced || state.isFreezing) return;
+  const due = new Map<GroupId, OwnerStanding>();
   for (const group of config.groups) {
-    if (state.holdings.has(group.id)) continue;
+    if (isHolding(draft, group.id)) continue;
     const standing = ownerStanding(state.view, group.id);
     const dueAt = claimDueAt(draft, group, standing);
     if (dueAt === null || dueAt > draft.now || isBusy(draft, `claim/${group.id}`)) continue;
     if (standing.kind === 'absent') markVacant(draft, group.id);
     else if (standing.kind === 'unreadable') leaveAlone(draft, group.id);
-    else claim(draft, group.id, standing);
+    else due.set(group.id, standing);
   }
+  const groups = [...due];
+  for (let i = 0; i < groups.length; i += CLAIMS_PER_TXN)
+    claim(draft, i / CLAIMS_PER_TXN, groups.slice(i, i + CLAIMS_PER_TXN));
 }
+
+/** A group that leaves is another's by the record, and may have to come back. */
+const isHolding = ({ state }: Draft, group: GroupId): boolean => {
+  const kind = state.holdings.get(group)?.kind;
+  return kind !== undefined && kind !== 'leaving';
+};
 
 /** When this director should act on the group; null: not at all as things are. */
 function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): MonoMs | null {
-  const { state, config, now } = draft;
+  const { state, config } = draft;
   if (standing.kind === 'owned' || standing.kind === 'session-missing') {
     state.claimable.delete(group.id);
     return null;
   }
-  const candidates = rankCandidates(state, config, group, now);
+  const candidates = draft.ranking().of(group);
   const mine = candidates.find((candidate) => candidate.director === config.me);
   const able = candidates.filter((candidate) => candidate.obstacle === null);
   const rank = able.findIndex((candidate) => candidate.director === config.me);
-  if (rank === -1 && mine?.obstacle !== 'draining') return null;
+  if (rank === -1 && mine?.obstacle !== 'draining' && mine?.obstacle !== 'flapping') return null;
   const rev = revOf(state.view.owners, group.id);
   const since = claimableSince(draft, group.id, rev);
   const barrier = standing.kind === 'vacant' ? longestWaitMs(state.view, config.timing) : 0;
@@ -72,7 +80,7 @@ function markVacant(draft: Draft, group: GroupId): void {
     {
       compares: [
         { key: config.keys.owner(group), modRevision: ABSENT },
-        { key: config.keys.session(config.me), modRevision: revisionOf(state.session.id) },
+        { key: config.keys.session(config.me), modRevision: state.session.rev },
       ],
       success: [{ op: 'put', key: config.keys.owner(group), value: formatRecord(VACANT) }],
       failure: [
@@ -105,39 +113,41 @@ const VACANT: OwnerRecord = {
   reason: 'vacant',
 };
 
-function claim(draft: Draft, group: GroupId, standing: OwnerStanding): void {
+/** Rides on the next round; several groups share a txn, each with its own proof that it is free. */
+function claim(
+  draft: Draft,
+  chunk: number,
+  groups: readonly (readonly [GroupId, OwnerStanding])[],
+): void {
   const { state, config } = draft;
+  if (state.session.kind !== 'open') return;
   const { keys, me } = config;
-  const reason = claimReason(standing);
-  const compares = [
-    { key: keys.owner(group), modRevision: revOf(state.view.owners, group) },
-    ...roundGuard(draft).slice(0, GROUPS_PER_TXN),
-  ];
-  const failure = [
-    { op: 'get' as const, key: keys.owner(group) },
-    { op: 'get' as const, key: keys.session(me) },
-  ];
-  if (standing.kind === 'orphaned') {
-    compares.push({ key: keys.session(standing.director), modRevision: standing.sessionRev });
-    failure.push({ op: 'get' as const, key: keys.session(standing.director) });
+  const compares = new Map([[keys.session(me), state.session.rev]]);
+  const reads = new Set([keys.session(me)]);
+  const claims = new Map<GroupId, OwnerRecord>();
+  for (const [group, standing] of groups) {
+    compares.set(keys.owner(group), revOf(state.view.owners, group));
+    reads.add(keys.owner(group));
+    claims.set(group, ownRecord(draft, group, claimReason(standing)));
+    if (standing.kind !== 'orphaned') continue;
+    compares.set(keys.session(standing.director), standing.sessionRev);
+    reads.add(keys.session(standing.director));
   }
-  request(
-    draft,
-    `claim/${group}`,
-    { kind: 'claim', group, reason },
-    {
-      compares: distinct(compares),
-      success: [
-        { op: 'put', key: keys.owner(group), value: formatRecord(ownRecord(draft, reason)) },
-      ],
-      failure,
+  const slot = `claim/${groups.length === 1 ? groups[0]?.[0] : `chunk ${chunk}`}`;
+  if (isBusy(draft, slot)) return;
+  draft.acquisitions.push({
+    slot,
+    purposeOf: (round) => ({ kind: 'claim', round, claims }),
+    txn: {
+      compares: [...compares].map(([key, modRevision]) => ({ key, modRevision })),
+      success: [...claims].map(([group, record]) => ({
+        op: 'put',
+        key: keys.owner(group),
+        value: formatRecord(record),
+      })),
+      failure: [...reads].map((key) => ({ op: 'get', key })),
     },
-  );
-}
-
-/** My own former session is a guard and a proof at once; etcd needs the compare only once. */
-function distinct<T extends { key: string }>(compares: readonly T[]): readonly T[] {
-  return [...new Map(compares.map((compare) => [compare.key, compare])).values()];
+  });
 }
 
 function claimReason(standing: OwnerStanding): HoldReason {
@@ -147,31 +157,39 @@ function claimReason(standing: OwnerStanding): HoldReason {
   return 'released';
 }
 
-const ownRecord = (draft: Draft, reason: HoldReason): OwnerRecord => ({
+export const ownRecord = (draft: Draft, group: GroupId, reason: HoldReason): OwnerRecord => ({
   v: 1,
   director: draft.config.me,
   session: draft.state.session.kind === 'open' ? revisionOf(draft.state.session.id) : 0,
-  pending: [],
+  pending: [...carriedOf(draft, group)],
   vacant: false,
   reason,
 });
 
-export function onClaimReply(draft: Draft, purpose: Purpose, reply: TxnReply): void {
-  if (purpose.kind !== 'mark-vacant' && purpose.kind !== 'claim') return;
-  const { group } = purpose;
-  if (reply.kind === 'answered' && reply.succeeded) {
-    const value = purpose.kind === 'claim' ? ownRecord(draft, purpose.reason) : VACANT;
-    learn(draft, [{ of: 'owner', name: group, known: written(reply.revision, value) }]);
-    if (purpose.kind === 'mark-vacant')
-      draft.state.claimable.set(group, { rev: reply.revision, since: draft.now });
-  }
+export function onVacantReply(
+  draft: Draft,
+  { group }: Purpose & { kind: 'mark-vacant' },
+  reply: TxnReply,
+): void {
+  if (reply.kind !== 'answered' || !reply.succeeded) return;
+  learn(draft, [{ of: 'owner', name: group, known: written(reply.revision, VACANT) }]);
+  draft.state.claimable.set(group, { rev: reply.revision, since: draft.now });
+}
+
+export function onClaimReply(
+  draft: Draft,
+  purpose: Purpose & { kind: 'claim' },
+  reply: TxnReply,
+): void {
+  if (reply.kind === 'answered' && reply.succeeded) learnOwners(draft, purpose.claims, reply);
+  onRoundAcquisition(draft, purpose.round, reply, purpose.claims.keys());
 }
 
 /** Moments at which this room may have something to do by time alone. */
 export function* claimWakes(draft: Draft): Generator<number> {
   if (draft.state.session.kind !== 'open') return;
   for (const group of draft.config.groups) {
-    if (draft.state.holdings.has(group.id)) continue;
+    if (isHolding(draft, group.id)) continue;
     const dueAt = claimDueAt(draft, group, ownerStanding(draft.state.view, group.id));
     if (dueAt !== null) yield dueAt;
   }

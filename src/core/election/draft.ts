@@ -2,6 +2,7 @@
 import type { HoldReason } from '../../model/decision.ts';
 import type { DirectorId, Epoch, GroupId, MonoMs, Revision } from '../../model/ids.ts';
 import { monoMs } from '../../model/ids.ts';
+import type { OperationRecord } from '../../model/records.ts';
 import type {
   ElectionConfig,
   ElectionEffect,
@@ -10,7 +11,8 @@ import type {
   Purpose,
   TxnRequest,
 } from './state.ts';
-import { type Known, mergeView, type ViewChange } from './view.ts';
+import { createRanking, type Ranking } from './placement.ts';
+import { type ElectionView, type Known, mergeView, type ViewChange } from './view.ts';
 
 type Mutable<T> = {
   -readonly [K in keyof T]: T[K] extends ReadonlyMap<infer A, infer B>
@@ -25,30 +27,81 @@ export type Draft = {
   readonly now: MonoMs;
   readonly state: Mutable<ElectionState>;
   readonly effects: ElectionEffect[];
+  /** Kills and claims that are due: they ride on the next round. */
+  readonly acquisitions: Acquisition[];
+  /** The candidates as the view is now: computed when first asked for. */
+  readonly ranking: () => Ranking;
+  readonly pendingOperations: () => ReadonlyMap<GroupId, readonly NamedOperation[]>;
+  readonly runningOperations: () => readonly NamedOperation[];
+};
+
+type NamedOperation = readonly [id: string, operation: OperationRecord];
+
+/** A txn that gains groups: sent with a round, so that its answer lets them speak at once (design 4.6). */
+export type Acquisition = {
+  readonly slot: string;
+  readonly txn: TxnRequest;
+  readonly purposeOf: (round: number) => Purpose;
 };
 
 export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionConfig): Draft {
+  const draft = {
+    ...state,
+    holdings: new Map(state.holdings),
+    heard: new Map(state.heard),
+    lastHeard: new Map(state.lastHeard),
+    challenges: new Map(state.challenges),
+    claimable: new Map(state.claimable),
+    ownerSeenAt: new Map(state.ownerSeenAt),
+    better: new Map(state.better),
+    offeredUntil: new Map(state.offeredUntil),
+    eligibility: new Map(state.eligibility),
+    ready: new Set(state.ready),
+    bonus: new Map(state.bonus),
+    transferring: new Map(state.transferring),
+    muted: new Set(state.muted),
+    damping: new Map(state.damping),
+    operationSeenAt: new Map(state.operationSeenAt),
+    refusedUntil: new Map(state.refusedUntil),
+    inFlight: new Map(state.inFlight),
+    restingSlots: new Map(state.restingSlots),
+    alarms: new Set(state.alarms),
+  };
   return {
     config,
     now,
     effects: [],
-    state: {
-      ...state,
-      holdings: new Map(state.holdings),
-      heard: new Map(state.heard),
-      lastHeard: new Map(state.lastHeard),
-      challenges: new Map(state.challenges),
-      claimable: new Map(state.claimable),
-      ownerSeenAt: new Map(state.ownerSeenAt),
-      better: new Map(state.better),
-      offeredUntil: new Map(state.offeredUntil),
-      eligibility: new Map(state.eligibility),
-      refusedUntil: new Map(state.refusedUntil),
-      inFlight: new Map(state.inFlight),
-      restingSlots: new Map(state.restingSlots),
-      alarms: new Set(state.alarms),
-    },
+    acquisitions: [],
+    state: draft,
+    ranking: perView(draft, () => createRanking(draft, config, now)),
+    pendingOperations: perView(draft, () => pendingOperations(draft.view)),
+    runningOperations: perView(draft, () => operationsIn(draft.view, 'running')),
   };
+}
+
+/** Computed when asked for, and anew when the view has changed since. */
+function perView<T>(state: { readonly view: ElectionView }, compute: () => T): () => T {
+  let known: { readonly view: ElectionView; readonly value: T } | null = null;
+  return () => {
+    if (known?.view !== state.view) known = { view: state.view, value: compute() };
+    return known.value;
+  };
+}
+
+function operationsIn(view: ElectionView, state: OperationRecord['state']): NamedOperation[] {
+  const found: NamedOperation[] = [];
+  for (const [id, { value }] of view.operations)
+    if (value?.state === state) found.push([id, value]);
+  return found;
+}
+
+function pendingOperations(view: ElectionView): Map<GroupId, NamedOperation[]> {
+  const found = new Map<GroupId, NamedOperation[]>();
+  for (const named of operationsIn(view, 'pending')) {
+    const group = named[1].group as GroupId;
+    found.set(group, [...(found.get(group) ?? []), named]);
+  }
+  return found;
 }
 
 export const later = (draft: Draft, ms: number): MonoMs => monoMs(draft.now + ms);

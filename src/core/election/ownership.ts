@@ -1,25 +1,25 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
-import { ABSENT, epochOf, type GroupId } from '../../model/ids.ts';
+import { type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
 import { HOLD_REASONS } from '../../model/decision.ts';
 import { alarmOnce, type Draft, notice } from './draft.ts';
-import { hurryRound } from './round.ts';
+import { beginLeaving } from './handover.ts';
+import { myEntry } from './pending.ts';
+import { hurryRound, ownedHolding } from './round.ts';
 import { silence } from './silence.ts';
 import type { Holding } from './state.ts';
-import { ownerStanding } from './view.ts';
+import { ownerStanding, revOf } from './view.ts';
 
 export function advanceOwnership(draft: Draft): void {
   const { state, config, now } = draft;
   if (!state.isSynced) return;
-  const groups = new Set<GroupId>([
-    ...config.groups.map((group) => group.id),
-    ...state.holdings.keys(),
-    ...state.view.owners.keys(),
-  ]);
+  const groups = new Set<GroupId>(state.view.owners.keys());
+  for (const { id } of config.groups) groups.add(id);
+  for (const group of state.holdings.keys()) groups.add(group);
   for (const group of groups) {
-    const rev = state.view.owners.get(group)?.rev ?? ABSENT;
+    const rev = revOf(state.view.owners, group);
     if (state.ownerSeenAt.get(group)?.rev !== rev) state.ownerSeenAt.set(group, { rev, at: now });
     if (isMine(draft, group)) adopt(draft, group);
-    else drop(draft, group);
+    else follow(draft, group);
   }
 }
 
@@ -35,15 +35,35 @@ function isMine(draft: Draft, group: GroupId): boolean {
 }
 
 function adopt(draft: Draft, group: GroupId): void {
-  const { state, now } = draft;
+  const { state, now, config } = draft;
   const known = state.view.owners.get(group);
   if (known === undefined) return;
   const epoch = epochOf(known.rev);
   const holding = state.holdings.get(group);
-  if (holding?.epoch === epoch) return;
-  // A new epoch starts silent: what still closes for the old one finishes first.
-  if (holding?.kind === 'closing') return;
-  state.holdings.set(group, { kind: 'owned', epoch, since: now, failures: 0 });
+  const before = holding !== undefined && 'formers' in holding ? holding.formers : [];
+  const pending = (known.value?.pending ?? []).map((entry) => entry.director as DirectorId);
+  const formers = [...new Set([...before, ...pending.filter((one) => one !== config.me)])];
+  switch (holding?.kind) {
+    case 'open':
+    case 'owned':
+      // Only the pending entries changed: it was this life's all the time.
+      if (holding.epoch === epoch) return;
+      state.holdings.set(group, { ...holding, epoch, formers });
+      if (holding.kind === 'open') draft.effects.push({ kind: 'show-lease', group, epoch });
+      return;
+    case 'shut':
+      if (holding.epoch !== epoch) state.holdings.set(group, { ...holding, epoch });
+      return;
+    case 'closing':
+      // What was given back to this life while it closed finishes first.
+      if (holding.epoch !== epoch && holding.giveUp !== null)
+        state.holdings.set(group, { ...holding, epoch, ownerRev: known.rev });
+      return;
+    case 'leaving':
+    case undefined:
+      break;
+  }
+  state.holdings.set(group, ownedHolding(epoch, now, formers));
   hurryRound(draft);
   const told = known.value?.reason;
   const reason = HOLD_REASONS.find((one) => one === told);
@@ -54,41 +74,59 @@ function adopt(draft: Draft, group: GroupId): void {
   });
 }
 
-function drop(draft: Draft, group: GroupId): void {
+/** The record is not this life's, or not any more. */
+function follow(draft: Draft, group: GroupId): void {
   const { state } = draft;
   const holding = state.holdings.get(group);
   if (holding === undefined) return;
+  const isPending = myEntry(draft, group)?.epoch === (holding.epoch as number);
+  const rev = revOf(state.view.owners, group);
   switch (holding.kind) {
     case 'shut':
       state.holdings.delete(group);
-      notice(draft, 'holder.released', 'info', releaseText(holding), {
-        group,
-        epoch: holding.epoch,
-        reason: holding.giveUp.reason,
-      });
-      if (holding.giveUp.operation !== null && holding.giveUp.to !== null)
-        draft.effects.push({
-          kind: 'operation',
-          id: holding.giveUp.operation,
-          state: 'running',
-          text: `silent here; the owner record names ${holding.giveUp.to}`,
-        });
+      tellReleased(draft, group, holding);
       return;
     case 'closing':
-      if (holding.giveUp !== null) state.holdings.set(group, { ...holding, giveUp: null });
+      if (holding.giveUp !== null)
+        state.holdings.set(group, { ...holding, giveUp: null, isLost: !isPending, ownerRev: rev });
+      else if (!holding.isLost && holding.ownerRev !== rev)
+        state.holdings.set(group, { ...holding, ownerRev: rev });
+      return;
+    case 'leaving': {
+      const isKnown = isPending || holding.phase === 'muted';
+      if (isKnown && state.session.kind === 'open') {
+        if (holding.ownerRev !== rev) state.holdings.set(group, { ...holding, ownerRev: rev });
+        return;
+      }
+      lose(draft, group, holding);
+      return;
+    }
+    case 'open':
+      if (isPending) beginLeaving(draft, group, holding);
+      else lose(draft, group, holding);
       return;
     case 'owned':
-    case 'open':
-      silence(draft, group, holding, null);
-      notice(draft, 'holder.lost', 'warn', 'the owner record no longer names this life', {
-        group,
-        epoch: holding.epoch,
-        reason: 'ownership-lost',
-      });
-      if (ownerStanding(state.view, group).kind === 'absent' && alarmOnce(draft, `absent:${group}`))
-        notice(draft, 'owner.missing', 'error', 'somebody removed the owner record', { group });
+      lose(draft, group, holding);
   }
 }
 
-const releaseText = (holding: Holding & { kind: 'shut' }): string =>
-  holding.giveUp.to === null ? 'to nobody' : `to ${holding.giveUp.to}`;
+function lose(draft: Draft, group: GroupId, holding: Holding): void {
+  silence(draft, group, holding, { giveUp: null, isLost: true });
+  notice(draft, 'holder.lost', 'warn', 'the owner record no longer names this life', {
+    group,
+    epoch: holding.epoch,
+    reason: 'ownership-lost',
+  });
+  const { view } = draft.state;
+  if (ownerStanding(view, group).kind === 'absent' && alarmOnce(draft, `absent:${group}`))
+    notice(draft, 'owner.missing', 'error', 'somebody removed the owner record', { group });
+}
+
+function tellReleased(draft: Draft, group: GroupId, holding: Holding & { kind: 'shut' }): void {
+  const { to, reason, operation } = holding.giveUp;
+  const text = to === null ? 'to nobody' : `to ${to}`;
+  notice(draft, 'holder.released', 'info', text, { group, epoch: holding.epoch, reason });
+  if (operation === null || to === null) return;
+  const told = `silent here; the owner record names ${to}`;
+  draft.effects.push({ kind: 'operation', id: operation, state: 'running', text: told });
+}

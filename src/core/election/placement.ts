@@ -1,62 +1,152 @@
-/** Which director should hold a group: advice computed alike by all; the record is the safety (design 6). */
-import { rendezvousOrder } from '../../lib/hash.ts';
+/**
+ * Which director should hold a group now: the order of `core/placement`, and what keeps each of them
+ * from it. Advice computed alike by all; the record is the safety (design 6).
+ */
 import type { VipGroup } from '../../model/cluster.ts';
-import type { IneligibleReason } from '../../model/decision.ts';
-import { type DirectorId, type GroupId, type MonoMs, revisionOf } from '../../model/ids.ts';
+import { INELIGIBLE_REASONS, type IneligibleReason } from '../../model/decision.ts';
+import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../../model/ids.ts';
+import { isFlapping } from '../placement/damping.ts';
+import { createPlacement, effectivePriority, type Placement } from '../placement/order.ts';
 import type { ElectionConfig, ElectionState } from './state.ts';
-import { openSession } from './view.ts';
+import { openSession, ownerStanding } from './view.ts';
 
 export type Candidate = {
   readonly director: DirectorId;
   /** Null: could take the group now. */
   readonly obstacle: IneligibleReason | null;
+  /** Could take it without a packet lost. */
+  readonly isReady: boolean;
+  /** Priority with what the tracks add; null where the group has no priorities. */
+  readonly priority: number | null;
+  readonly bonus: number;
 };
 
-/** All directors that may ever hold the group, best first. */
-export function preferenceOrder(config: ElectionConfig, group: VipGroup): readonly DirectorId[] {
-  const order = rendezvousOrder(group.id, config.directors);
-  const priorities = group.priorities;
-  if (priorities === null) return order;
-  return order
-    .filter((director) => priorities.has(director))
-    .toSorted((a, b) => (priorities.get(b) ?? 0) - (priorities.get(a) ?? 0));
+/** The candidates of every group at one moment: computed when asked for, each group once. */
+export type Ranking = { readonly of: (group: VipGroup) => readonly Candidate[] };
+
+type KnownState = Readonly<
+  Pick<
+    ElectionState,
+    | 'view'
+    | 'holdings'
+    | 'isStopping'
+    | 'isFreezing'
+    | 'refusedUntil'
+    | 'eligibility'
+    | 'ready'
+    | 'bonus'
+    | 'damping'
+    | 'session'
+    | 'lastHeard'
+    | 'offeredUntil'
+  >
+>;
+
+export function createRanking(state: KnownState, config: ElectionConfig, now: MonoMs): Ranking {
+  let placement: Placement | null = null;
+  const known = new Map<GroupId, readonly Candidate[]>();
+  return {
+    of: (group) => {
+      const old = known.get(group.id);
+      if (old !== undefined) return old;
+      placement ??= placementOf(state, config);
+      const candidates = placement
+        .order(group)
+        .map(({ director }) => candidateOf(state, config, group, director, now));
+      known.set(group.id, candidates);
+      return candidates;
+    },
+  };
 }
 
-/** The same, with what keeps each of them from holding it now. */
-export function rankCandidates(
-  state: Readonly<ElectionState>,
+/** The candidates of one group, best first; for many groups make one ranking and ask that. */
+export const rankCandidates = (
+  state: KnownState,
   config: ElectionConfig,
   group: VipGroup,
   now: MonoMs,
-): readonly Candidate[] {
-  return preferenceOrder(config, group).map((director) => ({
+): readonly Candidate[] => createRanking(state, config, now).of(group);
+
+function placementOf(state: KnownState, config: ElectionConfig): Placement {
+  const owners = new Map<GroupId, DirectorId | null>();
+  for (const { id } of config.groups) {
+    const standing = ownerStanding(state.view, id);
+    owners.set(id, standing.kind === 'owned' ? standing.director : null);
+  }
+  const able = new Set<DirectorId>();
+  for (const { id } of config.directors)
+    if (openSession(state.view, id) !== null && state.view.drains.get(id)?.value !== true)
+      able.add(id);
+  return createPlacement({
+    directors: config.directors,
+    groups: config.groups,
+    owners,
+    able,
+    bonus: (director, group) => bonusOf(state, config.me, director, group),
+  });
+}
+
+function bonusOf(state: KnownState, me: DirectorId, director: DirectorId, group: GroupId): number {
+  if (director === me) return state.bonus.get(group) ?? 0;
+  return state.view.reports.get(director)?.value?.bonus[group] ?? 0;
+}
+
+function candidateOf(
+  state: KnownState,
+  config: ElectionConfig,
+  group: VipGroup,
+  director: DirectorId,
+  now: MonoMs,
+): Candidate {
+  const bonus = bonusOf(state, config.me, director, group.id);
+  const priority = group.priorities?.get(director);
+  const base = {
     director,
-    obstacle:
-      director === config.me
-        ? myObstacle(state, group, now, config.me)
-        : obstacleOf(state, director, group, now - config.timing.suspectMs),
-  }));
+    bonus,
+    priority: priority === undefined ? null : effectivePriority(priority, bonus),
+  };
+  if (director === config.me) {
+    const obstacle = myObstacle(state, group, now, director);
+    return { ...base, obstacle, isReady: obstacle === null && state.ready.has(group.id) };
+  }
+  const obstacle = obstacleOf(state, director, group, now - config.timing.suspectMs);
+  const isReady = state.view.reports.get(director)?.value?.ready.includes(group.id) ?? false;
+  return { ...base, obstacle, isReady: obstacle === null && isReady };
 }
 
 /** The best other director that could take the group now and was not offered it lately; null: none. */
-export function bestSuccessor(
-  state: Readonly<ElectionState>,
+export const bestSuccessor = (
+  state: KnownState,
   group: VipGroup,
   candidates: readonly Candidate[],
   me: DirectorId,
-): DirectorId | null {
-  const able = candidates.find(
-    ({ director, obstacle }) =>
-      obstacle === null && director !== me && !state.offeredUntil.has(offerKey(group.id, director)),
-  );
-  return able?.director ?? null;
-}
+): DirectorId | null =>
+  candidates.find((candidate) => isOfferable(state, group, candidate, me))?.director ?? null;
+
+/** The same, of those that could take it without a packet lost. */
+export const readySuccessor = (
+  state: KnownState,
+  group: VipGroup,
+  candidates: readonly Candidate[],
+  me: DirectorId,
+): Candidate | null =>
+  candidates.find((candidate) => candidate.isReady && isOfferable(state, group, candidate, me)) ??
+  null;
+
+const isOfferable = (
+  state: KnownState,
+  group: VipGroup,
+  { director, obstacle }: Candidate,
+  me: DirectorId,
+): boolean =>
+  obstacle === null && director !== me && !state.offeredUntil.has(offerKey(group.id, director));
 
 export const offerKey = (group: GroupId, director: DirectorId): string => `${group} ${director}`;
 
-function myObstacle(
-  state: Readonly<ElectionState>,
-  group: VipGroup,
+/** What keeps this director from holding the group; cheap enough for every step. */
+export function myObstacle(
+  state: KnownState,
+  group: Pick<VipGroup, 'id'>,
   now: MonoMs,
   me: DirectorId,
 ): IneligibleReason | null {
@@ -66,35 +156,27 @@ function myObstacle(
   const local = state.eligibility.get(group.id);
   if (local === undefined) return 'starting';
   if (local !== null) return local;
-  return state.session.kind === 'open' ? null : 'no-session';
+  if (state.session.kind !== 'open') return 'no-session';
+  const damping = state.damping.get(group.id);
+  const isHeld = state.holdings.has(group.id);
+  return damping !== undefined && !isHeld && isFlapping(damping, monoMs(now)) ? 'flapping' : null;
 }
 
 function obstacleOf(
-  state: Readonly<ElectionState>,
+  state: KnownState,
   director: DirectorId,
   group: VipGroup,
   heardSince: number,
 ): IneligibleReason | null {
   if (state.view.drains.get(director)?.value === true) return 'draining';
   const session = openSession(state.view, director);
-  const report = state.view.reports.get(director);
-  if (session === null) return 'no-session';
-  if (report?.value === null || report?.value === undefined) return 'no-session';
+  const report = state.view.reports.get(director)?.value;
+  if (session === null || report === null || report === undefined) return 'no-session';
   // A report of an earlier life says nothing about this one.
-  if (report.value.session !== revisionOf(session)) return 'starting';
+  if (report.session !== (session.id as number)) return 'starting';
   // Its report outlives it by the lease: who is silent may be dead.
   if ((state.lastHeard.get(director) ?? -Infinity) < heardSince) return 'not-heard';
-  if (report.value.eligible.includes(group.id)) return null;
-  const told = report.value.ineligible[group.id];
-  return REASONS.find((reason) => reason === told) ?? 'starting';
+  if (report.eligible.includes(group.id)) return null;
+  const told = report.ineligible[group.id];
+  return INELIGIBLE_REASONS.find((reason) => reason === told) ?? 'starting';
 }
-
-const REASONS: readonly IneligibleReason[] = [
-  'draining',
-  'interface-missing',
-  'interface-down',
-  'cannot-bind',
-  'no-session',
-  'starting',
-  'stopping',
-];

@@ -1,13 +1,24 @@
 /**
- * The round (design 4.3): a write txn that fails unless the session and every group are still this
- * director's, and that removes a challenge against it. Only its answer, counted from its send, lets
- * VIPs speak, and until send + D at most.
+ * The round (design 4.3): write txns that fail unless the session and every group are still this
+ * director's, and that remove a challenge against it. Kills and claims ride on it (4.6). Only its
+ * answers, counted from the first send, let VIPs speak, and until send + D at most.
  */
-import { ABSENT, type GroupId, monoMs, type Revision, revisionOf } from '../../model/ids.ts';
+import {
+  ABSENT,
+  type DirectorId,
+  type Epoch,
+  type GroupId,
+  monoMs,
+  type MonoMs,
+  type Revision,
+} from '../../model/ids.ts';
+import type { ArmMode } from '../../model/kernel.ts';
 import { type Draft, later, learn, notice, request } from './draft.ts';
+import { fault } from './flapping.ts';
+import { isUnresolved, tellPrepared } from './pending.ts';
+import { ownerRevOf } from './silence.ts';
 import type { ElectionEvent, Holding, Purpose, RoundState, TxnReply, TxnRequest } from './state.ts';
-import { GROUPS_PER_TXN, REFUSED_MS, usableHoldMs } from './timing.ts';
-import { revOf } from './view.ts';
+import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, usableHoldMs, wantedHoldMs } from './timing.ts';
 
 /** After so many rounds without arming, or without an answer, challenges are no longer answered. */
 const UNARMED_LIMIT = 3;
@@ -15,43 +26,73 @@ const UNARMED_LIMIT = 3;
 const REFUSAL_LIMIT = 3;
 
 export function advanceRound(draft: Draft): void {
-  const { state, now, config } = draft;
+  const { state, now } = draft;
   lapse(draft);
-  if (state.round.kind === 'idle' && now >= state.round.nextAt && needsRound(draft)) {
+  if (state.round.kind === 'permitted') send(draft, state.round);
+  if (state.round.kind === 'confirmed') arm(draft, state.round);
+  if (state.round.kind === 'idle' && isDue(draft, state.round.nextAt)) {
     state.roundNumber += 1;
-    state.round = { kind: 'permit', round: state.roundNumber, startedAt: now };
-    draft.effects.push({
-      kind: 'permit',
-      round: state.roundNumber,
-      timeoutMs: config.timing.permitMs,
-    });
+    const permitMs = permitMsOf(usable(draft) || draft.config.timing.holdMs, draft.config.timing);
+    state.round = { kind: 'permit', round: state.roundNumber, startedAt: now, permitMs };
+    draft.effects.push({ kind: 'permit', round: state.roundNumber, timeoutMs: permitMs });
   }
   advanceHeartbeat(draft);
 }
+
+const usable = ({ state, config }: Draft): number =>
+  usableHoldMs(
+    state.view,
+    config.me,
+    wantedHoldMs(config.timing, state.isFreezing),
+    state.scopeInDoubt,
+  );
 
 /** A VIP whose deadline has passed is silent by the kernel's own clock; the record may still be mine. */
 function lapse(draft: Draft): void {
   const { state, now } = draft;
   for (const [group, holding] of state.holdings) {
     if (holding.kind !== 'open' || holding.until > now) continue;
-    state.holdings.set(group, { kind: 'owned', epoch: holding.epoch, since: now, failures: 0 });
+    const { epoch, formers } = holding;
+    state.holdings.set(group, ownedHolding(epoch, now, formers));
+    fault(draft, group);
     notice(draft, 'holder.lapsed', 'error', 'no round was confirmed in time; the VIPs are silent', {
       group,
-      epoch: holding.epoch,
+      epoch,
       reason: 'deadline-passed',
     });
   }
 }
 
+export const ownedHolding = (
+  epoch: Epoch,
+  since: MonoMs,
+  formers: readonly DirectorId[],
+): Holding & { kind: 'owned' } => ({
+  kind: 'owned',
+  epoch,
+  since,
+  failures: 0,
+  preparedUntil: null,
+  isOpening: false,
+  formers,
+});
+
+function isDue(draft: Draft, nextAt: MonoMs): boolean {
+  const { state, now } = draft;
+  if (state.session.kind !== 'open' || state.isFrozen || isLosing(draft)) return false;
+  return draft.acquisitions.length > 0 || (now >= nextAt && needsRound(draft));
+}
+
+/** Whose record is lost must be silent, by the kernel's word, before anything is armed again. */
+function isLosing(draft: Draft): boolean {
+  for (const holding of draft.state.holdings.values())
+    if (holding.kind === 'closing' && holding.isLost) return true;
+  return false;
+}
+
 function needsRound(draft: Draft): boolean {
-  const { state } = draft;
-  if (state.session.kind !== 'open') return false;
-  for (const holding of state.holdings.values()) {
-    // Whose record is lost must be silent, by the kernel's word, before anything is armed again.
-    if (holding.kind === 'closing' && holding.giveUp === null) return false;
-  }
-  for (const holding of state.holdings.values())
-    if (holding.kind === 'owned' || holding.kind === 'open') return true;
+  for (const { kind } of draft.state.holdings.values())
+    if (kind === 'owned' || kind === 'open' || kind === 'leaving') return true;
   return isChallenged(draft);
 }
 
@@ -59,79 +100,74 @@ function needsRound(draft: Draft): boolean {
 export function isChallenged(draft: Draft): boolean {
   const { state, config } = draft;
   const challenge = state.view.challenges.get(config.me)?.value;
-  return (
-    state.session.kind === 'open' &&
-    challenge !== undefined &&
-    challenge !== null &&
-    challenge.session === revisionOf(state.session.id)
-  );
-}
-
-/** The groups whose records every round compares: all that may speak, until the kernel has silenced them. */
-export function guardedGroups(draft: Draft): readonly (readonly [GroupId, Holding])[] {
-  return [...draft.state.holdings].filter(([, holding]) => holding.kind !== 'shut');
-}
-
-/** The compares of a round: what must be unchanged for this director to go on speaking. */
-export function roundGuard(draft: Draft): { key: string; modRevision: Revision }[] {
-  const { state, config } = draft;
-  if (state.session.kind !== 'open') return [];
-  return [
-    { key: config.keys.session(config.me), modRevision: revisionOf(state.session.id) },
-    ...guardedGroups(draft).map(([group, holding]) => ({
-      key: config.keys.owner(group),
-      modRevision: revisionOf(holding.epoch),
-    })),
-  ];
+  return state.session.kind === 'open' && challenge?.session === state.session.rev;
 }
 
 export function onPermit(draft: Draft, event: ElectionEvent & { kind: 'permit-given' }): void {
   const { state } = draft;
   if (state.round.kind !== 'permit' || state.round.round !== event.round) return;
-  const { startedAt } = state.round;
-  if (!event.isOk || state.session.kind !== 'open') {
-    rest(draft, startedAt);
+  if (event.isOk && state.session.kind === 'open')
+    state.round = { ...state.round, kind: 'permitted' };
+  else {
+    if (!event.isOk) state.unarmedRounds += 1;
+    rest(draft, state.round.startedAt);
+  }
+}
+
+/** All that may speak is guarded, until the kernel has silenced it; kills and claims ride along. */
+function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void {
+  const { state } = draft;
+  if (state.session.kind !== 'open') {
+    rest(draft, permitted.startedAt);
     return;
   }
-  const guarded = guardedGroups(draft);
-  const groups = guarded.map(([group]) => group);
-  const chunks: (readonly GroupId[])[] = [];
-  for (let i = 0; i < Math.max(groups.length, 1); i += GROUPS_PER_TXN)
-    chunks.push(groups.slice(i, i + GROUPS_PER_TXN));
-  for (const [i, chunk] of chunks.entries())
-    request(
-      draft,
-      `round/${i}`,
-      { kind: 'round', round: event.round, groups: chunk },
-      roundTxn(draft, chunk),
-    );
+  const guarded = new Map<GroupId, Revision>();
+  for (const [group, holding] of state.holdings)
+    if (holding.kind !== 'shut') guarded.set(group, ownerRevOf(holding));
+  const groups = [...guarded.keys()];
+  const { round, startedAt, permitMs } = permitted;
+  let unanswered = 0;
+  for (let i = 0; i < Math.max(groups.length, 1); i += GROUPS_PER_TXN) {
+    const chunk = groups.slice(i, i + GROUPS_PER_TXN);
+    const purpose: Purpose = { kind: 'round', round, groups: chunk };
+    request(draft, `round/${unanswered}`, purpose, guardTxn(draft, chunk, guarded));
+    unanswered++;
+  }
+  for (const { slot, purposeOf, txn } of draft.acquisitions) {
+    request(draft, slot, purposeOf(round), txn);
+    unanswered++;
+  }
+  const sessionRev = state.session.rev;
   state.round = {
     kind: 'sent',
-    round: event.round,
+    round,
     startedAt,
-    unanswered: chunks.length,
+    permitMs,
+    unanswered,
     firstSentAt: null,
     isConfirmed: true,
-    session: state.session.id,
-    guarded: new Map(guarded.map(([group, holding]) => [group, holding.epoch])),
+    isAnswered: true,
+    sessionRev,
+    guarded,
   };
 }
 
-function roundTxn(draft: Draft, groups: readonly GroupId[]): TxnRequest {
+function guardTxn(
+  draft: Draft,
+  groups: readonly GroupId[],
+  guarded: ReadonlyMap<GroupId, Revision>,
+): TxnRequest {
   const { state, config } = draft;
   const { keys, me } = config;
   const compares = [
     {
       key: keys.session(me),
-      modRevision: state.session.kind === 'open' ? revisionOf(state.session.id) : ABSENT,
+      modRevision: state.session.kind === 'open' ? state.session.rev : ABSENT,
     },
-    ...groups.map((group) => {
-      const holding = state.holdings.get(group);
-      return {
-        key: keys.owner(group),
-        modRevision: holding === undefined ? ABSENT : revisionOf(holding.epoch),
-      };
-    }),
+    ...groups.map((group) => ({
+      key: keys.owner(group),
+      modRevision: guarded.get(group) ?? ABSENT,
+    })),
   ];
   // A holder that cannot arm must not block the others: it stops answering challenges.
   if (state.unarmedRounds >= UNARMED_LIMIT || state.unansweredRounds >= UNARMED_LIMIT)
@@ -153,55 +189,106 @@ export function onRoundReply(
   purpose: Purpose & { kind: 'round' },
   reply: TxnReply,
 ): void {
-  const { state, now, config } = draft;
-  const round = state.round;
-  if (round.kind !== 'sent' || round.round !== purpose.round) return;
-  const isConfirmed = round.isConfirmed && reply.kind === 'answered' && reply.succeeded;
-  if (reply.kind === 'answered' && reply.succeeded)
+  const isConfirmed = reply.kind === 'answered' && reply.succeeded;
+  if (isConfirmed)
     learn(draft, [
       {
         of: 'challenge',
-        name: config.me,
+        name: draft.config.me,
         known: { rev: ABSENT, asOf: reply.revision, value: null },
       },
     ]);
+  const isAnswered = reply.kind === 'answered';
+  countAnswer(draft, purpose.round, reply, { isConfirmed, isAnswered, gained: [] });
+}
+
+/** A kill or claim of this round was answered; what it gained is proven as by a compare. */
+export function onRoundAcquisition(
+  draft: Draft,
+  round: number,
+  reply: TxnReply,
+  groups: Iterable<GroupId>,
+): void {
+  const isOk = reply.kind === 'answered' && reply.succeeded;
+  const gained = isOk ? [...groups] : [];
+  // Without it the round is still one: what it guards was proven.
+  countAnswer(draft, round, reply, { isConfirmed: true, isAnswered: true, gained });
+}
+
+function countAnswer(
+  draft: Draft,
+  number: number,
+  reply: TxnReply,
+  outcome: {
+    readonly isConfirmed: boolean;
+    readonly isAnswered: boolean;
+    readonly gained: readonly GroupId[];
+  },
+): void {
+  const { state, now } = draft;
+  const round = state.round;
+  if (round.kind !== 'sent' || round.round !== number) return;
+  const isConfirmed = round.isConfirmed && outcome.isConfirmed;
+  const isAnswered = round.isAnswered && outcome.isAnswered;
   const firstSentAt = monoMs(Math.min(round.firstSentAt ?? reply.sentAt, reply.sentAt));
-  if (round.unanswered > 1) {
-    state.round = { ...round, unanswered: round.unanswered - 1, firstSentAt, isConfirmed };
+  const guarded = new Map(round.guarded);
+  if (reply.kind === 'answered')
+    for (const group of outcome.gained) guarded.set(group, reply.revision);
+  const unanswered = round.unanswered - 1;
+  if (unanswered > 0) {
+    state.round = { ...round, unanswered, firstSentAt, isConfirmed, isAnswered, guarded };
     return;
   }
-  const isLate = now - firstSentAt > config.timing.permitMs;
+  const isLate = now - firstSentAt > round.permitMs;
   // An answer in time, whatever it says, proves that this director could use the next one.
-  if (isLate || reply.kind !== 'answered') state.unansweredRounds += 1;
-  else state.unansweredRounds = 0;
-  const isSame = state.session.kind === 'open' && state.session.id === round.session;
+  state.unansweredRounds = isAnswered && !isLate ? 0 : state.unansweredRounds + 1;
+  const isSame = state.session.kind === 'open' && state.session.rev === round.sessionRev;
   if (!isConfirmed || isLate || !isSame) {
     rest(draft, round.startedAt);
     return;
   }
   state.lastRoundMs = now - firstSentAt;
   state.lastConfirmedAt = now;
-  arm(draft, round, firstSentAt);
+  const { round: id, startedAt, permitMs, sessionRev } = round;
+  const base = { round: id, startedAt, permitMs, sessionRev };
+  state.round = { kind: 'confirmed', ...base, sentAt: firstSentAt, guarded };
 }
 
-function arm(draft: Draft, sent: RoundState & { kind: 'sent' }, sentAt: number): void {
-  const { state, config } = draft;
-  const { round, startedAt } = sent;
-  const groups = [...state.holdings]
-    .filter(([, holding]) => holding.kind === 'owned' || holding.kind === 'open')
-    .filter(([group, holding]) => sent.guarded.get(group) === holding.epoch)
-    .filter(([group, holding]) => revOf(state.view.owners, group) === revisionOf(holding.epoch))
-    .map(([group]) => group);
-  if (groups.length === 0) {
+function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void {
+  const { state } = draft;
+  const { round, startedAt, permitMs, sentAt, guarded, sessionRev } = confirmed;
+  const isSame = state.session.kind === 'open' && state.session.rev === sessionRev;
+  const modes = new Map<GroupId, ArmMode>();
+  for (const [group, holding] of state.holdings) {
+    const mode = guarded.has(group) ? modeOf(draft, group, holding) : null;
+    if (mode !== null) modes.set(group, mode);
+  }
+  const holdMs = usable(draft);
+  const aliveMs = holdMs - permitMs;
+  if (modes.size === 0 || !isSame || isLosing(draft) || aliveMs <= 0) {
     rest(draft, startedAt);
     return;
   }
-  const holdMs = usableHoldMs(state.view, config.me, config.timing, state.scopeInDoubt);
   const until = monoMs(sentAt + holdMs);
   // Longer from the decision on, shorter only by the kernel's word.
   state.armedHoldMs = Math.max(state.armedHoldMs ?? 0, holdMs);
-  state.round = { kind: 'arming', round, startedAt, until, holdMs };
-  draft.effects.push({ kind: 'arm', round, groups, until });
+  state.round = { kind: 'arming', round, startedAt, permitMs, until, holdMs, modes };
+  const groups = [...modes].map(([group, mode]) => ({ group, mode }));
+  draft.effects.push({ kind: 'arm', round, groups, until, aliveMs });
+}
+
+function modeOf(draft: Draft, group: GroupId, holding: Holding): ArmMode | null {
+  switch (holding.kind) {
+    case 'open':
+      return 'open';
+    case 'owned':
+      return isUnresolved(draft, group) ? 'prepared' : 'open';
+    case 'leaving':
+      return holding.phase === 'waiting' ? 'open' : 'muted';
+    case 'closing':
+    case 'shut':
+      return null;
+  }
 }
 
 export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }): void {
@@ -214,28 +301,50 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
     return;
   }
   const failed = new Set(event.failed);
-  const armed = event.groups.filter((group) => !failed.has(group));
-  state.unarmedRounds = armed.length > 0 ? 0 : state.unarmedRounds + 1;
-  for (const group of armed) markOpen(draft, group, round.until, event.opened.includes(group));
+  const armed = new Set(event.groups.filter((group) => !failed.has(group)));
+  state.unarmedRounds = armed.size > 0 ? 0 : state.unarmedRounds + 1;
+  for (const group of armed) {
+    const mode = round.modes.get(group);
+    if (mode === 'open') markOpen(draft, group, event.speaksUntil, event.opened.includes(group));
+    else if (mode === 'prepared') markPrepared(draft, group, event.speaksUntil);
+  }
   const areAllArmed = [...state.holdings].every(
-    ([group, holding]) =>
-      holding.kind !== 'closing' && (holding.kind !== 'open' || armed.includes(group)),
+    ([group, { kind }]) =>
+      kind !== 'closing' && ((kind !== 'open' && kind !== 'leaving') || armed.has(group)),
   );
-  if (areAllArmed && failed.size === 0) state.armedHoldMs = round.holdMs;
+  if (areAllArmed && failed.size === 0) {
+    state.armedHoldMs = round.holdMs;
+    state.adoptedUntil = now;
+  }
   for (const group of failed) countRefusal(draft, group);
-  if (armed.length > 0 && event.opened.length > 0) state.nextHeartbeatAt = now;
+  if (event.opened.length > 0) state.nextHeartbeatAt = now;
 }
 
-function markOpen(
-  draft: Draft,
-  group: GroupId,
-  until: ReturnType<typeof monoMs>,
-  isNew: boolean,
-): void {
+/** Opened between two rounds, within the last arming. */
+export function onOpened(draft: Draft, event: ElectionEvent & { kind: 'opened' }): void {
+  const { state, now } = draft;
+  const failed = new Set(event.failed);
+  for (const group of event.groups) {
+    const holding = state.holdings.get(group);
+    if (holding?.kind !== 'owned') continue;
+    if (event.isOk && !failed.has(group)) markOpen(draft, group, event.speaksUntil, true);
+    else state.holdings.set(group, { ...holding, isOpening: false, preparedUntil: null });
+  }
+  state.nextHeartbeatAt = now;
+}
+
+function markPrepared(draft: Draft, group: GroupId, until: MonoMs): void {
+  const holding = draft.state.holdings.get(group);
+  if (holding?.kind !== 'owned') return;
+  draft.state.holdings.set(group, { ...holding, preparedUntil: until });
+  tellPrepared(draft, group, holding.epoch);
+}
+
+function markOpen(draft: Draft, group: GroupId, until: MonoMs, isNew: boolean): void {
   const { state, now } = draft;
   const holding = state.holdings.get(group);
   if (holding === undefined || (holding.kind !== 'owned' && holding.kind !== 'open')) return;
-  const { epoch } = holding;
+  const { epoch, formers } = holding;
   if (holding.kind === 'owned') {
     notice(draft, 'holder.opened', 'info', 'the VIPs speak here now', { group, epoch });
     draft.effects.push({ kind: 'show-lease', group, epoch });
@@ -243,12 +352,15 @@ function markOpen(
   state.holdings.set(group, {
     kind: 'open',
     epoch,
+    formers,
     since: holding.since,
-    openedAt: holding.kind === 'open' ? holding.openedAt : now,
     until,
     failures: 0,
+    openedAt: holding.kind === 'open' ? holding.openedAt : now,
   });
-  if (holding.kind === 'owned' || isNew) draft.effects.push({ kind: 'announce', group });
+  if (holding.kind !== 'owned' && !isNew) return;
+  draft.effects.push({ kind: 'announce', group });
+  draft.effects.push({ kind: 'verify', group, epoch });
 }
 
 function countRefusal(draft: Draft, group: GroupId): void {
@@ -257,7 +369,9 @@ function countRefusal(draft: Draft, group: GroupId): void {
   if (holding === undefined || (holding.kind !== 'owned' && holding.kind !== 'open')) return;
   const failures = holding.failures + 1;
   state.holdings.set(group, { ...holding, failures });
-  if (failures >= REFUSAL_LIMIT) state.refusedUntil.set(group, later(draft, REFUSED_MS));
+  if (failures < REFUSAL_LIMIT) return;
+  state.refusedUntil.set(group, later(draft, REFUSED_MS));
+  fault(draft, group);
 }
 
 /**
@@ -266,8 +380,9 @@ function countRefusal(draft: Draft, group: GroupId): void {
  */
 function rest(draft: Draft, startedAt: number): void {
   const { state, now, config } = draft;
-  const holdings = [...state.holdings.values()];
-  const isNew = holdings.some((one) => one.kind === 'owned' && one.since > startedAt);
+  let isNew = false;
+  for (const one of state.holdings.values())
+    isNew ||= one.kind === 'owned' && one.since > startedAt;
   const nextAt = isNew ? now : Math.max(now, startedAt + config.timing.roundMs);
   state.round = { kind: 'idle', nextAt: monoMs(nextAt) };
 }
@@ -284,9 +399,9 @@ export function hurryRound(draft: Draft, paceMs = 0): void {
 function advanceHeartbeat(draft: Draft): void {
   const { state, now, config } = draft;
   if (now < state.nextHeartbeatAt || state.session.kind !== 'open') return;
-  const armed = [...state.holdings].flatMap(([group, holding]) =>
-    holding.kind === 'open' ? [{ group, epoch: holding.epoch }] : [],
-  );
+  const armed: { group: GroupId; epoch: Epoch }[] = [];
+  for (const [group, holding] of state.holdings)
+    if (holding.kind === 'open') armed.push({ group, epoch: holding.epoch });
   // Without groups too: the others give a group only to a director they hear.
   state.nextHeartbeatAt = later(draft, config.timing.heartbeatMs);
   draft.effects.push({ kind: 'heartbeat', session: state.session.id, armed });

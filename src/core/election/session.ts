@@ -1,5 +1,11 @@
 /** This director's life in etcd: opened with the gate shut, guarded by the very record it replaces (design 4.2). */
-import { ABSENT, type Revision, revisionOf, sessionIdOf } from '../../model/ids.ts';
+import {
+  ABSENT,
+  type GroupId,
+  type Revision,
+  revisionOf,
+  type SessionId,
+} from '../../model/ids.ts';
 import {
   type ChallengeRecord,
   formatRecord,
@@ -9,8 +15,15 @@ import {
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
 import { silence } from './silence.ts';
 import type { Purpose, TxnReply } from './state.ts';
-import { CHALLENGE_REST_MS, RETRY_MS, waitMs } from './timing.ts';
-import { revOf } from './view.ts';
+import {
+  CHALLENGE_REST_MS,
+  FREEZE_HOLD_MS,
+  RETRY_MS,
+  UNKNOWN_SCOPE_HOLD_MS,
+  waitMs,
+  wantedHoldMs,
+} from './timing.ts';
+import { ownerStanding, pendingOf, revOf, sessionOf } from './view.ts';
 
 const SLOT = 'session';
 
@@ -41,15 +54,46 @@ export function advanceSession(draft: Draft): void {
   }
 }
 
-/** True when the kernel has acknowledged that nothing of an earlier life speaks. */
+/**
+ * True when the kernel has acknowledged that nothing of an earlier life speaks, but for what this life
+ * goes on with.
+ */
 function clearGate(draft: Draft): boolean {
   const { state } = draft;
   if (state.holdings.size > 0) return false;
   if (state.gate === 'unknown') {
     state.gate = 'clearing';
-    draft.effects.push({ kind: 'clear-gate' });
+    draft.effects.push({ kind: 'clear-gate', keep: ownedBefore(draft) });
   }
   return state.gate === 'clear';
+}
+
+/**
+ * The session that a former process of this very kernel left open (design 4.14): its groups may go on
+ * speaking. Its record is written anew, so that whatever that process still had under way is void.
+ */
+function adoptable(draft: Draft): SessionId | null {
+  const { state, config } = draft;
+  const known = state.view.sessions.get(config.me);
+  if (known?.value?.state !== 'open') return null;
+  const { boot, namespace } = known.value;
+  const { identity } = config;
+  return boot === identity.boot && namespace === identity.namespace ? sessionOf(known) : null;
+}
+
+function ownedBefore(draft: Draft): readonly GroupId[] {
+  const { state, config } = draft;
+  const session = adoptable(draft);
+  if (session === null) return [];
+  const owned: GroupId[] = [];
+  for (const group of state.view.owners.keys()) {
+    const standing = ownerStanding(state.view, group);
+    if (standing.kind !== 'owned' || standing.director !== config.me) continue;
+    // What others have not proven silent yet was not open here either.
+    if (standing.session === session && pendingOf(state.view, group).length === 0)
+      owned.push(group);
+  }
+  return owned;
 }
 
 function tryOpen(draft: Draft): void {
@@ -78,7 +122,7 @@ function tryOpen(draft: Draft): void {
     );
     return;
   }
-  open(draft, rev, null);
+  open(draft, rev, null, adoptable(draft));
 }
 
 /**
@@ -121,12 +165,18 @@ function advanceNamesake(draft: Draft): void {
   const scope = state.view.scopes.get(config.me)?.value ?? null;
   if (now < wait.ackedAt + waitMs(scope, config.timing) || now < wait.nextTryAt) return;
   state.session = { ...wait, nextTryAt: later(draft, RETRY_MS) };
-  open(draft, wait.session, wait.challengeRev);
+  open(draft, wait.session, wait.challengeRev, null);
 }
 
-function open(draft: Draft, sessionRev: Revision, challengeRev: Revision | null): void {
+function open(
+  draft: Draft,
+  sessionRev: Revision,
+  challengeRev: Revision | null,
+  adopted: SessionId | null,
+): void {
   const { config, state } = draft;
   const { keys, me } = config;
+  const scope = adopted === null ? scopeRecord(draft) : adoptedScope(draft);
   const compares = [
     { key: keys.session(me), modRevision: sessionRev },
     { key: keys.scope(me), modRevision: revOf(state.view.scopes, me) },
@@ -135,12 +185,12 @@ function open(draft: Draft, sessionRev: Revision, challengeRev: Revision | null)
   request(
     draft,
     SLOT,
-    { kind: 'open-session' },
+    { kind: 'open-session', adopted, scope },
     {
       compares,
       success: [
-        { op: 'put', key: keys.session(me), value: formatRecord(sessionRecord(draft)) },
-        { op: 'put', key: keys.scope(me), value: formatRecord(scopeRecord(draft)) },
+        { op: 'put', key: keys.session(me), value: formatRecord(sessionRecord(draft, adopted)) },
+        { op: 'put', key: keys.scope(me), value: formatRecord(scope) },
         { op: 'delete', key: keys.challenge(me) },
       ],
       failure: [
@@ -152,7 +202,7 @@ function open(draft: Draft, sessionRev: Revision, challengeRev: Revision | null)
   );
 }
 
-const sessionRecord = (draft: Draft): SessionRecord => ({
+const sessionRecord = (draft: Draft, id: SessionId | null): SessionRecord => ({
   v: 1,
   state: 'open',
   boot: draft.config.identity.boot,
@@ -160,22 +210,37 @@ const sessionRecord = (draft: Draft): SessionRecord => ({
   machine: draft.config.identity.machine,
   nonce: draft.config.identity.nonce,
   address: draft.config.address,
+  id: id === null ? 0 : revisionOf(id),
 });
 
+/** What others wait for covers the gate too, which may be coarser than the spec's δ. */
 const scopeRecord = (draft: Draft): ScopeRecord => ({
   v: 1,
-  holdMs: draft.config.timing.holdMs,
-  slackMs: draft.config.timing.slackMs,
+  holdMs: wantedHoldMs(draft.config.timing, draft.state.isFreezing),
+  slackMs: Math.max(draft.config.timing.slackMs, draft.config.gate.slackMs),
   driftMargin: draft.config.timing.driftMargin,
   session: draft.state.session.kind === 'open' ? revisionOf(draft.state.session.id) : 0,
 });
+
+/** Never less than what the former process may have armed with. */
+function adoptedScope(draft: Draft): ScopeRecord {
+  const mine = scopeRecord(draft);
+  const before = draft.state.view.scopes.get(draft.config.me)?.value ?? null;
+  if (before === null) return { ...mine, holdMs: Math.max(mine.holdMs, FREEZE_HOLD_MS) };
+  return {
+    ...mine,
+    holdMs: Math.max(mine.holdMs, before.holdMs),
+    slackMs: Math.max(mine.slackMs, before.slackMs),
+    driftMargin: Math.max(mine.driftMargin, before.driftMargin),
+  };
+}
 
 /** Any newer record than mine means that this session is over; shutting on a hint is always safe. */
 function noticeLoss(draft: Draft): void {
   const { state, config, now } = draft;
   if (state.session.kind !== 'open') return;
   const known = state.view.sessions.get(config.me);
-  if (known !== undefined && known.rev === revisionOf(state.session.id)) return;
+  if (known !== undefined && known.rev === state.session.rev) return;
   if (isClosedByMe(draft)) {
     markClosed(draft);
     return;
@@ -193,10 +258,10 @@ function noticeLoss(draft: Draft): void {
   state.gate = 'unknown';
   for (const [group, holding] of state.holdings) {
     if (holding.kind === 'closing') {
-      state.holdings.set(group, { ...holding, giveUp: null });
+      state.holdings.set(group, { ...holding, giveUp: null, isLost: true });
       continue;
     }
-    silence(draft, group, holding, null);
+    silence(draft, group, holding, { giveUp: null, isLost: true });
     notice(draft, 'holder.lost', 'error', 'the session is over', {
       group,
       epoch: holding.epoch,
@@ -208,20 +273,20 @@ function noticeLoss(draft: Draft): void {
 /** D up: write, then use. D down: use, then write (design 4.9). */
 function advanceScope(draft: Draft): void {
   const { state, config } = draft;
-  const { timing, keys, me } = config;
+  const { keys, me } = config;
   const known = state.view.scopes.get(me);
   if (state.scopeInDoubt !== null && (known?.rev ?? ABSENT) !== state.scopeInDoubt.rev)
     state.scopeInDoubt = null;
   if (isBusy(draft, 'scope') || state.session.kind !== 'open') return;
   const scope = known?.value ?? null;
+  const record = scopeRecord(draft);
   const isSame =
     scope !== null &&
-    scope.holdMs === timing.holdMs &&
-    scope.slackMs === timing.slackMs &&
-    scope.driftMargin === timing.driftMargin;
+    scope.holdMs === record.holdMs &&
+    scope.slackMs === record.slackMs &&
+    scope.driftMargin === record.driftMargin;
   if (isSame && state.scopeInDoubt === null) return;
-  if (mayOutlast(draft, timing.holdMs)) return;
-  const record = scopeRecord(draft);
+  if (mayOutlast(draft, record.holdMs)) return;
   const holdMs = Math.min(record.holdMs, state.scopeInDoubt?.holdMs ?? record.holdMs);
   state.scopeInDoubt = { holdMs, rev: known?.rev ?? ABSENT };
   request(
@@ -230,7 +295,7 @@ function advanceScope(draft: Draft): void {
     { kind: 'write-scope', record },
     {
       compares: [
-        { key: keys.session(me), modRevision: revisionOf(state.session.id) },
+        { key: keys.session(me), modRevision: state.session.rev },
         { key: keys.scope(me), modRevision: known?.rev ?? ABSENT },
       ],
       success: [{ op: 'put', key: keys.scope(me), value: formatRecord(record) }],
@@ -244,11 +309,11 @@ function advanceScope(draft: Draft): void {
 
 /** Something may speak here that was armed with a longer D than the one to be written. */
 function mayOutlast(draft: Draft, holdMs: number): boolean {
-  const { state } = draft;
+  const { state, now } = draft;
   if (state.armedHoldMs === null || state.armedHoldMs <= holdMs) return false;
-  if (state.round.kind === 'arming') return true;
-  for (const holding of state.holdings.values())
-    if (holding.kind === 'open' || holding.kind === 'closing') return true;
+  if (state.round.kind === 'arming' || now < state.adoptedUntil) return true;
+  for (const { kind } of state.holdings.values())
+    if (kind === 'open' || kind === 'leaving' || kind === 'closing') return true;
   return false;
 }
 
@@ -261,12 +326,12 @@ function close(draft: Draft): void {
     SLOT,
     { kind: 'close-session' },
     {
-      compares: [{ key: keys.session(me), modRevision: revisionOf(state.session.id) }],
+      compares: [{ key: keys.session(me), modRevision: state.session.rev }],
       success: [
         {
           op: 'put',
           key: keys.session(me),
-          value: formatRecord({ ...sessionRecord(draft), state: 'closed' }),
+          value: formatRecord({ ...sessionRecord(draft, state.session.id), state: 'closed' }),
         },
       ],
       failure: [{ op: 'get', key: keys.session(me) }],
@@ -276,7 +341,7 @@ function close(draft: Draft): void {
 
 /** Handles the answers of this room's txns; the reads are in the view already. */
 export function onSessionReply(draft: Draft, purpose: Purpose, reply: TxnReply): void {
-  if (purpose.kind === 'open-session') onOpened(draft, reply);
+  if (purpose.kind === 'open-session') onOpened(draft, purpose, reply);
   if (purpose.kind === 'challenge-namesake') onNamesakeChallenged(draft, purpose.session, reply);
   if (purpose.kind === 'write-scope') onScopeWritten(draft, purpose.record, reply);
   if (purpose.kind === 'close-session' && reply.kind === 'answered') markClosed(draft);
@@ -322,8 +387,13 @@ function onNamesakeChallenged(draft: Draft, session: Revision, reply: TxnReply):
   };
 }
 
-function onOpened(draft: Draft, reply: TxnReply): void {
+function onOpened(
+  draft: Draft,
+  purpose: Purpose & { kind: 'open-session' },
+  reply: TxnReply,
+): void {
   const { state, config, now } = draft;
+  const { adopted, scope } = purpose;
   if (state.session.kind !== 'none' && state.session.kind !== 'namesake') return;
   if (reply.kind !== 'answered') {
     // In doubt: the next try is guarded by the same record, so at most one of them can succeed.
@@ -332,20 +402,44 @@ function onOpened(draft: Draft, reply: TxnReply): void {
     return;
   }
   if (reply.succeeded) {
+    const record = sessionRecord(draft, adopted);
     learn(draft, [
-      { of: 'session', name: config.me, known: written(reply.revision, sessionRecord(draft)) },
-      { of: 'scope', name: config.me, known: written(reply.revision, scopeRecord(draft)) },
+      { of: 'session', name: config.me, known: written(reply.revision, record) },
+      { of: 'scope', name: config.me, known: written(reply.revision, scope) },
     ]);
   }
   const known = state.view.sessions.get(config.me);
   const isMine = known?.value?.state === 'open' && known.value.nonce === config.identity.nonce;
   if (known === undefined || !isMine) {
+    // What may be kept is another question now: the kernel is asked anew.
+    state.gate = 'unknown';
     state.session = { kind: 'none', notBefore: later(draft, RETRY_MS) };
     return;
   }
-  state.session = { kind: 'open', id: sessionIdOf(known.rev), since: now };
+  const id = sessionOf(known);
+  state.session = { kind: 'open', id, rev: known.rev, since: now };
   state.alarms = new Set();
-  notice(draft, 'session.opened', 'info', `session ${known.rev}`, { director: config.me });
+  if (known.value.id === 0) {
+    notice(draft, 'session.opened', 'info', `session ${id}`, { director: config.me });
+    return;
+  }
+  const armedHoldMs = state.view.scopes.get(config.me)?.value?.holdMs ?? UNKNOWN_SCOPE_HOLD_MS;
+  state.armedHoldMs = armedHoldMs;
+  state.adoptedUntil = later(draft, armedHoldMs);
+  const text = `goes on with session ${id} of the former process`;
+  notice(draft, 'session.adopted', 'info', text, { director: config.me, reason: 'adopted' });
+}
+
+/** A new process can go on from here: the kernel holds for the long D, and nothing is on its way. */
+export function advanceFreeze(draft: Draft): void {
+  const { state, config } = draft;
+  if (!state.isFreezing || state.isFrozen || state.isStopping) return;
+  const needed = wantedHoldMs(config.timing, true);
+  const isHeldLong = state.armedHoldMs === needed && state.round.kind === 'idle';
+  for (const { kind } of state.holdings.values()) if (kind !== 'open' || !isHeldLong) return;
+  state.isFrozen = true;
+  const text = `the kernel holds ${state.holdings.size} groups for ${needed} ms without an agent`;
+  notice(draft, 'session.frozen', 'info', text, { director: config.me });
 }
 
 /** Moments at which this room may have something to do by time alone. */

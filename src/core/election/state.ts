@@ -2,13 +2,14 @@
  * The holder election as data: configuration, state, events and effects.
  * `step` (step.ts) is the only way from one state to the next; the hold loop (agent/) acts.
  */
-import type { Timing, VipGroup } from '../../model/cluster.ts';
+import type { Director, Timing, VipGroup } from '../../model/cluster.ts';
 import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
 import type { DirectorId, Epoch, GroupId, MonoMs, Revision, SessionId } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import type { Keys } from '../../model/keys.ts';
 import type { PeerMessage } from '../../model/peer.ts';
-import type { OwnerRecord, ScopeRecord } from '../../model/records.ts';
+import type { OwnerRecord, ScopeRecord, SessionRecord } from '../../model/records.ts';
+import type { Damping } from '../placement/damping.ts';
 import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
 
 /** Who this life of this director is. Same boot and namespace mean the same kernel gate. */
@@ -25,7 +26,7 @@ export type ElectionConfig = {
   readonly identity: Identity;
   readonly keys: Keys;
   readonly timing: Timing;
-  readonly directors: readonly DirectorId[];
+  readonly directors: readonly Pick<Director, 'id' | 'zone'>[];
   readonly groups: readonly VipGroup[];
   /** What this director's kernel gate asks of the timing: the shortest D, and the least δ. */
   readonly gate: { readonly minHoldMs: number; readonly slackMs: number };
@@ -44,17 +45,38 @@ export type TxnWrite =
 
 /** What a txn in flight is for; its answer is handled by this. */
 export type Purpose =
-  | { readonly kind: 'open-session' }
+  | {
+      readonly kind: 'open-session';
+      /** The session of a former process of this kernel that is gone on with; null: a new one. */
+      readonly adopted: SessionId | null;
+      readonly scope: ScopeRecord;
+    }
   | { readonly kind: 'close-session' }
   | { readonly kind: 'challenge-namesake'; readonly session: Revision }
   | { readonly kind: 'write-scope'; readonly record: ScopeRecord }
   | { readonly kind: 'round'; readonly round: number; readonly groups: readonly GroupId[] }
-  | { readonly kind: 'challenge'; readonly against: DirectorId; readonly session: SessionId }
+  | { readonly kind: 'challenge'; readonly against: DirectorId; readonly session: Revision }
   | { readonly kind: 'withdraw'; readonly against: DirectorId }
-  | { readonly kind: 'kill'; readonly against: DirectorId; readonly claims: readonly GroupId[] }
+  /** Rides on a round: its success confirms what it claims for that round too. */
+  | {
+      readonly kind: 'kill';
+      readonly round: number;
+      readonly against: DirectorId;
+      readonly broken: SessionRecord;
+      readonly claims: OwnerRecords;
+    }
   | { readonly kind: 'mark-vacant'; readonly group: GroupId }
-  | { readonly kind: 'claim'; readonly group: GroupId; readonly reason: HoldReason }
-  | { readonly kind: 'give-up'; readonly group: GroupId; readonly record: OwnerRecord };
+  /** Rides on a round, as a kill does. */
+  | { readonly kind: 'claim'; readonly round: number; readonly claims: OwnerRecords }
+  | { readonly kind: 'give-up'; readonly group: GroupId; readonly record: OwnerRecord }
+  | {
+      readonly kind: 'transfer';
+      readonly to: DirectorId;
+      readonly records: OwnerRecords;
+    }
+  | { readonly kind: 'resolve-pending'; readonly group: GroupId; readonly record: OwnerRecord };
+
+export type OwnerRecords = ReadonlyMap<GroupId, OwnerRecord>;
 
 export type SessionState =
   /** Nothing of this life is in etcd; `notBefore` paces the tries. */
@@ -87,12 +109,17 @@ export type GiveUp = {
 
 /** One VIP group as this director holds it, by the record and in the kernel. */
 export type Holding =
-  /** Mine by the record, silent in the kernel: waits for the next confirmed round. */
+  /** Mine by the record, silent in the kernel: waits for the next confirmed round, or for a former holder. */
   | {
       readonly kind: 'owned';
       readonly epoch: Epoch;
       readonly since: MonoMs;
       readonly failures: number;
+      /** Bound and silent until then: one kernel operation opens it. */
+      readonly preparedUntil: MonoMs | null;
+      readonly isOpening: boolean;
+      /** Who had it before, by the record: they are told when the traffic is proven to be here. */
+      readonly formers: readonly DirectorId[];
     }
   /** Speaks until `until`, unless armed anew. */
   | {
@@ -102,6 +129,7 @@ export type Holding =
       readonly openedAt: MonoMs;
       readonly until: MonoMs;
       readonly failures: number;
+      readonly formers: readonly DirectorId[];
     }
   /**
    * The record names the successor and this holding as pending: forwards on, answers no ARP or ND
@@ -121,14 +149,19 @@ export type Holding =
       readonly nextTellAt: MonoMs;
       /** Nothing keeps it from closing after this; null: not yet known. */
       readonly closeAt: MonoMs | null;
-      readonly isRemoved: boolean;
+      /** Of the record that named the successor: its word about an earlier one does not count. */
+      readonly successorEpoch: Epoch;
     }
   /** The kernel was told to silence it; nothing more is promised until it says so. */
   | {
       readonly kind: 'closing';
       readonly epoch: Epoch;
-      /** Null: the record is somebody else's already, nothing is left to write. */
+      /** Owner record that the rounds compare while the kernel may speak. */
+      readonly ownerRev: Revision;
+      /** What to write once it is silent; null: the record is somebody else's already. */
       readonly giveUp: GiveUp | null;
+      /** The record was lost, not given: nothing is armed before the kernel has silenced this. */
+      readonly isLost: boolean;
       /** Set when the kernel refused: ask again then. */
       readonly retryAt: MonoMs | null;
     }
@@ -142,39 +175,54 @@ export type Holding =
 
 export type ChallengeState =
   | { readonly kind: 'resting'; readonly until: MonoMs }
-  | { readonly kind: 'sending'; readonly session: SessionId }
+  | { readonly kind: 'sending'; readonly session: Revision }
   | {
       readonly kind: 'standing';
-      readonly session: SessionId;
+      readonly session: Revision;
       readonly rev: Revision;
       /** When I saw it acknowledged: D' counts from here, whoever put it. */
       readonly ackedAt: MonoMs;
       readonly isMine: boolean;
-      readonly nextTryAt: MonoMs;
     };
+
+type RoundBase = {
+  readonly round: number;
+  readonly startedAt: MonoMs;
+  /** P of this round. */
+  readonly permitMs: number;
+};
 
 export type RoundState =
   | { readonly kind: 'idle'; readonly nextAt: MonoMs }
-  | { readonly kind: 'permit'; readonly round: number; readonly startedAt: MonoMs }
-  | {
+  | ({ readonly kind: 'permit' } & RoundBase)
+  /** To be sent in this very step, when it is known what rides along. */
+  | ({ readonly kind: 'permitted' } & RoundBase)
+  | ({
       readonly kind: 'sent';
-      readonly round: number;
-      readonly startedAt: MonoMs;
-      /** More than 100 groups take several txns: all must succeed, timed from the first send. */
+      /** More than 100 groups, kills and claims take several txns; all are timed from the first send. */
       readonly unanswered: number;
       readonly firstSentAt: MonoMs | null;
+      /** Every txn that guards what may speak has succeeded so far. */
       readonly isConfirmed: boolean;
-      /** What its compares prove; only this may be armed with its answer. */
-      readonly session: SessionId;
-      readonly guarded: ReadonlyMap<GroupId, Epoch>;
-    }
-  | {
+      /** Each of those was answered, whatever the answer. */
+      readonly isAnswered: boolean;
+      readonly sessionRev: Revision;
+      /** Owner records that its compares prove, or its puts wrote; only these may be armed. */
+      readonly guarded: ReadonlyMap<GroupId, Revision>;
+    } & RoundBase)
+  /** To be armed in this very step, when the holdings have followed the answers. */
+  | ({
+      readonly kind: 'confirmed';
+      readonly sentAt: MonoMs;
+      readonly sessionRev: Revision;
+      readonly guarded: ReadonlyMap<GroupId, Revision>;
+    } & RoundBase)
+  | ({
       readonly kind: 'arming';
-      readonly round: number;
-      readonly startedAt: MonoMs;
       readonly until: MonoMs;
       readonly holdMs: number;
-    };
+      readonly modes: ReadonlyMap<GroupId, ArmMode>;
+    } & RoundBase);
 
 /** When a director was last heard naming a group. */
 export type Heard = ReadonlyMap<GroupId, MonoMs>;
@@ -186,6 +234,9 @@ export type ElectionState = {
   /** The kernel acknowledged that nothing of an earlier life speaks. */
   readonly gate: 'unknown' | 'clearing' | 'clear';
   readonly isStopping: boolean;
+  /** A new process of this director is to go on; `isFrozen`: the kernel holds long enough for it. */
+  readonly isFreezing: boolean;
+  readonly isFrozen: boolean;
   readonly startedAt: MonoMs;
   readonly session: SessionState;
   readonly holdings: ReadonlyMap<GroupId, Holding>;
@@ -197,6 +248,8 @@ export type ElectionState = {
   readonly unansweredRounds: number;
   /** D of the last armed round; null before the first. */
   readonly armedHoldMs: number | null;
+  /** An earlier life of this director may have armed its groups until then. */
+  readonly adoptedUntil: MonoMs;
   /**
    * A write of my scope record that may commit yet: the D in it, and the record it is guarded by.
    * Nothing longer is armed until that record has been replaced.
@@ -218,6 +271,16 @@ export type ElectionState = {
   readonly offeredUntil: ReadonlyMap<string, MonoMs>;
   /** Groups this director could hold now; a reason where not. Absent: not known yet. */
   readonly eligibility: ReadonlyMap<GroupId, IneligibleReason | null>;
+  readonly ready: ReadonlySet<GroupId>;
+  readonly bonus: ReadonlyMap<GroupId, number>;
+  /** Why groups are being written over to a successor, until the record tells that it happened. */
+  readonly transferring: ReadonlyMap<GroupId, GiveUp>;
+  /** Pending entries whose directors told over UDP that they are mute (`entryKey`). */
+  readonly muted: ReadonlySet<string>;
+  /** Faults per group, for flap damping. */
+  readonly damping: ReadonlyMap<GroupId, Damping>;
+  /** Since when an operation waits for its target to be ready. */
+  readonly operationSeenAt: ReadonlyMap<string, MonoMs>;
   /** After the kernel refused a group's addresses, not a candidate before this time. */
   readonly refusedUntil: ReadonlyMap<GroupId, MonoMs>;
   readonly nextHeartbeatAt: MonoMs;
@@ -353,6 +416,14 @@ export type ElectionNotice = {
     | 'holder.killed'
     | 'challenge.withdrawn'
     | 'challenge.answered'
+    | 'handover.started'
+    | 'handover.muted'
+    | 'handover.verified'
+    | 'handover.unverified'
+    | 'handover.completed'
+    | 'handover.failed'
+    | 'session.adopted'
+    | 'session.frozen'
     | 'owner.missing'
     | 'record.unreadable';
   readonly group: GroupId | null;
@@ -368,6 +439,8 @@ export function initialState(now: MonoMs): ElectionState {
     isSynced: false,
     gate: 'unknown',
     isStopping: false,
+    isFreezing: false,
+    isFrozen: false,
     startedAt: now,
     session: { kind: 'none', notBefore: now },
     holdings: new Map(),
@@ -376,6 +449,7 @@ export function initialState(now: MonoMs): ElectionState {
     unarmedRounds: 0,
     unansweredRounds: 0,
     armedHoldMs: null,
+    adoptedUntil: now,
     scopeInDoubt: null,
     lastRoundMs: null,
     lastConfirmedAt: null,
@@ -387,6 +461,12 @@ export function initialState(now: MonoMs): ElectionState {
     better: new Map(),
     offeredUntil: new Map(),
     eligibility: new Map(),
+    ready: new Set(),
+    bonus: new Map(),
+    transferring: new Map(),
+    muted: new Set(),
+    damping: new Map(),
+    operationSeenAt: new Map(),
     refusedUntil: new Map(),
     nextHeartbeatAt: now,
     inFlight: new Map(),

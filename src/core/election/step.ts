@@ -3,23 +3,37 @@
  * the state, then each room looks at what is due. Sources: design 4.2, 4.3, 4.5 to 4.7.
  */
 import { unreachable } from '../../lib/assert.ts';
-import {
-  type DirectorId,
-  type GroupId,
-  type MonoMs,
-  monoMs,
-  revisionOf,
-  type SessionId,
-} from '../../model/ids.ts';
-import { advanceClaims, claimWakes, onClaimReply } from './claim.ts';
+import { ABSENT, type DirectorId, type MonoMs, monoMs } from '../../model/ids.ts';
+import type { PeerMessage } from '../../model/peer.ts';
+import { advanceClaims, claimWakes, onClaimReply, onVacantReply } from './claim.ts';
 import { beginDraft, type Draft, later, learn } from './draft.ts';
+import { fault, flappingWakes, forgetCalm } from './flapping.ts';
+import {
+  advanceHandover,
+  handoverWakes,
+  onHandoverWord,
+  onMuted,
+  onPendingReply,
+  onTransferReply,
+  onVerified,
+} from './handover.ts';
+import { forgetMuted } from './pending.ts';
 import { advanceGiveUp, giveUpWakes, onClosed, onGiveUpReply } from './give-up.ts';
 import { advanceOwnership } from './ownership.ts';
-import { advanceRound, hurryRound, roundWakes, onArmed, onPermit, onRoundReply } from './round.ts';
-import { advanceSession, onSessionReply, sessionWakes } from './session.ts';
+import {
+  advanceRound,
+  hurryRound,
+  onArmed,
+  onOpened,
+  onPermit,
+  onRoundReply,
+  roundWakes,
+} from './round.ts';
+import { advanceFreeze, advanceSession, onSessionReply, sessionWakes } from './session.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
 import { LOST_ADDRESS_PACE_MS, RETRY_MS } from './timing.ts';
+import { sessionOf } from './view.ts';
 
 export type Step = {
   readonly state: ElectionState;
@@ -41,17 +55,17 @@ export function step(
   advanceSession(draft);
   advanceOwnership(draft);
   advanceGiveUp(draft);
+  advanceHandover(draft);
   advanceSuspicion(draft);
   advanceClaims(draft);
-  // A claim or a lost record changes what a round must prove.
-  advanceOwnership(draft);
   advanceRound(draft);
+  advanceFreeze(draft);
   prune(draft);
   return { state: draft.state, effects: draft.effects, wakeAt: wakeAt(draft) };
 }
 
 function take(draft: Draft, event: ElectionEvent): void {
-  const { state, now } = draft;
+  const { state } = draft;
   switch (event.kind) {
     case 'tick':
       return;
@@ -76,11 +90,21 @@ function take(draft: Draft, event: ElectionEvent): void {
     case 'closed':
       onClosed(draft, event);
       return;
-    case 'heartbeat':
-      takeHeartbeat(draft, event.from, event.session, event.groups, now);
+    case 'opened':
+      onOpened(draft, event);
+      return;
+    case 'muted':
+      onMuted(draft, event);
+      return;
+    case 'verified':
+      onVerified(draft, event);
+      return;
+    case 'peer':
+      if (event.message.kind === 'heartbeat') takeHeartbeat(draft, event.from, event.message);
+      else onHandoverWord(draft, event.from, event.message);
       return;
     case 'eligibility':
-      state.eligibility = new Map(event.groups);
+      takeEligibility(draft, event);
       return;
     case 'address-lost':
       // Paced: somebody may remove the address again and again.
@@ -88,6 +112,9 @@ function take(draft: Draft, event: ElectionEvent): void {
       return;
     case 'stop':
       state.isStopping = true;
+      return;
+    case 'freeze':
+      state.isFreezing = true;
       return;
     default:
       unreachable(event);
@@ -121,8 +148,16 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
       onSuspicionReply(draft, purpose, reply);
       return;
     case 'mark-vacant':
+      onVacantReply(draft, purpose, reply);
+      return;
     case 'claim':
       onClaimReply(draft, purpose, reply);
+      return;
+    case 'transfer':
+      onTransferReply(draft, purpose, reply);
+      return;
+    case 'resolve-pending':
+      onPendingReply(draft, purpose, reply);
       return;
     case 'give-up':
       onGiveUpReply(draft, purpose, reply);
@@ -135,18 +170,29 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
 function takeHeartbeat(
   draft: Draft,
   from: DirectorId,
-  session: SessionId,
-  groups: readonly GroupId[],
-  now: MonoMs,
+  { session, armed }: PeerMessage & { kind: 'heartbeat' },
 ): void {
-  const { state } = draft;
+  const { state, now } = draft;
   const known = state.view.sessions.get(from);
   // A voice of an earlier life is no sign of this one.
-  if (known !== undefined && revisionOf(session) < known.rev) return;
+  if (known !== undefined && known.rev !== ABSENT && session < sessionOf(known)) return;
   state.lastHeard.set(from, now);
   const heard = new Map(state.heard.get(from) ?? []);
-  for (const group of groups) heard.set(group, now);
+  for (const { group } of armed) heard.set(group, now);
   state.heard.set(from, heard);
+}
+
+function takeEligibility(draft: Draft, event: ElectionEvent & { kind: 'eligibility' }): void {
+  const { state } = draft;
+  for (const [group, holding] of state.holdings) {
+    const isFault =
+      event.groups.get(group) === 'interface-down' || event.groups.get(group) === 'track-failed';
+    if (isFault && holding.kind === 'open' && state.eligibility.get(group) === null)
+      fault(draft, group);
+  }
+  state.eligibility = new Map(event.groups);
+  state.ready = new Set(event.ready);
+  state.bonus = new Map(event.bonus);
 }
 
 /** Bounds what would otherwise grow for ever. */
@@ -156,6 +202,12 @@ function prune(draft: Draft): void {
   for (const [group, until] of state.refusedUntil)
     if (until <= now) state.refusedUntil.delete(group);
   for (const [key, until] of state.offeredUntil) if (until <= now) state.offeredUntil.delete(key);
+  for (const id of state.operationSeenAt.keys())
+    if (state.view.operations.get(id)?.value?.state !== 'pending') state.operationSeenAt.delete(id);
+  for (const group of state.transferring.keys())
+    if (state.holdings.get(group)?.kind !== 'open') state.transferring.delete(group);
+  forgetMuted(draft);
+  forgetCalm(draft);
   for (const key of state.alarms) {
     const id = /^operation(?:-end)?:(.+)$/.exec(key)?.[1];
     if (id !== undefined && !state.view.operations.has(id)) state.alarms.delete(key);
@@ -175,6 +227,8 @@ function wakeAt(draft: Draft): MonoMs {
 function* wakes(draft: Draft): Generator<number> {
   yield* sessionWakes(draft);
   yield* giveUpWakes(draft);
+  yield* handoverWakes(draft);
+  yield* flappingWakes(draft);
   yield* suspicionWakes(draft);
   yield* claimWakes(draft);
   yield* roundWakes(draft);

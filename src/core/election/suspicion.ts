@@ -2,50 +2,64 @@
  * Suspect, challenge, kill (design 4.5, 4.6). Silence makes a holder suspect and proves nothing; a
  * challenge that its next round does not remove within D' proves that its kernel is silent.
  */
-import {
-  ABSENT,
-  type DirectorId,
-  type GroupId,
-  type Revision,
-  revisionOf,
-} from '../../model/ids.ts';
-import {
-  type ChallengeRecord,
-  formatRecord,
-  type OwnerRecord,
-  type SessionRecord,
-} from '../../model/records.ts';
+import { ABSENT, type DirectorId, type GroupId, type Revision } from '../../model/ids.ts';
+import { type ChallengeRecord, formatRecord, type SessionRecord } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
-import { rankCandidates } from './placement.ts';
-import { roundGuard } from './round.ts';
+import { ownRecord } from './claim.ts';
+import { learnOwners } from './handover.ts';
+import { unresolvedOf } from './pending.ts';
+import { onRoundAcquisition } from './round.ts';
 import type { ChallengeState, Purpose, TxnReply } from './state.ts';
 import { CHALLENGE_REST_MS, GROUPS_PER_TXN, RANK_DELAY_MS, RETRY_MS, waitMs } from './timing.ts';
-import { ownerStanding, revOf } from './view.ts';
+import { ownerStanding, revOf, sessionOf } from './view.ts';
 
 export function advanceSuspicion(draft: Draft): void {
   const { state, config } = draft;
-  if (state.session.kind !== 'open' || !config.directors.includes(config.me)) return;
+  if (state.session.kind !== 'open' || !config.directors.some(({ id }) => id === config.me)) return;
   const held = groupsByHolder(draft);
   for (const director of state.challenges.keys())
     if (!held.has(director)) dropChallenge(draft, director);
   for (const [director, groups] of held) {
-    const suspects = groups.filter((group) => suspectAt(draft, director, group) <= draft.now);
-    if (suspects.length === 0) dropChallenge(draft, director);
-    else pursue(draft, director, groups);
+    if (isSuspect(draft, director, groups)) pursue(draft, director, groups);
+    else dropChallenge(draft, director);
   }
 }
 
-/** Every other director that a group's owner record names, with a session not proven over. */
-function groupsByHolder(draft: Draft): Map<DirectorId, GroupId[]> {
+/** What a director has by the records: groups that it owns, and groups that it may still answer for. */
+type Held = { readonly owned: GroupId[]; readonly pending: GroupId[] };
+
+function isSuspect(draft: Draft, director: DirectorId, { owned, pending }: Held): boolean {
+  return (
+    owned.some((group) => suspectAt(draft, director, group) <= draft.now) ||
+    pending.some((group) => pendingSuspectAt(draft, director, group) <= draft.now)
+  );
+}
+
+/** Every other director that a group's record names, with a session not proven over. */
+function groupsByHolder(draft: Draft): Map<DirectorId, Held> {
   const { state, config } = draft;
-  const held = new Map<DirectorId, GroupId[]>();
-  for (const group of state.view.owners.keys()) {
+  const held = new Map<DirectorId, Held>();
+  const of = (director: DirectorId): Held => {
+    const known = held.get(director) ?? { owned: [], pending: [] };
+    held.set(director, known);
+    return known;
+  };
+  for (const [group, known] of state.view.owners) {
+    if ((known.value?.pending.length ?? 0) > 0)
+      for (const entry of unresolvedOf(draft, group))
+        if (entry.director !== config.me) of(entry.director as DirectorId).pending.push(group);
     const standing = ownerStanding(state.view, group);
     if (standing.kind !== 'owned' && standing.kind !== 'session-missing') continue;
-    if (standing.director === config.me) continue;
-    held.set(standing.director, [...(held.get(standing.director) ?? []), group]);
+    if (standing.director !== config.me) of(standing.director).owned.push(group);
   }
   return held;
+}
+
+/** A former holder that may still answer names the group no more; any word of it will do. */
+function pendingSuspectAt(draft: Draft, director: DirectorId, group: GroupId): number {
+  const { state, config } = draft;
+  const seenAt = state.ownerSeenAt.get(group)?.at ?? draft.now;
+  return Math.max(seenAt, state.lastHeard.get(director) ?? seenAt) + config.timing.suspectMs;
 }
 
 /** When silence about this group becomes suspicion; at once when its shown lease ended. */
@@ -90,7 +104,7 @@ function dropChallenge(draft: Draft, director: DirectorId): void {
   );
 }
 
-function pursue(draft: Draft, director: DirectorId, groups: readonly GroupId[]): void {
+function pursue(draft: Draft, director: DirectorId, held: Held): void {
   const { state, now, config } = draft;
   const challenge = state.challenges.get(director);
   const sessionRev = revOf(state.view.sessions, director);
@@ -100,7 +114,7 @@ function pursue(draft: Draft, director: DirectorId, groups: readonly GroupId[]):
   }
   if (challenge.kind !== 'standing') return;
   const isStanding = revOf(state.view.challenges, director) === challenge.rev;
-  if (!isStanding || revisionOf(challenge.session) !== sessionRev) {
+  if (!isStanding || challenge.session !== sessionRev) {
     rest(draft, director, CHALLENGE_REST_MS);
     if (!isStanding && alarmOnce(draft, `alive:${director}`))
       notice(draft, 'challenge.answered', 'warn', 'alive in etcd, but not heard here', {
@@ -110,9 +124,9 @@ function pursue(draft: Draft, director: DirectorId, groups: readonly GroupId[]):
   }
   const scope = state.view.scopes.get(director)?.value ?? null;
   const dueAt =
-    challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, groups);
-  if (now >= dueAt && now >= challenge.nextTryAt && !isBusy(draft, `challenge/${director}`))
-    kill(draft, director, groups, challenge);
+    challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, held.owned);
+  if (now >= dueAt && !isBusy(draft, `kill/${director}`))
+    kill(draft, director, held.owned, challenge);
 }
 
 function rest(draft: Draft, director: DirectorId, ms: number): void {
@@ -125,7 +139,7 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
   if (isBusy(draft, slot) || state.session.kind !== 'open') return;
   const { keys, me } = config;
   const record: ChallengeRecord = { v: 1, by: me, session: sessionRev };
-  const session = sessionRev as number as typeof state.session.id;
+  const session = sessionRev;
   state.challenges.set(director, { kind: 'sending', session });
   request(
     draft,
@@ -135,7 +149,7 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
       compares: [
         { key: keys.session(director), modRevision: sessionRev },
         { key: keys.challenge(director), modRevision: ABSENT },
-        { key: keys.session(me), modRevision: revisionOf(state.session.id) },
+        { key: keys.session(me), modRevision: state.session.rev },
       ],
       success: [{ op: 'put', key: keys.challenge(director), value: formatRecord(record) }],
       failure: [
@@ -154,16 +168,18 @@ function rankDelay(draft: Draft, director: DirectorId, groups: readonly GroupId[
 }
 
 function rankAmongOthers(draft: Draft, dead: DirectorId, id: GroupId): number {
-  const { state, config, now } = draft;
+  const { config } = draft;
   const group = config.groups.find((one) => one.id === id);
   if (group === undefined) return config.directors.length;
-  const able = rankCandidates(state, config, group, now).filter(
-    (candidate) => candidate.obstacle === null && candidate.director !== dead,
-  );
+  const able = draft
+    .ranking()
+    .of(group)
+    .filter((candidate) => candidate.obstacle === null && candidate.director !== dead);
   const rank = able.findIndex((candidate) => candidate.director === config.me);
   return rank === -1 ? config.directors.length : rank;
 }
 
+/** Rides on a round: the same answer breaks the session, gives its groups, and lets them speak. */
 function kill(
   draft: Draft,
   director: DirectorId,
@@ -171,65 +187,50 @@ function kill(
   challenge: ChallengeState & { kind: 'standing' },
 ): void {
   const { state, config } = draft;
+  if (state.session.kind !== 'open') return;
   const { keys, me } = config;
-  const guard = roundGuard(draft);
-  const claims = groups
+  const names = groups
     .filter((group) => rankAmongOthers(draft, director, group) === 0)
-    .slice(0, Math.max(0, GROUPS_PER_TXN - guard.length));
-  state.challenges.set(director, { ...challenge, nextTryAt: later(draft, RETRY_MS) });
-  request(
-    draft,
-    `challenge/${director}`,
-    { kind: 'kill', against: director, claims },
-    {
-      compares: [
-        { key: keys.challenge(director), modRevision: challenge.rev },
-        { key: keys.session(director), modRevision: revisionOf(challenge.session) },
-        { key: keys.scope(director), modRevision: revOf(state.view.scopes, director) },
-        ...guard.slice(0, GROUPS_PER_TXN),
-        ...claims.map((group) => ({
-          key: keys.owner(group),
-          modRevision: revOf(state.view.owners, group),
-        })),
-      ],
+    .slice(0, GROUPS_PER_TXN);
+  const claims = new Map(
+    names.map((group) => [group, ownRecord(draft, group, 'holder-dead')] as const),
+  );
+  const broken = brokenRecord(draft, director, challenge.session);
+  const compares = [
+    { key: keys.challenge(director), modRevision: challenge.rev },
+    { key: keys.session(director), modRevision: challenge.session },
+    { key: keys.scope(director), modRevision: revOf(state.view.scopes, director) },
+    { key: keys.session(me), modRevision: state.session.rev },
+    ...names.map((group) => ({
+      key: keys.owner(group),
+      modRevision: revOf(state.view.owners, group),
+    })),
+  ];
+  draft.acquisitions.push({
+    slot: `kill/${director}`,
+    purposeOf: (round) => ({ kind: 'kill', round, against: director, broken, claims }),
+    txn: {
+      compares,
       success: [
-        {
-          op: 'put',
-          key: keys.session(director),
-          value: formatRecord(brokenRecord(draft, director)),
-        },
+        { op: 'put', key: keys.session(director), value: formatRecord(broken) },
         { op: 'delete', key: keys.challenge(director) },
-        ...claims.map((group) => ({
+        ...[...claims].map(([group, record]) => ({
           op: 'put' as const,
           key: keys.owner(group),
-          value: formatRecord(claimRecord(draft)),
+          value: formatRecord(record),
         })),
       ],
-      failure: [
-        { op: 'get', key: keys.session(director) },
-        { op: 'get', key: keys.challenge(director) },
-        { op: 'get', key: keys.scope(director) },
-        { op: 'get', key: keys.session(me) },
-        ...claims.map((group) => ({ op: 'get' as const, key: keys.owner(group) })),
-      ],
+      failure: compares.map(({ key }) => ({ op: 'get', key })),
     },
-  );
+  });
 }
 
-function brokenRecord(draft: Draft, director: DirectorId): SessionRecord {
-  const known = draft.state.view.sessions.get(director)?.value ?? null;
+function brokenRecord(draft: Draft, director: DirectorId, rev: Revision): SessionRecord {
+  const known = draft.state.view.sessions.get(director);
   const unknown = { boot: '', namespace: '', machine: '', nonce: '', address: '' };
-  return { v: 1, ...(known ?? unknown), state: 'broken', by: draft.config.me };
+  const id: number = known === undefined ? rev : sessionOf(known);
+  return { v: 1, ...(known?.value ?? unknown), id, state: 'broken', by: draft.config.me };
 }
-
-const claimRecord = (draft: Draft): OwnerRecord => ({
-  v: 1,
-  director: draft.config.me,
-  session: draft.state.session.kind === 'open' ? revisionOf(draft.state.session.id) : 0,
-  pending: [],
-  vacant: false,
-  reason: 'holder-dead',
-});
 
 export function onSuspicionReply(draft: Draft, purpose: Purpose, reply: TxnReply): void {
   if (purpose.kind === 'challenge') onChallengeReply(draft, purpose, reply);
@@ -254,7 +255,7 @@ function onChallengeReply(
     return;
   }
   if (reply.succeeded) {
-    const record: ChallengeRecord = { v: 1, by: config.me, session: revisionOf(session) };
+    const record: ChallengeRecord = { v: 1, by: config.me, session };
     learn(draft, [{ of: 'challenge', name: against, known: written(reply.revision, record) }]);
     // Once for as long as it is not heard: a blocked port must not fill the store with events.
     if (alarmOnce(draft, `deaf:${against}`))
@@ -267,7 +268,7 @@ function onChallengeReply(
       );
   }
   const known = state.view.challenges.get(against);
-  const isAgainstIt = known?.value?.session === revisionOf(session);
+  const isAgainstIt = known?.value?.session === session;
   if (known === undefined || !isAgainstIt) {
     rest(draft, against, RETRY_MS);
     if (known !== undefined && known.rev !== ABSENT) discardStale(draft, against, known.rev);
@@ -279,7 +280,6 @@ function onChallengeReply(
     rev: known.rev,
     ackedAt: now,
     isMine: known.value?.by === config.me,
-    nextTryAt: now,
   });
 }
 
@@ -301,33 +301,24 @@ function discardStale(draft: Draft, against: DirectorId, rev: Revision): void {
 }
 
 function onKillReply(draft: Draft, purpose: Purpose & { kind: 'kill' }, reply: TxnReply): void {
-  const { against, claims } = purpose;
-  if (reply.kind !== 'answered' || !reply.succeeded) return;
-  learn(draft, [
-    {
-      of: 'session',
-      name: against,
-      known: written(reply.revision, brokenRecord(draft, against)),
-    },
-    {
-      of: 'challenge',
-      name: against,
-      known: { rev: ABSENT, asOf: reply.revision, value: null },
-    },
-    ...claims.map((group) => ({
-      of: 'owner' as const,
-      name: group,
-      known: written(reply.revision, claimRecord(draft)),
-    })),
-  ]);
-  draft.state.challenges.delete(against);
-  notice(
-    draft,
-    'holder.killed',
-    'warn',
-    `silent for its whole hold time; its session is broken, ${claims.length} of its groups taken`,
-    { director: against, reason: 'holder-dead' },
-  );
+  const { against, claims, broken } = purpose;
+  if (reply.kind === 'answered' && reply.succeeded) {
+    const gone = { rev: ABSENT, asOf: reply.revision, value: null };
+    learn(draft, [
+      { of: 'session', name: against, known: written(reply.revision, broken) },
+      { of: 'challenge', name: against, known: gone },
+    ]);
+    learnOwners(draft, claims, reply);
+    draft.state.challenges.delete(against);
+    notice(
+      draft,
+      'holder.killed',
+      'warn',
+      `silent for its whole hold time; its session is broken, ${claims.size} of its groups taken`,
+      { director: against, reason: 'holder-dead' },
+    );
+  }
+  onRoundAcquisition(draft, purpose.round, reply, claims.keys());
 }
 
 /** Moments at which this room may have something to do by time alone. */
@@ -335,12 +326,14 @@ export function* suspicionWakes(draft: Draft): Generator<number> {
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
   for (const [director, groups] of groupsByHolder(draft)) {
-    for (const group of groups) yield suspectAt(draft, director, group);
+    for (const group of groups.owned) yield suspectAt(draft, director, group);
+    for (const group of groups.pending) yield pendingSuspectAt(draft, director, group);
     const challenge = state.challenges.get(director);
     if (challenge?.kind === 'resting') yield challenge.until;
     if (challenge?.kind !== 'standing') continue;
     const scope = state.view.scopes.get(director)?.value ?? null;
-    yield challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, groups);
-    yield challenge.nextTryAt;
+    yield challenge.ackedAt +
+      waitMs(scope, config.timing) +
+      rankDelay(draft, director, groups.owned);
   }
 }

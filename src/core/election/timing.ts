@@ -37,6 +37,27 @@ export const OFFER_REST_MS = 5000;
 /** A director whose kernel refused a group's addresses is no candidate for this long. */
 export const REFUSED_MS = 30_000;
 
+/** A holder told to hand over waits at most this long for its successor to be prepared, then mutes. */
+export const PREPARE_WAIT_MS = 300;
+
+/** A former holder forwards for this long after the successor's proof: frames may be under way. */
+export const LINGER_MS = 100;
+
+/** Without proof it forwards for this long after the successor was heard to speak. */
+export const UNVERIFIED_MS = 1000;
+
+/** Without any word of the successor it forwards for this long after it went mute. */
+export const UNHEARD_MS = 3000;
+
+/** An operation waits for its target to be ready for this long. */
+export const READY_WAIT_MS = 10_000;
+
+/**
+ * D while one process of a director ends and the next one begins: a planned restart keeps the VIPs
+ * speaking for so long without any agent.
+ */
+export const FREEZE_HOLD_MS = 10_000;
+
 /** etcd's default limit is 128 operations a txn; the rest is room for sessions and challenges. */
 export const GROUPS_PER_TXN = 100;
 
@@ -62,6 +83,10 @@ export function longestWaitMs(view: ElectionView, timing: Timing): number {
   return longest;
 }
 
+/** The D that this director wants: the spec's, or the long one while it hands over to a new process. */
+export const wantedHoldMs = (timing: Timing, isFreezing: boolean): number =>
+  isFreezing ? Math.max(FREEZE_HOLD_MS, timing.holdMs) : timing.holdMs;
+
 /**
  * D that may be used now: never more than the scope record tells the others to wait for, nor more
  * than one of my writes that may commit yet would tell them.
@@ -69,10 +94,14 @@ export function longestWaitMs(view: ElectionView, timing: Timing): number {
 export function usableHoldMs(
   view: ElectionView,
   me: DirectorId,
-  timing: Timing,
+  wantedMs: number,
   inDoubt: { readonly holdMs: number } | null,
 ): number {
   const scope = view.scopes.get(me)?.value;
   if (scope === null || scope === undefined) return 0;
-  return Math.min(scope.holdMs, timing.holdMs, inDoubt?.holdMs ?? timing.holdMs);
+  return Math.min(scope.holdMs, wantedMs, inDoubt?.holdMs ?? wantedMs);
 }
+
+/** P: an answer later than this after the permit arms nothing; F = D − P stays for the gate. */
+export const permitMsOf = (holdMs: number, timing: Timing): number =>
+  Math.min(timing.permitMs, holdMs / 4);

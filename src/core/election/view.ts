@@ -3,7 +3,7 @@
  * watch and by the reads of its own txns. Newer knowledge of a key replaces older, never the reverse.
  */
 import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.ts';
-import { ABSENT, sessionIdOf } from '../../model/ids.ts';
+import { ABSENT, revision, sessionIdOf } from '../../model/ids.ts';
 import type {
   ChallengeRecord,
   OperationRecord,
@@ -108,10 +108,36 @@ function merge<K, T>(map: Map<K, Known<T>>, name: K, known: Known<T>): void {
 export const revOf = <K, T>(map: ReadonlyMap<K, Known<T>>, name: K): Revision =>
   map.get(name)?.rev ?? ABSENT;
 
-/** The id of a director's open session, or null where it has none that is known. */
-export function openSession(view: ElectionView, director: DirectorId): SessionId | null {
+/** The session that a record tells of: its own revision, or the one that a new process goes on with. */
+export function sessionOf(known: Known<SessionRecord>): SessionId {
+  const id = known.value?.id ?? 0;
+  return sessionIdOf(id === 0 ? known.rev : revision(id));
+}
+
+/** A director's open session and the revision of its record, or null where it has none that is known. */
+export function openSession(
+  view: ElectionView,
+  director: DirectorId,
+): { readonly id: SessionId; readonly rev: Revision } | null {
   const known = view.sessions.get(director);
-  return known?.value?.state === 'open' ? sessionIdOf(known.rev) : null;
+  return known?.value?.state === 'open' ? { id: sessionOf(known), rev: known.rev } : null;
+}
+
+/** True when a present record proves that this session of the director is over; absence proves nothing. */
+export function isOver(view: ElectionView, director: string, session: number): boolean {
+  const known = view.sessions.get(director as DirectorId);
+  if (known === undefined || known.rev === ABSENT || known.value === null) return false;
+  const id = sessionOf(known);
+  return id > session || (id === session && known.value.state !== 'open');
+}
+
+export type PendingEntry = OwnerRecord['pending'][number];
+
+/** Former holders of a group that no record proves silent. */
+export function pendingOf(view: ElectionView, group: GroupId): readonly PendingEntry[] {
+  const entries = view.owners.get(group)?.value?.pending ?? [];
+  if (entries.length === 0) return entries;
+  return entries.filter((entry) => !isOver(view, entry.director, entry.session));
 }
 
 /**
@@ -147,12 +173,10 @@ export function ownerStanding(view: ElectionView, group: GroupId): OwnerStanding
   const director = owner.director as DirectorId;
   const session = owner.session as number as SessionId;
   const record = view.sessions.get(director);
-  // Knowledge of the session that is older than the owner record says nothing about that session.
   if (record === undefined || record.rev === ABSENT || record.value === null)
     return { kind: 'session-missing', director, session };
-  if (record.rev > owner.session) {
-    const cause = record.value.state === 'open' ? 'superseded' : record.value.state;
-    return { kind: 'orphaned', director, cause, sessionRev: record.rev };
-  }
-  return { kind: 'owned', director, session };
+  // Knowledge of the session that is older than the owner record says nothing about that session.
+  if (!isOver(view, director, session)) return { kind: 'owned', director, session };
+  const cause = record.value.state === 'open' ? 'superseded' : record.value.state;
+  return { kind: 'orphaned', director, cause, sessionRev: record.rev };
 }

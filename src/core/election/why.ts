@@ -1,0 +1,181 @@
+/** Why a holder gives a group away, and to whom. It decides; `give-up.ts` and `handover.ts` act. */
+import type { VipGroup } from '../../model/cluster.ts';
+import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
+import { type DirectorId, type GroupId, monoMs } from '../../model/ids.ts';
+import type { OperationRecord } from '../../model/records.ts';
+import { alarmOnce, type Draft } from './draft.ts';
+import { bestSuccessor, type Candidate, myObstacle, readySuccessor } from './placement.ts';
+import type { GiveUp, Holding } from './state.ts';
+import { READY_WAIT_MS, waitMs } from './timing.ts';
+
+/** `handover`: no packet is lost. `shut`: silence first, then the record; the successor may be nobody. */
+export type Parting = { readonly how: 'handover' | 'shut'; readonly giveUp: GiveUp };
+
+/** Obstacles that make this director unfit to hold, and the reason that they give. */
+const UNFIT: Partial<Record<IneligibleReason, HoldReason>> = {
+  stopping: 'shutdown',
+  draining: 'drain',
+  'interface-down': 'interface-down',
+  'interface-missing': 'interface-down',
+  'cannot-bind': 'cannot-bind',
+  'gate-too-coarse': 'cannot-arm',
+  'track-failed': 'track-failed',
+};
+
+/** Without its interface a holder speaks to nobody: nothing is left to hand over without loss. */
+const SPEECHLESS: ReadonlySet<IneligibleReason> = new Set(['interface-down', 'interface-missing']);
+
+export function whyPart(draft: Draft, id: GroupId, holding: Holding): Parting | null {
+  const { state, config, now } = draft;
+  const group = config.groups.find((one) => one.id === id);
+  if (group === undefined) return shut('group-removed', null);
+  if (group.priorities !== null && !group.priorities.has(config.me))
+    return removedHere(draft, group);
+  if (state.isFreezing && !state.isStopping) return null;
+  const obstacle = myObstacle(state, group, now, config.me);
+  const reason = obstacle === null ? null : (UNFIT[obstacle] ?? null);
+  if (obstacle !== null && reason !== null) return unfit(draft, group, holding, obstacle, reason);
+  if (isStuck(draft, group.id, holding)) return shut('cannot-arm', successor(draft, group));
+  if (holding.kind !== 'open') return null;
+  return whyOperation(draft, group) ?? whyBetter(draft, group);
+}
+
+const shut = (reason: HoldReason, to: DirectorId | null): Parting => ({
+  how: 'shut',
+  giveUp: { reason, to, operation: null },
+});
+
+const handover = (
+  reason: HoldReason,
+  to: DirectorId,
+  operation: string | null = null,
+): Parting => ({
+  how: 'handover',
+  giveUp: { reason, to, operation },
+});
+
+const successor = (draft: Draft, group: VipGroup): DirectorId | null =>
+  bestSuccessor(draft.state, group, draft.ranking().of(group), draft.config.me);
+
+const readyOne = (draft: Draft, group: VipGroup): Candidate | null =>
+  readySuccessor(draft.state, group, draft.ranking().of(group), draft.config.me);
+
+function removedHere(draft: Draft, group: VipGroup): Parting {
+  const ready = readyOne(draft, group);
+  return ready === null
+    ? shut('group-removed', successor(draft, group))
+    : handover('group-removed', ready.director);
+}
+
+function unfit(
+  draft: Draft,
+  group: VipGroup,
+  holding: Holding,
+  obstacle: IneligibleReason,
+  reason: HoldReason,
+): Parting | null {
+  const ready = readyOne(draft, group);
+  if (ready !== null && holding.kind === 'open' && !SPEECHLESS.has(obstacle))
+    return handover(reason, ready.director);
+  // A drain moves traffic, it never ends it: without a successor the holder goes on.
+  const to = successor(draft, group);
+  return obstacle === 'draining' && (to === null || holding.kind === 'open')
+    ? null
+    : shut(reason, to);
+}
+
+/** Rounds are confirmed, and the kernel lets nothing be armed: a holder that cannot arm blocks the others. */
+function isStuck(draft: Draft, group: GroupId, holding: Holding): boolean {
+  const { state, config, now } = draft;
+  if (holding.kind !== 'owned' || state.unarmedRounds < STUCK_ROUNDS) return false;
+  const scope = state.view.scopes.get(config.me)?.value ?? null;
+  return now >= holding.since + waitMs(scope, config.timing) && !state.refusedUntil.has(group);
+}
+
+const STUCK_ROUNDS = 3;
+
+function whyOperation(draft: Draft, group: VipGroup): Parting | null {
+  for (const [id, operation] of draft.pendingOperations().get(group.id) ?? []) {
+    const part = answerOperation(draft, group, id, operation);
+    if (part !== null) return part;
+  }
+  return null;
+}
+
+function answerOperation(
+  draft: Draft,
+  group: VipGroup,
+  id: string,
+  operation: OperationRecord,
+): Parting | null {
+  const { config, state, now } = draft;
+  const candidates = draft.ranking().of(group);
+  const fail = (text: string): null => {
+    if (alarmOnce(draft, `operation:${id}`))
+      draft.effects.push({ kind: 'operation', id, state: 'failed', text });
+    return null;
+  };
+  if (operation.from !== null && operation.from !== config.me)
+    return fail(`${config.me} holds the group, not ${operation.from}`);
+  if (operation.to === config.me) return fail(`${config.me} holds the group already`);
+  const seenAt = state.operationSeenAt.get(id) ?? now;
+  state.operationSeenAt.set(id, seenAt);
+  const isWaitedFor = now < seenAt + READY_WAIT_MS;
+  const target =
+    operation.to === null
+      ? readyOne(draft, group)
+      : candidates.find((candidate) => candidate.director === operation.to);
+  if (operation.to === null && target === null)
+    return isWaitedFor && successor(draft, group) !== null
+      ? null
+      : fail('no other director can take the group now');
+  if (target === undefined || target === null)
+    return fail(`${operation.to} is no candidate for the group`);
+  if (target.obstacle !== null)
+    return fail(`${target.director} cannot take the group: ${target.obstacle}`);
+  if (!target.isReady)
+    return isWaitedFor ? null : fail(`${target.director} did not become ready for the group`);
+  const reason = operation.kind === 'rebalance' ? 'rebalance' : 'switchover';
+  return handover(reason, target.director, id);
+}
+
+/**
+ * A better director: by priority where the group preempts; and where a weighted track fails here,
+ * whatever the group says of preemption (design 4.7).
+ */
+function whyBetter(draft: Draft, group: VipGroup): Parting | null {
+  const { state, config, now } = draft;
+  const isFailing = isTrackFailing(draft, group);
+  const isPreempting = group.preempt.kind !== 'never' && group.priorities !== null;
+  if (!isFailing && !isPreempting) {
+    state.better.delete(group.id);
+    return null;
+  }
+  const ready = readyOne(draft, group);
+  const mine = draft
+    .ranking()
+    .of(group)
+    .find(({ director }) => director === config.me);
+  if (ready === null || mine === undefined || !isBetter(ready, mine)) {
+    state.better.delete(group.id);
+    return null;
+  }
+  const known = state.better.get(group.id);
+  const since = known?.director === ready.director ? known.since : now;
+  state.better.set(group.id, { director: ready.director, since });
+  const waitedFor = group.preempt.kind === 'after' && !isFailing ? group.preempt.ms : 0;
+  if (now < monoMs(since + waitedFor)) return null;
+  return handover(isFailing ? 'track-failed' : 'preempt', ready.director);
+}
+
+const isBetter = (other: Candidate, mine: Candidate): boolean =>
+  (other.priority ?? other.bonus) > (mine.priority ?? mine.bonus);
+
+/** Some weighted track adds less than it could, or takes away. */
+function isTrackFailing(draft: Draft, group: VipGroup): boolean {
+  if (group.tracks.length === 0) return false;
+  let best = 0;
+  for (const { kind, weight } of group.tracks)
+    if (kind !== 'file' && weight !== null && weight > 0) best += weight;
+  return (draft.state.bonus.get(group.id) ?? 0) < best;
+}
