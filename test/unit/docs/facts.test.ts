@@ -1,28 +1,53 @@
 /** What the documents say of keys, reasons, events, problems and times, held against the code. */
 import { describe, expect, it } from 'vitest';
 import { CATALOGUE } from '../../../src/adapters/prom/catalogue.ts';
-import { parseClusterDocument } from '../../../src/config/cluster-document.ts';
-import { buildTiming } from '../../../src/config/timing.ts';
+import { LIFETIME_GATE_NEEDS } from '../../../src/agent/lifetime-gate.ts';
+import { buildTiming, takeoverWaitMs } from '../../../src/config/timing.ts';
 import {
-  longestWaitMs,
+  DRAINED_CLAIM_MS,
+  FREEZE_HOLD_MS,
+  LINGER_MS,
   OFFER_REST_MS,
-  REFUSED_MS,
+  PREPARE_WAIT_MS,
   RANK_DELAY_MS,
+  READY_WAIT_MS,
+  REFUSED_MS,
+  UNHEARD_MS,
+  UNKNOWN_SCOPE_HOLD_MS,
+  UNVERIFIED_MS,
+  VACANT_RANK_DELAY_MS,
+  waitMs,
 } from '../../../src/core/election/timing.ts';
-import { EMPTY_VIEW } from '../../../src/core/election/view.ts';
-import { HOLD_REASONS } from '../../../src/model/decision.ts';
+import {
+  CALM,
+  calmAt,
+  HALF_LIFE_MS,
+  PENALTY_MAX,
+  recordFault,
+} from '../../../src/core/placement/damping.ts';
+import type { TimingProfile } from '../../../src/model/cluster.ts';
+import { HOLD_REASONS, INELIGIBLE_REASONS } from '../../../src/model/decision.ts';
+import { monoMs } from '../../../src/model/ids.ts';
+import { GATE_KINDS } from '../../../src/model/kernel.ts';
 import { createKeys } from '../../../src/model/keys.ts';
+import type { PeerMessage } from '../../../src/model/peer.ts';
 import { DOCUMENTS, inlineCodeOf, proseOf, read } from './documents.ts';
 
 const design = proseOf('docs/design.md').replaceAll(/\s+/g, ' ');
 const operations = proseOf('docs/operations.md').replaceAll(/\s+/g, ' ');
 const operationsCode = inlineCodeOf('docs/operations.md');
 
-/** The literals of a union in decision.ts. */
-function literalsOf(type: string): readonly string[] {
-  const body =
-    read('src/model/decision.ts').split(`export type ${type} =`)[1]?.split(';\n')[0] ?? '';
-  return [...body.matchAll(/\| '([\w-]+)'/g)].map(([, literal = '']) => literal);
+const risks = design.split('## What can still go wrong')[1]?.split('## What is not')[0] ?? '';
+
+const duration = (ms: number): string => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
+
+const PROFILES = ['fast', 'default', 'relaxed'] as const satisfies readonly TimingProfile[];
+
+/** Names in the first column of the table that follows the line; each row must say something. */
+function explainedIn(title: string): readonly string[] {
+  const text = read('docs/operations.md').split(title)[1]?.split('\n\n')[1] ?? '';
+  const rows = [...text.matchAll(/^\| (`.+?`(?:, `.+?`)*) \| (.{10,}) \|$/gm)];
+  return rows.flatMap(([, names = '']) => names.replaceAll('`', '').split(', '));
 }
 
 describe('docs/design.md', () => {
@@ -38,52 +63,94 @@ describe('docs/design.md', () => {
     expect(design).toContain(`\`${createKeys('<cluster>').prefix}\``);
   });
 
-  it('tells the times as they are', () => {
-    const timing = buildTiming(undefined);
-    const seconds = (ms: number): string => `${ms / 1000} s`;
-    expect(design).toContain(`one confirmed round lets a VIP speak (${seconds(timing.holdMs)})`);
-    expect(design).toContain(`a round starts every ${seconds(timing.roundMs)}`);
-    expect(design).toContain(`may be silent (${seconds(timing.suspectMs)})`);
-    expect(design).toContain(`\`m = ${timing.driftMargin}\``);
-    expect(design).toContain(`\`δ = ${seconds(timing.slackMs)}\``);
-    expect(timing.permitMs).toBe(timing.holdMs / 4);
-    const wait = seconds(longestWaitMs(EMPTY_VIEW, timing));
-    expect(design).toContain(`That is ${wait}.`);
-    expect(operations).toContain(wait);
-    expect(operations).toContain(`longer than ${seconds(timing.permitMs)} does not count`);
-    expect(design).toContain(`${RANK_DELAY_MS} ms later per rank`);
-    expect(OFFER_REST_MS).toBe(5000);
-    expect(design).toContain('not offered it again for five seconds');
-    expect(operations).toContain(`asked again after ${seconds(REFUSED_MS)}`);
+  it.each(PROFILES)('tells the times of the profile %s as they are', (profile) => {
+    const timing = buildTiming({ profile });
+    const { heartbeatMs, suspectMs, roundMs, holdMs, permitMs, slackMs, driftMargin } = timing;
+    const wait = takeoverWaitMs(timing);
+    const times = [heartbeatMs, suspectMs, roundMs, holdMs, permitMs, wait, suspectMs + wait];
+    const cells = [...times, timing.leaseTtlS * 1000].map(duration).join(' | ');
+    expect(read('docs/design.md')).toContain(`\n| \`${profile}\` | ${cells} |\n`);
+    expect(design).toContain(`\`m = ${driftMargin}\``);
+    expect(design).toContain(`\`δ = ${duration(slackMs)}\``);
+    expect(permitMs).toBe(holdMs / 4);
+    // The residual risk of a machine that is paused with its clock: F.
+    const rest = duration(holdMs - permitMs);
+    expect(risks).toMatch(new RegExp(`${rest} (in the fast profile|by default|relaxed)`));
+    expect(operations).toContain(`${rest} in \`${profile}\``);
+    expect(operations).toContain(`${duration(permitMs)} in \`${profile}\``);
   });
 
-  it.each(['fast', 'default'])('says rightly that the profile %s is refused', (profile) => {
-    const document = {
-      apiVersion: 'leasehold/v1',
-      timing: { profile },
-      directors: { d1: { address: '10.90.0.11' } },
-    };
-    const parsed = parseClusterDocument(document);
-    expect(parsed.ok ? [] : parsed.error.map(({ path }) => path)).toEqual(['timing.profile']);
-    expect(design).toContain('**The profiles `fast` and `default` are refused**');
+  it('names the profile that holds where the document names none', () => {
+    expect(buildTiming(undefined).profile).toBe('default');
+    expect(operations).toContain('also where the document says nothing');
+  });
+
+  it('tells what the gate of address lifetimes asks for', () => {
+    const { minHoldMs, slackMs } = LIFETIME_GATE_NEEDS;
+    const relaxed = buildTiming({ profile: 'relaxed' });
+    const scope = { v: 1 as const, holdMs: relaxed.holdMs, slackMs, driftMargin: 0, session: 0 };
+    expect(design).toContain(`needs \`D\` of ${duration(minHoldMs)} at least`);
+    expect(design).toContain(`\`δ = ${duration(slackMs)}\``);
+    expect(design).toContain(`${duration(waitMs(scope, relaxed))} with \`relaxed\``);
+  });
+
+  it('names every kind of gate', () => {
+    const code = inlineCodeOf('docs/design.md');
+    expect(GATE_KINDS.filter((kind) => !code.includes(kind))).toEqual([]);
+    expect(GATE_KINDS.filter((kind) => !operationsCode.includes(kind))).toEqual([]);
+  });
+
+  it('tells the waits of the election as they are', () => {
+    expect(design).toContain(`${RANK_DELAY_MS} ms later per rank`);
+    expect(design).toContain(`(${VACANT_RANK_DELAY_MS} ms for a vacant group`);
+    expect(OFFER_REST_MS).toBe(5000);
+    expect(design).toContain('not offered it again for five seconds');
+    expect(DRAINED_CLAIM_MS).toBe(1000);
+    expect(design).toContain('for a second, a draining director claims');
+    expect(operations).toContain(`asked again after ${duration(REFUSED_MS)}`);
+    expect(design).toContain(`hold time of ${duration(UNKNOWN_SCOPE_HOLD_MS)}`);
+    expect(design).toContain(`a hold time of ${duration(FREEZE_HOLD_MS)}`);
+    expect(operations).toContain(`raises its hold time to ${duration(FREEZE_HOLD_MS)}`);
+    expect(READY_WAIT_MS).toBe(10_000);
+    expect(operations).toContain('the operation waits ten seconds for that');
+  });
+
+  it('tells the waits of a handover as they are', () => {
+    expect(design).toContain(`after ${PREPARE_WAIT_MS} ms the holder goes on without the word`);
+    expect(design).toContain(`${LINGER_MS} ms after \`verified\``);
+    expect([UNVERIFIED_MS, UNHEARD_MS]).toEqual([1000, 3000]);
+    expect(design).toContain('one second after the successor was heard to speak');
+    expect(design).toContain('three seconds after it went mute at the latest');
+    for (const kind of ['prepared', 'muted', 'verified'] satisfies PeerMessage['kind'][])
+      expect(inlineCodeOf('docs/design.md')).toContain(kind);
+  });
+
+  it('tells how long flapping lasts', () => {
+    const at = monoMs(0);
+    const three = [1, 2, 3].reduce((state) => recordFault(state, at), CALM);
+    expect(Math.floor((calmAt(three) ?? 0) / 1000)).toBe(95);
+    expect(HALF_LIFE_MS * Math.log2(PENALTY_MAX)).toBe(180_000);
+    for (const text of [design, operations]) {
+      expect(text).toContain('95 s after three faults at once, three minutes after');
+    }
+    expect(design).toContain(`halves every ${duration(HALF_LIFE_MS)}`);
   });
 });
 
 describe('docs/operations.md', () => {
-  it('names every reason for a change of holder', () => {
-    expect(HOLD_REASONS.filter((reason) => !operationsCode.includes(reason))).toEqual([]);
+  it('explains every reason for a change of holder, and none that is not', () => {
+    const explained = explainedIn('Why a group changed its holder');
+    expect(explained.toSorted()).toEqual([...HOLD_REASONS].toSorted());
   });
 
-  it('names every reason why a director is no candidate', () => {
-    // Nothing pauses a cluster in this version.
-    const reasons = literalsOf('IneligibleReason').filter((reason) => reason !== 'paused');
-    expect(reasons.length).toBeGreaterThan(5);
-    expect(reasons.filter((reason) => !operationsCode.includes(reason))).toEqual([]);
+  it('explains every reason why a director is no candidate, and none that is not', () => {
+    const explained = explainedIn('Why a director is no candidate');
+    expect(explained.toSorted()).toEqual([...INELIGIBLE_REASONS].toSorted());
   });
 
   it('names events that there are', () => {
     const told = operationsCode.filter((code) =>
-      /^(session|holder|challenge|owner|record)\.[a-z-]+$/.test(code),
+      /^(session|holder|handover|challenge|owner|record)\.[a-z-]+$/.test(code),
     );
     expect(told.length).toBeGreaterThan(5);
     const source = read('src/core/election/state.ts');

@@ -23,7 +23,7 @@ const makeTargets = [...read('Makefile').matchAll(/^([a-z]+):.*## /gm)].map(([, 
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
 
 /** Programs that the documents may use and that are none of ours. */
-const OUTSIDE = 'apt-get cd install ip ln openssl sysctl systemctl'.split(' ');
+const OUTSIDE = 'apt-get cd install ip ln nft openssl sysctl systemctl'.split(' ');
 const NPM_OWN = ['ci', 'prune'];
 const FOLDERS =
   /^(?:\/opt\/leasehold\/)?((?:bench|bin|deploy|docs|openapi|scripts|src|test)\/[\w./-]+)$/;
