@@ -10,8 +10,6 @@ export const NFT_META_IIF = 4;
 export const NFT_META_OIF = 5;
 export const NFT_META_NFPROTO = 15;
 export const NFT_META_L4PROTO = 16;
-export const NFT_META_BRI_IIFNAME = 17;
-export const NFT_META_BRI_OIFNAME = 18;
 
 /** NFT_PAYLOAD_*_HEADER: where an offset counts from. */
 export const NFT_PAYLOAD_NETWORK_HEADER = 1;

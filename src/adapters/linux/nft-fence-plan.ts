@@ -2,6 +2,7 @@
 import { toHex } from '../../lib/bytes.ts';
 import { familyOf, formatIp, type IpAddress, ipToBytes } from '../../model/address.ts';
 import type { FenceChange, FenceContents, FenceDevice } from '../../ports/fence.ts';
+import { readU32 } from '../../wire/netlink.ts';
 import {
   deleteChain,
   deleteElements,
@@ -44,14 +45,21 @@ export type ChainState = NftChain & { readonly comments: readonly (string | null
 /** One for each table of the scheme; null: it is not there. */
 export type FenceState = readonly (TableState | null)[];
 
-/** Name by index of the links that the kernel has. */
-export type LinkNames = ReadonlyMap<number, string>;
+export type FenceLink = {
+  readonly name: string;
+  /** Index of the bridge, or the like, that it is a port of. */
+  readonly master: number | null;
+  readonly isBridge: boolean;
+};
+
+/** The links that the kernel has, by index. */
+export type FenceLinks = ReadonlyMap<number, FenceLink>;
 
 /** What is installed; null where any part is missing, changed, or a device of it is gone. */
 export function readContents(
   scheme: FenceScheme,
   state: FenceState,
-  links: LinkNames,
+  links: FenceLinks,
 ): FenceContents | null {
   const [first] = state;
   if (first === undefined || first === null) return null;
@@ -79,24 +87,22 @@ function addressesIn(state: TableState, set: AddressSet): ReadonlySet<IpAddress>
 function devicesOf(
   scheme: FenceScheme,
   state: TableState,
-  links: LinkNames,
+  links: FenceLinks,
 ): readonly FenceDevice[] | null {
   const devices: FenceDevice[] = [];
   if (scheme.isPerDevice) {
     for (const { name, hook } of state.chains.values()) {
       if (hook === null || !name.startsWith('in-')) continue;
       const index = Number(name.slice('in-'.length));
-      if (hook.device === null || links.get(index) !== hook.device) return null;
+      if (hook.device === null || links.get(index)?.name !== hook.device) return null;
       devices.push({ index, name: hook.device });
     }
   } else {
-    const byKey = new Map<string, FenceDevice>();
-    for (const [index, name] of links)
-      byKey.set(toHex(scheme.deviceKey({ index, name })), { index, name });
     for (const key of state.elements.get(DEVICE_SET) ?? []) {
-      const device = byKey.get(toHex(key));
-      if (device === undefined) return null;
-      devices.push(device);
+      const index = readU32(key, 0);
+      const link = links.get(index);
+      if (link === undefined) return null;
+      devices.push({ index, name: link.name });
     }
   }
   return devices.toSorted((a, b) => a.index - b.index);
@@ -180,7 +186,7 @@ export function planInstall(
     if (kept === null) messages.push(...planTable(table, seen !== null));
     else if (isBroken || isSplit) messages.push(...planSilence(table));
     messages.push(...planChains(table, kept, devices));
-    if (!scheme.isPerDevice) messages.push(...planDevices(scheme, table, kept, devices));
+    if (!scheme.isPerDevice) messages.push(...planDevices(table, kept, devices));
     messages.push(...addAddresses(table, 'managed', [...managed]));
   }
   return messages;
@@ -246,19 +252,14 @@ function planChains(
 }
 
 function planDevices(
-  scheme: FenceScheme,
   table: TableScheme,
   state: TableState | null,
   devices: readonly FenceDevice[],
 ): readonly NftMessage[] {
-  const wanted = new Map(devices.map((each) => [toHex(scheme.deviceKey(each)), each]));
-  const seen = new Map(
-    (state?.elements.get(DEVICE_SET) ?? []).map((key) => [toHex(key), key] as const),
-  );
-  const added = devices
-    .map((each) => scheme.deviceKey(each))
-    .filter((key) => !seen.has(toHex(key)));
-  const removed = [...seen.values()].filter((key) => !wanted.has(toHex(key)));
+  const wanted = new Set(devices.map(({ index }) => index));
+  const seen = new Set((state?.elements.get(DEVICE_SET) ?? []).map((key) => readU32(key, 0)));
+  const added = [...wanted].filter((index) => !seen.has(index)).map(u32Key);
+  const removed = [...seen].filter((index) => !wanted.has(index)).map(u32Key);
   return [
     ...newElements(table.table, DEVICE_SET, added.map(lasting)),
     ...deleteElements(table.table, DEVICE_SET, removed),
@@ -321,12 +322,13 @@ export const planPermit = (
 /** Index of the message that uses the permit up. */
 export const PERMIT_MESSAGE = 0;
 
-/** The batch of a commit; `keys` are those of the interfaces that are alive from now on. */
+/** The batch of a commit; `linkIndexes` are the interfaces, or ports, that are alive from now on. */
 export function planCommit(
   scheme: FenceScheme,
   change: FenceChange,
-  keys: readonly Uint8Array[],
+  linkIndexes: readonly number[],
 ): readonly NftMessage[] {
+  const keys = linkIndexes.map(u32Key);
   const [first] = scheme.tables;
   const messages: NftMessage[] = [];
   if (change.permit !== null)
@@ -353,9 +355,8 @@ function planAlive(
   timeoutMs: number,
 ): readonly NftMessage[] {
   const isWitness = keys.length === 0;
-  const length = table.sets.find((set) => set.name === ALIVE_SET)?.keyLength ?? 0;
   const messages = renew((elements) => newElements(table.table, ALIVE_SET, elements), {
-    keys: isWitness ? [new Uint8Array(length)] : keys,
+    keys: isWitness ? [u32Key(0)] : keys,
     timeoutMs: isWitness ? WITNESS_MS : timeoutMs,
     remove: (some) => deleteElements(table.table, ALIVE_SET, some),
   });

@@ -8,8 +8,6 @@ import type { FenceDevice, FenceKind } from '../../ports/fence.ts';
 import { LITTLE_ENDIAN, viewOf } from '../../wire/netlink.ts';
 import {
   type NftExpression,
-  NFT_META_BRI_IIFNAME,
-  NFT_META_BRI_OIFNAME,
   NFT_META_IIF,
   NFT_META_L4PROTO,
   NFT_META_NFPROTO,
@@ -60,18 +58,16 @@ export type FenceScheme = {
   readonly kind: FenceKind;
   /** Permits are in the first one. */
   readonly tables: readonly [TableScheme, ...TableScheme[]];
-  /** How `alive` and `device` name an interface: frames of a bridge carry only its name. */
-  readonly deviceKey: (device: FenceDevice) => Uint8Array;
-  /** True: each device has base chains, named by its index; else it is in the set `device`. */
+  /** Each device has base chains, named by its index; else it is in the set `device`. */
   readonly isPerDevice: boolean;
+  /** Devices are bridges, and what is alive are their ports: frames tell nothing else there. */
+  readonly isBridged: boolean;
 };
 
 const TYPE_IPADDR = 7;
 const TYPE_IP6ADDR = 8;
 const TYPE_MARK = 19;
 const TYPE_IFINDEX = 20;
-const TYPE_IFNAME = 41;
-const IFNAMSIZ = 16;
 
 const ETH_P_IP = 0x0800;
 const ETH_P_ARP = 0x0806;
@@ -144,12 +140,8 @@ const BY_ETHER_TYPE: Protocols = {
   ipv6: [meta(NFT_META_PROTOCOL), equals(...word(ETH_P_IPV6))],
 };
 
-type Links = { readonly arriving: NftExpression; readonly leaving: NftExpression };
-const BY_INDEX: Links = { arriving: meta(NFT_META_IIF), leaving: meta(NFT_META_OIF) };
-const BY_BRIDGE: Links = {
-  arriving: meta(NFT_META_BRI_IIFNAME),
-  leaving: meta(NFT_META_BRI_OIFNAME),
-};
+/** At the hooks of a bridge these are its ports. */
+const BY_INDEX = { arriving: meta(NFT_META_IIF), leaving: meta(NFT_META_OIF) };
 
 function ruled(chain: NftChain, rules: readonly (readonly NftExpression[])[]): RuledChain {
   return {
@@ -204,11 +196,11 @@ function sort(name: string, questions: readonly Question[]): RuledChain {
   );
 }
 
-function arriving(protocols: Protocols, link: NftExpression): readonly Question[] {
+function arriving(protocols: Protocols): readonly Question[] {
   const questions: Question[] = [];
   const { arp, ipv4, ipv6 } = protocols;
   const add = (question: Omit<Question, 'link'>): void => {
-    questions.push({ ...question, link });
+    questions.push({ ...question, link: BY_INDEX.arriving });
   };
   if (arp !== null)
     add({
@@ -226,11 +218,11 @@ function arriving(protocols: Protocols, link: NftExpression): readonly Question[
   return questions;
 }
 
-function leaving(protocols: Protocols, link: NftExpression): readonly Question[] {
+function leaving(protocols: Protocols): readonly Question[] {
   const questions: Question[] = [];
   const { arp, ipv4, ipv6 } = protocols;
   const add = (question: Omit<Question, 'link'>): void => {
-    questions.push({ ...question, link });
+    questions.push({ ...question, link: BY_INDEX.leaving });
   };
   if (arp !== null)
     add({ chain: 'tell4', family: 4, about: arp, address: ARP_SENDER, voice: 'mutable' });
@@ -245,9 +237,9 @@ function leaving(protocols: Protocols, link: NftExpression): readonly Question[]
   return questions;
 }
 
-function judgingChains(protocols: Protocols, links: Links): readonly RuledChain[] {
-  const arrivals = arriving(protocols, links.arriving);
-  const departures = leaving(protocols, links.leaving);
+function judgingChains(protocols: Protocols): readonly RuledChain[] {
+  const arrivals = arriving(protocols);
+  const departures = leaving(protocols);
   return [
     ...arrivals.map(judge),
     ...departures.map(judge),
@@ -256,19 +248,23 @@ function judgingChains(protocols: Protocols, links: Links): readonly RuledChain[
   ];
 }
 
-/** Base chains for all devices of the set `device`. */
-function commonChains(links: Links, hooks: { readonly in: number; readonly out: number }) {
+/** Base chains for all devices of the set `device`, or of all bridges. */
+function commonChains(
+  hooks: { readonly in: number; readonly out: number },
+  devices: 'of-set' | 'all',
+): readonly RuledChain[] {
   const chain = (name: string, hook: number, priority: number): NftChain => ({
     name,
     hook: { hook, priority, device: null },
   });
-  const fenced: NftExpression = { kind: 'in', set: DEVICE_SET };
+  const only = (link: NftExpression): readonly NftExpression[] =>
+    devices === 'all' ? [] : [link, { kind: 'in', set: DEVICE_SET }];
   return [
     ruled(chain('in', hooks.in, PRIORITY_IN), [
-      [links.arriving, fenced, { kind: 'goto', chain: 'arrive' }],
+      [...only(BY_INDEX.arriving), { kind: 'goto', chain: 'arrive' }],
     ]),
     ruled(chain('out', hooks.out, PRIORITY_OUT), [
-      [links.leaving, fenced, { kind: 'goto', chain: 'leave' }],
+      [...only(BY_INDEX.leaving), { kind: 'goto', chain: 'leave' }],
     ]),
   ];
 }
@@ -286,16 +282,15 @@ function deviceChains(device: FenceDevice): readonly RuledChain[] {
 
 type SetOptions = {
   readonly families: readonly (4 | 6)[];
-  readonly link: Pick<NftSet, 'keyType' | 'keyLength'>;
   readonly hasPermits: boolean;
   readonly hasDevices: boolean;
 };
 
 function setsOf(options: SetOptions): readonly NftSet[] {
-  const sets: NftSet[] = [{ name: ALIVE_SET, flags: NFT_SET_TIMEOUT, ...options.link }];
+  const sets: NftSet[] = [{ name: ALIVE_SET, flags: NFT_SET_TIMEOUT, ...LINK_INDEX }];
   if (options.hasPermits)
     sets.push({ name: PERMIT_SET, flags: NFT_SET_TIMEOUT, keyType: TYPE_MARK, keyLength: 4 });
-  if (options.hasDevices) sets.push({ name: DEVICE_SET, flags: 0, ...options.link });
+  if (options.hasDevices) sets.push({ name: DEVICE_SET, flags: 0, ...LINK_INDEX });
   for (const family of options.families)
     for (const name of ['managed', 'enabled', 'muted'] as const)
       sets.push({ name: `${name}${family}`, flags: 0, ...addressKey(family) });
@@ -306,18 +301,11 @@ const addressKey = (family: 4 | 6): Pick<NftSet, 'keyType' | 'keyLength'> =>
   family === 4 ? { keyType: TYPE_IPADDR, keyLength: 4 } : { keyType: TYPE_IP6ADDR, keyLength: 16 };
 
 const LINK_INDEX = { keyType: TYPE_IFINDEX, keyLength: 4 };
-const LINK_NAME = { keyType: TYPE_IFNAME, keyLength: IFNAMSIZ };
 
 /** Index in host order, as the kernel compares it. */
 export function u32Key(value: number): Uint8Array {
   const key = new Uint8Array(4);
   viewOf(key).setUint32(0, value, LITTLE_ENDIAN);
-  return key;
-}
-
-function nameKey(name: string): Uint8Array {
-  const key = new Uint8Array(IFNAMSIZ);
-  key.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
   return key;
 }
 
@@ -338,13 +326,13 @@ function netdevScheme(table: string): FenceScheme {
   return {
     kind: 'netdev',
     isPerDevice: true,
-    deviceKey: (device) => u32Key(device.index),
+    isBridged: false,
     tables: [
       {
         table: { family: NFPROTO_NETDEV, table },
         families,
-        sets: setsOf({ families, link: LINK_INDEX, hasPermits: true, hasDevices: false }),
-        chains: judgingChains(BY_ETHER_TYPE, BY_INDEX),
+        sets: setsOf({ families, hasPermits: true, hasDevices: false }),
+        chains: judgingChains(BY_ETHER_TYPE),
         chainsOf: deviceChains,
       },
     ],
@@ -359,17 +347,17 @@ function arpInetScheme(table: string): FenceScheme {
   };
   const inetHooks = { in: NF_INET_PRE_ROUTING, out: NF_INET_POST_ROUTING };
   const arpHooks = { in: NF_ARP_IN, out: NF_ARP_OUT };
-  const common = { link: LINK_INDEX, hasDevices: true };
+  const common = { hasDevices: true };
   return {
     kind: 'arp-inet-ip6',
     isPerDevice: false,
-    deviceKey: (device) => u32Key(device.index),
+    isBridged: false,
     tables: [
       {
         table: { family: NFPROTO_INET, table },
         families: [4, 6],
         sets: setsOf({ ...common, families: [4, 6], hasPermits: true }),
-        chains: [...judgingChains(inet, BY_INDEX), ...commonChains(BY_INDEX, inetHooks)],
+        chains: [...judgingChains(inet), ...commonChains(inetHooks, 'of-set')],
         chainsOf: () => [],
       },
       {
@@ -377,8 +365,8 @@ function arpInetScheme(table: string): FenceScheme {
         families: [4],
         sets: setsOf({ ...common, families: [4], hasPermits: false }),
         chains: [
-          ...judgingChains({ arp: [], ipv4: [], ipv6: null }, BY_INDEX),
-          ...commonChains(BY_INDEX, arpHooks),
+          ...judgingChains({ arp: [], ipv4: [], ipv6: null }),
+          ...commonChains(arpHooks, 'of-set'),
         ],
         chainsOf: () => [],
       },
@@ -392,13 +380,13 @@ function bridgeScheme(table: string): FenceScheme {
   return {
     kind: 'bridge',
     isPerDevice: false,
-    deviceKey: (device) => nameKey(device.name),
+    isBridged: true,
     tables: [
       {
         table: { family: NFPROTO_BRIDGE, table },
         families,
-        sets: setsOf({ families, link: LINK_NAME, hasPermits: true, hasDevices: true }),
-        chains: [...judgingChains(BY_ETHER_TYPE, BY_BRIDGE), ...commonChains(BY_BRIDGE, hooks)],
+        sets: setsOf({ families, hasPermits: true, hasDevices: true }),
+        chains: [...judgingChains(BY_ETHER_TYPE), ...commonChains(hooks, 'all')],
         chainsOf: () => [],
       },
     ],

@@ -24,10 +24,16 @@ import {
   type NftSet,
   type NftTable,
 } from '../../wire/nftables.ts';
-import { decodeLink, encodeLinkDump, RTM_GETLINK } from '../../wire/rtnetlink.ts';
+import { decodeLink, decodeLinkRole, encodeLinkDump, RTM_GETLINK } from '../../wire/rtnetlink.ts';
 import { kernelError } from './kernel-error.ts';
 import { type KernelPorts, LazySocket, type Reply } from './kernel-socket.ts';
-import type { ChainState, FenceState, LinkNames, TableState } from './nft-fence-plan.ts';
+import type {
+  ChainState,
+  FenceLink,
+  FenceLinks,
+  FenceState,
+  TableState,
+} from './nft-fence-plan.ts';
 import type { FenceScheme } from './nft-fence-rules.ts';
 
 const NETLINK_ROUTE = 0;
@@ -52,18 +58,20 @@ export class NftSocket {
     return ok(await socket.value.transact(messages, { begin: BATCH_BEGIN, end: BATCH_END }));
   }
 
-  async links(): Promise<Result<LinkNames, KernelError>> {
+  async links(): Promise<Result<FenceLinks, KernelError>> {
     const socket = this.#links.get();
     if (!socket.ok) return socket;
     const what = 'dump the links';
     const dumped = await socket.value.dump({ type: RTM_GETLINK, body: encodeLinkDump() }, what);
     if (!dumped.ok) return dumped;
-    const names = new Map<number, string>();
+    const links = new Map<number, FenceLink>();
     for (const { body } of dumped.value) {
       const link = decodeLink(body);
-      if (link.ok && link.value !== null) names.set(link.value.index, link.value.name);
+      if (!link.ok || link.value === null) continue;
+      const { master, kind } = decodeLinkRole(body);
+      links.set(link.value.index, { name: link.value.name, master, isBridge: kind === 'bridge' });
     }
-    return ok(names);
+    return ok(links);
   }
 
   /** Tables of that name in any family. */

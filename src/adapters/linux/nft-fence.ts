@@ -33,8 +33,6 @@ export function createNftFence(kind: FenceKind, ports: KernelPorts): Fence {
 export class NftFence implements Fence {
   readonly #scheme: FenceScheme;
   readonly #socket: NftSocket;
-  /** As last seen or installed; names an interface where the kernel wants it named. */
-  #devices: ReadonlyMap<number, FenceDevice> = new Map();
 
   constructor(scheme: FenceScheme, ports: KernelPorts) {
     this.#scheme = scheme;
@@ -50,26 +48,25 @@ export class NftFence implements Fence {
     if (!links.ok) return links;
     const state = await this.#socket.state(this.#scheme);
     if (!state.ok) return state;
-    const contents = readContents(this.#scheme, state.value, links.value);
-    if (contents !== null) this.#remember(contents.devices);
-    return ok(contents);
+    return ok(readContents(this.#scheme, state.value, links.value));
   }
 
   async install(devices: readonly FenceDevice[]): Promise<Result<void, KernelError>> {
     const links = await this.#socket.links();
     if (!links.ok) return links;
     // Newer kernels would take a name that no device has, and wait for one.
-    const missing = devices.find(({ index, name }) => links.value.get(index) !== name);
+    const missing = devices.find(({ index, name }) => links.value.get(index)?.name !== name);
     if (missing !== undefined)
       return err(kernelError('ENODEV', `fence ${missing.name} (link ${missing.index})`));
+    const plain = devices.find(({ index }) => links.value.get(index)?.isBridge !== true);
+    if (this.#scheme.isBridged && plain !== undefined)
+      return err(kernelError('ENOTSUP', `fence ${plain.name}`, 'it is no bridge'));
     const state = await this.#socket.state(this.#scheme);
     if (!state.ok) return state;
     const replies = await this.#socket.transact(planInstall(this.#scheme, state.value, devices));
     if (!replies.ok) return replies;
     const failure = failureOf(replies.value, `install the ${this.kind} fence`);
-    if (failure !== null) return err(failure);
-    this.#remember(devices);
-    return ok(undefined);
+    return failure === null ? ok(undefined) : err(failure);
   }
 
   async permit(round: number, timeoutMs: number): Promise<Result<void, KernelError>> {
@@ -86,14 +83,9 @@ export class NftFence implements Fence {
     const what = change.permit === null ? 'change the fence' : `commit round ${change.permit}`;
     const { alive } = change;
     if (alive !== null && alive.timeoutMs < SHORTEST_TIMEOUT_MS) return err(tooLate(what));
-    const keys: Uint8Array[] = [];
-    for (const index of alive?.linkIndexes ?? []) {
-      const device = this.#devices.get(index);
-      // Not fenced as far as is known: an interface that came after the installation.
-      if (device === undefined) return err(gone(`${what}: link ${index} is not fenced`));
-      keys.push(this.#scheme.deviceKey(device));
-    }
-    const replies = await this.#socket.transact(planCommit(this.#scheme, change, keys));
+    const indexes = await this.#speakers(alive?.linkIndexes ?? []);
+    if (!indexes.ok) return indexes;
+    const replies = await this.#socket.transact(planCommit(this.#scheme, change, indexes.value));
     if (!replies.ok) return replies;
     const failed = replies.value.flatMap(({ code, reason }, i) =>
       code === null
@@ -110,17 +102,22 @@ export class NftFence implements Fence {
 
   async uninstall(): Promise<Result<void, KernelError>> {
     const removed = await this.#socket.removeTables(this.#scheme.tables.map(({ table }) => table));
-    if (!removed.ok) return removed;
-    this.#devices = new Map();
-    return ok(undefined);
+    return removed.ok ? ok(undefined) : removed;
   }
 
   close(): void {
     this.#socket.close();
   }
 
-  #remember(devices: readonly FenceDevice[]): void {
-    this.#devices = new Map(devices.map((device) => [device.index, device]));
+  /** The interfaces that frames are seen at: of a bridge its ports, as they are now. */
+  async #speakers(linkIndexes: readonly number[]): Promise<Result<readonly number[], KernelError>> {
+    if (!this.#scheme.isBridged || linkIndexes.length === 0) return ok(linkIndexes);
+    const links = await this.#socket.links();
+    if (!links.ok) return links;
+    const ports = [...links.value].filter(
+      ([, { master }]) => master !== null && linkIndexes.includes(master),
+    );
+    return ok(ports.map(([index]) => index));
   }
 }
 
