@@ -106,7 +106,7 @@ describe('docs/design.md', () => {
     expect(OFFER_REST_MS).toBe(5000);
     expect(design).toContain('not offered it again for five seconds');
     expect(DRAINED_CLAIM_MS).toBe(1000);
-    expect(design).toContain('for a second, a draining director claims');
+    expect(design).toContain('for a second, a director claims that drains or flaps');
     expect(operations).toContain(`asked again after ${duration(REFUSED_MS)}`);
     expect(design).toContain(`hold time of ${duration(UNKNOWN_SCOPE_HOLD_MS)}`);
     expect(design).toContain(`a hold time of ${duration(FREEZE_HOLD_MS)}`);
