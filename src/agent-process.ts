@@ -19,6 +19,7 @@ import { createApi } from './api/server.ts';
 import { type AgentConfig, loadAgentConfig } from './config/agent-file.ts';
 import { parseClusterDocument } from './config/cluster-document.ts';
 import { formatProblems } from './config/problem.ts';
+import { planRebalance } from './core/placement/rebalance.ts';
 import { checkShrink } from './core/shrink-guard.ts';
 import { err, messageOf, ok, type Result } from './lib/result.ts';
 import { formatIp, type IpAddress } from './model/address.ts';
@@ -105,6 +106,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
       ...(tokens === null ? {} : { tokens }),
       version,
       checkShrink,
+      planRebalance,
     },
     { view: agent.view, store: adapters.store, keys, clock, random, metrics, log },
   );

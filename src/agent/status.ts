@@ -1,14 +1,14 @@
 /** The status document: a pure projection of what the agent's parts know. It decides nothing. */
-import { rankCandidates } from '../core/election/placement.ts';
 import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
-import { ownerStanding } from '../core/election/view.ts';
+import { waitMs } from '../core/election/timing.ts';
 import { realServerKey } from '../core/health/checks.ts';
 import { deriveHealth, deriveServiceKey } from '../core/desired/desired-state.ts';
-import type { ClusterSpec, RealServer, VipGroup, VirtualService } from '../model/cluster.ts';
+import type { ClusterSpec, RealServer, VirtualService } from '../model/cluster.ts';
 import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
-import type { CheckId, DirectorId, MonoMs } from '../model/ids.ts';
+import type { CheckId, DirectorId, GroupId, MonoMs } from '../model/ids.ts';
 import {
   formatServiceKey,
+  type GateKind,
   type ObservedDestination,
   type ObservedService,
 } from '../model/kernel.ts';
@@ -19,10 +19,13 @@ import type {
   RealServerStatus,
   ServiceStatus,
   StatusDocument,
+  TrackStatus,
 } from '../model/status.ts';
+import { GATE_WORDS } from '../model/status-words.ts';
 import type { Stored } from '../ports/agent-view.ts';
 import type { StoreHealth } from '../ports/cluster-store.ts';
 import type { StoredSpec } from './cluster-view.ts';
+import { groupStatuses } from './group-status.ts';
 import type { ReconcileState } from './reconcile-loop.ts';
 
 export type StatusInput = {
@@ -38,7 +41,9 @@ export type StatusInput = {
   readonly specProblem: string | null;
   readonly election: ElectionState;
   readonly config: ElectionConfig | null;
-  readonly gateKind: string;
+  readonly gateKind: GateKind;
+  /** Of the groups that have any. */
+  readonly tracks: ReadonlyMap<GroupId, readonly TrackStatus[]>;
   readonly lagMs: number;
   readonly reconcile: ReconcileState;
   readonly checks: ReadonlyMap<string, CheckId>;
@@ -52,10 +57,13 @@ export type StatusInput = {
 };
 
 export function deriveStatus(input: StatusInput): StatusDocument {
-  const groups = (input.spec?.groups ?? []).map((group) => groupStatus(input, group));
+  const groups = groupStatuses(input);
   const table = tableByKey(input.reconcile);
+  const overrides = new Map(
+    input.overrides.map((one) => [realServerKey(one.service, one.realServer), one]),
+  );
   const services = (input.spec?.services ?? []).map((service) =>
-    serviceStatus(input, service, table),
+    serviceStatus({ input, table, overrides }, service),
   );
   const directors = directorStatuses(input, groups);
   const problems = problemsOf(input, groups, services, directors);
@@ -81,13 +89,7 @@ export function deriveStatus(input: StatusInput): StatusDocument {
       at: input.storedSpec?.at ?? null,
       problem: input.specProblem,
     },
-    hold: {
-      session: input.election.session.kind === 'open' ? input.election.session.id : null,
-      gate: input.gateKind,
-      profile: input.spec?.timing.profile ?? null,
-      lastRoundMs: input.election.lastRoundMs,
-      eventLoopLagMs: input.lagMs,
-    },
+    hold: holdStatus(input),
     ipvs: {
       available: input.reconcile.available,
       detail: input.reconcile.problem ?? input.reconcile.detail,
@@ -101,41 +103,44 @@ export function deriveStatus(input: StatusInput): StatusDocument {
   };
 }
 
+function holdStatus({
+  election,
+  gateKind,
+  spec,
+  config,
+  me,
+  lagMs,
+}: StatusInput): StatusDocument['hold'] {
+  const { isStopping, isFreezing, session, armedHoldMs, lastRoundMs } = election;
+  const scope = election.view.scopes.get(me)?.value ?? null;
+  return {
+    session: session.kind === 'open' ? session.id : null,
+    phase: isStopping ? 'stopping' : isFreezing ? 'freezing' : 'running',
+    gate: gateKind,
+    gateDetail: GATE_WORDS[gateKind].what,
+    profile: spec?.timing.profile ?? null,
+    holdMs: armedHoldMs ?? config?.timing.holdMs ?? null,
+    takeoverWaitMs:
+      config === null || scope === null ? null : Math.ceil(waitMs(scope, config.timing)),
+    lastRoundMs,
+    eventLoopLagMs: lagMs,
+  };
+}
+
 /** Ready to take its part: etcd answers, the session is open, a spec is in force. */
 export function isReady(input: StatusInput): boolean {
   return input.isStoreConnected && input.spec !== null && input.election.session.kind === 'open';
 }
 
-function groupStatus(input: StatusInput, group: VipGroup): GroupStatus {
-  const { election, config, now } = input;
-  const standing = ownerStanding(election.view, group.id);
-  const holding = election.holdings.get(group.id);
-  const isOwned = standing.kind === 'owned' || standing.kind === 'session-missing';
-  const isOpen = holding?.kind === 'open' && holding.until > now;
-  const record = election.view.owners.get(group.id);
-  const isMine = isOwned && standing.director === input.me && holding !== undefined;
-  return {
-    name: group.id,
-    addresses: group.addresses.map((entry) => `${entry.address}/${entry.prefix}`),
-    holder: isOwned ? standing.director : null,
-    epoch: isOwned ? (record?.rev ?? null) : null,
-    state: isMine ? (isOpen ? 'held-here' : 'opening-here') : isOwned ? 'held-elsewhere' : 'vacant',
-    basis: isOwned ? 'consensus' : null,
-    reason: record?.value?.reason ?? 'nobody has ever held it',
-    remainingMs: isOpen ? Math.max(0, Math.round(holding.until - now)) : null,
-    candidates:
-      config === null
-        ? []
-        : rankCandidates(election, config, group, now).map(({ director, obstacle }) => ({
-            director,
-            eligible: obstacle === null,
-            reason: obstacle,
-          })),
-  };
-}
-
 function directorStatuses(input: StatusInput, groups: readonly GroupStatus[]): DirectorStatus[] {
   const inSpec = new Map((input.spec?.directors ?? []).map((one) => [one.id, one.address]));
+  const held = new Map<string, string[]>();
+  for (const { holder, name } of groups) {
+    if (holder === null) continue;
+    const list = held.get(holder);
+    if (list === undefined) held.set(holder, [name]);
+    else list.push(name);
+  }
   const names = new Set<DirectorId>([
     ...inSpec.keys(),
     ...input.election.view.sessions.keys(),
@@ -154,7 +159,7 @@ function directorStatuses(input: StatusInput, groups: readonly GroupStatus[]): D
       isDraining: drain !== undefined,
       drainReason: drain?.reason ?? null,
       version: report?.version ?? null,
-      groups: groups.filter((group) => group.holder === name).map((group) => group.name),
+      groups: held.get(name) ?? [],
       specRevision: report?.specRevision ?? null,
       ipvs: report === undefined ? null : { ...report.ipvs },
       gate: report?.gate ?? null,
@@ -169,11 +174,15 @@ function tableByKey(reconcile: ReconcileState): ReadonlyMap<string, ObservedServ
   );
 }
 
-function serviceStatus(
-  input: StatusInput,
-  service: VirtualService,
-  table: ReadonlyMap<string, ObservedService>,
-): ServiceStatus {
+/** What the services are looked up in, made once for all of them. */
+type Lookup = {
+  readonly input: StatusInput;
+  readonly table: ReadonlyMap<string, ObservedService>;
+  readonly overrides: ReadonlyMap<string, RealServerOverride>;
+};
+
+function serviceStatus(lookup: Lookup, service: VirtualService): ServiceStatus {
+  const { input, table } = lookup;
   const key = formatServiceKey(deriveServiceKey(service));
   const observed = table.get(key);
   const destinations = new Map(
@@ -190,7 +199,7 @@ function serviceStatus(
     isProgrammed: observed !== undefined && !input.reconcile.problems.has(key),
     problem: input.reconcile.problems.get(key) ?? null,
     realServers: service.realServers.map((server) =>
-      realServerStatus(input, service, server, destinations),
+      realServerStatus(lookup, service, server, destinations),
     ),
     sorryServer:
       sorry === null
@@ -200,7 +209,7 @@ function serviceStatus(
 }
 
 function realServerStatus(
-  input: StatusInput,
+  { input, overrides }: Lookup,
   service: VirtualService,
   server: RealServer,
   destinations: ReadonlyMap<string, ObservedDestination>,
@@ -211,9 +220,7 @@ function realServerStatus(
   const status = check === null ? 'unchecked' : (input.statuses.get(check) ?? null);
   const assumed = deriveHealth(service, status);
   const observed = destinations.get(`${server.address} ${server.port}`);
-  const override = input.overrides.find(
-    (one) => one.service === service.id && one.realServer === server.id,
-  );
+  const override = overrides.get(key);
   const votes = check === null ? [] : [...(input.votes.get(check)?.values() ?? [])];
   return {
     id: server.id,

@@ -9,6 +9,7 @@ import type {
 } from 'fastify';
 import type { Static, TSchema } from 'typebox';
 import type { ClusterSpec } from '../model/cluster.ts';
+import type { DirectorId, GroupId } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
 import type { AgentView } from '../ports/agent-view.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -16,6 +17,7 @@ import type { ClusterStore } from '../ports/cluster-store.ts';
 import type { Log } from '../ports/log.ts';
 import type { MetricsText } from '../ports/metrics-text.ts';
 import type { Random } from '../ports/random.ts';
+import type { RebalanceMove } from './schemas/responses.ts';
 
 /** Each role may do all that the ones before it may. */
 export const ROLES = ['viewer', 'operator', 'admin'] as const;
@@ -34,6 +36,28 @@ export type ShrinkRefusal = {
 /** Null: nothing to confirm. Injected, as the rule is a decision of the core. */
 export type ShrinkCheck = (before: ClusterSpec | null, after: ClusterSpec) => ShrinkRefusal | null;
 
+/** What an operator's rebalance would move. Injected, as the rule is a decision of the core. */
+export type RebalancePlanner = (input: {
+  readonly situation: {
+    readonly directors: ClusterSpec['directors'];
+    readonly groups: ClusterSpec['groups'];
+    readonly owners: ReadonlyMap<GroupId, DirectorId | null>;
+    readonly able: ReadonlySet<DirectorId>;
+    readonly bonus: (director: DirectorId, group: GroupId) => number;
+  };
+  readonly canHold: (director: DirectorId, group: GroupId) => boolean;
+}) => {
+  readonly moves: readonly {
+    readonly group: GroupId;
+    readonly from: DirectorId;
+    readonly to: DirectorId;
+    readonly reason: NonNullable<RebalanceMove['reason']>;
+  }[];
+  readonly bound: number;
+  readonly before: ReadonlyMap<DirectorId, number>;
+  readonly after: ReadonlyMap<DirectorId, number>;
+};
+
 export type ApiOptions = {
   /** Port 0 lets the kernel choose. Anything but loopback needs `tls` and `tokens`. */
   readonly listen: { readonly host: string; readonly port: number };
@@ -43,6 +67,7 @@ export type ApiOptions = {
   readonly tokens?: readonly ApiToken[] | null;
   readonly version: string;
   readonly checkShrink: ShrinkCheck;
+  readonly planRebalance: RebalancePlanner;
 };
 
 export type ApiPorts = {

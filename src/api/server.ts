@@ -21,6 +21,7 @@ import { registerDirectorRoutes } from './routes/directors.ts';
 import { registerEventRoutes } from './routes/events.ts';
 import { registerHealthRoutes } from './routes/health.ts';
 import { registerOperationRoutes } from './routes/operations.ts';
+import { registerRebalanceRoute } from './routes/rebalance.ts';
 import { registerRealServerRoutes } from './routes/real-servers.ts';
 import { registerStatusRoutes } from './routes/status.ts';
 import { Problem } from './schemas/problem.ts';
@@ -74,6 +75,7 @@ async function registerRoutes(scope: FastifyInstance, ctx: ApiContext): Promise<
   registerDirectorRoutes(typed, ctx);
   registerRealServerRoutes(typed, ctx);
   registerOperationRoutes(typed, ctx);
+  registerRebalanceRoute(typed, ctx);
   registerEventRoutes(typed, ctx);
   registerHealthRoutes(typed, ctx);
   typed.get('/openapi.json', { config: { role: 'open' }, schema: { hide: true } }, () =>

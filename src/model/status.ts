@@ -8,12 +8,40 @@ const Name = Type.String();
 
 export const HEALTH_LEVELS = ['ok', 'degraded', 'down'] as const;
 
+export const TrackStatus = Type.Object({
+  id: Type.String({ description: 'kind and subject, e.g. `interface eth1`' }),
+  isPassing: Type.Boolean(),
+  weight: Nullable(
+    Type.Integer({ description: 'null: while it fails, the group is not held here' }),
+  ),
+  detail: Type.String({ description: 'what was seen' }),
+});
+
 export const GroupStatus = Type.Object({
   name: Name,
   addresses: Type.Array(Type.String({ description: 'address/prefix' })),
   holder: Nullable(Name),
   epoch: Nullable(Type.Integer()),
-  state: Type.Enum(['held-here', 'opening-here', 'held-elsewhere', 'vacant']),
+  ownedForMs: Nullable(
+    Type.Integer({ description: 'for how long this director has known of this holder and epoch' }),
+  ),
+  state: Type.Enum(['held-here', 'opening-here', 'leaving-here', 'held-elsewhere', 'vacant'], {
+    description: 'leaving-here: handing over, or giving up',
+  }),
+  handover: Nullable(
+    Type.Object(
+      {
+        to: Nullable(Name),
+        phase: Type.Enum(['waiting', 'muting', 'muted', 'closing']),
+        reason: Nullable(Type.String()),
+        operation: Nullable(Type.String()),
+      },
+      { description: 'leaving-here: to whom, how far, and why' },
+    ),
+  ),
+  pending: Type.Array(Type.Object({ director: Name, epoch: Type.Integer() }), {
+    description: 'former holders that are not proven silent yet',
+  }),
   basis: Nullable(Type.Enum(['consensus', 'peers', 'segment'])),
   reason: Type.String({ description: 'why this director holds it, or does not' }),
   remainingMs: Nullable(
@@ -22,8 +50,19 @@ export const GroupStatus = Type.Object({
     }),
   ),
   candidates: Type.Array(
-    Type.Object({ director: Name, eligible: Type.Boolean(), reason: Nullable(Type.String()) }),
+    Type.Object({
+      director: Name,
+      eligible: Type.Boolean(),
+      reason: Nullable(Type.String()),
+      ready: Type.Boolean({ description: 'could take it over without a packet lost' }),
+      priority: Nullable(
+        Type.Integer({ description: 'with what tracks add; null: no priorities, placed by load' }),
+      ),
+      bonus: Type.Integer({ description: 'what its tracks add' }),
+    }),
+    { description: 'best first' },
   ),
+  tracks: Type.Array(TrackStatus, { description: 'as this director sees them' }),
 });
 
 export const DirectorStatus = Type.Object({
@@ -103,8 +142,16 @@ export const StatusDocument = Type.Object({
   }),
   hold: Type.Object({
     session: Nullable(Type.Integer()),
+    phase: Type.Enum(['running', 'stopping', 'freezing'], {
+      description: 'freezing: all is kept for the next process of this director',
+    }),
     gate: Type.String(),
+    gateDetail: Type.String(),
     profile: Nullable(Type.String()),
+    holdMs: Nullable(Type.Integer({ description: 'D: a confirmed round lets VIPs speak so long' })),
+    takeoverWaitMs: Nullable(
+      Type.Integer({ description: 'D’: what others wait before they take groups from this one' }),
+    ),
     lastRoundMs: Nullable(
       Type.Number({ description: 'send to answer of the last confirmed round' }),
     ),
@@ -122,6 +169,7 @@ export const StatusDocument = Type.Object({
   services: Type.Array(ServiceStatus),
 });
 
+export type TrackStatus = Static<typeof TrackStatus>;
 export type GroupStatus = Static<typeof GroupStatus>;
 export type DirectorStatus = Static<typeof DirectorStatus>;
 export type RealServerStatus = Static<typeof RealServerStatus>;

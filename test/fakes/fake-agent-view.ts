@@ -3,13 +3,18 @@ import { parseClusterDocument } from '../../src/config/cluster-document.ts';
 import { AsyncQueue } from '../../src/lib/async.ts';
 import { ABSENT, directorId, type GroupId, revision } from '../../src/model/ids.ts';
 import type { EventRecord, OperationRecord } from '../../src/model/records.ts';
-import type { DirectorStatus, RealServerStatus, StatusDocument } from '../../src/model/status.ts';
+import type {
+  DirectorStatus,
+  GroupStatus,
+  RealServerStatus,
+  StatusDocument,
+} from '../../src/model/status.ts';
 import type { AgentView, SpecView, Stored } from '../../src/ports/agent-view.ts';
 
 /** The document behind `createStatus`. */
 export const CLUSTER_DOCUMENT = {
   apiVersion: 'leasehold/v1',
-  timing: { profile: 'relaxed' },
+  timing: { profile: 'default' },
   directors: { d1: { address: '10.90.0.11' }, d2: { address: '10.90.0.12' } },
   groups: {
     web: {
@@ -177,8 +182,12 @@ export function createStatus(): StatusDocument {
     spec: { revision: 40, by: 'local', at: '2026-01-01T00:00:00.000Z', problem: null },
     hold: {
       session: 31,
-      gate: 'address-lifetime',
-      profile: 'relaxed',
+      phase: 'running',
+      gate: 'netdev',
+      gateDetail: 'nftables rules at ingress and egress of the interfaces',
+      profile: 'default',
+      holdMs: 500,
+      takeoverWaitMs: 645,
       lastRoundMs: 1.4,
       eventLoopLagMs: 0.6,
     },
@@ -198,11 +207,12 @@ export function createStatus(): StatusDocument {
         state: 'held-here',
         basis: 'consensus',
         reason: 'vacant',
-        remainingMs: 2410,
-        candidates: [
-          { director: 'd1', eligible: true, reason: null },
-          { director: 'd2', eligible: true, reason: null },
-        ],
+        remainingMs: 410,
+        ownedForMs: 754_000,
+        handover: null,
+        pending: [],
+        candidates: [createCandidate('d1', 150), createCandidate('d2', 100)],
+        tracks: [],
       },
       {
         name: 'mail',
@@ -211,12 +221,13 @@ export function createStatus(): StatusDocument {
         epoch: 36,
         state: 'held-elsewhere',
         basis: null,
-        reason: 'd2 holds it',
+        reason: 'switchover',
         remainingMs: null,
-        candidates: [
-          { director: 'd1', eligible: true, reason: null },
-          { director: 'd2', eligible: true, reason: null },
-        ],
+        ownedForMs: 90_061_000,
+        handover: null,
+        pending: [],
+        candidates: [createCandidate('d1', null), createCandidate('d2', null)],
+        tracks: [],
       },
     ],
     directors: [
@@ -226,6 +237,19 @@ export function createStatus(): StatusDocument {
     services: createServices(),
   };
 }
+
+/** One that could take the group at once. */
+export const createCandidate = (
+  director: string,
+  priority: number | null,
+): GroupStatus['candidates'][number] => ({
+  director,
+  eligible: true,
+  reason: null,
+  ready: true,
+  priority,
+  bonus: 0,
+});
 
 function createDirector(name: string, address: string, groups: string[]): DirectorStatus {
   return {
@@ -240,7 +264,7 @@ function createDirector(name: string, address: string, groups: string[]): Direct
     groups,
     specRevision: 40,
     ipvs: { available: true, detail: 'IPVS 1.2.1' },
-    gate: 'address-lifetime',
+    gate: 'netdev',
     problems: [],
   };
 }

@@ -1,24 +1,20 @@
 /** Long actions: a switchover is accepted as an operation, which the agents carry out. */
 import { createHash } from 'node:crypto';
-import { ABSENT, groupId, type Revision } from '../../model/ids.ts';
-import {
-  formatRecord,
-  OperationRecord,
-  parseRecord,
-  SwitchoverRecord,
-} from '../../model/records.ts';
+import type { OperationRecord } from '../../model/records.ts';
 import type { DirectorStatus, GroupStatus } from '../../model/status.ts';
-import type { Stored } from '../../ports/agent-view.ts';
-import {
-  commitIntent,
-  createEventId,
-  readKey,
-  STORE_DEADLINE_MS,
-  storeProblem,
-} from '../commit.ts';
+import { createEventId, STORE_DEADLINE_MS } from '../commit.ts';
 import type { ApiContext, Caller, TypedApp } from '../context.ts';
 import { findDirector, findGroup, unknownName } from '../lookup.ts';
-import { type ProblemError, problemError } from '../problem.ts';
+import {
+  commitOperation,
+  grantOperationLease,
+  isUnderWay,
+  loadNewest,
+  loadOperation,
+  toOperation,
+  underWay,
+} from '../operation-store.ts';
+import { problemError } from '../problem.ts';
 import { problemResponses } from '../schemas/problem.ts';
 import {
   GroupParams,
@@ -32,10 +28,6 @@ import { Operation, OperationAccepted, OperationList } from '../schemas/response
 
 const tags = ['operations'];
 const OPERATION_ID_CHARS = 26;
-/** A record that nobody ends goes by itself. */
-const OPERATION_TTL_S = 24 * 3600;
-/** A switchover takes seconds: one that has not ended after this has lost its agents, and blocks nothing. */
-const STALE_MS = 10 * 60_000;
 
 export function registerOperationRoutes(app: TypedApp, ctx: ApiContext): void {
   registerSwitchover(app, ctx);
@@ -71,25 +63,6 @@ export function registerOperationRoutes(app: TypedApp, ctx: ApiContext): void {
       throw unknownName('operation', request.params.id, known);
     },
   );
-}
-
-const toOperation = ({ id, revision: at, record }: Stored<OperationRecord>): Operation => ({
-  id,
-  revision: at,
-  operation: record,
-});
-
-/** What the director sees may be older than what another director just accepted: then ask the store. */
-async function loadOperation(ctx: ApiContext, id: string): Promise<Operation | null> {
-  const seen = ctx.view.operations().find((operation) => operation.id === id);
-  return seen === undefined ? await readOperation(ctx, id) : toOperation(seen);
-}
-
-async function readOperation(ctx: ApiContext, id: string): Promise<Operation | null> {
-  const { value, modRevision } = await readKey(ctx, ctx.keys.operation(id));
-  const parsed = value === null ? null : parseRecord(OperationRecord, value);
-  if (parsed?.ok !== true) return null;
-  return { id, revision: modRevision, operation: parsed.value };
 }
 
 function registerSwitchover(app: TypedApp, ctx: ApiContext): void {
@@ -161,25 +134,13 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
   const summary = `switchover of ${group.name} from ${group.holder ?? 'nobody'} to ${to}`;
   const accepted = { summary, dryRun, operation: record, warnings };
   if (dryRun) return { id: null, ...accepted };
-  const key = ctx.keys.operation(id);
-  const granted = await ctx.store.grantLease(OPERATION_TTL_S, { deadlineMs: STORE_DEADLINE_MS });
-  if (!granted.ok) throw storeProblem(granted.error);
-  const { lease } = granted.value;
-  const committed = await commitIntent(ctx, caller, {
-    compares: [
-      { key, modRevision: ABSENT },
-      { key: newest.key, modRevision: newest.modRevision },
-    ],
-    operations: [
-      { op: 'put', key, value: formatRecord(record), lease },
-      { op: 'put', key: newest.key, value: formatRecord({ v: 1, operation: id }), lease },
-    ],
-    event: {
-      kind: 'switchover.requested',
-      subject: group.name,
-      message: summary,
-      reason: body.reason,
-    },
+  const lease = await grantOperationLease(ctx);
+  const committed = await commitOperation(ctx, caller, {
+    id,
+    record,
+    newest,
+    lease,
+    event: { kind: 'switchover.requested', message: summary },
   });
   if (committed.kind === 'committed') return { id, ...accepted };
   await ctx.store.revokeLease(lease, { deadlineMs: STORE_DEADLINE_MS });
@@ -191,28 +152,6 @@ async function acceptSwitchover(ctx: ApiContext, request: Switchover): Promise<O
     );
   return repeat(other, request);
 }
-
-/** The newest operation of a group, fresh from the store; null where it has ended. */
-async function loadNewest(
-  ctx: ApiContext,
-  group: string,
-): Promise<{
-  readonly key: string;
-  readonly modRevision: Revision;
-  readonly operation: Operation | null;
-}> {
-  const key = ctx.keys.switchover(groupId(group));
-  const { value, modRevision } = await readKey(ctx, key);
-  const parsed = value === null ? null : parseRecord(SwitchoverRecord, value);
-  const found = parsed?.ok === true ? await readOperation(ctx, parsed.value.operation) : null;
-  const operation = found !== null && isUnderWay(ctx, found.operation) ? found : null;
-  return { key, modRevision, operation };
-}
-
-const underWay = (group: string, operation: string): ProblemError =>
-  problemError('conflict', `operation ${operation} is still moving "${group}"; wait for its end`, {
-    operation,
-  });
 
 function operationId(ctx: ApiContext, caller: Caller, key: string | null): string {
   if (key === null) return createEventId(ctx);
@@ -226,6 +165,7 @@ function repeat(
   { group, body, dryRun }: Switchover,
 ): OperationAccepted {
   const isSame =
+    operation.kind === 'switchover' &&
     operation.group === group &&
     operation.to === (body.to ?? null) &&
     (body.from === undefined || operation.from === body.from);
@@ -274,7 +214,8 @@ type Candidate = GroupStatus['candidates'][number];
 function candidatesNamed(group: GroupStatus, name: string): readonly Candidate[] {
   const found = group.candidates.filter(({ director }) => director === name);
   if (found.length > 0) return found;
-  return [{ director: name, eligible: false, reason: 'is no candidate of this group' }];
+  const reason = 'is no candidate of this group';
+  return [{ director: name, eligible: false, reason, ready: false, priority: null, bonus: 0 }];
 }
 
 /** Why this one cannot take the group now; null: it can. */
@@ -287,10 +228,4 @@ function obstacleOf(
   if (!seen.isAlive) return `${director} is not alive`;
   if (seen.isDraining) return `${director} is draining`;
   return eligible ? null : `${director} is not eligible (${reason ?? 'no reason given'})`;
-}
-
-function isUnderWay({ clock }: ApiContext, { state, at }: OperationRecord): boolean {
-  if (state !== 'pending' && state !== 'running') return false;
-  // oxlint-disable-next-line no-restricted-globals -- parses a text, reads no clock
-  return clock.wallMs() - Date.parse(at) <= STALE_MS;
 }

@@ -43,6 +43,11 @@ export const SwitchoverBody = Type.Object(
   { ...closed, examples: [{ from: 'd1', to: 'd2', reason: 'replace the network card of d1' }] },
 );
 
+export const RebalanceBody = Type.Object(
+  { reason: Reason },
+  { ...closed, examples: [{ reason: 'd2 is back from its repair' }] },
+);
+
 const document = Type.Unknown({ description: 'the cluster document as JSON' });
 
 export const DocumentBody = Type.Object({ document }, closed);
@@ -110,3 +115,4 @@ export const RealServerParams = Type.Object({
 });
 
 export type SwitchoverBody = Static<typeof SwitchoverBody>;
+export type RebalanceBody = Static<typeof RebalanceBody>;

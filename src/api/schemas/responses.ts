@@ -86,6 +86,32 @@ export const OperationAccepted = Type.Object({
   warnings: Warnings,
 });
 
+export const RebalanceMove = Type.Object({
+  group: Type.String(),
+  from: Type.String(),
+  to: Type.String(),
+  reason: Type.Union([Type.Enum(['priority', 'bound', 'anti-affinity']), Type.Null()], {
+    description:
+      'another has a higher priority, the holder has more than its share, or groups that should be apart are not; null: accepted before',
+  }),
+  operation: Type.Union([Type.String(), Type.Null()], {
+    description: 'null for a dry run, and where it was not accepted',
+  }),
+  problem: Type.Union([Type.String(), Type.Null()], { description: 'why it was not accepted' }),
+});
+
+export const RebalanceResult = Type.Object({
+  dryRun: Type.Boolean(),
+  summary: Type.String(),
+  moves: Type.Array(RebalanceMove, { description: 'each is an operation of its own' }),
+  bound: Type.Integer({ description: 'a fair share of the weights of all groups' }),
+  load: Type.Array(
+    Type.Object({ director: Type.String(), before: Type.Number(), after: Type.Number() }),
+    { description: 'weights of the groups held, now and after the moves' },
+  ),
+  warnings: Warnings,
+});
+
 export const Event = Type.Object({
   id: Type.String(),
   revision: Type.Integer(),
@@ -112,4 +138,6 @@ export type ConfigResult = Static<typeof ConfigResult>;
 export type ConfigDiff = Static<typeof ConfigDiff>;
 export type Operation = Static<typeof Operation>;
 export type OperationAccepted = Static<typeof OperationAccepted>;
+export type RebalanceMove = Static<typeof RebalanceMove>;
+export type RebalanceResult = Static<typeof RebalanceResult>;
 export type Event = Static<typeof Event>;

@@ -5,6 +5,7 @@ import { expect } from 'vitest';
 import { type Api, createApi } from '../../../src/api/server.ts';
 import type { ApiOptions } from '../../../src/api/context.ts';
 import { Problem } from '../../../src/api/schemas/problem.ts';
+import { planRebalance } from '../../../src/core/placement/rebalance.ts';
 import { checkShrink } from '../../../src/core/shrink-guard.ts';
 import { createKeys, type Keys } from '../../../src/model/keys.ts';
 import { silentLog } from '../../../src/ports/log.ts';
@@ -39,7 +40,13 @@ export function createBench(options: Partial<ApiOptions> = {}): Bench {
     error: (fields: object, event: string) => logged.push(`${event} ${JSON.stringify(fields)}`),
   };
   const api = createApi(
-    { listen: { host: '127.0.0.1', port: 0 }, version: '0.1.0', checkShrink, ...options },
+    {
+      listen: { host: '127.0.0.1', port: 0 },
+      version: '0.1.0',
+      checkShrink,
+      planRebalance,
+      ...options,
+    },
     {
       view,
       store,

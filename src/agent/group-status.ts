@@ -1,0 +1,85 @@
+/** The VIP groups of the status document: who holds them, how far a handover is, who else could. */
+import { createRanking } from '../core/election/placement.ts';
+import type { ElectionConfig, ElectionState, Holding } from '../core/election/state.ts';
+import { ownerStanding, pendingOf } from '../core/election/view.ts';
+import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
+import type { GroupStatus, TrackStatus } from '../model/status.ts';
+
+export type GroupStatusInput = {
+  readonly me: DirectorId;
+  readonly now: MonoMs;
+  readonly spec: ClusterSpec | null;
+  readonly election: ElectionState;
+  readonly config: ElectionConfig | null;
+  readonly tracks: ReadonlyMap<GroupId, readonly TrackStatus[]>;
+};
+
+/** In the order of the spec; everything that many groups share is computed once. */
+export function groupStatuses(input: GroupStatusInput): GroupStatus[] {
+  const { config, election, now } = input;
+  const ranking = config === null ? null : createRanking(election, config, now);
+  return (input.spec?.groups ?? []).map((group) => ({
+    ...holdingStatus(input, group),
+    candidates: (ranking?.of(group) ?? []).map(
+      ({ director, obstacle, isReady, priority, bonus }) => ({
+        director,
+        eligible: obstacle === null,
+        reason: obstacle,
+        ready: isReady,
+        priority,
+        bonus,
+      }),
+    ),
+    tracks: [...(input.tracks.get(group.id) ?? [])],
+  }));
+}
+
+function holdingStatus(
+  { election, now, me }: GroupStatusInput,
+  group: VipGroup,
+): Omit<GroupStatus, 'candidates' | 'tracks'> {
+  const { view } = election;
+  const standing = ownerStanding(view, group.id);
+  const holding = election.holdings.get(group.id);
+  const isOwned = standing.kind === 'owned' || standing.kind === 'session-missing';
+  const record = view.owners.get(group.id);
+  const seen = election.ownerSeenAt.get(group.id);
+  const isMine = isOwned && standing.director === me;
+  const until = holding?.kind === 'open' && holding.until > now ? holding.until : null;
+  const handover = handoverOf(holding);
+  const own = handover !== null ? 'leaving-here' : until !== null ? 'held-here' : 'opening-here';
+  const isHere = holding !== undefined && (isMine || holding.kind === 'leaving');
+  return {
+    name: group.id,
+    addresses: group.addresses.map((entry) => `${entry.address}/${entry.prefix}`),
+    holder: isOwned ? standing.director : null,
+    epoch: isOwned ? (record?.rev ?? null) : null,
+    ownedForMs:
+      isOwned && seen !== undefined && seen.rev === record?.rev
+        ? Math.max(0, Math.round(now - seen.at))
+        : null,
+    state: isHere ? own : isOwned ? 'held-elsewhere' : 'vacant',
+    handover: isHere ? handover : null,
+    pending: pendingOf(view, group.id).map(({ director, epoch }) => ({ director, epoch })),
+    basis: isOwned ? 'consensus' : null,
+    reason: record?.value?.reason ?? 'nobody has ever held it',
+    remainingMs: isMine && until !== null ? Math.max(0, Math.round(until - now)) : null,
+  };
+}
+
+/** How a holding that is being given up goes; null: it is not. */
+function handoverOf(holding: Holding | undefined): GroupStatus['handover'] {
+  if (holding?.kind === 'leaving') {
+    const { to, reason, operation } = holding.giveUp;
+    return { to, phase: holding.phase, reason, operation };
+  }
+  if (holding?.kind !== 'closing' && holding?.kind !== 'shut') return null;
+  const { giveUp } = holding;
+  return {
+    to: giveUp?.to ?? null,
+    phase: 'closing',
+    reason: giveUp?.reason ?? null,
+    operation: giveUp?.operation ?? null,
+  };
+}

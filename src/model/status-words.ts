@@ -1,0 +1,121 @@
+/** What short words of the status mean, in sentences for people, each with what to do about it. */
+import type { HoldReason, IneligibleReason } from './decision.ts';
+import type { GateKind } from './kernel.ts';
+
+export type Words = {
+  /** What is the case, as a sentence without its end. */
+  readonly what: string;
+  /** What to do, or where to look; null: nothing is wrong. */
+  readonly remedy: string | null;
+};
+
+const fine = (what: string): Words => ({ what, remedy: null });
+const fault = (what: string, remedy: string): Words => ({ what, remedy });
+
+/** Why a group is where it is. */
+export const HOLD_WORDS: Readonly<Record<HoldReason, Words>> = {
+  vacant: fine('nobody had ever held the group'),
+  released: fine('its former holder released it'),
+  'holder-dead': fault(
+    'its former holder no longer answered, and was shut out',
+    'see the log and the events of the former holder',
+  ),
+  'holder-closed': fine('the agent of its former holder had ended'),
+  switchover: fine('an operator asked for it'),
+  drain: fine('its former holder is being drained'),
+  preempt: fine('a better director was ready, and the group may go back to it'),
+  shutdown: fine('the agent of its former holder was stopped'),
+  'interface-down': fault(
+    'an interface of the group failed at its former holder',
+    'see cable, switch port and `ip link` there',
+  ),
+  'cannot-bind': fault(
+    'the kernel of its former holder refused the addresses',
+    'leasehold status names the error of the kernel',
+  ),
+  'group-removed': fine('the cluster document took it from its former holder'),
+  'session-lost': fault(
+    'the session of its former holder was ended by another director',
+    'see the events: pauses, or a path between the directors that fails',
+  ),
+  'ownership-lost': fine('its former holder found another owner on record'),
+  'deadline-passed': fault(
+    'no round was confirmed in time, and the kernel silenced the VIPs',
+    'see etcd, the path to it, and the lag of the event loop',
+  ),
+  adopted: fine('a new process of the same director went on with it'),
+  rebalance: fine('an operator asked for the groups to be spread anew'),
+  failback: fault(
+    'a planned handover did not come to its end, and the former holder went on',
+    'the steps of the operation say where it ended',
+  ),
+  'track-failed': fault(
+    'a track of the group failed at its former holder',
+    'leasehold explain group, asked there, names the track',
+  ),
+  'cannot-arm': fault(
+    'its former holder could not open its kernel gate',
+    'see the log there; D may be too short for the gate of that kernel',
+  ),
+};
+
+/** Why a director is no candidate. */
+export const INELIGIBLE_WORDS: Readonly<Record<IneligibleReason, Words>> = {
+  'not-in-priorities': fault(
+    'the priorities of the group do not name it',
+    'name it under priorities of the group, if it should be able to hold it',
+  ),
+  draining: fault('it is being drained', 'leasehold director undrain, when it may hold again'),
+  'interface-missing': fault(
+    'an interface of the group does not exist there, or agent.yaml maps none to its name',
+    'see interfaces in its agent.yaml, and `ip link` there',
+  ),
+  'interface-down': fault(
+    'an interface of the group is down or has no carrier',
+    'see cable, switch port and `ip link` there',
+  ),
+  'cannot-bind': fault(
+    'its kernel refused the addresses, or the agent lacks the rights to bind them',
+    'leasehold status names the error; it is tried again half a minute after a refusal',
+  ),
+  'track-failed': fault(
+    'a track without weight fails there',
+    'leasehold explain group, asked there (--api), names the track and what it saw',
+  ),
+  'gate-too-coarse': fault(
+    'its kernel has address lifetimes as its only gate, which cannot keep a hold time under 3 s',
+    'use a kernel with nftables, or timing: { profile: relaxed }',
+  ),
+  flapping: fault(
+    'it lost the group too often lately, and takes it only when nobody else can',
+    'see its events for the cause; it is forgiven after some quiet minutes',
+  ),
+  'no-session': fault(
+    'no agent of it has an open session in etcd',
+    'start its agent, or see its path to etcd',
+  ),
+  'not-heard': fault(
+    'no heartbeat of it arrives here: it is dead, or cut off from this director',
+    'see UDP port 7481 between the directors, and the cluster key',
+  ),
+  starting: fault(
+    'its agent has just started, and has not seen all yet',
+    'wait a few seconds; if it stays so, see its log',
+  ),
+  stopping: fault('its agent is ending', 'start it again'),
+};
+
+/** What silences VIPs on a director. */
+export const GATE_WORDS: Readonly<Record<GateKind, Words>> = {
+  netdev: fine('nftables rules at ingress and egress of the interfaces'),
+  'arp-inet-ip6': fine('nftables rules of the families arp, inet and ip6: no egress hooks here'),
+  bridge: fine('nftables rules of the family bridge: the interface is a bridge port'),
+  'address-lifetime': fault(
+    'address lifetimes alone: no nftables that the agent may use',
+    'load nf_tables, or use a kernel that has it; until then only hold times of 3 s and more',
+  ),
+};
+
+/** The words of a reason; a text that is none (of another version) stands for itself. */
+export const wordsOf = (map: Readonly<Record<string, Words>>, reason: string): Words =>
+  (Object.hasOwn(map, reason) ? map[reason] : undefined) ?? fine(reason);
