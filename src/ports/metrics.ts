@@ -22,6 +22,8 @@ export interface Metrics {
   /** Somebody else spoke as a VIP that this director holds. */
   conflict(group: GroupId): void;
   track(group: GroupId, track: string, isPassing: boolean): void;
+  /** Before the tracks of another spec are told. */
+  forgetTracks(): void;
   notifyFinished(state: string, result: 'ok' | 'failed' | 'timeout'): void;
   storeRevision(revision: number): void;
   storeConnected(isConnected: boolean): void;

@@ -15,6 +15,7 @@ export const silentMetrics: Metrics = {
   handover: nothing,
   conflict: nothing,
   track: nothing,
+  forgetTracks: nothing,
   notifyFinished: nothing,
   storeRevision: nothing,
   storeConnected: nothing,

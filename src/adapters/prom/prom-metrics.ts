@@ -85,6 +85,7 @@ function trackMetrics(registry: Registry) {
   const notified = counter(registry, CATALOGUE.notify);
   return {
     track: (group, track, isPassing) => passing.set({ group, track }, Number(isPassing)),
+    forgetTracks: () => passing.reset(),
     notifyFinished: (state, result) => notified.inc({ state, result }),
   } satisfies Partial<Metrics>;
 }
