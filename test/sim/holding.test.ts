@@ -1,42 +1,38 @@
 /**
- * The real agents on fakes through drawn faults: never two voices for a VIP, and after peace exactly
- * one holder for each group. `npm run sim:many -- --seeds N --seed S` runs more of the same.
+ * The real agents on fakes through drawn faults: never two voices for a VIP, every move with its
+ * reason, and after peace exactly one holder for each group. `npm run sim -- --seeds N --seed S` runs
+ * more of the same.
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { runSeed } from './chaos.ts';
-import type { Mutation } from './world.ts';
+import { problemsOf } from './summary.ts';
 
 const KEPT = readFileSync(new URL('./seeds.txt', import.meta.url), 'utf8')
   .split('\n')
   .filter((line) => /^\d/.test(line))
   .map((line) => Number(line.split(/\s/)[0]));
 
+const SEEDS = 200;
+/** So many a test: a failure names its hundred, and none runs into the time limit. */
+const PART = 20;
+
 async function expectClean(seed: number): Promise<void> {
-  const { violations, healedMs } = await runSeed({ seed });
-  expect(violations, `seed ${seed}`).toEqual([]);
-  expect(healedMs, `seed ${seed} settles after peace`).not.toBeNull();
+  expect(problemsOf(await runSeed({ seed })), `seed ${seed}`).toEqual([]);
 }
 
 describe('directors under drawn faults', () => {
   it.each(KEPT)('stay right with seed %i, which found a bug', expectClean);
 
-  it('never speak with two voices, and settle after peace, in 200 seeds', async () => {
-    for (let seed = 1; seed <= 200; seed++) await expectClean(seed);
-  });
-});
+  it.each(Array.from({ length: SEEDS / PART }, (_, i) => i * PART + 1))(
+    'never speak with two voices, and settle after peace, in the seeds from %i on',
+    async (first) => {
+      for (let seed = first; seed < first + PART; seed++) await expectClean(seed);
+    },
+  );
 
-describe('the checker', () => {
-  it.each<{ readonly mutation: Mutation; readonly first: number }>([
-    { mutation: 'unguarded', first: 330 },
-    { mutation: 'challenge-ignored', first: 1 },
-    { mutation: 'no-lifetime', first: 1 },
-  ])('finds two voices when a rule is left out: $mutation', async ({ mutation, first }) => {
-    let found = 0;
-    for (let seed = first; seed < first + 40; seed++) {
-      const { violations } = await runSeed({ seed, overrides: { mutation } });
-      if (violations.some(({ text }) => text.includes('binds'))) found++;
-    }
-    expect(found).toBeGreaterThan(0);
+  it('do the same with the same seed', async () => {
+    const [one, other] = [await runSeed({ seed: 7 }), await runSeed({ seed: 7 })];
+    expect(other).toEqual(one);
   });
 });

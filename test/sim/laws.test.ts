@@ -1,7 +1,9 @@
 /** Single laws, each on a cluster of real agents brought into the one situation where it counts. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { formatRecord } from '../../src/model/records.ts';
-import { keys, type Machine, World, type WorldOptions } from './world.ts';
+import type { Machine } from './machine.ts';
+import { keys } from './spec.ts';
+import { World, type WorldOptions } from './world.ts';
 
 let world: World;
 afterEach(() => world.close());
@@ -9,7 +11,7 @@ afterEach(() => world.close());
 /** d1 holds g1, d2 holds g2, all are settled; clocks are equal and kernels on time. */
 async function startPair(
   options: Partial<WorldOptions> = {},
-  holdMs = 3000,
+  holdFactor = 1,
 ): Promise<readonly [Machine, Machine]> {
   world = new World({
     seed: 1,
@@ -21,7 +23,7 @@ async function startPair(
   });
   const [d1, d2] = world.directors;
   if (d1 === undefined || d2 === undefined) throw new Error('two directors are needed');
-  world.applySpec(holdMs);
+  world.applySpec({ holdFactor });
   d1.start();
   await world.clock.runUntil(() => world.isSettled(), 60_000);
   d2.start();
@@ -38,7 +40,7 @@ describe('a VIP that moves from one group to another', () => {
     const [d1] = await startPair();
     // The former holder hears of the new spec five seconds late; its rounds go on meanwhile.
     if (d1.store !== null) d1.store.faults.watchLagMs = 5000;
-    world.applySpec(3000, true);
+    world.applySpec({ isMoved: true });
     await world.clock.advance(4000);
     expect(world.holdersOf('g1')).toEqual(['d1']);
     await world.clock.advance(8000);
@@ -48,7 +50,7 @@ describe('a VIP that moves from one group to another', () => {
 
   it('waits for ever while the former holder cannot use that spec', async () => {
     await startPair({ rejectsMove: 'd1' });
-    world.applySpec(3000, true);
+    world.applySpec({ isMoved: true });
     await world.clock.advance(30_000);
     expect(world.holdersOf('g1')).toEqual(['d1']);
     expect(world.violations).toEqual([]);
@@ -56,7 +58,7 @@ describe('a VIP that moves from one group to another', () => {
 
   it('waits also in a director that has just been started', async () => {
     const [, d2] = await startPair({ rejectsMove: 'd1' });
-    world.applySpec(3000, true);
+    world.applySpec({ isMoved: true });
     d2.crash();
     await world.clock.advance(1000);
     d2.start();
@@ -87,8 +89,8 @@ describe('a holder that has lapsed', () => {
 
 describe('a shorter D', () => {
   it('is told to the others only when the kernel has taken it', async () => {
-    const [d1] = await startPair({}, 10_000);
-    world.applySpec(3000);
+    const [d1] = await startPair({}, 3);
+    world.applySpec({ holdFactor: 1 });
     d1.kernel.failNext('bind', 'EBUSY', 1000);
     await world.clock.advance(700);
     d1.pause();

@@ -1,6 +1,7 @@
 /**
  * One life of one agent process in the simulation: it can be paused (nothing reaches it, nothing of it
- * runs, its kernel goes on) and killed (what it had in memory is lost, its kernel goes on).
+ * runs, its kernel goes on) and killed (what it had in memory is lost, its kernel goes on), also
+ * exactly at a call: between the decision and the system call, or between the call and its return.
  */
 import type { Result } from '../../src/lib/result.ts';
 import type { MonoMs } from '../../src/model/ids.ts';
@@ -13,22 +14,27 @@ import type {
 } from '../../src/model/kernel.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { ClusterStore } from '../../src/ports/cluster-store.ts';
+import type { Fence, FenceChange, FenceContents, FenceDevice } from '../../src/ports/fence.ts';
 import type { NetworkKernel } from '../../src/ports/kernel.ts';
 import type { PeerDelivery, PeerLink, PeerMessage } from '../../src/ports/peer-link.ts';
 
 type PeerTarget = Parameters<PeerLink['send']>[0];
 
-/** A promise that never settles: what a dead process would have waited for. */
-const never = <T>(): Promise<T> => new Promise<T>(() => {});
+/** Calls that leave the process: a fault can strike just before or just after one. */
+export const EDGES = ['txn', 'permit', 'commit', 'bind', 'unbind', 'observe', 'other'] as const;
+export type Edge = (typeof EDGES)[number];
+export type Moment = 'before' | 'after';
 
 export class Life implements Clock {
   readonly #machine: Clock;
+  readonly #onEdge: (edge: Edge, moment: Moment) => void;
   #isDead = false;
   #isPaused = false;
   #waiting: (() => void)[] = [];
 
-  constructor(machine: Clock) {
+  constructor(machine: Clock, onEdge: (edge: Edge, moment: Moment) => void = () => {}) {
     this.#machine = machine;
+    this.#onEdge = onEdge;
   }
 
   get isDead(): boolean {
@@ -79,58 +85,52 @@ export class Life implements Clock {
   }
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     await this.#machine.sleep(ms, signal);
-    await this.running();
+    if (this.#isPaused || this.#isDead) await this.running();
   }
 
-  /** A system call: made at once or, by a dead process, never; its return waits for the process. */
-  async call<T>(make: () => Promise<T>): Promise<T> {
-    if (this.#isDead) return never();
+  /** Made at once or, by a dead process, never; its return waits for the process. */
+  async call<T>(edge: Edge, make: () => Promise<T>): Promise<T> {
+    this.#onEdge(edge, 'before');
+    if (this.#isPaused || this.#isDead) await this.running();
     const answer = await make();
-    await this.running();
+    this.#onEdge(edge, 'after');
+    if (this.#isPaused || this.#isDead) await this.running();
     return answer;
   }
 
   async *stream<T>(source: AsyncIterable<T>): AsyncIterable<T> {
     for await (const entry of source) {
-      await this.running();
+      if (this.#isPaused || this.#isDead) await this.running();
       yield entry;
     }
   }
 }
 
-/** The machine's kernel as this life reaches it. `onBind` sees every binding at the moment it is made. */
+/** The machine's kernel as this life reaches it. `around` sees every change of what may speak as it is made. */
 export class LifeKernel implements NetworkKernel {
   readonly #life: Life;
   readonly #kernel: NetworkKernel;
-  readonly #onBind: (requests: readonly BindRequest[]) => void;
+  readonly #around: <T>(act: () => T) => T;
 
-  constructor(
-    life: Life,
-    kernel: NetworkKernel,
-    onBind: (requests: readonly BindRequest[]) => void,
-  ) {
+  constructor(life: Life, kernel: NetworkKernel, around: <T>(act: () => T) => T) {
     this.#life = life;
     this.#kernel = kernel;
-    this.#onBind = onBind;
+    this.#around = around;
   }
 
   links(): Promise<Result<readonly LinkState[], KernelError>> {
-    return this.#life.call(() => this.#kernel.links());
+    return this.#life.call('other', () => this.#kernel.links());
   }
   addresses(): Promise<Result<readonly BoundAddress[], KernelError>> {
-    return this.#life.call(() => this.#kernel.addresses());
+    return this.#life.call('observe', () => this.#kernel.addresses());
   }
   bind(requests: readonly BindRequest[]): Promise<readonly Result<void, KernelError>[]> {
-    return this.#life.call(() => {
-      const done = this.#kernel.bind(requests);
-      this.#onBind(requests);
-      return done;
-    });
+    return this.#life.call('bind', () => this.#around(() => this.#kernel.bind(requests)));
   }
   unbind(
     addresses: Parameters<NetworkKernel['unbind']>[0],
   ): Promise<readonly Result<void, KernelError>[]> {
-    return this.#life.call(() => this.#kernel.unbind(addresses));
+    return this.#life.call('unbind', () => this.#kernel.unbind(addresses));
   }
   watch(signal: AbortSignal): AsyncIterable<KernelEvent> {
     return this.#life.stream(this.#kernel.watch(signal));
@@ -138,17 +138,51 @@ export class LifeKernel implements NetworkKernel {
   close(): void {}
 }
 
+/** The machine's fence as this life reaches it; a change may let something speak, hence `around`. */
+export class LifeFence implements Fence {
+  readonly kind: Fence['kind'];
+  readonly #life: Life;
+  readonly #fence: Fence;
+  readonly #around: <T>(act: () => T) => T;
+
+  constructor(life: Life, fence: Fence, around: <T>(act: () => T) => T) {
+    this.kind = fence.kind;
+    this.#life = life;
+    this.#fence = fence;
+    this.#around = around;
+  }
+
+  observe(): Promise<Result<FenceContents | null, KernelError>> {
+    return this.#life.call('observe', () => this.#fence.observe());
+  }
+  install(devices: readonly FenceDevice[]): Promise<Result<void, KernelError>> {
+    return this.#life.call('other', () => this.#around(() => this.#fence.install(devices)));
+  }
+  permit(round: number, timeoutMs: number): Promise<Result<void, KernelError>> {
+    return this.#life.call('permit', () => this.#fence.permit(round, timeoutMs));
+  }
+  commit(change: FenceChange): Promise<Result<void, KernelError>> {
+    return this.#life.call('commit', () => this.#around(() => this.#fence.commit(change)));
+  }
+  uninstall(): Promise<Result<void, KernelError>> {
+    return this.#life.call('other', () => this.#around(() => this.#fence.uninstall()));
+  }
+  close(): void {}
+}
+
 export class LifePeerLink implements PeerLink {
   readonly #life: Life;
   readonly #link: PeerLink;
+  readonly #passes: (message: PeerMessage) => boolean;
 
-  constructor(life: Life, link: PeerLink) {
+  constructor(life: Life, link: PeerLink, passes: (message: PeerMessage) => boolean) {
     this.#life = life;
     this.#link = link;
+    this.#passes = passes;
   }
 
   send(to: PeerTarget, message: PeerMessage): void {
-    if (!this.#life.isDead) this.#link.send(to, message);
+    if (!this.#life.isDead && this.#passes(message)) this.#link.send(to, message);
   }
   receive(signal: AbortSignal): AsyncIterable<PeerDelivery> {
     return this.#life.stream(this.#link.receive(signal));
@@ -164,13 +198,14 @@ export class LifePeerLink implements PeerLink {
 /** The store as this life reaches it: no answer and no watch event wakes a frozen process. */
 export function lifeStore(life: Life, store: ClusterStore): ClusterStore {
   return {
-    txn: (txn, options) => life.call(() => store.txn(txn, options)),
-    list: (prefix, options) => life.call(() => store.list(prefix, options)),
-    get: (key, options) => life.call(() => store.get(key, options)),
+    txn: (txn, options) => life.call('txn', () => store.txn(txn, options)),
+    list: (prefix, options) => life.call('other', () => store.list(prefix, options)),
+    get: (key, options) => life.call('other', () => store.get(key, options)),
     watch: (prefix, signal) => life.stream(store.watch(prefix, signal)),
-    grantLease: (ttlS, options) => life.call(() => store.grantLease(ttlS, options)),
-    keepLeaseAlive: (lease, options) => life.call(() => store.keepLeaseAlive(lease, options)),
-    revokeLease: (lease, options) => life.call(() => store.revokeLease(lease, options)),
+    grantLease: (ttlS, options) => life.call('other', () => store.grantLease(ttlS, options)),
+    keepLeaseAlive: (lease, options) =>
+      life.call('other', () => store.keepLeaseAlive(lease, options)),
+    revokeLease: (lease, options) => life.call('other', () => store.revokeLease(lease, options)),
     health: () => store.health(),
     close: () => store.close(),
   };

@@ -1,6 +1,24 @@
-/** `npm run sim:many -- --seeds N --seed S [--trace]`: many seeds from the command line, a line each that fails. */
+/**
+ * `npm run sim -- [--seeds N] [--seed S] [--trace] [--profile fast|default|relaxed] [--mutation NAME]
+ * [--workers K] [--summary FILE]`: many seeds from the command line, with a line for each that fails.
+ * The summary is written again and again while it runs: an interrupted run leaves what it found.
+ */
+import { execFileSync, fork } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { runSeed } from './chaos.ts';
+import type { TimingProfile } from '../../src/model/cluster.ts';
+import { mutated, runSeed } from './chaos.ts';
+import { mutationNamed, MUTATIONS } from './mutations.ts';
+import {
+  addSeed,
+  addSummary,
+  emptySummary,
+  medianSettledMs,
+  problemsOf,
+  type Summary,
+} from './summary.ts';
+import type { WorldOptions } from './world.ts';
 
 const { values } = parseArgs({
   options: {
@@ -8,31 +26,137 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     ms: { type: 'string', default: '60000' },
     trace: { type: 'boolean', default: false },
+    profile: { type: 'string' },
+    mutation: { type: 'string' },
+    workers: { type: 'string', default: '1' },
+    summary: { type: 'string' },
+    /** Set by the parent process. */
+    worker: { type: 'boolean', default: false },
   },
 });
 
-const first = Number(values.seed);
-const count = Number(values.seeds);
-const healed: number[] = [];
-let faults = 0;
-let bad = 0;
-const start = process.hrtime.bigint();
-for (let seed = first; seed < first + count; seed++) {
-  const result = await runSeed({ seed, chaosMs: Number(values.ms), trace: values.trace });
-  faults += result.faults;
-  if (result.healedMs !== null) healed.push(result.healedMs);
-  if (result.violations.length === 0 && result.healedMs !== null && !values.trace) continue;
-  for (const line of result.log) console.log(line);
-  for (const { at, text } of result.violations.slice(0, 5))
-    console.log(`seed ${seed}: ${(at / 1000).toFixed(3)} s: ${text}`);
-  if (result.healedMs === null) console.log(`seed ${seed}: not settled after peace`);
-  if (result.violations.length > 0 || result.healedMs === null) bad++;
+/** Seeds that a worker is given at once; small, so that none waits long for the last. */
+const BLOCK = 100;
+/** A worker ends after so many blocks and another takes its place: no process grows for ever. */
+const BLOCKS_PER_WORKER = 20;
+const SUMMARY_EVERY_S = 20;
+
+export type Block = { readonly first: number; readonly count: number };
+
+const chaosMs = Number(values.ms);
+
+function overridesOf(): Partial<WorldOptions> {
+  const mutation = values.mutation === undefined ? {} : mutated(mutationNamed(values.mutation));
+  const profile = values.profile as TimingProfile | undefined;
+  return { ...mutation, ...(profile === undefined ? {} : { profile, hasFence: true }) };
 }
-healed.sort((a, b) => a - b);
-const seconds = Number(process.hrtime.bigint() - start) / 1e9;
-const median = healed[Math.floor(healed.length / 2)] ?? Number.NaN;
-const worst = healed.at(-1) ?? Number.NaN;
-console.log(
-  `${count} seeds, ${faults} faults, ${bad} bad; settled after peace: median ${Math.round(median)} ms, worst ${Math.round(worst)} ms; ${seconds.toFixed(1)} s`,
-);
-process.exitCode = bad === 0 ? 0 : 1;
+
+async function runBlock({ first, count }: Block): Promise<Summary> {
+  const summary = emptySummary();
+  for (let seed = first; seed < first + count; seed++) {
+    const result = await runSeed({
+      seed,
+      chaosMs,
+      trace: values.trace,
+      overrides: overridesOf(),
+    });
+    addSeed(summary, result, chaosMs);
+    for (const line of result.log) console.log(line);
+    for (const problem of problemsOf(result)) console.log(`seed ${seed}: ${problem}`);
+  }
+  return summary;
+}
+
+function* blocks(): Generator<Block> {
+  const end = Number(values.seed) + Number(values.seeds);
+  for (let first = Number(values.seed); first < end; first += BLOCK)
+    yield { first, count: Math.min(BLOCK, end - first) };
+}
+
+/** Runs blocks in a child process until there are none left; another one follows when it has done its share. */
+async function runWorkers(total: Summary): Promise<void> {
+  const queue = blocks();
+  const worker = async (): Promise<void> => {
+    for (let next = queue.next(); !next.done; ) {
+      let left = BLOCKS_PER_WORKER;
+      await new Promise<void>((resolve, reject) => {
+        const child = fork(fileURLToPath(import.meta.url), [...process.argv.slice(2), '--worker'], {
+          execArgv: ['--import', 'tsx', '--max-semi-space-size=32'],
+        });
+        const give = (): void => {
+          if (next.done || left === 0) child.disconnect();
+          else child.send(next.value);
+        };
+        child.on('message', (part: Summary | 'ready') => {
+          if (part !== 'ready') {
+            addSummary(total, part);
+            left--;
+            next = queue.next();
+          }
+          give();
+        });
+        child.on('exit', (code) =>
+          code === 0 ? resolve() : reject(new Error(`a worker ended with ${code}`)),
+        );
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: Number(values.workers) }, worker));
+}
+
+function writeSummary(summary: Summary, seconds: number): void {
+  if (values.summary === undefined) return;
+  const commit = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
+  const text = {
+    ...summary,
+    virtualMinutes: Math.round(summary.virtualMinutes),
+    firstSeed: Number(values.seed),
+    medianSettledMs: medianSettledMs(summary),
+    mutations: MUTATIONS.map(({ name }) => name),
+    workers: Number(values.workers),
+    seconds: Math.round(seconds),
+    commit,
+    node: process.version,
+  };
+  writeFileSync(values.summary, `${JSON.stringify(text, null, 2)}\n`);
+}
+
+async function main(): Promise<void> {
+  const start = process.hrtime.bigint();
+  const seconds = (): number => Number(process.hrtime.bigint() - start) / 1e9;
+  const total = emptySummary();
+  let writtenAt = 0;
+  const look = (): void => {
+    if (seconds() - writtenAt < SUMMARY_EVERY_S) return;
+    writtenAt = seconds();
+    writeSummary(total, seconds());
+    console.error(
+      `${total.schedules} schedules, ${total.bad.length} bad, ${Math.round(seconds())} s`,
+    );
+  };
+  if (Number(values.workers) > 1) {
+    // Its ticks keep the look alive while nothing but children work.
+    const timer = setInterval(look, 1000); // oxlint-disable-line eslint/no-restricted-globals -- real time: progress for people
+    await runWorkers(total).finally(() => clearInterval(timer));
+  } else
+    for (const block of blocks()) {
+      addSummary(total, await runBlock(block));
+      look();
+    }
+  writeSummary(total, seconds());
+  const faults = Object.values(total.faults).reduce((sum, one) => sum + one, 0);
+  console.log(
+    `${total.schedules} schedules, ${faults} faults, ${total.bad.length} bad; settled after peace: median within ${medianSettledMs(total)} ms, worst ${total.worstSettledMs} ms; ${seconds().toFixed(1)} s`,
+  );
+  process.exitCode = total.bad.length === 0 ? 0 : 1;
+}
+
+function work(): void {
+  process.on('message', (block: Block) => {
+    void runBlock(block).then((part) => process.send?.(part));
+  });
+  process.send?.('ready');
+}
+
+if (values.worker) work();
+else await main();

@@ -2,7 +2,12 @@
 import { groupId } from '../../../src/model/ids.ts';
 import { formatRecord, type OperationRecord } from '../../../src/model/records.ts';
 import type { Log, LogFields } from '../../../src/ports/log.ts';
-import { keys, type Machine, type Violation, World } from '../world.ts';
+import type { TimingProfile } from '../../../src/model/cluster.ts';
+import type { PeerMessage } from '../../../src/model/peer.ts';
+import type { Violation } from '../checkers.ts';
+import type { Machine } from '../machine.ts';
+import { keys } from '../spec.ts';
+import { World } from '../world.ts';
 
 export type ScenarioResult = {
   readonly trace: readonly string[];
@@ -19,7 +24,7 @@ const BESIDE_THE_POINT: ReadonlySet<string> = new Set([
 ]);
 
 /** How fine the trace sees who speaks. */
-const LOOK_MS = 10;
+const LOOK_MS = 1;
 
 export async function runScenario(script: string): Promise<ScenarioResult> {
   const lines = script.split('\n').map((line) => line.replace(/#.*/, '').trim());
@@ -47,7 +52,6 @@ class Scene {
   readonly trace: string[] = [];
   readonly world: World;
   readonly #speaking = new Map<string, string>();
-  #operations = 0;
 
   constructor(head: string) {
     const [word, ...settings] = head.split(/\s+/);
@@ -62,6 +66,8 @@ class Scene {
       seed: Number(given.get('seed') ?? 1),
       directors: Number(given.get('directors') ?? 2),
       groups: Number(given.get('groups') ?? 1),
+      profile: (given.get('profile') ?? 'default') as TimingProfile,
+      hasFence: given.get('gate') !== 'address-lifetime',
       preempt: given.get('preempt') === 'immediate' ? 'immediate' : 'never',
       // Clocks and kernels are exact here: the chaos runs have the others.
       rateSpread: 0,
@@ -77,24 +83,13 @@ class Scene {
   }
 
   director(name = ''): Machine {
-    const found = this.world.directors.find((one) => one.name === name);
+    const found = this.world.machines().find((one) => one.name === name);
     if (found === undefined) throw new Error(`no director ${name}`);
     return found;
   }
 
   some(name = ''): readonly Machine[] {
     return name === 'all' ? this.world.directors : [this.director(name)];
-  }
-
-  link(name = ''): number {
-    const link = this.director(name).kernel.linkNamed('eth0');
-    if (link === null) throw new Error(`${name} has no link`);
-    return link.index;
-  }
-
-  nextOperation(): string {
-    this.#operations++;
-    return `op${this.#operations}`;
   }
 
   async advance(ms: number): Promise<void> {
@@ -171,24 +166,6 @@ function setCut(scene: Scene, isCut: boolean, from = '', to = ''): void {
     else peers.heal(a, b);
 }
 
-function switchover(scene: Scene, group = '', to: string | null = null): void {
-  const { cluster, clock } = scene.world;
-  const record: OperationRecord = {
-    v: 1,
-    kind: 'switchover',
-    group,
-    from: null,
-    to,
-    by: 'operator',
-    reason: 'scenario',
-    at: clock.wallTime(),
-    state: 'pending',
-    steps: [],
-    result: null,
-  };
-  cluster.write(keys.operation(scene.nextOperation()), formatRecord(record));
-}
-
 function tellOperations(scene: Scene): void {
   for (const { key, value } of scene.world.cluster.entries(keys.operation(''))) {
     const record = JSON.parse(value) as OperationRecord;
@@ -209,9 +186,15 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['heal', (scene, from, to) => setCut(scene, false, from, to)],
   ['halt-etcd', (scene) => scene.world.cluster.halt('lose')],
   ['resume-etcd', (scene) => scene.world.cluster.resume()],
-  ['unplug', (scene, who) => scene.director(who).kernel.setCarrier(scene.link(who), false)],
-  ['plug', (scene, who) => scene.director(who).kernel.setCarrier(scene.link(who), true)],
-  ['switchover', switchover],
+  ['unplug', (scene, who) => scene.director(who).setCarrier(false)],
+  ['plug', (scene, who) => scene.director(who).setCarrier(true)],
+  ['upgrade', (scene, who) => scene.director(who).stop('freeze')],
+  ['clone', (scene, who) => scene.world.clone(scene.director(who)).start()],
+  ['flush', (scene, who) => scene.director(who).flushRules()],
+  ['recreate-link', (scene, who) => scene.director(who).recreateLink()],
+  ['lose', (scene, kind) => void scene.world.lossOf.set(kind as PeerMessage['kind'], 1)],
+  ['find', (scene, kind) => void scene.world.lossOf.delete(kind as PeerMessage['kind'])],
+  ['switchover', (scene, group = '', to) => void scene.world.switchover(group, to ?? null)],
   [
     'drain',
     (scene, who) =>

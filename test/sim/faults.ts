@@ -1,0 +1,332 @@
+/** What can go wrong, and what operators do: each fault begins one and lets it end after a while. */
+import { groupId } from '../../src/model/ids.ts';
+import type { PeerMessage } from '../../src/model/peer.ts';
+import { formatRecord } from '../../src/model/records.ts';
+import type { FakeStore } from '../fakes/fake-store.ts';
+import type { SeededRandom } from '../fakes/seeded-random.ts';
+import { EDGES } from './life.ts';
+import type { Machine } from './machine.ts';
+import { keys, vipOf } from './spec.ts';
+import type { World } from './world.ts';
+
+/** What a fault may use; `ms` draws a time in the scale of the profile. */
+export type Stage = {
+  readonly world: World;
+  readonly draw: SeededRandom;
+  any(): Machine;
+  anyGroup(): string;
+  ms(lowS: number, highS: number): number;
+  /** Undoes `undo` after a while, at peace at the latest. */
+  later(ms: number, undo: () => void): void;
+};
+
+type Fault = (stage: Stage) => void;
+
+/** One of the list, drawn. */
+function pick<T>(stage: Stage, list: readonly T[]): T {
+  const found = list[stage.draw.integer(0, list.length - 1)];
+  if (found === undefined) throw new Error('nothing to pick from');
+  return found;
+}
+
+/** A connection without faults: half a millisecond each way. */
+export function calmStore(store: FakeStore | null): void {
+  if (store === null) return;
+  store.heal();
+  Object.assign(store.faults, {
+    requestDelayMs: 0.5,
+    answerDelayMs: 0.5,
+    watchLagMs: 1,
+    requestLoss: 0,
+    answerLoss: 0,
+    lateCommit: 0,
+  });
+}
+
+const cutFromStore: Fault = (stage) => {
+  const director = stage.any();
+  const way = pick(stage, ['both', 'requests', 'answers'] as const);
+  stage.world.note(`${director.name} is cut from etcd (${way})`);
+  director.store?.cut(way);
+  stage.later(stage.ms(0.1, 12), () => director.store?.heal());
+};
+
+const slowStore: Fault = (stage) => {
+  const director = stage.any();
+  const { store } = director;
+  if (store === null) return;
+  stage.world.note(`etcd is slow and lossy for ${director.name}`);
+  Object.assign(store.faults, {
+    requestDelayMs: [0, stage.ms(0, 1.5)],
+    answerDelayMs: [0, stage.ms(0, 1)],
+    watchLagMs: [0, stage.ms(0, 4)],
+    requestLoss: stage.draw.between(0, 0.3),
+    answerLoss: stage.draw.between(0, 0.3),
+    lateCommit: stage.draw.between(0, 0.2),
+    lateMs: [stage.ms(0.1, 0.1), stage.ms(1, 12)],
+  });
+  stage.later(stage.ms(1, 15), () => calmStore(director.store));
+};
+
+const electionOfEtcd: Fault = (stage) => {
+  stage.world.note('etcd answers nobody');
+  stage.world.cluster.halt(stage.draw.chance(0.5) ? 'lose' : 'queue');
+  stage.later(stage.ms(0.2, 6), () => stage.world.cluster.resume());
+};
+
+const cutPeers: Fault = (stage) => {
+  const [a, b] = [stage.any(), stage.any()];
+  stage.world.note(`${a.name} cannot send to ${b.name}`);
+  stage.world.peers.cut(a.id, b.id);
+  stage.later(stage.ms(1, 20), () => stage.world.peers.heal(a.id, b.id));
+};
+
+const lossyPeers: Fault = (stage) => {
+  stage.world.note('peer messages are lost, late and doubled');
+  stage.world.peers.setFaults({
+    loss: stage.draw.between(0, 0.8),
+    duplication: stage.draw.between(0, 0.3),
+    delayMaxMs: stage.ms(0, 2),
+  });
+  stage.later(stage.ms(1, 15), () =>
+    stage.world.peers.setFaults({ loss: 0, duplication: 0, delayMaxMs: 0.5 }),
+  );
+};
+
+const WORDS: readonly PeerMessage['kind'][] = ['prepared', 'muted', 'verified'];
+
+/** The words of handovers are lost, and nothing else. */
+const loseWords: Fault = (stage) => {
+  const kind = pick(stage, WORDS);
+  stage.world.note(`${kind} is lost`);
+  stage.world.lossOf.set(kind, stage.draw.chance(0.5) ? 1 : 0.5);
+  stage.later(stage.ms(1, 15), () => stage.world.lossOf.delete(kind));
+};
+
+const crash: Fault = (stage) => {
+  const director = stage.any();
+  director.crash();
+  stage.later(stage.ms(0, 15), () => director.start());
+};
+
+/** A supervisor starts the process again at once: the kernel has not let go of anything yet. */
+const restart: Fault = (stage) => {
+  const director = stage.any();
+  director.crash();
+  stage.later(stage.ms(0, 0.5), () => director.start());
+};
+
+const upgrade: Fault = (stage) => {
+  const director = stage.any();
+  if (!director.isAlive) return;
+  director.stop('freeze');
+  stage.later(stage.ms(5, 15), () => {
+    if (director.isAlive) director.crash();
+    director.start();
+  });
+};
+
+const reboot: Fault = (stage) => {
+  const director = stage.any();
+  director.reboot();
+  stage.later(stage.ms(0, 15), () => director.start());
+};
+
+const terminate: Fault = (stage) => {
+  const director = stage.any();
+  director.stop();
+  stage.later(stage.ms(5, 15), () => {
+    if (director.isAlive) director.crash();
+    director.start();
+  });
+};
+
+const freeze: Fault = (stage) => {
+  const director = stage.any();
+  director.pause();
+  stage.later(stage.ms(0.05, 20), () => director.resume());
+};
+
+/** Stopped or killed exactly between a decision and its call, or between a call and its return. */
+const strike: Fault = (stage) => strikeOne(stage, stage.any());
+
+function strikeOne(stage: Stage, director: Machine): void {
+  const isKilled = stage.draw.chance(0.3);
+  director.strikeAt({
+    edge: stage.draw.chance(0.2) ? 'any' : pick(stage, EDGES),
+    moment: stage.draw.chance(0.6) ? 'before' : 'after',
+    pauseMs: isKilled ? null : stage.ms(0.1, stage.draw.chance(0.5) ? 2 : 12),
+  });
+  stage.later(stage.ms(0.5, 10), () => {
+    director.strikeAt(null);
+    director.start();
+  });
+}
+
+const switchover: Fault = (stage) => {
+  stage.world.switchover(stage.anyGroup(), stage.draw.chance(0.5) ? stage.any().director : null);
+};
+
+/** Somebody asks for a switchover, and one of the two is struck on the way. */
+const struckSwitchover: Fault = (stage) => {
+  const { world, draw } = stage;
+  const group = stage.anyGroup();
+  const to = stage.any();
+  world.switchover(group, to.director);
+  const victim = draw.chance(0.5) ? to : stage.any();
+  const strikes: readonly (() => void)[] = [
+    () => strikeOne(stage, victim),
+    () => {
+      victim.crash();
+      stage.later(stage.ms(0.2, 10), () => victim.start());
+    },
+    () => {
+      victim.pause();
+      stage.later(stage.ms(0.1, 10), () => victim.resume());
+    },
+    () => {
+      victim.store?.cut(pick(stage, ['both', 'requests', 'answers'] as const));
+      stage.later(stage.ms(0.5, 8), () => victim.store?.heal());
+    },
+  ];
+  world.clock.schedule(draw.between(0, draw.chance(0.5) ? 6 : stage.ms(0.3, 0.3)), () =>
+    pick(stage, strikes)(),
+  );
+};
+
+const drain: Fault = (stage) => {
+  const { world } = stage;
+  const director = stage.any();
+  world.note(`${director.name} is drained`);
+  const key = keys.drain(director.id);
+  world.cluster.write(key, formatRecord({ v: 1, by: 'sim', reason: 'sim', at: '' }));
+  stage.later(stage.ms(1, 20), () => world.cluster.remove(key));
+};
+
+/** Somebody deletes keys that nobody should. */
+const tamper: Fault = (stage) => {
+  const { world } = stage;
+  const director = stage.any();
+  const key = pick(stage, [
+    keys.owner(groupId(stage.anyGroup())),
+    keys.session(director.id),
+    keys.scope(director.id),
+    keys.challenge(director.id),
+  ]);
+  world.note(`somebody deletes ${key}`);
+  world.cluster.remove(key);
+};
+
+/** Leases end early: they are evidence of nothing. */
+const revokeLeases: Fault = (stage) => {
+  stage.world.note('leases are revoked');
+  for (const lease of stage.world.cluster.leases())
+    if (stage.draw.chance(0.5)) stage.world.cluster.revoke(lease);
+};
+
+const removeAddress: Fault = (stage) => {
+  const { world } = stage;
+  for (const group of world.groupNames())
+    for (const director of world.directors)
+      for (const bound of director.kernel.boundNow())
+        if (bound.address === vipOf(group)) {
+          world.note(`somebody removes ${bound.address} on ${director.name}`);
+          director.kernel.removeAddress(bound);
+        }
+};
+
+const flushRules: Fault = (stage) => stage.any().flushRules();
+const recreateLink: Fault = (stage) => stage.any().recreateLink();
+
+const losesCarrier: Fault = (stage) => {
+  const director = stage.any();
+  stage.world.note(`${director.name} loses its carrier`);
+  director.setCarrier(false);
+  stage.later(stage.ms(0.1, 15), () => director.setCarrier(true));
+};
+
+const failTrack: Fault = (stage) => {
+  const director = stage.any();
+  const path = pick(stage, ['/forbids', '/weighs']);
+  stage.world.note(`${path} fails on ${director.name}`);
+  director.failing.add(path);
+  stage.later(stage.ms(1, 15), () => director.failing.delete(path));
+};
+
+const silentGateway: Fault = (stage) => {
+  stage.world.note('the gateway answers nobody');
+  stage.world.gatewayAnswers = false;
+  stage.later(stage.ms(1, 15), () => {
+    stage.world.gatewayAnswers = true;
+  });
+};
+
+const changeHold: Fault = (stage) => {
+  const holdFactor = pick(stage, [1, 1.3, 2]);
+  stage.world.note(`the spec asks for D times ${holdFactor}`);
+  stage.world.applySpec({ holdFactor });
+};
+
+/** Groups come and go. */
+const changeGroups: Fault = (stage) => {
+  const groups = stage.draw.integer(1, stage.world.options.groups);
+  stage.world.note(`the spec names ${groups} groups`);
+  stage.world.applySpec({ groups });
+  stage.later(stage.ms(2, 20), () => stage.world.applySpec({ groups: stage.world.options.groups }));
+};
+
+const moveVip: Fault = (stage) => {
+  const { world } = stage;
+  if (world.document.groups < 2) return;
+  world.note('a VIP moves to another group');
+  world.applySpec({ isMoved: !world.document.isMoved });
+};
+
+const compact: Fault = (stage) => {
+  stage.world.note('etcd compacts its history');
+  stage.world.cluster.compact();
+};
+
+/** A copied disk: a machine that goes by the name of another. */
+const namesake: Fault = (stage) => {
+  const { world } = stage;
+  if (world.clones.length > 0) return;
+  const clone = world.clone(stage.any());
+  world.note(`${clone.name} starts`);
+  clone.start();
+  stage.later(stage.ms(2, 20), () => clone.crash());
+};
+
+export const FAULTS: ReadonlyMap<string, Fault> = new Map(
+  Object.entries({
+    cutFromStore,
+    slowStore,
+    electionOfEtcd,
+    cutPeers,
+    lossyPeers,
+    loseWords,
+    crash,
+    restart,
+    upgrade,
+    reboot,
+    terminate,
+    freeze,
+    strike,
+    switchover,
+    struckSwitchover,
+    drain,
+    tamper,
+    revokeLeases,
+    removeAddress,
+    flushRules,
+    recreateLink,
+    losesCarrier,
+    failTrack,
+    silentGateway,
+    changeHold,
+    changeGroups,
+    moveVip,
+    compact,
+    namesake,
+  }),
+);

@@ -1,0 +1,337 @@
+/** A director of the simulation: its clock, kernel and fence outlive the lives of its agent. */
+import { type Agent, createAgent } from '../../src/agent/agent.ts';
+import { ok } from '../../src/lib/result.ts';
+import type { IpAddress } from '../../src/model/address.ts';
+import { type DirectorId, directorId } from '../../src/model/ids.ts';
+import type { Clock } from '../../src/ports/clock.ts';
+import type { Fence } from '../../src/ports/fence.ts';
+import type { Ledger } from '../../src/ports/ledger.ts';
+import { silentLog } from '../../src/ports/log.ts';
+import { FakeAnnouncer } from '../fakes/fake-announcer.ts';
+import { FakeFence } from '../fakes/fake-fence.ts';
+import { FakeIpvsKernel, FakeNetworkKernel } from '../fakes/fake-kernel.ts';
+import { FakeNeighbours } from '../fakes/fake-neighbours.ts';
+import { FakeProber } from '../fakes/fake-prober.ts';
+import type { FakeStore } from '../fakes/fake-store.ts';
+import type { SeededRandom } from '../fakes/seeded-random.ts';
+import { silentMetrics } from '../fakes/silent-metrics.ts';
+import { FakeTracker } from '../fakes/fake-tracker.ts';
+import type { Speaker } from './checkers.ts';
+import {
+  type Edge,
+  Life,
+  LifeFence,
+  LifeKernel,
+  LifePeerLink,
+  lifeStore,
+  type Moment,
+} from './life.ts';
+import { CLUSTER, keys, parseSimSpec } from './spec.ts';
+import type { World } from './world.ts';
+
+/** What happens to the process at the next call of that kind. */
+export type Strike = {
+  readonly edge: Edge | 'any';
+  readonly moment: Moment;
+  /** Null: killed there. */
+  readonly pauseMs: number | null;
+};
+
+export type MachineOptions = {
+  readonly name: string;
+  /** The name it goes by: a cloned machine has another's. */
+  readonly director: string;
+  readonly address: IpAddress;
+  readonly hasFence: boolean;
+};
+
+const DEVICE = 'eth0';
+/** A gateway's answer takes so long. */
+const GATEWAY_MS = 0.4;
+/** IPv4 addresses go with the kernel's look at lifetimes, up to so much late. */
+const EXPIRY_LAG_MS = 1000;
+
+export class Machine implements Speaker {
+  readonly id: DirectorId;
+  readonly name: string;
+  readonly director: string;
+  readonly address: IpAddress;
+  readonly clock: Clock;
+  readonly kernel: FakeNetworkKernel;
+  readonly fence: FakeFence | null;
+  readonly ipvs = new FakeIpvsKernel();
+  readonly #world: World;
+  readonly #random: SeededRandom;
+  readonly #ledger: Ledger = createMemoryLedger();
+  store: FakeStore | null = null;
+  agent: Agent | null = null;
+  link: number;
+  /** Files of tracks that say 1. */
+  readonly failing = new Set<string>();
+  #life: Life | null = null;
+  #stopping: AbortController | null = null;
+  #boot = 1;
+  #lives = 0;
+  #strike: Strike | null = null;
+  #isExposed = false;
+  #neighbours: FakeNeighbours | null = null;
+
+  constructor(world: World, options: MachineOptions) {
+    this.#world = world;
+    this.name = options.name;
+    this.director = options.director;
+    this.id = directorId(options.director);
+    this.address = options.address;
+    this.#random = world.random.fork();
+    const spread = world.options.rateSpread ?? 0.1;
+    this.clock = world.clock.derive({
+      rate: this.#random.between(1 - spread, 1 + spread),
+      offset: this.#random.between(0, 1e6),
+    });
+    const { mutation } = world.options;
+    const lag = mutation?.kernelKeeps === true ? 1e9 : (world.options.expiryLagMs ?? EXPIRY_LAG_MS);
+    this.kernel = new FakeNetworkKernel(this.clock, {
+      expiryLagMs: () => this.#random.between(0, lag),
+    });
+    this.link = this.kernel.addLink(DEVICE);
+    const lateMs = lag === 0 ? 0 : 4;
+    this.fence = options.hasFence
+      ? new FakeFence(this.clock, {
+          devices: [{ index: this.link, name: DEVICE }],
+          latenessMs: () => this.#random.between(0, lateMs),
+        })
+      : null;
+  }
+
+  get isRunning(): boolean {
+    return this.#life !== null && !this.#life.isPaused;
+  }
+  get isAlive(): boolean {
+    return this.#life !== null;
+  }
+  get isExposed(): boolean {
+    return this.#isExposed;
+  }
+
+  answers(address: IpAddress): boolean {
+    return this.kernel.isBound(address) && (this.fence?.answers(address, this.link) ?? true);
+  }
+
+  /** Takes and sends IP as the address. */
+  speaks(address: IpAddress): boolean {
+    return this.kernel.isBound(address) && (this.fence?.speaks(address, this.link) ?? true);
+  }
+
+  letsOut(address: IpAddress): boolean {
+    return this.fence?.answers(address, this.link) ?? true;
+  }
+
+  /** A frame on the wire says that somebody else has the address. */
+  hear(address: IpAddress): void {
+    this.#neighbours?.hear({ device: DEVICE, address, mac: '02:00:00:00:00:01' });
+  }
+
+  start(): void {
+    if (this.#life !== null) return;
+    const life = new Life(this.clock, (edge, moment) => this.#onEdge(life, edge, moment));
+    const stopping = new AbortController();
+    const random = this.#random.fork();
+    this.#lives++;
+    const store = this.#world.cluster.connect(`${this.name}.${this.#lives}`, life);
+    const agent = this.#createAgent(life, store, random);
+    this.store = store;
+    this.agent = agent;
+    this.#life = life;
+    this.#stopping = stopping;
+    this.#world.onStart(this, store);
+    this.#world.note(`${this.name} starts`);
+    void agent.run(stopping.signal).then(
+      () => this.#ended(life),
+      (error: unknown) => this.#failed(life, error),
+    );
+  }
+
+  #createAgent(life: Life, store: FakeStore, random: SeededRandom): Agent {
+    const world = this.#world;
+    const { options } = world;
+    const around = <T>(act: () => T): T => world.checkers.around(this, act);
+    const { mutation } = options;
+    const link = world.peers.link(this.id, this.address, this.clock);
+    const peerLink = new LifePeerLink(life, link, (message) => world.passes(message));
+    const wrapStore = mutation?.store ?? ((plain) => plain);
+    const fence = this.#createFence(life, around);
+    const neighbours = new FakeNeighbours(
+      { gateway: ({ vip }) => (world.gatewayAnswers && this.answers(vip) ? GATEWAY_MS : null) },
+      { clock: life },
+    );
+    this.#neighbours = neighbours;
+    return createAgent(
+      {
+        me: this.id,
+        cluster: CLUSTER,
+        keys,
+        version: 'sim',
+        identity: {
+          boot: `${this.name} boot ${this.#boot}`,
+          namespace: this.name,
+          machine: this.name,
+          nonce: random.hex(8),
+        },
+        startedAt: this.clock.wallTime(),
+        devices: new Map([['public', DEVICE]]),
+        hostProblems: [],
+        parseSpec: (document) =>
+          parseSimSpec(document, { rejectsMove: options.rejectsMove === this.name }),
+      },
+      {
+        store: lifeStore(life, wrapStore(store, { me: this.id })),
+        network: new LifeKernel(life, this.kernel, around),
+        fence,
+        ipvs: this.ipvs,
+        announcer: new FakeAnnouncer(
+          { clock: life, onFrame: (frame) => world.onFrame(this, frame.address) },
+          0,
+        ),
+        peerLink,
+        neighbours,
+        tracker: new FakeTracker(
+          { file: (path) => (this.failing.has(path) ? '1' : '0') },
+          { clock: life, random },
+        ),
+        prober: new FakeProber(
+          { target: () => ({ kind: 'up', detail: 'up', latencyMs: 1 }) },
+          { clock: life, random },
+        ),
+        ledger: this.#ledger,
+        clock: life,
+        random,
+        log: options.logOf?.(this.name) ?? silentLog,
+        metrics: silentMetrics,
+      },
+    );
+  }
+
+  #createFence(life: Life, around: <T>(act: () => T) => T): Fence | null {
+    if (this.fence === null) return null;
+    const mutated = this.#world.options.mutation?.fence?.(this.fence, this.#world.clock);
+    const fence = new LifeFence(life, mutated ?? this.fence, around);
+    const install = fence.install.bind(fence);
+    fence.install = async (devices) => {
+      const result = await install(devices);
+      if (result.ok) this.#isExposed = false;
+      return result;
+    };
+    return fence;
+  }
+
+  /** SIGTERM; `freeze`: leaves kernel and session to a new process. */
+  stop(reason?: 'freeze'): void {
+    this.#world.note(`${this.name} is told to ${reason ?? 'stop'}`);
+    this.#stopping?.abort(reason);
+  }
+
+  /** SIGKILL: the kernel keeps what it has. */
+  crash(): void {
+    if (this.#life === null) return;
+    this.#world.note(`${this.name} is killed`);
+    this.#life.kill();
+    this.#forget();
+  }
+
+  /** The machine starts anew: its kernel is empty. */
+  reboot(): void {
+    this.crash();
+    this.#boot++;
+    this.kernel.reboot();
+    this.fence?.flush();
+    this.#isExposed = false;
+    this.ipvs.reboot();
+  }
+
+  pause(): void {
+    this.#world.note(`${this.name} is frozen`);
+    this.#life?.pause();
+  }
+
+  resume(): void {
+    if (this.#life?.isPaused !== true) return;
+    this.#world.note(`${this.name} goes on`);
+    this.#life.resume();
+  }
+
+  /** The next call of that kind is struck. */
+  strikeAt(strike: Strike | null): void {
+    this.#strike = strike;
+  }
+
+  /** `nft flush ruleset` by somebody else. */
+  flushRules(): void {
+    if (this.fence === null) return;
+    this.#world.note(`somebody flushes the ruleset of ${this.name}`);
+    this.#isExposed = true;
+    this.#world.checkers.around(this, () => this.fence?.flush());
+  }
+
+  /** The interface is removed and made anew under another index. */
+  recreateLink(): void {
+    this.#world.note(`the interface of ${this.name} is made anew`);
+    this.kernel.removeLink(this.link);
+    this.fence?.removeDevice(this.link);
+    this.link = this.kernel.addLink(DEVICE);
+    this.fence?.addDevice({ index: this.link, name: DEVICE });
+  }
+
+  setCarrier(isRunning: boolean): void {
+    this.kernel.setCarrier(this.link, isRunning);
+  }
+
+  #onEdge(life: Life, edge: Edge, moment: Moment): void {
+    const strike = this.#strike;
+    if (strike === null || this.#life !== life || strike.moment !== moment) return;
+    if (strike.edge !== 'any' && strike.edge !== edge) return;
+    this.#strike = null;
+    if (strike.pauseMs === null) {
+      this.#world.note(`${this.name} is struck ${moment} ${edge}`);
+      this.crash();
+      return;
+    }
+    this.#world.note(`${this.name} is stopped ${moment} ${edge}`);
+    life.pause();
+    this.#world.clock.schedule(strike.pauseMs, () => {
+      if (this.#life === life) this.resume();
+    });
+  }
+
+  #ended(life: Life): void {
+    if (this.#life !== life) return;
+    this.#world.note(`${this.name} ended`);
+    life.kill();
+    this.#forget();
+    this.#world.onEnd(this);
+  }
+
+  #failed(life: Life, error: unknown): void {
+    if (life.isDead) return;
+    const cause = error instanceof Error ? String(error.cause) : '';
+    this.#world.checkers.tell('failed', `${this.name}: ${String(error)} ${cause}`);
+  }
+
+  #forget(): void {
+    this.store?.close();
+    this.#life = null;
+    this.#stopping = null;
+    this.agent = null;
+    this.store = null;
+  }
+}
+
+function createMemoryLedger(): Ledger {
+  let services: ReadonlySet<string> = new Set();
+  return {
+    load: async () => ok(services),
+    save: async (next) => {
+      services = new Set(next);
+      return ok(undefined);
+    },
+  };
+}

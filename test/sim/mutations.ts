@@ -1,0 +1,443 @@
+/**
+ * Rules of design 4, each left out by a wrapper around a port: the checkers must notice (4.16). The
+ * agents' code is the same in all of them.
+ */
+import { type Revision, revision } from '../../src/model/ids.ts';
+import type { Clock } from '../../src/ports/clock.ts';
+import type {
+  ClusterStore,
+  Compare,
+  StoreOperation,
+  StoreRead,
+  Txn,
+  TxnAnswer,
+  WatchEvent,
+} from '../../src/ports/cluster-store.ts';
+import type { Fence, FenceChange } from '../../src/ports/fence.ts';
+import { keys, timingOf } from './spec.ts';
+import type { World, WorldOptions } from './world.ts';
+
+export type Mutation = {
+  readonly name: string;
+  /** What the world must be like for the rule to count. */
+  readonly overrides?: Partial<WorldOptions>;
+  /** Names of the faults that are drawn; left out: all. */
+  readonly faults?: readonly string[];
+  readonly store?: (store: ClusterStore, about: { readonly me: string }) => ClusterStore;
+  readonly fence?: (fence: Fence, clock: Clock) => Fence;
+  readonly onSpec?: (world: World) => void;
+  /** Kernels keep addresses for ever. */
+  readonly kernelKeeps?: boolean;
+};
+
+type Json = Record<string, unknown>;
+
+const kindOf = (key: string): string | undefined => keys.parse(key)?.kind;
+const isOf = (key: string, kind: string, name?: string): boolean => {
+  const parsed = keys.parse(key);
+  if (parsed?.kind !== kind) return false;
+  return name === undefined || Object.values(parsed).includes(name);
+};
+
+/** A round removes the challenge against its director and does nothing else. */
+function isRound(txn: Txn): boolean {
+  const [only, ...more] = txn.success;
+  return more.length === 0 && only?.op === 'delete' && kindOf(only.key) === 'challenge';
+}
+
+const isOwnRound = (txn: Txn, me: string): boolean => {
+  const [only] = txn.success;
+  return isRound(txn) && only !== undefined && isOf(only.key, 'challenge', me);
+};
+
+/** The store with other transactions and other answers. */
+function rewriteTxn(
+  store: ClusterStore,
+  rewrite: (txn: Txn) => Txn,
+  answered: (answer: TxnAnswer, txn: Txn) => TxnAnswer = (answer) => answer,
+): ClusterStore {
+  return override(store, {
+    txn: async (txn, options) => answered(await store.txn(rewrite(txn), options), txn),
+  });
+}
+
+function override(store: ClusterStore, over: Partial<ClusterStore>): ClusterStore {
+  return {
+    txn: (txn, options) => store.txn(txn, options),
+    list: (prefix, options) => store.list(prefix, options),
+    get: (key, options) => store.get(key, options),
+    watch: (prefix, signal) => store.watch(prefix, signal),
+    grantLease: (ttlS, options) => store.grantLease(ttlS, options),
+    keepLeaseAlive: (lease, options) => store.keepLeaseAlive(lease, options),
+    revokeLease: (lease, options) => store.revokeLease(lease, options),
+    health: () => store.health(),
+    close: () => store.close(),
+    ...over,
+  };
+}
+
+/** Everything that is read of the store, by answers and by the watch, as `see` shows it. */
+function rewriteReads(
+  store: ClusterStore,
+  see: <T extends StoreRead>(read: T) => T,
+  rewrite: (txn: Txn) => Txn = (txn) => txn,
+): ClusterStore {
+  return override(store, {
+    txn: async (txn, options) => {
+      const answer = await store.txn(rewrite(txn), options);
+      return answer.kind === 'answered' ? { ...answer, reads: answer.reads.map(see) } : answer;
+    },
+    watch: async function* (prefix, signal): AsyncIterable<WatchEvent> {
+      for await (const event of store.watch(prefix, signal)) {
+        if (event.kind === 'interrupted') yield event;
+        else if (event.kind === 'snapshot')
+          yield {
+            ...event,
+            entries: event.entries.map((entry) => see(entry)) as typeof event.entries,
+          };
+        else yield { ...event, changes: event.changes.map((change) => see(change)) };
+      }
+    },
+  });
+}
+
+/** Changes the record of some keys as it is read. */
+function seeRecords(
+  matches: (key: string) => boolean,
+  change: (record: Json) => Json,
+): <T extends StoreRead>(read: T) => T {
+  return (read) => {
+    if (read.value === null || !matches(read.key)) return read;
+    return { ...read, value: JSON.stringify(change(JSON.parse(read.value) as Json)) };
+  };
+}
+
+/** Changes the records that a director puts. */
+function putRecords(
+  txn: Txn,
+  matches: (key: string) => boolean,
+  change: (record: Json) => Json,
+): Txn {
+  const put = (operation: StoreOperation): StoreOperation =>
+    operation.op === 'put' && matches(operation.key)
+      ? { ...operation, value: JSON.stringify(change(JSON.parse(operation.value) as Json)) }
+      : operation;
+  return { ...txn, success: txn.success.map(put) };
+}
+
+const withoutCompares = (txn: Txn, test: (compare: Compare) => boolean): Txn => ({
+  ...txn,
+  compares: txn.compares.filter((compare) => !test(compare)),
+});
+
+/** A fence that is told something else than the agent says. */
+function rewriteFence(fence: Fence, change: (change: FenceChange) => FenceChange): Fence {
+  return {
+    kind: fence.kind,
+    observe: () => fence.observe(),
+    install: (devices) => fence.install(devices),
+    permit: (round, timeoutMs) => fence.permit(round, timeoutMs),
+    commit: (told) => fence.commit(change(told)),
+    uninstall: () => fence.uninstall(),
+    close: () => fence.close(),
+  };
+}
+
+const NOTHING = { add: [], remove: [] };
+
+/** The shown record of a key that is not there, at a revision that stands for its absence. */
+function seeAbsence(
+  matches: (key: string) => boolean,
+  record: (key: string) => Json,
+): Pick<Mutation, 'store'> {
+  return {
+    store: (store) => {
+      const shown = new Map<string, Revision>();
+      let last = 1;
+      const see = <T extends StoreRead>(read: T): T => {
+        last = Math.max(last, read.modRevision);
+        if (read.value !== null || !matches(read.key)) {
+          shown.delete(read.key);
+          return read;
+        }
+        const at = shown.get(read.key) ?? revision(last);
+        shown.set(read.key, at);
+        return { ...read, value: JSON.stringify(record(read.key)), modRevision: at };
+      };
+      return rewriteReads(store, see, (txn) => ({
+        ...txn,
+        compares: txn.compares.map((compare) =>
+          shown.get(compare.key) === compare.modRevision
+            ? { ...compare, modRevision: revision(0) }
+            : compare,
+        ),
+      }));
+    },
+  };
+}
+
+/** A new process of the same kernel goes on, but the record stays the former one's. */
+function adoptSilently(store: ClusterStore, me: string): ClusterStore {
+  /** Revision that this process believes its session record to have → the one it has. */
+  const actual = new Map<number, Revision>();
+  const isMine = (key: string): boolean => isOf(key, 'session', me);
+  return override(store, {
+    txn: async (txn, options) => {
+      const put = txn.success.find((one) => one.op === 'put' && isMine(one.key));
+      const record = put?.op === 'put' ? (JSON.parse(put.value) as Json) : null;
+      const isAdoption = record !== null && record['state'] === 'open' && record['id'] !== 0;
+      const compares = txn.compares.map((one) =>
+        isMine(one.key)
+          ? { ...one, modRevision: actual.get(one.modRevision) ?? one.modRevision }
+          : one,
+      );
+      const success = isAdoption
+        ? txn.success.map(
+            (one): StoreOperation =>
+              one === put
+                ? { op: 'put', key: `${one.key}-kept`, value: put?.op === 'put' ? put.value : '' }
+                : one,
+          )
+        : txn.success;
+      const answer = await store.txn({ ...txn, compares, success }, options);
+      const guard = compares.find((one) => isMine(one.key));
+      if (isAdoption && answer.kind === 'answered' && answer.succeeded && guard !== undefined)
+        actual.set(answer.revision, guard.modRevision);
+      return answer;
+    },
+  });
+}
+
+const CHAOS_OF_HANDOVER = [
+  'switchover',
+  'struckSwitchover',
+  'drain',
+  'strike',
+  'loseWords',
+  'cutPeers',
+];
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'kill-without-wait',
+    store: (store, { me }) =>
+      rewriteReads(
+        store,
+        seeRecords(
+          (key) => kindOf(key) === 'scope' && !isOf(key, 'scope', me),
+          (record) => ({ ...record, holdMs: 1, slackMs: 0, driftMargin: 0 }),
+        ),
+      ),
+  },
+  {
+    name: 'challenge-not-heeded',
+    store: (store, { me }) =>
+      rewriteTxn(store, (txn) =>
+        isOwnRound(txn, me)
+          ? { ...txn, success: txn.success.map((one) => ({ ...one, key: `${one.key}-kept` })) }
+          : txn,
+      ),
+  },
+  {
+    name: 'round-unguarded',
+    store: (store, { me }) =>
+      rewriteTxn(store, (txn) => (isOwnRound(txn, me) ? { ...txn, compares: [] } : txn)),
+  },
+  {
+    name: 'round-without-owners',
+    store: (store, { me }) =>
+      rewriteTxn(store, (txn) =>
+        isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'owner') : txn,
+      ),
+  },
+  {
+    name: 'round-without-session',
+    store: (store, { me }) =>
+      rewriteTxn(store, (txn) =>
+        isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'session') : txn,
+      ),
+  },
+  {
+    name: 'no-permit',
+    overrides: { hasFence: true },
+    fence: (fence) => rewriteFence(fence, (change) => ({ ...change, permit: null })),
+  },
+  {
+    name: 'gate-never-expires',
+    overrides: { hasFence: true },
+    kernelKeeps: true,
+    fence: (fence) =>
+      rewriteFence(fence, (change) =>
+        change.alive === null ? change : { ...change, alive: { ...change.alive, timeoutMs: 1e9 } },
+      ),
+  },
+  { name: 'lifetime-never-ends', overrides: { hasFence: false }, kernelKeeps: true },
+  {
+    name: 'doubt-taken-as-success',
+    store: (store, { me }) =>
+      rewriteTxn(
+        store,
+        (txn) => txn,
+        (answer, txn) =>
+          answer.kind === 'ambiguous' && isOwnRound(txn, me)
+            ? {
+                kind: 'answered',
+                succeeded: true,
+                revision: revision(1),
+                reads: [],
+                sentAt: answer.receivedAt,
+                receivedAt: answer.receivedAt,
+              }
+            : answer,
+      ),
+  },
+  {
+    name: 'counted-from-the-answer',
+    overrides: { hasFence: false },
+    store: (store) =>
+      rewriteTxn(
+        store,
+        (txn) => txn,
+        (answer) => ({ ...answer, sentAt: answer.receivedAt }),
+      ),
+  },
+  {
+    name: 'missing-owner-is-free',
+    ...seeAbsence(
+      (key) => kindOf(key) === 'owner',
+      () => ({
+        v: 1,
+        director: null,
+        session: 0,
+        pending: [],
+        vacant: false,
+        reason: 'released',
+      }),
+    ),
+  },
+  {
+    name: 'missing-session-is-closed',
+    ...seeAbsence(
+      (key) => kindOf(key) === 'session',
+      () => ({
+        v: 1,
+        state: 'closed',
+        boot: '',
+        namespace: '',
+        machine: '',
+        nonce: '',
+        address: '',
+        id: 0,
+      }),
+    ),
+  },
+  {
+    name: 'session-opened-unguarded',
+    store: (store, { me }) =>
+      rewriteTxn(store, (txn) =>
+        txn.success.some((one) => one.op === 'put' && isOf(one.key, 'session', me))
+          ? { ...txn, compares: [] }
+          : txn,
+      ),
+  },
+  {
+    name: 'kill-without-challenge',
+    store: (store, { me }) =>
+      rewriteTxn(store, (txn) =>
+        txn.success.some(
+          (one) =>
+            one.op === 'put' && kindOf(one.key) === 'session' && !isOf(one.key, 'session', me),
+        )
+          ? withoutCompares(txn, ({ key }) => kindOf(key) === 'challenge')
+          : txn,
+      ),
+  },
+  {
+    name: 'opens-without-waiting-for-pending',
+    faults: CHAOS_OF_HANDOVER,
+    store: (store, { me }) =>
+      rewriteReads(store, (read) =>
+        seeRecords(
+          (key) => kindOf(key) === 'owner',
+          (record) => (record['director'] === me ? { ...record, pending: [] } : record),
+        )(read),
+      ),
+  },
+  {
+    name: 'former-holder-does-not-mute',
+    overrides: { hasFence: true },
+    faults: CHAOS_OF_HANDOVER,
+    fence: (fence) => rewriteFence(fence, (change) => ({ ...change, muted: NOTHING })),
+  },
+  {
+    name: 'muted-told-before-the-kernel-did',
+    overrides: { hasFence: true },
+    faults: CHAOS_OF_HANDOVER,
+    fence: (fence, clock) =>
+      rewriteFence(fence, (change) => {
+        if (change.muted.add.length > 0)
+          clock.schedule(50, () => {
+            void fence.commit({
+              permit: null,
+              alive: null,
+              managed: NOTHING,
+              enabled: NOTHING,
+              muted: { add: change.muted.add, remove: [] },
+            });
+          });
+        return { ...change, muted: { add: [], remove: change.muted.remove } };
+      }),
+  },
+  {
+    name: 'pending-lost-at-a-claim',
+    faults: [...CHAOS_OF_HANDOVER, 'crash', 'freeze', 'cutFromStore'],
+    store: (store) =>
+      rewriteTxn(store, (txn) =>
+        putRecords(
+          txn,
+          (key) => kindOf(key) === 'owner',
+          (record) =>
+            record['reason'] === 'holder-dead' || record['reason'] === 'holder-closed'
+              ? { ...record, pending: [] }
+              : record,
+        ),
+      ),
+  },
+  {
+    name: 'adopted-without-superseding',
+    faults: ['slowStore', 'restart', 'switchover', 'drain', 'strike', 'struckSwitchover'],
+    store: (store, { me }) => adoptSilently(store, me),
+  },
+  {
+    name: 'scope-shrunk-before-the-kernel',
+    faults: ['changeHold', 'freeze', 'crash', 'cutFromStore'],
+    onSpec: (world) => {
+      const { holdMs } = timingOf(world.document);
+      for (const director of world.directors) {
+        const key = keys.scope(director.id);
+        const { value } = world.cluster.read(key);
+        const record = value === null ? null : (JSON.parse(value) as Json);
+        if (record !== null && Number(record['holdMs']) > holdMs)
+          world.cluster.write(key, JSON.stringify({ ...record, holdMs }));
+      }
+    },
+  },
+  {
+    name: 'moved-without-the-barrier',
+    faults: ['moveVip', 'slowStore', 'freeze', 'strike'],
+    store: (store) =>
+      rewriteReads(
+        store,
+        seeRecords(
+          (key) => kindOf(key) === 'report',
+          (record) => ({ ...record, specRevision: 1_000_000_000 }),
+        ),
+      ),
+  },
+];
+
+export function mutationNamed(name: string): Mutation {
+  const found = MUTATIONS.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`no mutation ${name}`);
+  return found;
+}

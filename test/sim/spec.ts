@@ -1,0 +1,173 @@
+/** The cluster documents of the simulation: small enough to be drawn, parsed by each director as the real ones are. */
+import { err, ok, type Result } from '../../src/lib/result.ts';
+import { formatIp, type IpAddress } from '../../src/model/address.ts';
+import type {
+  CheckSpec,
+  ClusterSpec,
+  Director,
+  RealServer,
+  Timing,
+  TimingProfile,
+  Track,
+  VipGroup,
+} from '../../src/model/cluster.ts';
+import { directorId, groupId, realServerId, serviceId } from '../../src/model/ids.ts';
+import { createKeys } from '../../src/model/keys.ts';
+
+export const CLUSTER = 'sim';
+export const keys = createKeys(CLUSTER);
+
+/** What an operator writes in the simulation. */
+export type SimDocument = {
+  readonly profile: TimingProfile;
+  /** Times the profile's D. */
+  readonly holdFactor: number;
+  readonly directors: number;
+  /** How many groups there are: `g1` to `gN`. */
+  readonly groups: number;
+  /** The VIP of the first group is in the second one, and the first has another. */
+  readonly isMoved: boolean;
+  readonly preempt: 'never' | 'immediate';
+  /** Groups with a track that can fail; the even ones forbid holding by it, the odd ones weigh it. */
+  readonly hasTracks: boolean;
+  readonly hasServices: boolean;
+};
+
+const PROFILES: Readonly<Record<TimingProfile, Omit<Timing, 'profile' | 'permitMs'>>> = {
+  fast: timing(20, 50, 24, 120, 10),
+  default: timing(100, 250, 100, 500, 10),
+  relaxed: timing(1000, 3000, 600, 3000, 15),
+};
+
+function timing(
+  heartbeatMs: number,
+  suspectMs: number,
+  roundMs: number,
+  holdMs: number,
+  leaseTtlS: number,
+): Omit<Timing, 'profile' | 'permitMs'> {
+  return { heartbeatMs, suspectMs, roundMs, holdMs, slackMs: 20, driftMargin: 0.25, leaseTtlS };
+}
+
+export function timingOf(document: Pick<SimDocument, 'profile' | 'holdFactor'>): Timing {
+  const values = PROFILES[document.profile];
+  const holdMs = Math.floor(values.holdMs * document.holdFactor);
+  return { ...values, profile: document.profile, holdMs, permitMs: Math.floor(holdMs / 4) };
+}
+
+export const addressOf = (last: number): IpAddress => formatIp(Uint8Array.from([10, 90, 0, last]));
+
+/** The VIP of a group while nothing is moved. */
+export const vipOf = (group: string): IpAddress => addressOf(100 + Number(group.slice(1)));
+
+/** All VIPs of a group by the document. */
+export const vipsOf = (group: string, isMoved: boolean): readonly IpAddress[] =>
+  addressesOf(group, isMoved).map(({ address }) => address);
+
+/** Every address that any document can name as a VIP. */
+export const ALL_VIPS: readonly IpAddress[] = Array.from({ length: 9 }, (_, i) =>
+  addressOf(101 + i),
+);
+
+export const GATEWAY = addressOf(1);
+
+const isDocument = (value: unknown): value is SimDocument =>
+  typeof value === 'object' && value !== null && 'holdFactor' in value;
+
+/** `rejectsMove`: as a version that cannot use a document that moves a VIP. */
+export function parseSimSpec(
+  value: unknown,
+  { rejectsMove }: { readonly rejectsMove: boolean },
+): Result<ClusterSpec, string> {
+  if (!isDocument(value) || (value.isMoved && rejectsMove))
+    return err('not a spec of this version');
+  return ok(specOf(value));
+}
+
+/** Groups of which the odd ones have an order of their own. */
+function specOf(document: SimDocument): ClusterSpec {
+  const directors = Array.from(
+    { length: document.directors },
+    (_, i): Director => ({
+      id: directorId(`d${i + 1}`),
+      address: addressOf(11 + i),
+      zone: null,
+    }),
+  );
+  const groups = Array.from({ length: document.groups }, (_, i) =>
+    groupOf(document, directors, i + 1),
+  );
+  return {
+    timing: timingOf(document),
+    directors,
+    groups,
+    services: document.hasServices && document.groups > 0 ? [WEB] : [],
+    checkers: null,
+    gateways: [GATEWAY],
+  };
+}
+
+function groupOf(document: SimDocument, directors: readonly Director[], number: number): VipGroup {
+  const name = `g${number}`;
+  const hasOrder = number % 2 === 1;
+  const priorities = new Map(directors.map(({ id }, i) => [id, 150 - 10 * i]));
+  return {
+    id: groupId(name),
+    addresses: addressesOf(name, document.isMoved),
+    priorities: hasOrder ? priorities : null,
+    preempt: { kind: hasOrder ? document.preempt : 'never' },
+    virtualRouterId: null,
+    weight: 1,
+    antiAffinity: [],
+    tracks: document.hasTracks ? [hasOrder ? WEIGHING_TRACK : FORBIDDING_TRACK] : [],
+    notify: null,
+  };
+}
+
+function addressesOf(group: string, isMoved: boolean): VipGroup['addresses'] {
+  const of = (name: string): VipGroup['addresses'][number] => ({
+    address: vipOf(name),
+    prefix: 24,
+    interface: 'public',
+    label: null,
+    scope: 'global',
+  });
+  if (isMoved && group === 'g1') return [of('g9')];
+  return isMoved && group === 'g2' ? [of('g2'), of('g1')] : [of(group)];
+}
+
+const FILE = { kind: 'file', initFail: false } as const;
+export const FORBIDDING_TRACK: Track = { ...FILE, id: 'forbids', weight: null, path: '/forbids' };
+export const WEIGHING_TRACK: Track = { ...FILE, id: 'weighs', weight: -30, path: '/weighs' };
+
+const CHECK: CheckSpec = {
+  kind: 'tcp',
+  port: null,
+  intervalMs: 2000,
+  timeoutMs: 1000,
+  rise: 2,
+  fall: 2,
+};
+
+const realServer = (last: number): RealServer => ({
+  id: realServerId(`10.90.0.${last}:80`),
+  address: addressOf(last),
+  port: 80,
+  weight: 1,
+  forward: 'dr',
+});
+
+const WEB: ClusterSpec['services'][number] = {
+  id: serviceId('web'),
+  group: groupId('g1'),
+  address: vipOf('g1'),
+  port: 80,
+  protocol: 'tcp',
+  scheduler: 'wlc',
+  persistence: null,
+  check: CHECK,
+  alpha: false,
+  inhibitOnFailure: false,
+  realServers: [realServer(21), realServer(22)],
+  sorryServer: null,
+};
