@@ -1,0 +1,373 @@
+/** What every Fence does; runs on the fake and, in a network namespace, on Linux. */
+import assert from 'node:assert/strict';
+import type { Result } from '../../src/lib/result.ts';
+import { formatIp, type IpAddress } from '../../src/model/address.ts';
+import type { KernelError } from '../../src/model/kernel.ts';
+import type {
+  Fence,
+  FenceChange,
+  FenceContents,
+  FenceDevice,
+  FenceSetChange,
+} from '../../src/ports/fence.ts';
+import type { ContractCase } from './contract-case.ts';
+
+export type FenceWorld = {
+  readonly fence: Fence;
+  /** What a new process of this machine gets. */
+  readonly successor: () => Fence;
+  /** Up, with the VIPs and an address of its own bound to it. */
+  readonly device: FenceDevice;
+  readonly otherDevice: FenceDevice;
+  readonly vips: readonly [IpAddress, IpAddress];
+  readonly ownAddress: IpAddress;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  readonly advance: (ms: number) => Promise<void>;
+  /** Does the address take and send IP for a neighbour that knows its MAC? */
+  readonly speaks: (address: IpAddress) => Promise<boolean>;
+  /** Does it answer ARP or ND? */
+  readonly answers: (address: IpAddress) => Promise<boolean>;
+  readonly flush: () => Promise<void>;
+  /** Another device of the same name, with the same addresses. */
+  readonly recreateDevice: () => Promise<FenceDevice>;
+};
+
+const NONE: FenceSetChange = { add: [], remove: [] };
+/** Room for elements that die one tick late, and for a busy machine. */
+const LATENESS_MS = 10;
+const LONG_MS = 60_000;
+
+export const change = (more: Partial<FenceChange>): FenceChange => ({
+  permit: null,
+  alive: null,
+  managed: NONE,
+  enabled: NONE,
+  muted: NONE,
+  ...more,
+});
+
+export const alive = (world: FenceWorld, timeoutMs: number): Partial<FenceChange> => ({
+  alive: { linkIndexes: [world.device.index], timeoutMs },
+});
+export const adding = (...add: readonly IpAddress[]): FenceSetChange => ({ add, remove: [] });
+export const removing = (...remove: readonly IpAddress[]): FenceSetChange => ({ add: [], remove });
+
+export function succeeded<T>(result: Result<T, KernelError>): T {
+  if (!result.ok) assert.fail(`${result.error.code}: ${result.error.message}`);
+  return result.value;
+}
+
+export const codeOf = (result: Result<unknown, KernelError>): string | null =>
+  result.ok ? null : result.error.code;
+
+export async function contentsOf(fence: Fence): Promise<FenceContents> {
+  const contents = succeeded(await fence.observe());
+  return contents ?? assert.fail('nothing complete is installed');
+}
+
+const sorted = (addresses: ReadonlySet<IpAddress>): readonly IpAddress[] =>
+  [...addresses].toSorted();
+
+/** Installed on the device, both VIPs managed; further parts of a commit as given. */
+export async function prepare(world: FenceWorld, more: Partial<FenceChange> = {}): Promise<void> {
+  const { fence, device, vips } = world;
+  succeeded(await fence.install([device]));
+  succeeded(await fence.commit(change({ managed: adding(...vips), ...more })));
+}
+
+export async function voicesOf(world: FenceWorld): Promise<readonly boolean[]> {
+  const voices: boolean[] = [];
+  for (const vip of world.vips) voices.push(await world.speaks(vip), await world.answers(vip));
+  return voices;
+}
+
+export const SILENT = [false, false, false, false];
+export const OPEN = [true, true, true, true];
+export const MUTED = [true, false, true, false];
+
+export const fenceCases: readonly ContractCase<FenceWorld>[] = [
+  {
+    name: 'before the installation there is nothing, and everything else is MISSING',
+    run: async ({ fence }) => {
+      assert.equal(succeeded(await fence.observe()), null);
+      assert.equal(codeOf(await fence.permit(1, 100)), 'MISSING');
+      assert.equal(codeOf(await fence.commit(change({ permit: 1 }))), 'MISSING');
+      assert.equal(codeOf(await fence.commit(change({}))), 'MISSING');
+      succeeded(await fence.uninstall());
+    },
+  },
+  {
+    name: 'a managed address is silent, others of the device are not',
+    run: async (world) => {
+      assert.deepEqual(await voicesOf(world), OPEN);
+      await prepare(world);
+      assert.deepEqual(await voicesOf(world), SILENT);
+      assert.equal(await world.speaks(world.ownAddress), true);
+      assert.equal(await world.answers(world.ownAddress), true);
+      const seen = await contentsOf(world.fence);
+      assert.deepEqual(sorted(seen.managed), world.vips.toSorted());
+      assert.deepEqual([seen.devices, [...seen.enabled]], [[world.device], []]);
+    },
+  },
+  {
+    name: 'it speaks while it is enabled and its interface is alive, not with one of them',
+    run: async (world) => {
+      const { fence, vips } = world;
+      await prepare(world, { enabled: adding(...vips) });
+      assert.deepEqual(await voicesOf(world), SILENT);
+      succeeded(await fence.commit(change({ ...alive(world, LONG_MS) })));
+      assert.deepEqual(await voicesOf(world), OPEN);
+      succeeded(await fence.commit(change({ enabled: removing(vips[0]) })));
+      assert.deepEqual(await voicesOf(world), [false, false, true, true]);
+      assert.deepEqual([...(await contentsOf(fence)).enabled], [vips[1]]);
+    },
+  },
+  {
+    name: 'a muted address speaks IP and answers neither ARP nor ND',
+    run: async (world) => {
+      const { fence, vips } = world;
+      await prepare(world, { enabled: adding(...vips), ...alive(world, LONG_MS) });
+      succeeded(await fence.commit(change({ muted: adding(...vips) })));
+      assert.deepEqual(await voicesOf(world), MUTED);
+      assert.deepEqual(sorted((await contentsOf(fence)).muted), vips.toSorted());
+      succeeded(await fence.commit(change({ muted: removing(...vips) })));
+      assert.deepEqual(await voicesOf(world), OPEN);
+    },
+  },
+  {
+    name: 'without renewal it falls silent when its time is over',
+    run: async (world) => {
+      const [vip] = world.vips;
+      const lifeMs = 200;
+      await prepare(world, { enabled: adding(...world.vips), ...alive(world, lifeMs) });
+      const armed = world.now();
+      assert.equal(await world.speaks(vip), true);
+      let last = armed;
+      for (let now = armed; now < armed + 2 * lifeMs; now = world.now()) {
+        if (await world.speaks(vip)) last = now;
+        await world.advance(2);
+      }
+      assert.ok(last <= armed + lifeMs + LATENESS_MS, `it spoke ${last - armed} ms long`);
+      assert.ok(last >= armed + lifeMs / 4, `it spoke only ${last - armed} ms long`);
+      assert.deepEqual(await voicesOf(world), SILENT);
+    },
+  },
+  {
+    name: 'renewed in time it speaks without a gap, and renewed late it speaks again',
+    run: async (world) => {
+      const { fence, vips } = world;
+      await prepare(world, { enabled: adding(...vips), ...alive(world, 600) });
+      for (let i = 0; i < 12; i++) {
+        await world.advance(100);
+        succeeded(await fence.commit(change(alive(world, 600))));
+        assert.deepEqual(await voicesOf(world), OPEN);
+      }
+      succeeded(await fence.commit(change(alive(world, 50))));
+      await world.advance(100);
+      assert.deepEqual(await voicesOf(world), SILENT);
+      succeeded(await fence.commit(change(alive(world, LONG_MS))));
+      assert.deepEqual(await voicesOf(world), OPEN);
+    },
+  },
+  {
+    name: 'a renewal can shorten a life',
+    run: async (world) => {
+      await prepare(world, { enabled: adding(...world.vips), ...alive(world, LONG_MS) });
+      succeeded(await world.fence.commit(change(alive(world, 50))));
+      await world.advance(100);
+      assert.deepEqual(await voicesOf(world), SILENT);
+    },
+  },
+  {
+    name: 'a permit is good for one batch, and each for its own round',
+    run: async (world) => {
+      const { fence } = world;
+      await prepare(world);
+      succeeded(await fence.permit(1, LONG_MS));
+      succeeded(await fence.permit(2, LONG_MS));
+      succeeded(await fence.commit(change({ permit: 1 })));
+      assert.equal(codeOf(await fence.commit(change({ permit: 1 }))), 'LATE');
+      assert.equal(codeOf(await fence.commit(change({ permit: 3 }))), 'LATE');
+      succeeded(await fence.commit(change({ permit: 2 })));
+      succeeded(await fence.permit(4_294_967_295, LONG_MS));
+      succeeded(await fence.commit(change({ permit: 4_294_967_295 })));
+    },
+  },
+  {
+    name: 'with a permit that has died nothing changes',
+    run: async (world) => {
+      const { fence, vips } = world;
+      await prepare(world, { enabled: adding(vips[1]) });
+      succeeded(await fence.permit(5, 20));
+      await world.advance(60);
+      const late = change({
+        permit: 5,
+        ...alive(world, LONG_MS),
+        managed: removing(vips[0]),
+        enabled: { add: [vips[0]], remove: [vips[1]] },
+        muted: adding(vips[0]),
+      });
+      assert.equal(codeOf(await fence.commit(late)), 'LATE');
+      const seen = await contentsOf(fence);
+      assert.deepEqual(sorted(seen.managed), vips.toSorted());
+      assert.deepEqual([[...seen.enabled], [...seen.muted]], [[vips[1]], []]);
+      assert.deepEqual(await voicesOf(world), SILENT);
+    },
+  },
+  {
+    name: 'a permit that is given again lives from then on',
+    run: async (world) => {
+      const { fence } = world;
+      await prepare(world);
+      succeeded(await fence.permit(6, 50));
+      succeeded(await fence.permit(6, LONG_MS));
+      await world.advance(100);
+      succeeded(await fence.commit(change({ permit: 6 })));
+    },
+  },
+  {
+    name: 'times that kernels cannot count are LATE',
+    run: async (world) => {
+      const { fence, vips } = world;
+      await prepare(world, { enabled: adding(...vips) });
+      for (const timeoutMs of [9.9, 0, -50]) {
+        assert.equal(codeOf(await fence.permit(7, timeoutMs)), 'LATE');
+        assert.equal(codeOf(await fence.commit(change(alive(world, timeoutMs)))), 'LATE');
+      }
+      assert.deepEqual(await voicesOf(world), SILENT);
+    },
+  },
+  {
+    name: 'what is there may be added, what is not there may be removed',
+    run: async (world) => {
+      const { fence, vips } = world;
+      const [first, second] = vips;
+      await prepare(world, { enabled: adding(first), muted: adding(first) });
+      for (let i = 0; i < 2; i++)
+        succeeded(
+          await fence.commit(
+            change({
+              managed: adding(...vips),
+              enabled: { add: [second], remove: [first] },
+              muted: removing(...vips),
+            }),
+          ),
+        );
+      const seen = await contentsOf(fence);
+      assert.deepEqual([[...seen.enabled], [...seen.muted]], [[second], []]);
+      succeeded(await fence.commit(change({ managed: removing(...vips) })));
+      assert.deepEqual((await contentsOf(fence)).managed.size, 0);
+      assert.deepEqual(await voicesOf(world), OPEN);
+    },
+  },
+  {
+    name: 'a second installation keeps what is there, and so does a new process',
+    run: async (world) => {
+      const { fence, device, vips } = world;
+      await prepare(world, { enabled: adding(...vips), ...alive(world, LONG_MS) });
+      succeeded(await fence.install([device]));
+      assert.deepEqual(await voicesOf(world), OPEN);
+      const successor = world.successor();
+      const seen = await contentsOf(successor);
+      assert.deepEqual(sorted(seen.enabled), vips.toSorted());
+      succeeded(await successor.install([device]));
+      assert.deepEqual(await voicesOf(world), OPEN);
+      succeeded(await successor.commit(change({ ...alive(world, 50) })));
+      await world.advance(100);
+      assert.deepEqual(await voicesOf(world), SILENT);
+      successor.close();
+    },
+  },
+  {
+    name: 'devices come and go, with all else kept; one that is missing changes nothing',
+    run: async (world) => {
+      const { fence, device, otherDevice, vips } = world;
+      await prepare(world, { enabled: adding(...vips), ...alive(world, LONG_MS) });
+      succeeded(await fence.install([device, otherDevice]));
+      assert.deepEqual(await voicesOf(world), OPEN);
+      const both = [device, otherDevice].toSorted((a, b) => a.index - b.index);
+      assert.deepEqual((await contentsOf(fence)).devices, both);
+      const refused = await fence.install([device, { index: 999, name: 'nowhere0' }]);
+      assert.equal(codeOf(refused), 'ENODEV');
+      assert.match(refused.ok ? '' : refused.error.message, /nowhere0/);
+      assert.deepEqual((await contentsOf(fence)).devices, both);
+      succeeded(await fence.install([device]));
+      assert.deepEqual((await contentsOf(fence)).devices, [device]);
+      assert.deepEqual(sorted((await contentsOf(fence)).enabled), vips.toSorted());
+    },
+  },
+  {
+    name: 'flushed by somebody else: MISSING, nothing is there, and it can be installed again',
+    run: async (world) => {
+      const { fence, device, vips } = world;
+      await prepare(world, { enabled: adding(...vips), ...alive(world, LONG_MS) });
+      succeeded(await fence.permit(1, LONG_MS));
+      await world.flush();
+      const armed = change({ permit: 1, ...alive(world, LONG_MS), enabled: adding(...vips) });
+      assert.equal(codeOf(await fence.commit(armed)), 'MISSING');
+      assert.equal(codeOf(await fence.commit(change({ permit: 1 }))), 'MISSING');
+      assert.equal(codeOf(await fence.commit(change({ muted: removing(...vips) }))), 'MISSING');
+      assert.equal(codeOf(await fence.permit(2, LONG_MS)), 'MISSING');
+      assert.equal(succeeded(await fence.observe()), null);
+      succeeded(await fence.install([device]));
+      const seen = await contentsOf(fence);
+      assert.deepEqual([seen.managed.size, seen.enabled.size, seen.muted.size], [0, 0, 0]);
+    },
+  },
+  {
+    name: 'a device that was made anew is not fenced until the next installation, and silent after',
+    run: async (world) => {
+      const { fence, vips } = world;
+      await prepare(world, { enabled: adding(...vips), ...alive(world, LONG_MS) });
+      const device = await world.recreateDevice();
+      assert.notEqual(device.index, world.device.index);
+      assert.equal(succeeded(await fence.observe()), null);
+      succeeded(await fence.install([device]));
+      const seen = await contentsOf(fence);
+      assert.deepEqual([seen.devices, sorted(seen.managed)], [[device], vips.toSorted()]);
+      assert.deepEqual(await voicesOf(world), SILENT);
+      const renewal = { linkIndexes: [device.index], timeoutMs: LONG_MS };
+      succeeded(await fence.commit(change({ alive: renewal })));
+      assert.deepEqual(await voicesOf(world), OPEN);
+    },
+  },
+  {
+    name: '500 VIPs change in one batch',
+    run: async (world) => {
+      const { fence } = world;
+      await prepare(world);
+      const many = Array.from({ length: 500 }, (_, i) =>
+        i % 2 === 0
+          ? formatIp(Uint8Array.of(10, 91, i >> 8, i & 255))
+          : formatIp(
+              Uint8Array.of(0xfd, 0x91, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, i >> 8, i & 255),
+            ),
+      );
+      succeeded(
+        await fence.commit(
+          change({ managed: adding(...many), enabled: adding(...many), muted: adding(...many) }),
+        ),
+      );
+      const seen = await contentsOf(fence);
+      assert.deepEqual([seen.managed.size, seen.enabled.size, seen.muted.size], [502, 500, 500]);
+      succeeded(
+        await fence.commit(change({ managed: removing(...many), enabled: removing(...many) })),
+      );
+      const left = await contentsOf(fence);
+      assert.deepEqual([left.managed.size, left.enabled.size, left.muted.size], [2, 0, 500]);
+    },
+  },
+  {
+    name: 'after the removal everything speaks, and a second removal is a success',
+    run: async (world) => {
+      const { fence } = world;
+      await prepare(world);
+      succeeded(await fence.uninstall());
+      succeeded(await fence.uninstall());
+      assert.equal(succeeded(await fence.observe()), null);
+      assert.deepEqual(await voicesOf(world), OPEN);
+      assert.equal(codeOf(await fence.permit(1, LONG_MS)), 'MISSING');
+    },
+  },
+];
