@@ -39,6 +39,7 @@ function part(
   holding: Holding,
   transfers: Map<DirectorId, Map<GroupId, Transfer>>,
 ): void {
+  if (isTransferring(draft, group)) return;
   const parting = whyPart(draft, group, holding);
   if (parting === null) return;
   const { how, giveUp } = parting;
@@ -50,6 +51,14 @@ function part(
   }
   if (giveUp.reason === 'cannot-arm') draft.state.refusedUntil.set(group, later(draft, REFUSED_MS));
   silence(draft, group, holding, { giveUp, isLost: false });
+}
+
+/** Its answer decides what comes next; in doubt the record does. */
+function isTransferring({ state }: Draft, group: GroupId): boolean {
+  const to = state.transferring.get(group)?.to ?? null;
+  if (to === null) return false;
+  const purpose = state.inFlight.get(`transfer/${to}`)?.purpose;
+  return purpose?.kind === 'transfer' && purpose.records.has(group);
 }
 
 export function onClosed(draft: Draft, event: ElectionEvent & { kind: 'closed' }): void {

@@ -52,12 +52,10 @@ function adopt(draft: Draft, group: GroupId): void {
       if (holding.kind === 'open') draft.effects.push({ kind: 'show-lease', group, epoch });
       return;
     case 'shut':
-      if (holding.epoch !== epoch) state.holdings.set(group, { ...holding, epoch });
-      return;
+      if (holding.epoch === epoch) return;
+      break;
     case 'closing':
-      // What was given back to this life while it closed finishes first.
-      if (holding.epoch !== epoch && holding.giveUp !== null)
-        state.holdings.set(group, { ...holding, epoch, ownerRev: known.rev });
+      // What closes for the former epoch finishes first.
       return;
     case 'leaving':
     case undefined:

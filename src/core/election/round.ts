@@ -260,7 +260,7 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   const isSame = state.session.kind === 'open' && state.session.rev === sessionRev;
   const modes = new Map<GroupId, ArmMode>();
   for (const [group, holding] of state.holdings) {
-    const mode = guarded.has(group) ? modeOf(draft, group, holding) : null;
+    const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
     if (mode !== null) modes.set(group, mode);
   }
   const holdMs = usable(draft);
@@ -276,6 +276,19 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   const groups = [...modes].map(([group, mode]) => ({ group, mode }));
   draft.effects.push({ kind: 'arm', round, groups, until, aliveMs });
 }
+
+/**
+ * What speaks already goes on when the round proved it, also where a pending entry left its record
+ * meanwhile. What is silent opens only with a proof of the very record as it is now.
+ */
+const isCovered = (
+  guarded: ReadonlyMap<GroupId, Revision>,
+  group: GroupId,
+  holding: Holding,
+): boolean =>
+  holding.kind === 'owned' && holding.preparedUntil === null
+    ? guarded.get(group) === ownerRevOf(holding)
+    : guarded.has(group);
 
 function modeOf(draft: Draft, group: GroupId, holding: Holding): ArmMode | null {
   switch (holding.kind) {

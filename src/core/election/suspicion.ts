@@ -163,6 +163,8 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
 
 /** The best candidate for one of the groups kills first; the others give it a few milliseconds. */
 function rankDelay(draft: Draft, director: DirectorId, groups: readonly GroupId[]): number {
+  // Nothing is to be taken from who only has to go mute: whoever waits for it, kills.
+  if (groups.length === 0) return 0;
   const ranks = groups.map((group) => rankAmongOthers(draft, director, group));
   return Math.min(...ranks, draft.config.directors.length) * RANK_DELAY_MS;
 }

@@ -23,14 +23,17 @@ const UNFIT: Partial<Record<IneligibleReason, HoldReason>> = {
 };
 
 /** Without its interface a holder speaks to nobody: nothing is left to hand over without loss. */
-const SPEECHLESS: ReadonlySet<IneligibleReason> = new Set(['interface-down', 'interface-missing']);
+const SPEECHLESS: ReadonlySet<IneligibleReason> = new Set([
+  'cannot-bind',
+  'interface-down',
+  'interface-missing',
+]);
 
 export function whyPart(draft: Draft, id: GroupId, holding: Holding): Parting | null {
   const { state, config, now } = draft;
   const group = config.groups.find((one) => one.id === id);
   if (group === undefined) return shut('group-removed', null);
-  if (group.priorities !== null && !group.priorities.has(config.me))
-    return removedHere(draft, group);
+  if (!isNamed(draft, group)) return removedHere(draft, group);
   if (state.isFreezing && !state.isStopping) return null;
   const obstacle = myObstacle(state, group, now, config.me);
   const reason = obstacle === null ? null : (UNFIT[obstacle] ?? null);
@@ -39,6 +42,11 @@ export function whyPart(draft: Draft, id: GroupId, holding: Holding): Parting | 
   if (holding.kind !== 'open') return null;
   return whyOperation(draft, group) ?? whyBetter(draft, group);
 }
+
+/** The spec knows this director, and the group may be held by it. */
+const isNamed = ({ config }: Draft, group: VipGroup): boolean =>
+  config.directors.some(({ id }) => id === config.me) &&
+  (group.priorities === null || group.priorities.has(config.me));
 
 const shut = (reason: HoldReason, to: DirectorId | null): Parting => ({
   how: 'shut',

@@ -13,16 +13,21 @@ import {
 } from '../../../../src/core/election/state.ts';
 import { step } from '../../../../src/core/election/step.ts';
 import type { VipGroup } from '../../../../src/model/cluster.ts';
+import type { IneligibleReason } from '../../../../src/model/decision.ts';
 import {
   type DirectorId,
   directorId,
+  type Epoch,
+  epochOf,
   type GroupId,
   groupId,
   type MonoMs,
   monoMs,
   revision,
+  type SessionId,
   sessionIdOf,
 } from '../../../../src/model/ids.ts';
+import type { ArmMode } from '../../../../src/model/kernel.ts';
 import { createKeys } from '../../../../src/model/keys.ts';
 import {
   formatRecord,
@@ -66,7 +71,24 @@ export const group = (id: GroupId, fields: Partial<VipGroup> = {}): VipGroup => 
   ]),
   preempt: { kind: 'never' },
   virtualRouterId: null,
+  weight: 1,
+  antiAffinity: [],
+  tracks: [],
+  notify: null,
   ...fields,
+});
+
+export const directorsOf = (...ids: readonly DirectorId[]): ElectionConfig['directors'] =>
+  ids.map((id) => ({ id, zone: null }));
+
+/** What this director could hold, all of it at once and without tracks. */
+export const fit = (
+  ...groups: readonly (readonly [GroupId, IneligibleReason | null])[]
+): ElectionEvent => ({
+  kind: 'eligibility',
+  groups: new Map(groups),
+  ready: new Set(groups.filter(([, reason]) => reason === null).map(([id]) => id)),
+  bonus: new Map(),
 });
 
 export type TxnEffect = ElectionEffect & { kind: 'txn' };
@@ -90,10 +112,12 @@ export class ElectionDriver {
   /** Effects for which this is true are not carried out. */
   keep: Kept = () => false;
   kept: { readonly effect: ElectionEffect; readonly at: number }[] = [];
+  /** What becomes of a question to the gateway. */
+  gateway: 'answers' | 'silent' | 'none' = 'answers';
   /** Groups whose addresses the kernel refuses. */
   refusing: ReadonlySet<GroupId> = new Set();
   readonly #records = new ClusterView(keys, silentLog);
-  readonly #bound = new Set<GroupId>();
+  readonly #bound = new Map<GroupId, ArmMode>();
   #waiting: { readonly effect: ElectionEffect; readonly at: number }[] = [];
   isSeeing = true;
   /** Directors whose heartbeats arrive, naming no group, as long as their session is open. */
@@ -108,7 +132,8 @@ export class ElectionDriver {
       identity: { boot: 'boot', namespace: 'ns', machine: 'm1', nonce: 'nonce-1' },
       keys,
       timing: TIMING,
-      directors: [D1, D2],
+      directors: directorsOf(D1, D2),
+      gate: { minHoldMs: 0, slackMs: 0 },
       groups: [group(G1)],
       ...fields,
     };
@@ -149,7 +174,7 @@ export class ElectionDriver {
   #listen(from: DirectorId): void {
     const { modRevision, value } = this.store.read(keys.session(from));
     if (value === null || !value.includes('"open"')) return;
-    this.feed({ kind: 'heartbeat', from, session: sessionIdOf(modRevision), groups: [] });
+    this.#hears(from, [], sessionIdOf(modRevision));
   }
 
   advance(ms: number): void {
@@ -176,10 +201,7 @@ export class ElectionDriver {
 
   /** From nothing to an open session: synced, gate cleared, groups judged fit. */
   begin(): this {
-    this.feed({
-      kind: 'eligibility',
-      groups: new Map(this.config.groups.map((one) => [one.id, null])),
-    });
+    this.feed(fit(...this.config.groups.map((one) => [one.id, null] as const)));
     this.see();
     this.settle();
     return this;
@@ -196,6 +218,17 @@ export class ElectionDriver {
       case 'arm':
         this.#arm(effect);
         return;
+      case 'open':
+        this.#open(effect);
+        return;
+      case 'mute':
+        for (const id of effect.groups) this.#bound.set(id, 'muted');
+        this.feed({ kind: 'muted', groups: effect.groups, isOk: true });
+        return;
+      case 'verify':
+        if (this.gateway === 'none') return;
+        this.feed({ ...effect, kind: 'verified', isOk: this.gateway === 'answers' });
+        return;
       case 'close':
         for (const id of effect.groups) this.#bound.delete(id);
         this.feed({ kind: 'closed', groups: effect.groups, isOk: true });
@@ -209,11 +242,21 @@ export class ElectionDriver {
   }
 
   #arm(effect: ElectionEffect & { kind: 'arm' }): void {
-    const failed = effect.groups.filter((id) => this.refusing.has(id));
-    const opened = effect.groups.filter((id) => !this.#bound.has(id) && !failed.includes(id));
-    for (const id of opened) this.#bound.add(id);
-    const { round, groups } = effect;
-    this.feed({ kind: 'armed', round, isOk: true, groups, opened, failed });
+    const groups = effect.groups.map((one) => one.group);
+    const failed = groups.filter((id) => this.refusing.has(id));
+    const opened: GroupId[] = [];
+    for (const { group: id, mode } of effect.groups) {
+      if (failed.includes(id)) continue;
+      if (mode === 'open' && this.#bound.get(id) !== 'open') opened.push(id);
+      this.#bound.set(id, mode);
+    }
+    const { round, until: speaksUntil } = effect;
+    this.feed({ kind: 'armed', round, isOk: true, groups, opened, failed, speaksUntil });
+  }
+
+  #open({ groups, until }: ElectionEffect & { kind: 'open' }): void {
+    for (const id of groups) this.#bound.set(id, 'open');
+    this.feed({ kind: 'opened', groups, isOk: true, failed: [], speaksUntil: until });
   }
 
   /** Puts the txn into the store and gives the answer it would get. */
@@ -285,7 +328,23 @@ export class ElectionDriver {
   /** Is heard from another director, with its session as stored. */
   hear(from = D2, groups: readonly GroupId[] = [G1], session?: number): void {
     const id = session ?? this.store.read(keys.session(from)).modRevision;
-    this.feed({ kind: 'heartbeat', from, session: sessionIdOf(revision(id)), groups });
+    this.#hears(from, groups, sessionIdOf(revision(id)));
+    this.settle();
+  }
+
+  #hears(from: DirectorId, groups: readonly GroupId[], session: SessionId): void {
+    const armed = groups.map((one) => ({ group: one, epoch: this.epochOf(one) }));
+    this.feed({ kind: 'peer', from, message: { kind: 'heartbeat', session, armed } });
+  }
+
+  epochOf(id: GroupId = G1): Epoch {
+    return epochOf(this.store.read(keys.owner(id)).modRevision);
+  }
+
+  /** A word of a handover, of the other side's holding. */
+  word(kind: 'prepared' | 'muted' | 'verified', from: DirectorId, epoch: Epoch): void {
+    const session = sessionIdOf(this.store.read(keys.session(from)).modRevision);
+    this.feed({ kind: 'peer', from, message: { kind, session, group: G1, epoch } });
     this.settle();
   }
 }
@@ -299,6 +358,7 @@ export const sessionOf = (fields: Partial<SessionRecord> = {}): SessionRecord =>
   machine: 'm2',
   nonce: 'nonce-2',
   address: '10.90.0.12',
+  id: 0,
   ...fields,
 });
 
@@ -320,6 +380,8 @@ export const reportOf = (fields: Partial<ReportRecord> = {}): ReportRecord => ({
   startedAt: '',
   specRevision: 1,
   eligible: ['g1', 'g2'],
+  ready: fields.eligible ?? ['g1', 'g2'],
+  bonus: {},
   ineligible: {},
   gate: 'test',
   ipvs: { available: true, detail: '' },

@@ -1,5 +1,6 @@
 /** Design 4.3: only the answer of a round, counted from its send, lets what its guard named speak. */
 import { describe, expect, it } from 'vitest';
+import type { ElectionEffect, ElectionEvent } from '../../../../src/core/election/state.ts';
 import { type GroupId, groupId } from '../../../../src/model/ids.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
@@ -17,6 +18,7 @@ import {
   TIMING,
   type TxnEffect,
   WAIT_MS,
+  fit,
 } from './election-driver.ts';
 
 /** A holder whose next round is on its way. */
@@ -28,6 +30,19 @@ function inRound(fields: Parameters<typeof holder>[0] = {}) {
   driver.forget();
   return { driver, round, sentAt: driver.now };
 }
+
+const armedOf = (
+  { round, groups, until }: ElectionEffect & { kind: 'arm' },
+  fields: { readonly isOk: boolean; readonly opened?: readonly GroupId[] },
+): ElectionEvent => ({
+  kind: 'armed',
+  round,
+  groups: groups.map((one) => one.group),
+  opened: [],
+  failed: [],
+  speaksUntil: until,
+  ...fields,
+});
 
 const challenge = (driver: ElectionDriver): number =>
   driver.store.write(
@@ -132,17 +147,18 @@ describe('a round (4.3)', () => {
   });
 
   it('does not arm a group that was gained after its send', () => {
-    const { driver, round, sentAt } = inRound({ groups: [group(G1), group(G2)] });
+    const priorities = new Map([[D2, 100]]);
+    const { driver, round, sentAt } = inRound({ groups: [group(G1), group(G2, { priorities })] });
+    driver.config = { ...driver.config, groups: [group(G1), group(G2)] };
     driver.store.write(
       keys.owner(G2),
       formatRecord(ownerOf({ director: 'd1', session: driver.sessionId })),
     );
-    // G2 was in the guard with its former epoch: give the round's answer from before.
     driver.see();
     const { revision } = driver.store;
     driver.forget();
     driver.reply(round, { kind: 'answered', succeeded: true, revision, reads: [] }, sentAt);
-    expect(driver.of('arm').map((one) => one.groups)).toEqual([[G1]]);
+    expect(driver.of('arm').map((one) => one.groups)).toEqual([[{ group: G1, mode: 'open' }]]);
   });
 
   it('does not arm for a session that was opened after its send', () => {
@@ -161,16 +177,10 @@ describe('a round (4.3)', () => {
   it('does not arm what is being given up', () => {
     const { driver, round, sentAt } = inRound({ groups: [group(G1), group(G2)] });
     driver.keep = (effect) => effect.kind === 'close';
-    driver.feed({
-      kind: 'eligibility',
-      groups: new Map([
-        [G1, 'interface-down'],
-        [G2, null],
-      ]),
-    });
+    driver.feed(fit([G1, 'interface-down'], [G2, null]));
     driver.settle();
     driver.reply(round, driver.commit(round), sentAt);
-    expect(driver.of('arm').map((one) => one.groups)).toEqual([[G2]]);
+    expect(driver.of('arm').map((one) => one.groups)).toEqual([[{ group: G2, mode: 'open' }]]);
     // Its record stays in the guards until the kernel has acknowledged the silence.
     driver.keep = (effect) => effect.kind === 'close' || isTxn('round')(effect);
     driver.advance(TIMING.roundMs);
@@ -262,7 +272,12 @@ describe('opening', () => {
     ]);
     const named = driver.of('heartbeat').filter(({ armed }) => armed.length > 0);
     expect(named[0]?.armed.map((one) => one.group)).toEqual([G1]);
-    expect(driver.notices()).toEqual(['session.opened', 'holder.gained', 'holder.opened']);
+    expect(driver.notices()).toEqual([
+      'session.opened',
+      'holder.gained',
+      'holder.opened',
+      'handover.verified',
+    ]);
   });
 
   it('again after an address had gone announces again', () => {
@@ -271,7 +286,7 @@ describe('opening', () => {
     driver.advance(TIMING.roundMs);
     const [arm] = driver.of('arm');
     if (arm === undefined) throw new Error('no arm');
-    driver.feed({ ...arm, kind: 'armed', isOk: true, opened: [G1], failed: [] });
+    driver.feed(armedOf(arm, { isOk: true, opened: [G1] }));
     expect(driver.of('announce')).toHaveLength(1);
     expect(driver.notices()).toEqual([]);
   });
@@ -285,7 +300,7 @@ describe('a holder that cannot arm must not block others (4.3)', () => {
       driver.advance(TIMING.roundMs);
       const arm = driver.of('arm').at(-1);
       if (arm === undefined) throw new Error('no arm');
-      driver.feed({ ...arm, kind: 'armed', isOk: false, opened: [], failed: [] });
+      driver.feed(armedOf(arm, { isOk: false }));
     }
     challenge(driver);
     driver.forget();

@@ -13,6 +13,8 @@ import {
   sessionOf,
   TIMING,
   WAIT_MS,
+  fit,
+  ownerOf,
 } from './election-driver.ts';
 
 const mine = { boot: 'boot', namespace: 'ns' };
@@ -58,7 +60,6 @@ describe('opening a session (4.2)', () => {
   });
 
   it.each([
-    ['the earlier life of this boot and namespace', { ...mine, state: 'open' as const }],
     ['a session that was broken', { state: 'broken' as const }],
     ['a session that was closed', { state: 'closed' as const }],
   ])('supersedes %s at once, guarded by that very record', (_, fields) => {
@@ -73,6 +74,20 @@ describe('opening a session (4.2)', () => {
     ]);
     expect(driver.sessionId).toBeGreaterThan(earlier);
     expect(driver.now).toBe(1000);
+  });
+
+  it('goes on with the session of a former process of this kernel, and voids what that had under way', () => {
+    const driver = withEarlier({ ...mine, state: 'open' as const });
+    const earlier = driver.store.read(keys.session(D1)).modRevision;
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session: earlier })));
+    const epoch = driver.store.read(keys.owner(G1)).modRevision;
+    driver.begin();
+    expect(driver.of('clear-gate')).toMatchObject([{ keep: [G1] }]);
+    expect(driver.sessionId).toBe(earlier);
+    expect(driver.store.read(keys.session(D1)).modRevision).toBeGreaterThan(earlier);
+    expect(driver.holding()).toBe('open');
+    expect(driver.store.read(keys.owner(G1)).modRevision).toBe(epoch);
+    expect(driver.notices()).toContain('session.adopted');
   });
 
   it('writes its scope with its session', () => {
@@ -235,6 +250,9 @@ describe('the end of a session (4.2, 4.7)', () => {
 
   it('by shutdown comes last: silence, the owner record, then the session', () => {
     const driver = holder();
+    driver.audible = [];
+    driver.advance(TIMING.suspectMs + 1);
+    driver.forget();
     driver.feed({ kind: 'stop' });
     driver.settle();
     const order = driver.effects.flatMap((effect) =>
@@ -323,7 +341,7 @@ describe('the scope record (4.9)', () => {
       keys.owner(G1),
       '{"v":1,"director":null,"session":0,"pending":[],"vacant":false,"reason":"released"}',
     );
-    driver.feed({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    driver.feed(fit([G1, 'interface-down']));
     driver.settle();
     expect(driver.holding()).toBe('none');
     driver.config = { ...driver.config, timing: { ...TIMING, holdMs: 3000, permitMs: 750 } };

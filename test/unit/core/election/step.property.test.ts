@@ -22,10 +22,15 @@ import {
   sessionOf,
   TIMING,
   type TxnEffect,
+  fit,
+  directorsOf,
 } from './election-driver.ts';
 
 const GROUPS = [G1, G2] as const;
-const CONFIG = { directors: [D1, D2, D3], groups: [group(G1), group(G2, { priorities: null })] };
+const CONFIG = {
+  directors: directorsOf(D1, D2, D3),
+  groups: [group(G1), group(G2, { priorities: null })],
+};
 
 type Outstanding = { readonly effect: ElectionEffect; readonly at: number };
 
@@ -38,6 +43,8 @@ class Adversary {
   #silenced = new Set<string>();
   #rounds = new Map<number, { groups: GroupId[]; open: number; isConfirmed: boolean }>();
   #armed = new Set<GroupId>();
+  readonly #prepared = new Set<GroupId>();
+  readonly #muted = new Set<GroupId>();
 
   /** From the start, or as the holder of both groups. */
   constructor(isHolder: boolean) {
@@ -57,16 +64,24 @@ class Adversary {
 
   #check(effect: ElectionEffect): void {
     if (effect.kind === 'arm') {
-      for (const id of effect.groups) expect(this.#confirmed.has(id), 'armed').toBe(true);
+      for (const { group: id } of effect.groups)
+        expect(this.#confirmed.has(id), 'armed').toBe(true);
       expect(effect.until).toBeLessThanOrEqual(this.driver.now + TIMING.holdMs);
     }
+    if (effect.kind === 'open') {
+      for (const id of effect.groups) expect(this.#prepared.has(id), 'prepared').toBe(true);
+      expect(effect.until, 'opened in time').toBeGreaterThan(this.driver.now);
+    }
+    if (effect.kind === 'tell' && effect.message.kind === 'muted')
+      expect(this.#muted.has(effect.message.group), 'mute before it is said').toBe(true);
     if (effect.kind === 'heartbeat')
       for (const one of effect.armed) expect(this.#armed.has(one.group), 'named').toBe(true);
     if (effect.kind !== 'txn') return;
     const { purpose } = effect;
-    if (purpose.kind === 'round') {
+    if (purpose.kind === 'round' || purpose.kind === 'kill' || purpose.kind === 'claim') {
       const known = this.#rounds.get(purpose.round);
-      const groups = [...(known?.groups ?? []), ...purpose.groups];
+      const guarded = purpose.kind === 'round' ? purpose.groups : [];
+      const groups = [...(known?.groups ?? []), ...guarded];
       this.#rounds.set(purpose.round, { groups, open: (known?.open ?? 0) + 1, isConfirmed: true });
     }
     if (purpose.kind === 'give-up')
@@ -93,10 +108,14 @@ class Adversary {
       answer === null
         ? { kind: 'ambiguous' as const, message: '', sentAt: monoMs(at) }
         : { ...answer, sentAt: monoMs(at) };
-    if (effect.purpose.kind === 'round') {
-      const round = this.#rounds.get(effect.purpose.round);
+    const { purpose } = effect;
+    if (purpose.kind === 'round' || purpose.kind === 'kill' || purpose.kind === 'claim') {
+      const round = this.#rounds.get(purpose.round);
       if (round !== undefined) {
-        round.isConfirmed &&= answer?.succeeded === true && driver.now - at <= TIMING.permitMs;
+        const isDone = answer?.succeeded === true;
+        if (purpose.kind === 'round') round.isConfirmed &&= isDone;
+        else if (isDone) round.groups.push(...purpose.claims.keys());
+        round.isConfirmed &&= driver.now - at <= TIMING.permitMs;
         round.open -= 1;
         if (round.open === 0) this.#confirmed = new Set(round.isConfirmed ? round.groups : []);
       }
@@ -109,22 +128,46 @@ class Adversary {
     if (effect.kind === 'clear-gate') this.feed({ kind: 'gate-cleared', isOk });
     if (effect.kind === 'permit') this.feed({ kind: 'permit-given', round: effect.round, isOk });
     if (effect.kind === 'arm') {
-      const { round, groups } = effect;
+      const { round, until: speaksUntil } = effect;
+      const groups = effect.groups.map((one) => one.group);
       const failed = how === 2 ? groups.slice(0, 1) : [];
-      if (isOk) for (const id of groups) if (!failed.includes(id)) this.#armed.add(id);
-      this.feed({ kind: 'armed', round, isOk, groups, opened: [...groups], failed });
+      for (const { group: id, mode } of isOk ? effect.groups : []) {
+        if (failed.includes(id)) continue;
+        if (mode === 'open') this.#armed.add(id);
+        else this.#armed.delete(id);
+        if (mode === 'prepared') this.#prepared.add(id);
+        else this.#prepared.delete(id);
+        if (mode === 'muted') this.#muted.add(id);
+      }
+      this.feed({ kind: 'armed', round, isOk, groups, opened: groups, failed, speaksUntil });
     }
+    if (effect.kind === 'open') {
+      const { groups, until: speaksUntil } = effect;
+      if (isOk) for (const id of groups) this.#armed.add(id);
+      this.feed({ kind: 'opened', groups, isOk, failed: [], speaksUntil });
+    }
+    if (effect.kind === 'mute') {
+      if (isOk)
+        for (const id of effect.groups) {
+          this.#muted.add(id);
+          this.#armed.delete(id);
+        }
+      this.feed({ kind: 'muted', groups: effect.groups, isOk });
+    }
+    if (effect.kind === 'verify') this.feed({ ...effect, kind: 'verified', isOk });
     if (effect.kind === 'close') {
       if (isOk)
         for (const id of effect.groups) {
           this.#silenced.add(id);
           this.#armed.delete(id);
+          this.#prepared.delete(id);
         }
       this.feed({ kind: 'closed', groups: effect.groups, isOk });
     }
   }
 }
 
+const WORDS = ['prepared', 'muted', 'verified'] as const;
 type Move = (adversary: Adversary) => void;
 const name = fc.constantFrom(D1, D2, D3);
 const groupName = fc.constantFrom(...GROUPS);
@@ -205,13 +248,7 @@ const move: fc.Arbitrary<Move> = fc.oneof(
     arbitrary: fc.constantFrom(null, 'interface-down' as const).map(
       (why): Move =>
         (one) =>
-          one.feed({
-            kind: 'eligibility',
-            groups: new Map([
-              [G1, why],
-              [G2, null],
-            ]),
-          }),
+          one.feed(fit([G1, why], [G2, null])),
     ),
   },
   {
@@ -220,11 +257,25 @@ const move: fc.Arbitrary<Move> = fc.oneof(
       ([from, id, rev]): Move =>
         (one) =>
           one.feed({
-            kind: 'heartbeat',
+            kind: 'peer',
             from,
-            session: sessionIdOf(revision(rev)),
-            groups: [id],
+            message: {
+              kind: 'heartbeat',
+              session: sessionIdOf(revision(rev)),
+              armed: [{ group: id, epoch: one.driver.epochOf(id) }],
+            },
           }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.tuple(name, groupName, fc.constantFrom(...WORDS)).map(
+      ([from, id, kind]): Move =>
+        (one) => {
+          const session = sessionIdOf(one.driver.store.read(keys.session(from)).modRevision);
+          const epoch = one.driver.epochOf(id);
+          one.feed({ kind: 'peer', from, message: { kind, session, group: id, epoch } });
+        },
     ),
   },
   {
@@ -247,13 +298,7 @@ describe('whatever happens', () => {
         fc.array(move, { minLength: 20, maxLength: 250 }),
         (isHolder, moves) => {
           const adversary = new Adversary(isHolder);
-          adversary.feed({
-            kind: 'eligibility',
-            groups: new Map([
-              [G1, null],
-              [G2, null],
-            ]),
-          });
+          adversary.feed(fit([G1, null], [G2, null]));
           adversary.driver.see();
           for (const one of moves) one(adversary);
           armed += adversary.driver.of('arm').length;

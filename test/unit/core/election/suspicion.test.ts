@@ -19,6 +19,8 @@ import {
   sessionOf,
   TIMING,
   WAIT_MS,
+  fit,
+  directorsOf,
 } from './election-driver.ts';
 
 const challengeOf = (driver: ElectionDriver) => driver.store.read(keys.challenge(D2));
@@ -88,7 +90,7 @@ describe('suspicion (4.5)', () => {
   });
 
   it('leaves a new holder the suspect time from when the change was seen', () => {
-    const driver = candidate({ directors: [D1, D2, D3] });
+    const driver = candidate({ directors: directorsOf(D1, D2, D3) });
     driver.advance(2000);
     const session = live(driver.store, D3);
     driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd3', session })));
@@ -109,7 +111,7 @@ describe('suspicion (4.5)', () => {
   });
 
   it('is not for a director that the spec does not name', () => {
-    const driver = candidate({ directors: [D2, D3] });
+    const driver = candidate({ directors: directorsOf(D2, D3) });
     driver.advance(60_000);
     expect(driver.txns('challenge', 'kill')).toEqual([]);
   });
@@ -275,7 +277,7 @@ describe('a kill (4.6)', () => {
     expect(driver.txns('kill')).toHaveLength(1);
   });
 
-  it('is guarded by challenge, session, scope, my session and groups, and the groups it takes', () => {
+  it('is guarded by challenge, session, scope, my session and the groups it takes, and rides on a round', () => {
     const driver = candidate({ groups: [group(G1), group(G2)] });
     driver.store.write(
       keys.owner(G2),
@@ -286,15 +288,12 @@ describe('a kill (4.6)', () => {
     const { txn } = driver.takeKept();
     const rev = (key: string) => ({ key, modRevision: driver.store.read(key).modRevision });
     expect(txn.compares).toEqual(
-      [
-        keys.challenge(D2),
-        keys.session(D2),
-        keys.scope(D2),
-        keys.session(D1),
-        keys.owner(G2),
-        keys.owner(G1),
-      ].map(rev),
+      [keys.challenge(D2), keys.session(D2), keys.scope(D2), keys.session(D1), keys.owner(G1)].map(
+        rev,
+      ),
     );
+    const guards = driver.txns('round').at(-1)?.txn.compares;
+    expect(guards).toEqual([keys.session(D1), keys.owner(G2)].map(rev));
     expect(txn.success.map(({ op, key }) => [op, key])).toEqual([
       ['put', keys.session(D2)],
       ['delete', keys.challenge(D2)],
@@ -316,7 +315,12 @@ describe('a kill (4.6)', () => {
       reason: 'holder-dead',
     });
     expect(challengeOf(driver).value).toBeNull();
-    expect(driver.notices()).toEqual(['holder.killed', 'holder.gained', 'holder.opened']);
+    expect(driver.notices()).toEqual([
+      'holder.killed',
+      'holder.gained',
+      'holder.opened',
+      'handover.verified',
+    ]);
   });
 
   it.each([
@@ -383,7 +387,7 @@ describe('a kill (4.6)', () => {
       [D1, 100],
     ]);
     const driver = new ElectionDriver({
-      directors: [D1, D2, D3],
+      directors: directorsOf(D1, D2, D3),
       groups: [group(G1, { priorities })],
     });
     hold(driver.store);
@@ -392,7 +396,9 @@ describe('a kill (4.6)', () => {
     driver.advance(TIMING.suspectMs + WAIT_MS + 29);
     expect(driver.txns('kill')).toEqual([]);
     driver.advance(1);
-    expect(driver.txns('kill').map(({ purpose }) => purpose)).toMatchObject([{ claims: [] }]);
+    expect(driver.txns('kill').map(({ purpose }) => purpose)).toMatchObject([
+      { claims: new Map() },
+    ]);
     // The heir does not come: whoever is next takes it.
     driver.advance(60);
     expect(driver.txns('claim')).toHaveLength(1);
@@ -418,9 +424,11 @@ describe('a kill (4.6)', () => {
 
   it('is done by a director that cannot hold, too', () => {
     const driver = challenged();
-    driver.feed({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    driver.feed(fit([G1, 'interface-down']));
     driver.advance(WAIT_MS + 90);
-    expect(driver.txns('kill').map(({ purpose }) => purpose)).toMatchObject([{ claims: [] }]);
+    expect(driver.txns('kill').map(({ purpose }) => purpose)).toMatchObject([
+      { claims: new Map() },
+    ]);
     expect(driver.holding()).toBe('none');
   });
 });

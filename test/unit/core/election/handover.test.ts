@@ -1,0 +1,306 @@
+/** Design 4.12: transfer, mute, open, verify, leave; one owner by the record, one voice, nothing lost. */
+import { describe, expect, it } from 'vitest';
+import { epochOf, type SessionId, sessionIdOf } from '../../../../src/model/ids.ts';
+import { formatRecord, type OwnerRecord } from '../../../../src/model/records.ts';
+import {
+  D1,
+  D2,
+  D3,
+  directorsOf,
+  ElectionDriver,
+  fit,
+  G1,
+  group,
+  holder,
+  isTxn,
+  keys,
+  live,
+  operationOf,
+  ownerOf,
+  sessionOf,
+  TIMING,
+  WAIT_MS,
+} from './election-driver.ts';
+
+const owner = (driver: ElectionDriver): OwnerRecord =>
+  JSON.parse(driver.store.read(keys.owner(G1)).value ?? 'null');
+const modes = (driver: ElectionDriver): string[] =>
+  driver.of('arm').flatMap((arm) => arm.groups.map(({ mode }) => mode));
+const told = (driver: ElectionDriver): string[] =>
+  driver.of('tell').map(({ to, message }) => `${message.kind} to ${to}`);
+const sessionRev = (driver: ElectionDriver, name = D2): SessionId =>
+  sessionIdOf(driver.store.read(keys.session(name)).modRevision);
+
+/** d1 holds and was asked to give the group to d2, which lives and is ready. */
+function leaving(): ElectionDriver {
+  const driver = holder();
+  driver.gateway = 'none';
+  driver.store.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+  driver.settle();
+  return driver;
+}
+
+/** d2 gave the group to d1, and may still answer for it. */
+function succeeding(): ElectionDriver {
+  const driver = new ElectionDriver();
+  const session = live(driver.store);
+  driver.begin();
+  const epoch = driver.store.write(keys.owner(G1), formatRecord(ownerOf({ session })));
+  const pending = [{ director: 'd2', session, epoch }];
+  const mine = { director: 'd1', session: driver.sessionId, pending };
+  driver.store.write(keys.owner(G1), formatRecord(ownerOf({ ...mine, reason: 'switchover' })));
+  driver.forget();
+  driver.settle();
+  return driver;
+}
+const formerEpoch = (driver: ElectionDriver) =>
+  epochOf((owner(driver).pending[0]?.epoch ?? 0) as never);
+
+describe('the former holder', () => {
+  it('writes the record over, guarded by both sessions and its own record, and names itself pending', () => {
+    const driver = holder();
+    const epoch = driver.epochOf();
+    driver.keep = isTxn('transfer');
+    driver.store.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+    driver.settle();
+    const { txn } = driver.takeKept();
+    expect(txn.compares).toEqual([
+      { key: keys.session(D1), modRevision: driver.sessionId },
+      { key: keys.session(D2), modRevision: sessionRev(driver) },
+      { key: keys.owner(G1), modRevision: epoch },
+    ]);
+    const [put] = txn.success;
+    expect(put?.op === 'put' && JSON.parse(put.value)).toMatchObject({
+      director: 'd2',
+      session: sessionRev(driver),
+      pending: [{ director: 'd1', session: driver.sessionId, epoch }],
+    });
+  });
+
+  it('answers on until the successor is prepared, then goes mute and forwards on', () => {
+    const driver = leaving();
+    expect(driver.of('mute')).toEqual([]);
+    driver.forget();
+    driver.word('prepared', D2, driver.epochOf());
+    expect(driver.of('mute')).toEqual([{ kind: 'mute', groups: [G1] }]);
+    expect(told(driver)).toContain('muted to d2');
+    driver.advance(TIMING.roundMs);
+    expect(new Set(modes(driver))).toEqual(new Set(['muted']));
+    expect(driver.of('close')).toEqual([]);
+  });
+
+  it('goes mute without that word after a while: the successor may have been heard by nobody', () => {
+    const driver = leaving();
+    driver.advance(299);
+    expect(driver.of('mute')).toEqual([]);
+    driver.advance(1);
+    expect(driver.of('mute')).toHaveLength(1);
+  });
+
+  it('takes its entry out of the record only when the kernel has made it mute', () => {
+    const driver = leaving();
+    driver.keep = (effect) => effect.kind === 'mute';
+    driver.word('prepared', D2, driver.epochOf());
+    driver.advance(2000);
+    expect(owner(driver).pending).toHaveLength(1);
+    expect(told(driver)).toEqual([]);
+    driver.feed({ kind: 'muted', groups: [G1], isOk: true });
+    driver.settle();
+    expect(owner(driver)).toMatchObject({ director: 'd2', pending: [] });
+  });
+
+  it('closes where the kernel cannot mute, and takes its entry out after that', () => {
+    const driver = leaving();
+    driver.keep = (effect) => effect.kind === 'mute' || effect.kind === 'close';
+    driver.word('prepared', D2, driver.epochOf());
+    driver.feed({ kind: 'muted', groups: [G1], isOk: false });
+    driver.settle();
+    expect(driver.of('close')).toHaveLength(1);
+    expect(owner(driver).pending).toHaveLength(1);
+    driver.feed({ kind: 'closed', groups: [G1], isOk: true });
+    driver.settle();
+    expect(owner(driver).pending).toEqual([]);
+    expect(driver.holding()).toBe('none');
+  });
+
+  it('leaves a moment after the successor has verified', () => {
+    const driver = leaving();
+    driver.word('prepared', D2, driver.epochOf());
+    driver.word('verified', D2, driver.epochOf());
+    driver.advance(99);
+    expect(driver.of('close')).toEqual([]);
+    driver.advance(1);
+    expect(driver.of('close')).toHaveLength(1);
+    expect(driver.notices()).toContain('handover.completed');
+  });
+
+  it('leaves one second after the successor was heard to speak, without its proof', () => {
+    const driver = leaving();
+    driver.word('prepared', D2, driver.epochOf());
+    driver.advance(10);
+    driver.hear(D2, [G1]);
+    driver.advance(999);
+    driver.hear(D2, [G1]);
+    expect(driver.of('close')).toEqual([]);
+    driver.advance(1);
+    expect(driver.of('close')).toHaveLength(1);
+  });
+
+  it('leaves after three seconds without any word', () => {
+    const driver = leaving();
+    driver.word('prepared', D2, driver.epochOf());
+    driver.advance(2999);
+    expect(driver.of('close')).toEqual([]);
+    driver.advance(1);
+    expect(driver.of('close')).toHaveLength(1);
+  });
+
+  it('takes no word of anybody but the successor, nor of another life of it', () => {
+    const driver = leaving();
+    const session = sessionIdOf((sessionRev(driver) - 1) as never);
+    const message = { kind: 'prepared' as const, session, group: G1, epoch: driver.epochOf() };
+    driver.feed({ kind: 'peer', from: D2, message });
+    driver.feed({ kind: 'peer', from: D3, message: { ...message, session: sessionRev(driver) } });
+    driver.settle();
+    expect(driver.of('mute')).toEqual([]);
+  });
+
+  it('learns from the record what became of a transfer in doubt', () => {
+    const driver = holder();
+    driver.keep = isTxn('transfer');
+    driver.store.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+    driver.settle();
+    const effect = driver.takeKept();
+    driver.doubt(effect);
+    driver.settle();
+    expect(driver.holding()).toBe('open');
+    driver.commit(effect);
+    driver.advance(TIMING.roundMs);
+    expect(driver.holding()).toBe('leaving');
+  });
+
+  it('gets the group back when the successor dies, and speaks again', () => {
+    const driver = leaving();
+    driver.word('prepared', D2, driver.epochOf());
+    const broken = sessionOf({ state: 'broken', id: sessionRev(driver) });
+    driver.store.write(keys.session(D2), formatRecord(broken));
+    driver.forget();
+    driver.advance(TIMING.roundMs);
+    expect(owner(driver)).toMatchObject({ director: 'd1', pending: [], reason: 'holder-dead' });
+    expect(driver.holding()).toBe('open');
+    expect(modes(driver).at(-1)).toBe('open');
+    expect(driver.of('announce')).toHaveLength(1);
+  });
+
+  it('closes at once where its session is lost on the way', () => {
+    const driver = leaving();
+    driver.store.write(
+      keys.session(D1),
+      formatRecord(sessionOf({ state: 'broken', id: driver.sessionId })),
+    );
+    driver.settle();
+    expect(driver.of('close')).toHaveLength(1);
+  });
+});
+
+describe('the successor', () => {
+  it('prepares the group, says so, and stays silent while the former holder may answer', () => {
+    const driver = succeeding();
+    driver.audible = [D2];
+    for (let i = 0; i < 5; i++) driver.advance(TIMING.roundMs);
+    expect(new Set(modes(driver))).toEqual(new Set(['prepared']));
+    expect(told(driver)).toContain('prepared to d2');
+    expect(driver.of('open')).toEqual([]);
+    expect(driver.holding()).toBe('owned');
+  });
+
+  it('opens at the word of the former holder, by one kernel operation', () => {
+    const driver = succeeding();
+    driver.forget();
+    driver.word('muted', D2, formerEpoch(driver));
+    expect(driver.of('open')).toHaveLength(1);
+    expect(driver.txns('round')).toEqual([]);
+    expect(driver.holding()).toBe('open');
+    expect(driver.of('announce')).toHaveLength(1);
+  });
+
+  it('takes no word about another holding of it', () => {
+    const driver = succeeding();
+    driver.word('muted', D2, epochOf((formerEpoch(driver) - 1) as never));
+    driver.word('muted', D3, formerEpoch(driver));
+    expect(driver.holding()).toBe('owned');
+  });
+
+  it('opens when the entry left the record: the word may be lost', () => {
+    const driver = succeeding();
+    driver.store.write(keys.owner(G1), formatRecord({ ...owner(driver), pending: [] }));
+    driver.settle();
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('opens when the former holder is dead by record', () => {
+    const driver = succeeding();
+    const state = { state: 'broken' as const, id: sessionRev(driver) };
+    driver.store.write(keys.session(D2), formatRecord(sessionOf(state)));
+    driver.settle();
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('suspects a former holder that says nothing, and kills it after D′', () => {
+    const driver = succeeding();
+    driver.audible = [];
+    driver.advance(TIMING.suspectMs + WAIT_MS + 50);
+    expect(driver.notices()).toContain('holder.killed');
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('does not open what it prepared too long ago', () => {
+    const driver = succeeding();
+    driver.keep = isTxn('round');
+    driver.advance(TIMING.holdMs + 1);
+    driver.kept = [];
+    driver.forget();
+    driver.word('muted', D2, formerEpoch(driver));
+    expect(driver.of('open')).toEqual([]);
+  });
+
+  it('tells the former holder when the gateway has answered', () => {
+    const driver = succeeding();
+    driver.forget();
+    driver.word('muted', D2, formerEpoch(driver));
+    expect(driver.of('verify')).toHaveLength(1);
+    expect(told(driver)).toEqual(['verified to d2']);
+  });
+
+  it('says nothing, and warns, when the gateway is silent', () => {
+    const driver = succeeding();
+    driver.gateway = 'silent';
+    driver.forget();
+    driver.word('muted', D2, formerEpoch(driver));
+    expect(told(driver)).toEqual([]);
+    expect(driver.notices()).toContain('handover.unverified');
+  });
+
+  it('carries the entries of others on when it gives the group away in its turn', () => {
+    const driver = succeeding();
+    driver.keep = (effect) => effect.kind === 'close';
+    driver.feed(fit([G1, 'interface-down']));
+    driver.settle();
+    driver.feed({ kind: 'closed', groups: [G1], isOk: true });
+    driver.settle();
+    expect(owner(driver).pending).toMatchObject([{ director: 'd2' }]);
+  });
+});
+
+it('a kill carries pending entries on: a third director waits for the former holder too', () => {
+  const driver = new ElectionDriver({ directors: directorsOf(D1, D2, D3), groups: [group(G1)] });
+  const former = live(driver.store, D3);
+  const session = live(driver.store, D2);
+  const pending = [{ director: 'd3', session: former, epoch: 1 }];
+  driver.store.write(keys.owner(G1), formatRecord(ownerOf({ session, pending })));
+  driver.audible = [D3];
+  driver.begin();
+  for (let i = 0; i < 12; i++) driver.advance(TIMING.heartbeatMs);
+  expect(owner(driver)).toMatchObject({ director: 'd1', pending });
+  expect(driver.holding()).toBe('owned');
+});
