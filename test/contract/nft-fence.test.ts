@@ -1,0 +1,70 @@
+/** The fence contract on Linux, for each kind in a network namespace of its own. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { CaseResult } from './contract-case.ts';
+import { fenceCases } from './fence.contract.ts';
+
+const LINUX_ONLY = [
+  'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
+  'what a muted VIP would resolve itself stays unasked, and IP to known neighbours goes on',
+  'whatever somebody changes in the rules is seen and repaired, with the elements kept',
+  'a foreign set or chain in our table makes it anew: managed as before, nothing enabled',
+  'tables of others are left alone',
+  'detection takes the best fence that it may, leaves nothing behind, and says why',
+  'the removal of all fences finds those of any family',
+];
+const TWO_TABLES = ['one of two tables gone: MISSING, then managed as before and nothing enabled'];
+
+describe.each([
+  { kind: 'netdev', more: [] },
+  { kind: 'arp-inet-ip6', more: TWO_TABLES },
+  { kind: 'bridge', more: [] },
+])('fence contract: Linux, $kind', ({ kind, more }) => {
+  let results: readonly CaseResult[] = [];
+  let ending = '';
+
+  beforeAll(async () => {
+    const run = await runInNamespace(kind, 55_000);
+    ending = `exit ${run.code ?? run.signal}: ${run.errors}`;
+    try {
+      results = JSON.parse(run.output);
+    } catch {
+      // A child that died wrote no results: every test below then shows how it ended.
+    }
+  });
+
+  for (const name of [...fenceCases.map((entry) => entry.name), ...LINUX_ONLY, ...more])
+    test(name, () => {
+      const result = results.find((entry) => entry.name === name);
+      expect(result, `the case did not run: ${ending}`).toBeDefined();
+      expect(result?.error).toBeNull();
+    });
+
+  test('the process was alive to the end', () => expect(ending).toMatch(/^exit 0:/));
+});
+
+type Ended = { code: number | null; signal: string | null; output: string; errors: string };
+
+/** The namespace goes with its only process; /sys shows that namespace's devices. */
+function runInNamespace(kind: string, timeoutMs: number): Promise<Ended> {
+  const script = join(import.meta.dirname, 'support', 'nft-fence-child.ts');
+  const command = 'mount -t sysfs sysfs /sys && ip link set lo up && exec node --import tsx "$@"';
+  const child = spawn(
+    'unshare',
+    ['--net', '--mount', '--', 'sh', '-c', command, 'sh', script, kind],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  let output = '';
+  let errors = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      resolve({ code, signal, output, errors });
+    });
+  });
+}

@@ -1,0 +1,230 @@
+/**
+ * Runs inside a network namespace of its own: the fence contract on Linux for the kind that is named,
+ * and what only Linux shows. Writes the results as JSON to standard output.
+ */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openPacketSocket } from '../../../src/adapters/announce/packet-socket.ts';
+import { createSystemClock } from '../../../src/adapters/clock/system-clock.ts';
+import { detectFence, uninstallFences } from '../../../src/adapters/linux/nft-fence-detect.ts';
+import { createNftFence } from '../../../src/adapters/linux/nft-fence.ts';
+import { macToBytes } from '../../../src/model/address.ts';
+import { GATE_KINDS } from '../../../src/model/kernel.ts';
+import type { FenceKind } from '../../../src/ports/fence.ts';
+import { silentLog } from '../../../src/ports/log.ts';
+import { encodeGratuitousArpReply } from '../../../src/wire/arp.ts';
+import { runCases, type ContractCase } from '../contract-case.ts';
+import {
+  adding,
+  alive,
+  change,
+  contentsOf,
+  fenceCases,
+  type FenceWorld,
+  OPEN,
+  prepare,
+  removing,
+  SILENT,
+  succeeded,
+  voicesOf,
+} from '../fence.contract.ts';
+import { FenceNetwork, isArpFrom, OWN4, sh, VIP4, VIP6 } from './fence-network.ts';
+
+const ports = { log: silentLog, clock: createSystemClock() };
+const kind = GATE_KINDS.find((each) => each === process.argv[2]);
+if (kind === undefined || kind === 'address-lifetime') throw new Error('name a kind of fence');
+const family = kind === 'arp-inet-ip6' ? 'inet' : kind;
+
+type LinuxWorld = FenceWorld & { readonly network: FenceNetwork };
+
+let made = 0;
+
+async function createWorld(): Promise<{ world: LinuxWorld; end: () => Promise<void> }> {
+  const shape = kind === 'bridge' ? 'bridge' : 'plain';
+  const network = new FenceNetwork(made++, shape);
+  const other = new FenceNetwork(made++, shape);
+  const fence = createNftFence(named(), ports);
+  const otherDevice = other.up();
+  sh(`ip address flush dev ${otherDevice.name}`);
+  const world: LinuxWorld = {
+    fence,
+    network,
+    successor: () => createNftFence(named(), ports),
+    device: network.up(),
+    otherDevice,
+    vips: [VIP4, VIP6],
+    ownAddress: OWN4,
+    now: () => ports.clock.now(),
+    advance: (ms) => sleep(ms),
+    speaks: (address) => network.speaks(address),
+    answers: (address) => network.answers(address),
+    flush: async () => void sh('nft flush ruleset'),
+    recreateDevice: async () => {
+      network.down();
+      return network.up();
+    },
+  };
+  return {
+    world,
+    end: async () => {
+      fence.close();
+      network.down();
+      other.down();
+      sh('nft flush ruleset');
+    },
+  };
+}
+
+function named(): FenceKind {
+  if (kind === undefined || kind === 'address-lifetime') throw new Error('no fence');
+  return kind;
+}
+
+const linuxCases: readonly ContractCase<LinuxWorld>[] = [
+  {
+    name: 'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
+    run: async (world) => {
+      const { fence, network, device, vips } = world;
+      const sender = openPacketSocket();
+      assert.ok(sender.ok);
+      const announces = async (): Promise<boolean> => {
+        const at = sender.value.device(device.name);
+        assert.ok(at.ok);
+        const frame = encodeGratuitousArpReply(at.value.mac, VIP4);
+        const seen = await network.overhear(() => void sender.value.send(at.value.index, frame));
+        const own = Buffer.from(macToBytes(at.value.mac));
+        return seen.some((each) => isArpFrom(each, VIP4) && each.subarray(6, 12).equals(own));
+      };
+      // The arp family sees no frames of packet sockets: the gate does not announce what is silent.
+      const escapes = kind === 'arp-inet-ip6';
+      await prepare(world);
+      assert.equal(await announces(), escapes);
+      succeeded(await fence.commit(change({ ...alive(world, 60_000), enabled: adding(...vips) })));
+      assert.equal(await announces(), true);
+      succeeded(await fence.commit(change({ muted: adding(...vips) })));
+      assert.equal(await announces(), escapes);
+      sender.value.close();
+    },
+  },
+  {
+    name: 'what a muted VIP would resolve itself stays unasked, and IP to known neighbours goes on',
+    run: async (world) => {
+      const { fence, network, device, vips } = world;
+      await prepare(world, { ...alive(world, 60_000), enabled: adding(...vips) });
+      succeeded(await fence.commit(change({ muted: adding(...vips) })));
+      const ask = (source: string, target: string) => (): void => {
+        sh(`ping -c 1 -W 0.01 -I ${source} ${target} >/dev/null 2>&1 || true`);
+      };
+      const asked = await network.overhear(ask(VIP4, '10.9.0.77'));
+      assert.ok(!asked.some((frame) => isArpFrom(frame, VIP4)));
+      succeeded(await fence.commit(change({ muted: removing(...vips) })));
+      const unmuted = await network.overhear(ask(VIP4, '10.9.0.78'));
+      assert.ok(
+        unmuted.some((frame) => isArpFrom(frame, VIP4)),
+        device.name,
+      );
+    },
+  },
+  {
+    name: 'whatever somebody changes in the rules is seen and repaired, with the elements kept',
+    run: async (world) => {
+      const { fence, device, vips } = world;
+      await prepare(world, { ...alive(world, 60_000), enabled: adding(...vips) });
+      const base = kind === 'netdev' ? `in-${device.index}` : 'in';
+      const harms = [
+        `nft flush chain ${family} leasehold to4`,
+        `nft insert rule ${family} leasehold arrive counter accept`,
+        `nft add rule ${family} leasehold to4 drop`,
+        `nft flush chain ${family} leasehold ${base}`,
+        `nft delete chain ${family} leasehold ${base}`,
+      ];
+      for (const harm of harms) {
+        sh(harm);
+        assert.equal(succeeded(await fence.observe()), null, harm);
+        succeeded(await fence.install([device]));
+        assert.deepEqual((await contentsOf(fence)).enabled, new Set(vips));
+        assert.deepEqual(await voicesOf(world), OPEN);
+      }
+    },
+  },
+  {
+    name: 'a foreign set or chain in our table makes it anew: managed as before, nothing enabled',
+    run: async (world) => {
+      const { fence, device, vips } = world;
+      for (const harm of ['set', 'chain']) {
+        await prepare(world, { ...alive(world, 60_000), enabled: adding(...vips) });
+        const body = harm === 'set' ? "'{ type ipv4_addr; }'" : '';
+        sh(`nft add ${harm} ${family} leasehold strange ${body}`);
+        assert.equal(succeeded(await fence.observe()), null);
+        succeeded(await fence.install([device]));
+        const seen = await contentsOf(fence);
+        assert.deepEqual([seen.managed, seen.enabled], [new Set(vips), new Set()]);
+        assert.deepEqual(await voicesOf(world), SILENT);
+      }
+    },
+  },
+  {
+    name: 'tables of others are left alone',
+    run: async (world) => {
+      sh('nft add table ip other; nft add chain ip other mine; nft add table netdev other');
+      await prepare(world);
+      succeeded(await world.fence.uninstall());
+      assert.deepEqual(sh('nft list tables').trim().split('\n').toSorted(), [
+        'table ip other',
+        'table netdev other',
+      ]);
+    },
+  },
+  {
+    name: 'detection takes the best fence that it may, leaves nothing behind, and says why',
+    run: async ({ device }) => {
+      const only = await detectFence(ports, { devices: [device.name], kinds: [named()] });
+      assert.equal(only.fence?.kind, kind);
+      const best = await detectFence(ports, { devices: [device.name] });
+      assert.equal(best.fence?.kind, 'netdev');
+      assert.match(best.detail, /netdev/);
+      assert.equal(sh('nft list tables'), '');
+      const unfit = await detectFence(ports, { devices: ['lo'], kinds: ['bridge'] });
+      assert.equal(unfit.fence, null);
+      assert.match(unfit.detail, /lo is no bridge/);
+      only.fence?.close();
+      best.fence?.close();
+    },
+  },
+  {
+    name: 'the removal of all fences finds those of any family',
+    run: async (world) => {
+      await prepare(world);
+      assert.deepEqual(succeeded(await uninstallFences(ports)), [kind]);
+      assert.deepEqual(succeeded(await uninstallFences(ports)), []);
+      assert.equal(sh('nft list tables'), '');
+    },
+  },
+  ...(kind === 'arp-inet-ip6'
+    ? [
+        {
+          name: 'one of two tables gone: MISSING, then managed as before and nothing enabled',
+          run: async (world: LinuxWorld) => {
+            const { fence, device, vips } = world;
+            for (const lost of ['arp', 'inet']) {
+              await prepare(world, { ...alive(world, 60_000), enabled: adding(...vips) });
+              succeeded(await fence.permit(1, 60_000));
+              sh(`nft delete table ${lost} leasehold`);
+              const commit = await fence.commit(change({ permit: 1, ...alive(world, 60_000) }));
+              assert.equal(commit.ok ? null : commit.error.code, 'MISSING');
+              succeeded(await fence.install([device]));
+              const seen = await contentsOf(fence);
+              // The arp table knows no IPv6 address.
+              const known = lost === 'inet' ? [vips[0]] : vips;
+              assert.deepEqual([seen.managed, seen.enabled], [new Set(known), new Set()]);
+              assert.equal(await world.speaks(vips[0]), false);
+              succeeded(await fence.uninstall());
+            }
+          },
+        },
+      ]
+    : []),
+];
+
+const results = await runCases<LinuxWorld>([...fenceCases, ...linuxCases], createWorld);
+process.stdout.write(JSON.stringify(results));
