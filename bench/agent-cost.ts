@@ -1,129 +1,71 @@
 /**
- * What an idle agent costs: CPU and memory of the holder and of a standby over half a minute with one
- * VIP group, and what the cluster writes to etcd meanwhile (design 4.3: a round makes no revision).
+ * What an idle agent costs: CPU and memory of the holder and of a standby over half a minute, with one
+ * VIP group and with 255, in the default profile, and what the cluster writes to etcd meanwhile
+ * (design 4.3: a round makes no revision).
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { type ClusterLab, clusterDocument } from '../test/support/cluster-lab.ts';
-import type { DirectorHost } from '../test/support/director-host.ts';
-import { monotonicMs, run, sleep } from '../test/support/processes.ts';
+import { type IdleCost, idleCost } from '../test/support/idle-cost.ts';
+import { allHeldBy, joinManyNetwork, manyDocument, manyVips } from '../test/support/many-groups.ts';
+import { sleep } from '../test/support/processes.ts';
 import { settle } from '../test/support/settled.ts';
 import { formatTable } from '../src/cli/table.ts';
 import { type Bench, type BenchOptions, withLab } from './bench-lab.ts';
-import { cpuTicksOf, kibOf } from './proc.ts';
 
 /** Starts, announcements and first reports are over by then. */
 const CALM_MS = 12_000;
 const MEASURE_MS = 30_000;
+const MANY = 255;
+
+type Measured = { readonly groups: number; readonly cost: IdleCost };
 
 export const benchAgentCost: Bench = async (options) => {
   const lab = { name: 'bench-cost', kind: 'namespace', etcdMembers: 3 } as const;
-  return await withLab(lab, options.signal, (built) => measure(built, options));
+  const measured = await withLab(lab, options.signal, (built) => measure(built, options));
+  return { text: report(measured) };
 };
 
-async function measure(lab: ClusterLab, options: BenchOptions): Promise<string> {
+async function measure(lab: ClusterLab, options: BenchOptions): Promise<readonly Measured[]> {
+  const cost = async (groups: number): Promise<Measured> => {
+    await sleep(CALM_MS);
+    options.say(`measuring ${groups} groups for ${MEASURE_MS / 1000} s`);
+    return { groups, cost: await idleCost(lab, MEASURE_MS) };
+  };
+  await joinManyNetwork(lab);
   await lab.etcd.start();
   await lab.startAgents();
   await lab.applyOk(clusterDocument(lab));
-  const { holder, other } = await settle(lab);
-  await sleep(CALM_MS);
-  const agents = [
-    { role: 'holder', pid: await agentPid(lab, holder) },
-    { role: 'standby', pid: await agentPid(lab, other) },
-  ];
-  const ticksPerSecond = Number((await run(['getconf', 'CLK_TCK'])).stdout);
-  const keysBefore = await keysOf(lab);
-  const raftBefore = await raftIndexOf(lab);
-  const before = agents.map(({ pid }) => usageOf(pid));
-  const startMs = monotonicMs();
-  options.say(`measuring for ${MEASURE_MS / 1000} s`);
-  await sleep(MEASURE_MS);
-  const seconds = (monotonicMs() - startMs) / 1000;
-  const after = agents.map(({ pid }) => usageOf(pid));
-  const raftAfter = await raftIndexOf(lab);
-  const keysAfter = await keysOf(lab);
-  const rows = agents.map(({ role }, index) => {
-    const ticks = (after[index]?.ticks ?? 0) - (before[index]?.ticks ?? 0);
-    const cpu = (100 * ticks) / ticksPerSecond / seconds;
-    const usage = after[index];
-    return [
-      role,
-      `${cpu.toFixed(2)} %`,
-      `${((usage?.rssKib ?? 0) / 1024).toFixed(1)} MB`,
-      String(usage?.threads ?? 0),
-    ];
-  });
-  const columns = ['agent', 'CPU of one core', 'resident', 'threads'].map((title) => ({ title }));
-  return `One VIP group, no services, relaxed profile, three etcd members; ${seconds.toFixed(1)} s after everything was calm.
+  await settle(lab);
+  const one = await cost(1);
+  const vips = manyVips(MANY);
+  await lab.applyOk(manyDocument(lab, vips));
+  await allHeldBy(lab, 'd1', vips);
+  return [one, await cost(MANY)];
+}
 
-${formatTable(columns, rows)}
-${writesOf(keysBefore, keysAfter, seconds)}etcd's raft log: ${((raftAfter - raftBefore) / seconds).toFixed(1)} entries a second; the holder's rounds make 1.7 (one each 0.6 s)
+function report(measured: readonly Measured[]): string {
+  const columns = ['groups', 'agent', 'CPU of one core', 'resident', 'threads'];
+  const rows = measured.flatMap(({ groups, cost }) =>
+    [...cost.agents].map(([name, agent]) => [
+      String(groups),
+      name === 'd1' ? 'holder' : 'standby',
+      `${agent.cpuPercent.toFixed(2)} %`,
+      `${agent.rssMb.toFixed(1)} MB`,
+      String(agent.threads),
+    ]),
+  );
+  return `No services, default profile, three etcd members; ${MEASURE_MS / 1000} s each, after everything was calm.
+
+${formatTable(
+  columns.map((title) => ({ title })),
+  rows,
+)}
+${measured.map(writesOf).join('\n')}
 `;
 }
 
-/** The one Node process in the director's namespace. */
-async function agentPid(lab: ClusterLab, director: DirectorHost): Promise<number> {
-  const namespace = lab.network.namespaceOf(director.name);
-  const { stdout } = await run(['ip', 'netns', 'pids', namespace]);
-  const agents = stdout
-    .split('\n')
-    .filter(Boolean)
-    .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('main.js'));
-  if (agents.length !== 1) throw new Error(`${director.name}: ${agents.length} agents`);
-  return Number(agents[0]);
-}
-
-type Usage = { readonly ticks: number; readonly rssKib: number; readonly threads: number };
-
-function usageOf(pid: number): Usage {
-  return {
-    ticks: cpuTicksOf(readFileSync(`/proc/${pid}/stat`, 'utf8')),
-    rssKib: kibOf(readFileSync(`/proc/${pid}/status`, 'utf8'), 'VmRSS'),
-    threads: readdirSync(`/proc/${pid}/task`).length,
-  };
-}
-
-type Keys = {
-  readonly revision: number;
-  /** Of each key: how often it was written since it was made, and its last revision. */
-  readonly writes: ReadonlyMap<string, { readonly version: number; readonly modified: number }>;
-};
-
-async function keysOf(lab: ClusterLab): Promise<Keys> {
-  const answer = JSON.parse(
-    await lab.etcd.etcdctl(['get', '--prefix', '/leasehold/', '-w', 'json']),
-  ) as {
-    readonly header: { readonly revision: number };
-    readonly kvs?: readonly {
-      readonly key: string;
-      readonly version: number;
-      readonly mod_revision: number;
-    }[];
-  };
-  const entries = (answer.kvs ?? []).map((each) => {
-    const name = Buffer.from(each.key, 'base64').toString();
-    return [name, { version: each.version, modified: each.mod_revision }] as const;
-  });
-  return { revision: answer.header.revision, writes: new Map(entries) };
-}
-
-/** Entries of the raft log so far, the highest any member knows. */
-async function raftIndexOf(lab: ClusterLab): Promise<number> {
-  const answer = JSON.parse(
-    await lab.etcd.etcdctl(['endpoint', 'status', '-w', 'json']),
-  ) as readonly { readonly Status: { readonly raftIndex: number } }[];
-  return Math.max(...answer.map(({ Status }) => Status.raftIndex));
-}
-
-function writesOf(before: Keys, after: Keys, seconds: number): string {
-  const grown = after.revision - before.revision;
-  const changed = [...after.writes].flatMap(([key, { version, modified }]) => {
-    if (modified <= before.revision) return [];
-    return [{ key, count: version - (before.writes.get(key)?.version ?? 0) }];
-  });
-  const known = changed.reduce((sum, { count }) => sum + count, 0);
-  const lines = changed.map(({ key, count }) => `  ${count} × ${key}`);
-  if (known !== grown)
-    lines.push(`  ${grown - known} other revisions: deleted keys, txns of several`);
-  const head = `etcd's revision: ${before.revision} before, ${after.revision} after ${seconds.toFixed(1)} s: grown by ${grown}${grown === 0 ? '' : ', by'}`;
-  return `${[head, ...lines].join('\n')}\n`;
+function writesOf({ groups, cost }: Measured): string {
+  const grown = cost.revisionAfter - cost.revisionBefore;
+  const raft = (cost.raftEntries / cost.seconds).toFixed(1);
+  const head = `${groups} groups: etcd's revision grew by ${grown} in ${cost.seconds.toFixed(1)} s; its raft log by ${raft} entries a second`;
+  return [head, ...cost.writes.map(({ key, count }) => `  ${count} × ${key}`)].join('\n');
 }

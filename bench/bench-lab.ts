@@ -1,27 +1,30 @@
-/** What the benches on a cluster share: a lab that is always removed, and a watched fault. */
-import { startVoiceProbe } from '../test/support/client-probe.ts';
+/** What the benches on a cluster share: a lab that is always removed. */
 import {
-  CLIENT,
-  CLIENT_ADDRESS,
   type ClusterLab,
   type ClusterLabOptions,
   createClusterLab,
 } from '../test/support/cluster-lab.ts';
-import type { Network } from '../test/support/network.ts';
-import { monotonicMs, sleep } from '../test/support/processes.ts';
-import { type Seen, seenOf } from './seen.ts';
 
 export type BenchOptions = {
   /** How often each figure is taken. */
   readonly runs: number;
+  /** Only these rows, by their ids; empty: all. */
+  readonly only: readonly string[];
+  /** Keeps what there is so far beside the result, as JSON. */
+  readonly save: (data: object) => void;
   /** Progress, one line. */
   readonly say: (text: string) => void;
   /** Ends the bench early: what it started is removed, and it throws. */
   readonly signal: AbortSignal;
 };
 
-/** Gives the text of the result. */
-export type Bench = (options: BenchOptions) => Promise<string>;
+export type BenchResult = {
+  readonly text: string;
+  /** Markdown for docs/bench.md, between the marks of the bench's name. */
+  readonly table?: string;
+};
+
+export type Bench = (options: BenchOptions) => Promise<BenchResult>;
 
 /** Runs `body` in a lab that is removed afterwards, also after a failure or an early end. */
 export async function withLab<T>(
@@ -42,24 +45,4 @@ export async function withLab<T>(
   } finally {
     await lab.close();
   }
-}
-
-export type Watch = {
-  readonly vip: string;
-  readonly oldMac: string;
-  /** How long to watch after the fault. */
-  readonly windowMs: number;
-  readonly act: () => Promise<unknown>;
-};
-
-/** Watches the VIP from the client while `act` is done; the fault is when `act` begins. */
-export async function watch(network: Network, options: Watch): Promise<Seen> {
-  const target = { client: CLIENT, ownAddress: CLIENT_ADDRESS, vip: options.vip };
-  const probe = await startVoiceProbe(network, target);
-  await sleep(500);
-  const faultMs = monotonicMs();
-  await options.act();
-  await sleep(Math.max(0, faultMs + options.windowMs - monotonicMs()));
-  const endMs = monotonicMs();
-  return seenOf(await probe.stop(), { faultMs, endMs, oldMac: options.oldMac });
 }

@@ -1,177 +1,142 @@
 /**
- * What a client loses when a director goes, by ours and by keepalived, in the same run and on the same
- * network: two directors each as namespaces, faults by turns, so that the load of the machine falls
- * on both alike.
+ * What a client loses when a director goes, by ours in two profiles and by keepalived in two settings,
+ * in one run and on one network: two directors each as namespaces, faults by turns, so that the load
+ * of the machine falls on all alike. The rows are those of the failover tests.
  */
-import { type ClusterLab, clusterDocument, VIP } from '../test/support/cluster-lab.ts';
-import type { DirectorHost } from '../test/support/director-host.ts';
-import { sleep } from '../test/support/processes.ts';
-import { macOf, settle } from '../test/support/settled.ts';
-import { formatTable } from '../src/cli/table.ts';
-import { type Bench, type BenchOptions, watch, withLab } from './bench-lab.ts';
+import {
+  CLIENT,
+  type ClusterLab,
+  clusterDocument,
+  type Profile,
+} from '../test/support/cluster-lab.ts';
+import { describeVerdict } from '../test/support/describe-verdict.ts';
+import { echoWayOf, type Fault, FAULTS, perform } from '../test/support/faults.ts';
 import {
   createKeepalivedPair,
   ensureKeepalived,
-  KEEPALIVED_VIP,
-  type KeepalivedFault,
+  FREEZE_MS,
+  type KeepalivedKind,
   type KeepalivedPair,
-} from './keepalived.ts';
-import { type Seen, seenCells } from './seen.ts';
-import { formatMs } from './statistics.ts';
+} from '../test/support/keepalived.ts';
+import { sleep } from '../test/support/processes.ts';
+import { settle } from '../test/support/settled.ts';
+import type { Verdict } from '../test/support/verdict.ts';
+import { watch } from '../test/support/watched.ts';
+import { type Bench, type BenchOptions, withLab } from './bench-lab.ts';
+import { type Column, failoverTable, type Measured } from './failover-table.ts';
 
-type Parties = { readonly holder: DirectorHost; readonly other: DirectorHost };
-
-type Fault = {
-  readonly name: string;
-  readonly windowMs: number;
-  readonly act: (parties: Parties) => Promise<unknown>;
-  readonly undo?: (parties: Parties) => Promise<unknown>;
-  /** What the same is called for keepalived; it knows no switchover and no drain. */
-  readonly keepalived?: KeepalivedFault;
-};
-
-/** Of keepalived's advertisements and of our heartbeats: the runs' faults are spread over it. */
-const PERIOD_MS = 1000;
-const PLANNED_MS = 4000;
-/** Longer than suspect + D' + 1 s of the relaxed profile. */
-const CRASH_MS = 10_000;
-
-const FAULTS: readonly Fault[] = [
-  {
-    name: 'SIGTERM',
-    windowMs: PLANNED_MS,
-    act: ({ holder }) => holder.signalAgent('SIGTERM'),
-    keepalived: 'SIGTERM',
-  },
-  {
-    name: 'switchover',
-    windowMs: PLANNED_MS,
-    act: ({ holder, other }) => cliOk(holder, ['switchover', 'web', '--to', other.name]),
-  },
-  {
-    name: 'drain',
-    windowMs: PLANNED_MS,
-    act: ({ holder, other }) => cliOk(other, ['director', 'drain', holder.name]),
-    undo: ({ holder, other }) => cliOk(other, ['director', 'undrain', holder.name]),
-  },
-  {
-    name: 'kill -9',
-    windowMs: CRASH_MS,
-    act: ({ holder }) => holder.signalAgent('SIGKILL'),
-    keepalived: 'kill',
-  },
-  {
-    name: 'power off',
-    windowMs: CRASH_MS,
-    act: ({ holder }) => holder.powerOff(),
-    undo: ({ holder }) => holder.powerOn(),
-    keepalived: 'power',
-  },
-];
-
-async function cliOk(director: DirectorHost, args: readonly string[]): Promise<void> {
-  const done = await director.cli([...args, '--reason', 'bench']);
-  if (done.code !== 0) throw new Error(`${args.join(' ')}: code ${done.code}: ${done.stderr}`);
-}
-
-type Measured = { readonly fault: Fault; readonly ours: Seen[]; readonly theirs: Seen[] };
+/** With which keepalived a profile is taken by turns, and how long that one is watched. */
+const PARTNERS: ReadonlyMap<Profile, { kind: KeepalivedKind; windowMs: number; advertMs: number }> =
+  new Map([
+    ['fast', { kind: 'v3-100ms', windowMs: 2000, advertMs: 100 }],
+    ['default', { kind: 'v2-1s', windowMs: 6000, advertMs: 1000 }],
+  ]);
+const PROFILES = ['fast', 'default'] as const satisfies readonly Profile[];
+/** A profile has come to all directors by then, and the longer D' of the former one is over. */
+const CALM_MS = 3000;
 
 export const benchFailover: Bench = async (options) => {
   const version = await ensureKeepalived(options.say);
   const lab = { name: 'bench-failover', kind: 'namespace', etcdMembers: 3 } as const;
-  const measured = await withLab(lab, options.signal, (built) => measure(built, options));
-  return report(measured, version, options.runs);
+  const measured: Measured[] = [];
+  await withLab(lab, options.signal, (built) => measureAll(built, options, measured));
+  return { text: report(measured, version, options.runs), table: failoverTable(measured) };
 };
 
-async function measure(lab: ClusterLab, options: BenchOptions): Promise<readonly Measured[]> {
-  const pair = await createKeepalivedPair(lab.network);
-  await lab.etcd.start();
-  await lab.startAgents();
-  await lab.applyOk(clusterDocument(lab));
-  const measured = FAULTS.map((fault): Measured => ({ fault, ours: [], theirs: [] }));
-  for (const { fault, ours, theirs } of measured)
-    for (let run = 1; run <= options.runs; run += 1) {
-      options.signal.throwIfAborted();
-      const phaseMs = (PERIOD_MS * (run - 1)) / options.runs;
-      const seen = await ofOurs(lab, fault, phaseMs);
-      ours.push(seen);
-      options.say(`${fault.name}, run ${run}: leasehold ${describe(seen)}`);
-      if (fault.keepalived === undefined) continue;
-      const other = await ofKeepalived(lab, pair, {
-        fault: fault.keepalived,
-        windowMs: fault.windowMs,
-        phaseMs,
-      });
-      theirs.push(other);
-      options.say(`${fault.name}, run ${run}: keepalived ${describe(other)}`);
+async function measureAll(
+  built: ClusterLab,
+  options: BenchOptions,
+  measured: Measured[],
+): Promise<void> {
+  await built.etcd.start();
+  await built.startAgents();
+  for (const profile of PROFILES) {
+    const lab = { ...built, profile };
+    await lab.applyOk(clusterDocument(lab));
+    await settle(lab);
+    await sleep(CALM_MS);
+    const partner = PARTNERS.get(profile);
+    const pair =
+      partner === undefined ? null : await createKeepalivedPair(lab.network, partner.kind);
+    for (const fault of wanted(options)) {
+      const ours: Measured = { column: profile, fault: fault.id, runs: [] };
+      const theirs: Measured = { column: partner?.kind ?? 'v2-1s', fault: fault.id, runs: [] };
+      measured.push(ours, ...(fault.keepalived === undefined ? [] : [theirs]));
+      for (let run = 0; run < options.runs; run += 1) {
+        options.signal.throwIfAborted();
+        const advertMs = partner?.advertMs ?? 0;
+        const phaseMs = (advertMs * run) / options.runs;
+        ours.runs.push(await ofOurs(lab, fault, { run, phaseMs }));
+        options.say(describeRun(ours, fault));
+        if (pair !== null && partner !== undefined && fault.keepalived !== undefined) {
+          theirs.runs.push(await ofKeepalived(lab, pair, { fault, phaseMs, ...partner }));
+          options.say(describeRun(theirs, fault));
+        }
+      }
+      options.save(measured);
     }
-  return measured;
+  }
 }
 
-async function ofOurs(lab: ClusterLab, fault: Fault, phaseMs: number): Promise<Seen> {
-  const parties = await settle(lab);
+function wanted({ only }: BenchOptions): readonly Fault[] {
+  return only.length === 0 ? FAULTS : FAULTS.filter((fault) => only.includes(fault.id));
+}
+
+type Run = { readonly run: number; readonly phaseMs: number };
+
+async function ofOurs(
+  lab: ClusterLab,
+  fault: Fault,
+  { run, phaseMs }: Run,
+): Promise<readonly Verdict[]> {
+  await settle(lab);
   await sleep(phaseMs);
-  const seen = await watch(lab.network, {
-    vip: VIP,
-    oldMac: await macOf(parties.holder),
-    windowMs: fault.windowMs,
-    act: () => fault.act(parties),
-  });
-  await fault.undo?.(parties);
-  return seen;
+  return (await perform(lab, fault, run)).verdicts;
 }
 
 async function ofKeepalived(
   lab: ClusterLab,
   pair: KeepalivedPair,
-  run: { readonly fault: KeepalivedFault; readonly windowMs: number; readonly phaseMs: number },
-): Promise<Seen> {
+  run: { readonly fault: Fault; readonly phaseMs: number; readonly windowMs: number },
+): Promise<readonly Verdict[]> {
+  const { keepalived } = run.fault;
+  if (keepalived === undefined) return [];
   await pair.settle();
   await sleep(run.phaseMs);
-  return await watch(lab.network, {
-    vip: KEEPALIVED_VIP,
+  const seen = await watch(lab.network, {
+    vips: [pair.vip, pair.vip6],
     oldMac: pair.holderMac,
-    windowMs: run.windowMs,
-    act: () => pair.fault(run.fault),
+    echo: echoWayOf(run.fault.claim(lab.profile)),
+    windowMs: keepalived === 'freeze' ? FREEZE_MS + run.windowMs : run.windowMs,
+    act: () => pair.fault(keepalived),
   });
+  await pair.settle();
+  return seen.verdicts;
 }
 
-function describe(seen: Seen): string {
-  const next = seen.newFirstMs === null ? 'nobody took over' : `new ${formatMs(seen.newFirstMs)}`;
-  const dual = `${formatMs(seen.dualMs)}${seen.isDualAtEnd ? ' until the end' : ''}`;
-  return `outage ${formatMs(seen.outageMs)}, old last heard ${formatMs(seen.oldLastMs)}, ${next}, dual ${dual}`;
+function describeRun(measured: Measured, fault: Fault): string {
+  const last = measured.runs.at(-1) ?? [];
+  const families = last.map((verdict) => describeVerdict(verdict)).join('; IPv6 ');
+  return `${fault.name}: ${NAMES[measured.column]}, run ${measured.runs.length}: ${families}`;
 }
+
+const NAMES: Readonly<Record<Column, string>> = {
+  fast: 'fast',
+  default: 'default',
+  'v3-100ms': 'keepalived v3 100 ms',
+  'v2-1s': 'keepalived v2 1 s',
+};
 
 function report(measured: readonly Measured[], version: string, runs: number): string {
-  const columns = [
-    'fault on the holder',
-    'directors run',
-    'outage',
-    'old voice last heard',
-    'two voices',
-  ].map((title) => ({ title }));
-  const rows = measured.flatMap(({ fault, ours, theirs }) => [
-    [fault.name, 'leasehold', ...seenCells(ours)],
-    ...(theirs.length === 0 ? [] : [['', 'keepalived', ...seenCells(theirs)]]),
-  ]);
-  const each = measured.flatMap(({ fault, ours, theirs }) => [
-    ...ours.map((seen) => `${fault.name}: leasehold: ${describe(seen)}`),
-    ...theirs.map((seen) => `${fault.name}: keepalived: ${describe(seen)}`),
-  ]);
-  return `Two directors each, one VIP, each fault ${runs} times, spread over a second: median (least–most), seen by a client every 5 ms.
-leasehold: relaxed profile (suspect 3 s, D 3 s, D' 4.85 s), three etcd members. keepalived ${version}: its
-default, VRRP version 2, one advertisement a second, priorities 150/100; it has no switchover and no drain.
-outage: longest gap between echo replies in the ${PLANNED_MS / 1000} s after a planned move, ${CRASH_MS / 1000} s after a crash.
-old voice last heard: last ARP answer of the old holder, after the fault. Where an operator asks, the fault
-begins with the start of the command line tool, a third of a second.
-two voices: 5 ms for each ARP question that two directors answered.
-kill -9: of the agent; of all processes of keepalived at once. power off: that, and the cable is out.
+  const each = measured.flatMap(({ column, fault, runs: all }) =>
+    all.map((verdicts) => `${fault}: ${column}: ${verdicts.map(describeVerdict).join('; IPv6 ')}`),
+  );
+  return `Two directors each, a VIP of IPv4 and one of IPv6, each fault ${runs} times, seen from the host ${CLIENT}.
+leasehold: profiles fast and default, three etcd members. keepalived ${version}, priorities 150/100: version 3
+with an advertisement each 100 ms, and its default, version 2 with one a second (IPv6: version 3, same interval).
+It has no switchover, no drain and no etcd.
 
-${formatTable(columns, rows)}
-In this version the only gate is the lifetime that the kernel counts for the address, in whole seconds. It
-needs D = 3 s, and the other one waits for its end: a crash costs more than keepalived's 3 s. In return a
-dead agent's VIP leaves its kernel before anybody else has it: never two voices.
-
+${failoverTable(measured)}
 Each run, times after the fault:
 ${each.map((line) => `  ${line}`).join('\n')}
 `;

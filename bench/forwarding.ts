@@ -10,24 +10,25 @@ import {
   startVoiceProbe,
 } from '../test/support/client-probe.ts';
 import {
+  boundsOf,
   CLIENT,
   CLIENT_ADDRESS,
   type ClusterLab,
   clusterDocument,
-  RELAXED,
   VIP,
 } from '../test/support/cluster-lab.ts';
 import { type DirectorHost, type DirectorKind, hasIpvs } from '../test/support/director-host.ts';
 import { monotonicMs, sleep, waitFor } from '../test/support/processes.ts';
 import { macOf, settle } from '../test/support/settled.ts';
 import { formatTable } from '../src/cli/table.ts';
-import { type Bench, type BenchOptions, watch, withLab } from './bench-lab.ts';
+import { watch } from '../test/support/watched.ts';
+import { type Bench, type BenchOptions, withLab } from './bench-lab.ts';
 import { formatMs, formatSpread, median } from './statistics.ts';
 
 const URL = `http://${VIP}/`;
 const CHECK = { intervalMs: 1000, timeoutMs: 500, fall: 2 } as const;
-/** suspect + D' + 1 s. */
-const TAKEOVER_MS = RELAXED.suspectMs + RELAXED.waitMs + 1000;
+/** Heartbeat + suspect + D' + 1 s. */
+const TAKEOVER_MS = boundsOf('relaxed').takeoverMs;
 const GONE_MS = CHECK.intervalMs * CHECK.fall + CHECK.timeoutMs + 500;
 const HAND_WINDOW_MS = 4000;
 
@@ -76,7 +77,7 @@ export const benchForwarding: Bench = async (options) => {
   const kind = (await hasIpvs()) ? 'namespace' : 'guest';
   const lab = { name: 'bench-forwarding', kind, realServers: 3 } as const;
   const figures = await withLab(lab, options.signal, (built) => measureAll(built, options));
-  return report(figures, kind, options.runs);
+  return { text: report(figures, kind, options.runs) };
 };
 
 type Measured = { readonly case: Case; readonly figures: Figure[] };
@@ -243,12 +244,15 @@ async function deleteService(lab: ClusterLab): Promise<Figure> {
 
 async function deleteAddress(lab: ClusterLab): Promise<Figure> {
   const { holder } = await settle(lab);
-  const seen = await watch(lab.network, {
-    vip: VIP,
+  const { verdicts } = await watch(lab.network, {
+    vips: [VIP],
     oldMac: await macOf(holder),
+    echo: 'neighbour',
     windowMs: HAND_WINDOW_MS,
     act: () => holder.execOk(`ip address delete ${VIP}/24 dev ${holder.device}`),
   });
+  const [seen] = verdicts;
+  if (seen === undefined) throw new Error('the probe saw nothing');
   const who = seen.newFirstMs === null ? 'the same holder answers' : 'the other one answers';
   return { ms: seen.outageMs, note: `${who}; two voices ${formatMs(seen.dualMs)}` };
 }

@@ -34,7 +34,7 @@ export const benchIpvsApply: Bench = async ({ say, signal }) => {
   signal.removeEventListener('abort', endGuest);
   signal.throwIfAborted();
   if (run.exitCode !== 0 || figures === '') throw new Error(`the guest says:\n${run.console}`);
-  return figures;
+  return { text: figures };
 };
 
 function isGuest(pid: number): boolean {

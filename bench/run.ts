@@ -1,10 +1,12 @@
 /**
  * `make bench`: takes the figures, prints them and writes them to bench/results/<name>.txt.
- * Usage: node --import tsx bench/run.ts [NAME...] [--runs N]; without names all of them. Needs root.
+ * Usage: node --import tsx bench/run.ts [NAME...] [--runs N] [--only ROW,ROW]; without names all of them.
+ * Rows are those of `failover`; its table goes to docs/bench.md where all rows were taken. Needs root.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { faultNamed } from '../test/support/faults.ts';
 import { monotonicMs, sleep } from '../test/support/processes.ts';
 import { benchAgentCost } from './agent-cost.ts';
 import type { Bench, BenchOptions } from './bench-lab.ts';
@@ -21,21 +23,28 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
 ]);
 const RESULTS = fileURLToPath(new URL('./results/', import.meta.url));
 const RUNS_MAX = 20;
-/** For everything: 12 minutes with three runs. */
+/** For everything: 34 minutes with three runs. */
 const LIMIT_BASE_MS = 240_000;
-const LIMIT_PER_RUN_MS = 160_000;
+const LIMIT_PER_RUN_MS = 600_000;
 /** What an early end may take before the process goes anyway; the reapers finish the rest. */
 const CLEAN_UP_MS = 15_000;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
-type Wish = { readonly names: readonly string[]; readonly runs: number };
+type Wish = {
+  readonly names: readonly string[];
+  readonly runs: number;
+  readonly only: readonly string[];
+};
 
 /** Throws with what is wrong. */
 function parseWish(args: readonly string[]): Wish {
   const { values, positionals } = parseArgs({
     args: [...args],
-    options: { runs: { type: 'string', default: '3' } },
+    options: {
+      runs: { type: 'string', default: '3' },
+      only: { type: 'string', default: '' },
+    },
     allowPositionals: true,
   });
   const unknown = positionals.filter((name) => !BENCHES.has(name));
@@ -44,27 +53,48 @@ function parseWish(args: readonly string[]): Wish {
   const runs = Number(values.runs);
   if (!Number.isInteger(runs) || runs < 1 || runs > RUNS_MAX)
     throw new Error(`--runs ${values.runs}: a whole number from 1 to ${RUNS_MAX}`);
-  return { names: positionals.length === 0 ? [...BENCHES.keys()] : positionals, runs };
+  const only = values.only.split(',').filter(Boolean);
+  for (const id of only) faultNamed(id); // Throws where there is none.
+  return { names: positionals.length === 0 ? [...BENCHES.keys()] : positionals, runs, only };
 }
 
 type Taken = { readonly name: string; readonly bench: Bench; readonly facts: string };
 
-async function take({ name, bench, facts }: Taken, options: BenchOptions): Promise<void> {
+type TakeOptions = Omit<BenchOptions, 'save'>;
+
+async function take({ name, bench, facts }: Taken, options: TakeOptions): Promise<void> {
   const startMs = monotonicMs();
   say(`\n=== ${name}`);
   const head = await resultHead(`${name} --runs ${options.runs}`, facts);
-  const figures = await bench(options);
-  const seconds = ((monotonicMs() - startMs) / 1000).toFixed(0);
-  const text = `${head}, after: ${formatLoad()}; took ${seconds} s\n\n${figures}`;
   mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(`${RESULTS}${name}.txt`, text);
+  const isWhole = options.only.length === 0;
+  const base = `${RESULTS}${name}${isWhole ? '' : '-part'}`;
+  const save = (data: object): void =>
+    writeFileSync(`${base}.json`, `${JSON.stringify({ head, data })}\n`);
+  const figures = await bench({ ...options, save });
+  const seconds = ((monotonicMs() - startMs) / 1000).toFixed(0);
+  const text = `${head}, after: ${formatLoad()}; took ${seconds} s\n\n${figures.text}`;
+  writeFileSync(`${base}.txt`, text);
+  if (figures.table !== undefined && isWhole) publish(name, figures.table);
   say(`\n${text}`);
+}
+
+/** Into the document, between the marks of that name. */
+function publish(name: string, table: string): void {
+  const document = new URL('../docs/bench.md', import.meta.url);
+  const [before, rest] = readFileSync(document, 'utf8').split(`<!-- ${name}: begin -->\n`);
+  const after = rest?.split(`<!-- ${name}: end -->\n`)[1];
+  if (before === undefined || after === undefined)
+    throw new Error(`docs/bench.md has no marks of ${name}`);
+  const marked = `<!-- ${name}: begin -->\n${table}<!-- ${name}: end -->\n`;
+  writeFileSync(document, before + marked + after);
 }
 
 async function takeAll(wish: Wish, signal: AbortSignal): Promise<readonly string[]> {
   const failed: string[] = [];
   const facts = await machineFacts();
-  const options = { runs: wish.runs, say: (text: string) => say(`  ${text}`), signal };
+  const { runs, only } = wish;
+  const options = { runs, only, say: (text: string) => say(`  ${text}`), signal };
   for (const [name, bench] of BENCHES) {
     if (!wish.names.includes(name) || signal.aborted) continue;
     try {

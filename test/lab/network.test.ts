@@ -4,9 +4,15 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { dualTimeMs, startVoiceProbe, turnsOf } from '../support/client-probe.ts';
+import {
+  dualTimeMs,
+  lostEchoes,
+  startVoiceProbe,
+  startVoicesProbe,
+  turnsOf,
+} from '../support/client-probe.ts';
 import { createNetwork, leftovers, type Network } from '../support/network.ts';
-import { sleep, waitFor } from '../support/processes.ts';
+import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
 
 describe('a network of namespaces', () => {
   let network: Network;
@@ -64,6 +70,49 @@ describe('a network of namespaces', () => {
     await network.execOk('c', ['ip', 'address', 'add', '10.90.0.100/24', 'dev', 'eth0']);
     await sleep(300);
     expect(dualTimeMs(await two.stop())).toBeGreaterThan(100);
+  });
+
+  it('hears one voice and two over IPv6 as well', async () => {
+    const target = { client: 'a', ownAddress: 'fd90::1', vip: 'fd90::100' };
+    const add = ['ip', 'address', 'add', 'fd90::100/64', 'dev', 'eth0', 'nodad'];
+    await network.execOk('b', add);
+    const probe = await startVoiceProbe(network, target);
+    await sleep(300);
+    const aloneUntil = monotonicMs();
+    await network.execOk('c', add);
+    await sleep(300);
+    const record = await probe.stop();
+    expect(record.echoes.length).toBeGreaterThan(50);
+    const alone = record.answers.filter((answer) => answer.atMs < aloneUntil);
+    expect(new Set(alone.map((answer) => answer.mac)).size).toBe(1);
+    expect(dualTimeMs(record)).toBeGreaterThan(100);
+  });
+
+  it('loses no echo of a thousand a second, and counts those that a cut takes', async () => {
+    const targets = [
+      { ownAddress: '10.90.0.1', vip: '10.90.0.2' },
+      { ownAddress: 'fd90::1', vip: 'fd90::2' },
+    ];
+    const probe = await startVoicesProbe(network, { client: 'a', targets, echo: 'kernel' });
+    await sleep(300);
+    const [from, to] = [monotonicMs() - 200, monotonicMs()];
+    await network.cut('a', 'b');
+    await sleep(300);
+    const records = await probe.stop();
+    await network.heal();
+    for (const record of records) {
+      expect(lostEchoes(record, from, to)).toEqual([]);
+      expect(lostEchoes(record, to + 100, to + 200).length).toBeGreaterThan(80);
+    }
+  });
+
+  it('gives a host its interface back as it was', async () => {
+    const before = await network.execOk('b', ['cat', '/sys/class/net/eth0/address']);
+    await network.removeInterface('b');
+    expect(await reaches('a', '10.90.0.2')).toBe(false);
+    await network.recreateInterface('b');
+    expect(await network.execOk('b', ['cat', '/sys/class/net/eth0/address'])).toBe(before);
+    await waitFor('b is back', () => reaches('a', '10.90.0.2'), { timeoutMs: 3000 });
   });
 });
 

@@ -13,12 +13,12 @@ import {
   startVoiceProbe,
 } from '../support/client-probe.ts';
 import {
+  boundsOf,
   CLIENT,
   CLIENT_ADDRESS,
   type ClusterLab,
   clusterDocument,
   createClusterLab,
-  RELAXED,
   SORRY_ADDRESS,
   VIP,
   VIP6,
@@ -30,8 +30,8 @@ import { settle } from '../support/settled.ts';
 const INTERVAL_MS = 1000;
 const TIMEOUT_MS = 500;
 const FALL = 2;
-/** suspect + D' + 1 s. */
-const TAKEOVER_MS = RELAXED.suspectMs + RELAXED.waitMs + 1000;
+/** Heartbeat + suspect + D' + 1 s. */
+const TAKEOVER_MS = boundsOf('relaxed').takeoverMs;
 
 let lab: ClusterLab;
 

@@ -12,13 +12,31 @@ import { type Daemon, monotonicMs, GiveUp, waitFor } from './processes.ts';
 
 export type Voice = { readonly atMs: number; readonly mac: string };
 
-/** What the voice probe writes down. */
+export type Echo = { readonly sequence: number; readonly atMs: number };
+
+/** What the voice probe writes down of one VIP. */
 export type VoiceRecord = {
-  /** When each who-has was sent. */
+  /** When each who-has or neighbour solicitation was sent. */
   readonly questions: readonly number[];
   readonly answers: readonly (Voice & { readonly question: number })[];
-  readonly echoes: readonly (Voice & { readonly sequence: number })[];
   readonly announcements: readonly Voice[];
+  /** Echo requests that were sent, and the replies that came. */
+  readonly asked: readonly Echo[];
+  readonly echoes: readonly Echo[];
+};
+
+/** `neighbour`: every 5 ms to the MAC that spoke last; `kernel`: every 1 ms by the client's kernel. */
+export type EchoWay = 'neighbour' | 'kernel';
+
+export type VoiceTarget = { readonly ownAddress: string; readonly vip: string };
+
+/** What the probe's process is told. */
+export type VoiceProbeOptions = {
+  readonly device: string;
+  readonly targets: readonly VoiceTarget[];
+  readonly echo: EchoWay;
+  readonly resultFile: string;
+  readonly limitMs: number;
 };
 
 export type RequestRecord = {
@@ -38,18 +56,42 @@ export const PROBE_PERIOD_MS = 5;
 const LIMIT_MS = 120_000;
 let sequence = 0;
 
-/** Watches one IPv4 VIP from a client. Sender addresses .200 to .249 of its /24 must be free. */
+/** Watches one VIP from a client. Sender addresses that end in .200 to .249 (::c8 to ::f9) must be free. */
 export async function startVoiceProbe(
   network: Network,
-  target: { readonly client: string; readonly ownAddress: string; readonly vip: string },
+  target: VoiceTarget & { readonly client: string },
 ): Promise<Probe<VoiceRecord>> {
-  return startProbe<VoiceRecord>(network, target.client, 'voice', (resultFile) => [
+  const { client, ownAddress, vip } = target;
+  const targets = [{ ownAddress, vip }];
+  const probe = await startVoicesProbe(network, { client, targets, echo: 'neighbour' });
+  return {
+    async stop() {
+      const [record] = await probe.stop();
+      if (record === undefined) throw new Error('the voice probe left no record');
+      return record;
+    },
+  };
+}
+
+/** Watches several VIPs in one process; gives a record of each, in their order. */
+export async function startVoicesProbe(
+  network: Network,
+  watch: {
+    readonly client: string;
+    readonly targets: readonly VoiceTarget[];
+    readonly echo: EchoWay;
+  },
+): Promise<Probe<readonly VoiceRecord[]>> {
+  const { client, targets, echo } = watch;
+  return startProbe<readonly VoiceRecord[]>(network, client, 'voice', (resultFile) => [
     sourceFile('./voice-probe-main.ts'),
-    'eth0',
-    target.vip,
-    target.ownAddress,
-    resultFile,
-    String(LIMIT_MS),
+    JSON.stringify({
+      device: 'eth0',
+      targets,
+      echo,
+      resultFile,
+      limitMs: LIMIT_MS,
+    } satisfies VoiceProbeOptions),
   ]);
 }
 
@@ -73,7 +115,8 @@ export async function startHttpProbe(
   ]);
 }
 
-async function startProbe<T>(
+/** Starts a probe program in the client; it says `ready`, and writes its result at SIGTERM. */
+export async function startProbe<T>(
   network: Network,
   client: string,
   kind: string,
@@ -83,7 +126,8 @@ async function startProbe<T>(
   const name = `${kind}-probe-${sequence}`;
   const resultFile = join(network.directory, `${name}.json`);
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
-  const argv = [process.execPath, '--import', tsx, ...args(resultFile)];
+  // A judge that waits for its turn on a busy machine would see outages of its own.
+  const argv = ['nice', '-n', '-15', process.execPath, '--import', tsx, ...args(resultFile)];
   const daemon = network.spawn(client, name, argv);
   await waitFor(`${name} runs`, () => isReady(daemon), { timeoutMs: 10_000, intervalMs: 20 });
   return {
@@ -100,7 +144,8 @@ function isReady(daemon: Daemon): boolean {
   return daemon.log().includes('ready');
 }
 
-function sourceFile(relative: string): string {
+/** Path of a file beside this one. */
+export function sourceFile(relative: string): string {
   return fileURLToPath(new URL(relative, import.meta.url));
 }
 
@@ -110,6 +155,14 @@ export function longestSilenceMs(record: VoiceRecord, fromMs: number, toMs: numb
     record.echoes.map((echo) => echo.atMs),
     fromMs,
     toMs,
+  );
+}
+
+/** Echo requests sent between two moments that were never answered. */
+export function lostEchoes(record: VoiceRecord, fromMs: number, toMs: number): readonly Echo[] {
+  const answered = new Set(record.echoes.map((echo) => echo.sequence));
+  return record.asked.filter(
+    (echo) => echo.atMs >= fromMs && echo.atMs < toMs && !answered.has(echo.sequence),
   );
 }
 

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { buildTiming } from '../../src/config/timing.ts';
 import type { StatusDocument } from '../../src/model/status.ts';
 import {
   API_PORT,
@@ -21,18 +22,40 @@ import { type Completed, GiveUp, waitFor } from './processes.ts';
 
 export const CLIENT = 'client';
 export const CLIENT_ADDRESS = '10.90.0.1';
+/** What the documents call the gateway: it can be cut from directors that clients still see. */
+export const ROUTER = 'router';
+export const ROUTER_ADDRESSES = ['10.90.0.254', 'fd90::fe'] as const;
 export const VIP = '10.90.0.100';
 export const VIP6 = 'fd90::100';
 export const SORRY_ADDRESS = '10.90.0.29';
 
-/** The relaxed profile: what the tests' bounds are made of (design 5). */
-export const RELAXED = {
-  holdMs: 3000,
-  suspectMs: 3000,
-  /** D' = D · 1.25 + 1.1 s. */
-  waitMs: 4850,
-  slackMs: 1100,
-} as const;
+export const CLIENT_ADDRESS6 = 'fd90::1';
+
+export type Profile = 'fast' | 'default' | 'relaxed';
+
+/** What bounds are made of: the timings of a profile, and what follows from them (design 4, 5). */
+export type Bounds = {
+  readonly suspectMs: number;
+  readonly holdMs: number;
+  /** D' = D (1 + m) + δ */
+  readonly waitMs: number;
+  /** From the holder's end to the heir's first answer, on a machine with other work. */
+  readonly takeoverMs: number;
+  /** From the end of the agent to the end of its VIPs in the kernel. */
+  readonly kernelDropsMs: number;
+};
+
+export function boundsOf(profile: Profile): Bounds {
+  const { heartbeatMs, suspectMs, holdMs, driftMargin, slackMs } = buildTiming({ profile });
+  const waitMs = holdMs * (1 + driftMargin) + slackMs;
+  return {
+    suspectMs,
+    holdMs,
+    waitMs,
+    takeoverMs: heartbeatMs + suspectMs + waitMs + 1000,
+    kernelDropsMs: holdMs + slackMs,
+  };
+}
 
 export type ClusterLabOptions = {
   readonly name: string;
@@ -41,12 +64,18 @@ export type ClusterLabOptions = {
   readonly directors?: number;
   /** Default 1. */
   readonly etcdMembers?: number;
+  /**
+   * Of the documents. Default: `default` for namespaces, and `relaxed` for guests, whose kernel has no
+   * nftables for a plain device.
+   */
+  readonly profile?: Profile;
   /** Default 0; they are hosts rs1, rs2, … with addresses .21, .22, … */
   readonly realServers?: number;
   readonly hasSorryServer?: boolean;
 };
 
 export interface ClusterLab {
+  readonly profile: Profile;
   readonly network: Network;
   readonly etcd: LabEtcd;
   readonly directors: readonly DirectorHost[];
@@ -89,7 +118,8 @@ export async function createClusterLab(options: ClusterLabOptions): Promise<Clus
 }
 
 async function build(network: Network, options: ClusterLabOptions): Promise<ClusterLab> {
-  await network.addHost(CLIENT, [`${CLIENT_ADDRESS}/24`, 'fd90::1/64']);
+  await network.addHost(CLIENT, [`${CLIENT_ADDRESS}/24`, `${CLIENT_ADDRESS6}/64`]);
+  await network.addHost(ROUTER, [`${ROUTER_ADDRESSES[0]}/24`, `${ROUTER_ADDRESSES[1]}/64`]);
   const members = numbers(options.etcdMembers ?? 1);
   const etcd = await createLabEtcd(
     network,
@@ -114,7 +144,8 @@ async function build(network: Network, options: ClusterLabOptions): Promise<Clus
       }),
     ),
   );
-  return assemble({ network, etcd, directors, realServers, sorryServer });
+  const profile = options.profile ?? (options.kind === 'guest' ? 'relaxed' : 'default');
+  return assemble({ profile, network, etcd, directors, realServers, sorryServer });
 }
 
 async function addRealServer(network: Network, host: string, last: number): Promise<RealServer> {
@@ -147,7 +178,10 @@ export function agentConfig(agent: {
   };
 }
 
-type Built = Pick<ClusterLab, 'network' | 'etcd' | 'directors' | 'realServers' | 'sorryServer'>;
+type Built = Pick<
+  ClusterLab,
+  'profile' | 'network' | 'etcd' | 'directors' | 'realServers' | 'sorryServer'
+>;
 
 function assemble(built: Built): ClusterLab {
   const { network, directors } = built;
@@ -250,15 +284,16 @@ async function firstRunning(directors: readonly DirectorHost[]): Promise<Directo
   throw new Error('no agent runs');
 }
 
-/** A document with one VIP group `web` (v4 and v6) on the directors given, d1 preferred. */
+/** A document with one VIP group `web` (v4 and v6) on the directors of the lab, d1 preferred. */
 export function clusterDocument(
-  lab: { readonly directors: readonly DirectorHost[] },
+  lab: { readonly directors: readonly DirectorHost[]; readonly profile: Profile },
   rest: object = {},
 ): object {
   const priorities = lab.directors.map((each, index) => [each.name, 150 - 50 * index]);
   return {
     apiVersion: 'leasehold/v1',
-    timing: { profile: 'relaxed' },
+    timing: { profile: lab.profile },
+    gateway: ROUTER_ADDRESSES,
     directors: Object.fromEntries(
       lab.directors.map((each) => [each.name, { address: each.address }]),
     ),

@@ -5,10 +5,17 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { bootGuest, type Guest, quote } from './guest.ts';
 import type { Network } from './network.ts';
-import { type Completed, type Daemon, run, waitFor } from './processes.ts';
+import {
+  type Completed,
+  type Daemon,
+  descendantsOf,
+  run,
+  signalAll,
+  waitFor,
+} from './processes.ts';
 
 export type DirectorKind = 'namespace' | 'guest';
 export const API_PORT = 7480;
@@ -30,9 +37,15 @@ export interface DirectorHost {
   cli(args: readonly string[], options?: { timeoutMs?: number }): Promise<Completed>;
   /** GET from the agent's API, inside. Code 0: nothing listens. */
   get(path: string): Promise<{ readonly status: number; readonly body: string }>;
-  startAgent(): Promise<void>;
+  /** Node's own arguments come before the program, for agents with something planted in them. */
+  startAgent(nodeArguments?: readonly string[]): Promise<void>;
   isAgentRunning(): Promise<boolean>;
+  /** SIGTERM to the agent; any other signal also to every process that it started. */
   signalAgent(signal: 'SIGTERM' | 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void>;
+  /** Blocks the agent's main thread for so long. In namespaces only. */
+  stallAgent(milliseconds: number): void;
+  /** Of the Node process; throws where none runs. In namespaces only. */
+  agentPid(): number;
   /** Waits for the end of the agent. */
   agentEnded(timeoutMs: number): Promise<void>;
   agentLog(): string;
@@ -55,12 +68,17 @@ export type DirectorOptions = {
 };
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
-const mainFile = join(repository, 'dist/main.js');
+/** A build that stays as it is while others build: what a long measurement runs. */
+// oxlint-disable-next-line no-restricted-properties -- the lab's own switch, of no use to the product
+const mainFile = process.env['LEASEHOLD_MAIN'] ?? join(repository, 'dist/main.js');
 
 /** The command line of the built tool. Throws where it has not been built. */
-export function leaseholdArgv(args: readonly string[]): readonly string[] {
-  if (!existsSync(mainFile)) throw new Error('dist/main.js is missing: run `make build` first');
-  return [process.execPath, mainFile, ...args];
+export function leaseholdArgv(
+  args: readonly string[],
+  nodeArguments: readonly string[] = [],
+): readonly string[] {
+  if (!existsSync(mainFile)) throw new Error(`${mainFile} is missing: run \`make build\` first`);
+  return [process.execPath, ...nodeArguments, mainFile, ...args];
 }
 
 /** Does the running kernel have IPVS? Then directors as namespaces forward as well. */
@@ -79,15 +97,31 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
     network.exec(name, ['bash', '-c', command], runOptions),
   );
   common.writeConfig({ identity: newIdentity(name) });
+  const stallFile = join(directory, 'stall-ms');
+  const stall = pathToFileURL(join(repository, 'test/support/stall-on-signal.mjs')).href;
+  const running = (): Daemon => {
+    if (agent === null || !agent.isRunning()) throw new Error(`no agent runs on ${name}`);
+    return agent;
+  };
   return {
     ...common,
-    async startAgent() {
-      const argv = leaseholdArgv(['agent', '--config', common.configFile]);
+    async startAgent(nodeArguments = []) {
+      const planted = ['--import', `${stall}?${encodeURIComponent(stallFile)}`, ...nodeArguments];
+      const argv = leaseholdArgv(['agent', '--config', common.configFile], planted);
       agent = network.spawn(name, 'agent', argv);
       await Promise.resolve();
     },
     isAgentRunning: () => Promise.resolve(agent?.isRunning() ?? false),
-    signalAgent: (signal) => Promise.resolve(agent?.signal(signal)),
+    async signalAgent(signal) {
+      const { pid } = running();
+      signalAll(signal === 'SIGTERM' ? [pid] : descendantsOf(pid), signal);
+      await Promise.resolve();
+    },
+    stallAgent(milliseconds) {
+      writeFileSync(stallFile, String(milliseconds));
+      running().signal('SIGUSR2');
+    },
+    agentPid: () => running().pid,
     agentEnded: (timeoutMs) =>
       waitFor('the agent ends', () => !agent?.isRunning(), { timeoutMs, intervalMs: 10 }).then(
         () => {},
@@ -101,6 +135,7 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
     // The kernel of a namespace does not die with it: what a boot would clear is cleared here.
     async powerOn() {
       common.writeConfig({ identity: newIdentity(name) });
+      await network.execOk(name, ['nft', 'flush', 'ruleset']);
       await network.execOk(name, ['ip', 'address', 'flush', 'dev', 'eth0', 'scope', 'global']);
       for (const address of options.addresses) {
         const flags = address.includes(':') ? ['nodad'] : [];
@@ -136,6 +171,8 @@ export async function createGuestDirector(
       agentPid = await guest.spawn(leaseholdArgv(['agent', '--config', common.configFile]));
     },
     isAgentRunning,
+    stallAgent: () => notInGuests('a stall'),
+    agentPid: () => notInGuests('the pid'),
     async signalAgent(signal) {
       await guest.execOk(`kill -${signal.slice(3)} ${agentPid}`);
     },
@@ -152,6 +189,10 @@ export async function createGuestDirector(
       guest = await boot();
     },
   };
+}
+
+function notInGuests(what: string): never {
+  throw new Error(`${what} of an agent is to be had in namespaces only`);
 }
 
 /** Namespaces of one machine share its ids; a real machine has its own, and a new one each boot. */

@@ -3,12 +3,18 @@ import { type Etcd, startEtcd } from './etcd.ts';
 import type { Network } from './network.ts';
 
 export interface LabEtcd {
+  /** Names of the hosts, in the order of the members. */
+  readonly hosts: readonly string[];
   /** Client URLs of all members, also of those that do not run. */
   readonly endpoints: readonly string[];
   /** Starts the members that do not run, and waits until all of them answer. */
   start(): Promise<void>;
   /** SIGKILL of one member, counted from 0. */
   kill(member: number): Promise<void>;
+  /** SIGSTOP of one member: it keeps its connections and says nothing. */
+  stop(member: number): void;
+  /** Continues the members that are stopped. */
+  contAll(): void;
   /** Index of the raft leader. */
   leader(): Promise<number>;
   etcdctl(args: readonly string[]): Promise<string>;
@@ -29,6 +35,7 @@ export async function createLabEtcd(
     return etcd;
   };
   return {
+    hosts,
     endpoints: addresses.map((address) => `http://${address}:2379`),
     async start() {
       etcd ??= await startEtcd({
@@ -41,6 +48,10 @@ export async function createLabEtcd(
       await etcd.healthy();
     },
     kill: (member) => started().members[member]?.kill() ?? Promise.resolve(),
+    stop: (member) => started().members[member]?.stop(),
+    contAll() {
+      for (const member of started().members) if (isRunning(member)) member.cont();
+    },
     leader: () => started().leader(),
     etcdctl: async (args) => await started().ctl(...args),
     close: () => etcd?.close() ?? Promise.resolve(),

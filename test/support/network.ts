@@ -35,10 +35,16 @@ export interface Network {
   addTap(name: string): Promise<string>;
   /** Stops frames between two hosts, both ways (or only from the first to the second). */
   cut(from: string, to: string, direction?: 'both' | 'one-way'): Promise<void>;
+  /** Stops frames between a host and each of the others, both ways, all at once. */
+  cutOff(host: string, others: readonly string[]): Promise<void>;
   /** Takes back every cut. */
   heal(): Promise<void>;
   /** Out: the host loses its carrier. */
   cable(host: string, state: 'out' | 'in'): Promise<void>;
+  /** Removes `eth0` of a host, as a driver that is unloaded; what it had on it is gone. */
+  removeInterface(host: string): Promise<void>;
+  /** Makes it anew with the same hardware address and the host's own addresses. */
+  recreateInterface(host: string): Promise<void>;
   exec(host: string, argv: readonly string[], options?: RunOptions): Promise<Completed>;
   /** As exec, but any code but 0 throws. Gives the standard output. */
   execOk(host: string, argv: readonly string[], options?: RunOptions): Promise<string>;
@@ -79,6 +85,12 @@ function assemble(parts: Parts): Network {
   const { name, directory, switchNamespace } = parts;
   const cuts = new Set<string>();
   const taps = new Set<string>();
+  const hosts = new Map<string, HostPlan>();
+  const planOf = (host: string): HostPlan => {
+    const plan = hosts.get(host);
+    if (plan === undefined) throw new Error(`no host ${host} in this network`);
+    return plan;
+  };
   const namespaceOf = (host: string): string => `${name}-${host}`;
   const wrap = (host: string, argv: readonly string[]): readonly string[] => [
     'ip',
@@ -98,8 +110,15 @@ function assemble(parts: Parts): Network {
     switchNamespace,
     namespaceOf,
     wrap,
-    addHost: (host, addresses) =>
-      makeHost({ switchNamespace, namespace: namespaceOf(host), host, addresses }),
+    async addHost(host, addresses) {
+      const mac = `02${randomBytes(5).toString('hex')}`.replaceAll(/(..)(?=.)/g, '$1:');
+      hosts.set(host, { switchNamespace, namespace: namespaceOf(host), host, addresses, mac });
+      await makeHost(planOf(host));
+    },
+    async removeInterface(host) {
+      await runOk(['ip', '-n', switchNamespace, 'link', 'delete', portOf(host)]);
+    },
+    recreateInterface: (host) => plugIn(planOf(host)),
     async addTap(host) {
       const tap = portOf(host);
       if (taps.has(tap)) return tap;
@@ -114,6 +133,10 @@ function assemble(parts: Parts): Network {
     async cut(from, to, direction = 'both') {
       cuts.add(`${from} ${to}`);
       if (direction === 'both') cuts.add(`${to} ${from}`);
+      await applyCuts();
+    },
+    async cutOff(host, others) {
+      for (const other of others) cuts.add(`${host} ${other}`).add(`${other} ${host}`);
       await applyCuts();
     },
     async heal() {
@@ -160,13 +183,15 @@ async function makeSwitch(namespace: string): Promise<void> {
   ]);
 }
 
-async function makeHost(host: {
+type HostPlan = {
   readonly switchNamespace: string;
   readonly namespace: string;
   readonly host: string;
   readonly addresses: readonly string[];
-}): Promise<void> {
-  const port = portOf(host.host);
+  readonly mac: string;
+};
+
+async function makeHost(host: HostPlan): Promise<void> {
   await runOk(['ip', 'netns', 'add', host.namespace]);
   // Without duplicate detection the link-local address works at once.
   await runOk([
@@ -178,8 +203,13 @@ async function makeHost(host: {
     '-qw',
     'net.ipv6.conf.default.accept_dad=0',
   ]);
+  await plugIn(host);
+}
+
+async function plugIn(host: HostPlan): Promise<void> {
+  const port = portOf(host.host);
   await batch(host.switchNamespace, [
-    `link add ${port} type veth peer name eth0 netns ${host.namespace}`,
+    `link add ${port} type veth peer name eth0 address ${host.mac} netns ${host.namespace}`,
     `link set ${port} master br0`,
     `link set ${port} up`,
   ]);

@@ -3,20 +3,25 @@ import { type ClusterLab, VIP } from './cluster-lab.ts';
 import type { DirectorHost } from './director-host.ts';
 import { GiveUp, waitFor } from './processes.ts';
 
+export type Settled = {
+  readonly holder: DirectorHost;
+  /** One that does not hold, and all of those. */
+  readonly other: DirectorHost;
+  readonly others: readonly DirectorHost[];
+};
+
 /** Starts what does not run, waits until one director holds `web`, and gives it and the others. */
-export async function settle(
-  lab: ClusterLab,
-  timeoutMs = 30_000,
-): Promise<{ readonly holder: DirectorHost; readonly other: DirectorHost }> {
+export async function settle(lab: ClusterLab, timeoutMs = 30_000): Promise<Settled> {
   for (const director of lab.directors)
     if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
   const name = await waitFor('one director holds, and all know', () => agreedHolder(lab), {
     timeoutMs,
     intervalMs: 100,
   });
-  const other = lab.directors.find((each) => each.name !== name);
+  const others = lab.directors.filter((each) => each.name !== name);
+  const [other] = others;
   if (other === undefined) throw new GiveUp('a cluster of one has no other');
-  return { holder: lab.director(name), other };
+  return { holder: lab.director(name), other, others };
 }
 
 async function agreedHolder(lab: ClusterLab): Promise<string | null> {
@@ -26,7 +31,8 @@ async function agreedHolder(lab: ClusterLab): Promise<string | null> {
     const status = await lab.status(director.name);
     const group = status.groups.find((each) => each.name === 'web');
     const isAlive = status.directors.filter((each) => each.inSpec).every((each) => each.isAlive);
-    if (group?.holder !== name || !isAlive || !status.ready) return null;
+    const isAgreed = group?.holder === name && group.candidates.every((each) => each.eligible);
+    if (!isAgreed || !isAlive || !status.ready) return null;
   }
   return name;
 }

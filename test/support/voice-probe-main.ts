@@ -1,120 +1,183 @@
 /**
- * Runs in the client's namespace: every 5 ms one broadcast ARP who-has for the VIP and one ICMP echo
- * to the MAC a neighbour table would hold. Each who-has has its own sender address out of a ring, so
- * that an answer names its question: two MACs for one question are two voices at one time.
- * Usage: voice-probe-main.ts DEVICE VIP OWN-ADDRESS RESULT-FILE LIMIT-MS; ends at SIGTERM.
+ * Runs in the client's namespace and watches VIPs. Every 5 ms a who-has (or neighbour solicitation)
+ * for each, from its own sender address out of a ring, so that an answer names its question: two
+ * MACs for one question are two voices at one time. Beside that echoes, by one of two ways:
+ * `neighbour`: with the who-has, to the MAC that spoke last, as a neighbour table would have it;
+ * `kernel`: every millisecond, by the kernel's own neighbour table.
+ * Usage: voice-probe-main.ts OPTIONS-AS-JSON; ends at SIGTERM and writes its records.
  */
 import { writeFileSync } from 'node:fs';
+import type { VoiceProbeOptions, VoiceRecord } from './client-probe.ts';
+import {
+  ETHERTYPE,
+  echoRequest,
+  formatMac,
+  isIpv6,
+  neighbourSolicitation,
+  parseIp,
+  readEchoReply,
+  readVoice,
+  whoHas,
+} from './frames.ts';
+import { type Bpf, openEchoSocket, openPacketSocket } from './packet-socket.ts';
 import { monotonicMs } from './processes.ts';
-import { checksum, formatMac, openPacketSocket, parseIpv4 } from './packet-socket.ts';
-import type { VoiceRecord } from './client-probe.ts';
 
 const PERIOD_MS = 5;
+const KERNEL_PERIOD_MS = 1;
 const RING_FIRST = 200;
 const RING_SIZE = 50;
 const ECHO_ID = 0x4c48;
+const KERNEL_ID = 0x4c4b;
+/** What a late timer makes up for at once, so that the rate stays true. */
+const CATCH_UP_MAX = 40;
+/** Answers may still be on their way when the probe ends. */
+const LINGER_MS = 50;
 
-const [device = '', vipText = '', ownText = '', resultFile = '', limitText = ''] =
-  process.argv.slice(2);
-const vip = parseIpv4(vipText);
-const own = parseIpv4(ownText);
-const socket = openPacketSocket(device);
-const record: {
-  -readonly [K in keyof VoiceRecord]: VoiceRecord[K] extends readonly (infer E)[]
-    ? E[]
-    : VoiceRecord[K];
-} = { questions: [], answers: [], echoes: [], announcements: [] };
-const questionOf = new Map<number, number>();
-let neighbour: Uint8Array | null = null;
-let sequence = 0;
+/** Accepts ICMPv6 136 (advertisement), and 129 (echo reply) with our id; else nothing. */
+const IPV6_FILTER: readonly Bpf[] = [
+  [0x30, 0, 0, 54],
+  [0x15, 3, 0, 136],
+  [0x15, 0, 3, 129],
+  [0x28, 0, 0, 58],
+  [0x15, 0, 1, ECHO_ID],
+  [0x06, 0, 0, 0xffff],
+  [0x06, 0, 0, 0],
+];
+/** Accepts ICMP 0 (echo reply) with our id. */
+const IPV4_FILTER: readonly Bpf[] = [
+  [0x30, 0, 0, 23],
+  [0x15, 0, 5, 1],
+  [0x30, 0, 0, 34],
+  [0x15, 0, 3, 0],
+  [0x28, 0, 0, 38],
+  [0x15, 0, 1, ECHO_ID],
+  [0x06, 0, 0, 0xffff],
+  [0x06, 0, 0, 0],
+];
 
-function whoHas(): Buffer {
-  const frame = Buffer.alloc(42);
-  const slot = RING_FIRST + (sequence % RING_SIZE);
-  questionOf.set(slot, sequence);
-  frame.fill(0xff, 0, 6);
-  socket.mac.copy(frame, 6);
-  Buffer.from('08060001080006040001', 'hex').copy(frame, 12);
-  socket.mac.copy(frame, 22);
-  own.copy(frame, 28);
-  frame[31] = slot;
-  vip.copy(frame, 38);
-  return frame;
+type Loop = {
+  readonly record: VoiceRecord;
+  readonly drain: () => void;
+  readonly ask: () => void;
+  readonly kernelEcho: () => void;
+};
+
+function watchVip(options: VoiceProbeOptions, target: VoiceProbeOptions['targets'][number]): Loop {
+  const isV6 = isIpv6(target.vip);
+  const [vip, own] = [parseIp(target.vip), parseIp(target.ownAddress)];
+  const voices = isV6
+    ? openPacketSocket(options.device, ETHERTYPE.ipv6, IPV6_FILTER)
+    : openPacketSocket(options.device, ETHERTYPE.arp);
+  const echoes = isV6 ? voices : openPacketSocket(options.device, ETHERTYPE.ip, IPV4_FILTER);
+  const kernel = options.echo === 'kernel' ? openEchoSocket(target.vip, KERNEL_ID) : null;
+  const record = {
+    questions: [] as number[],
+    answers: [] as { question: number; atMs: number; mac: string }[],
+    announcements: [] as { atMs: number; mac: string }[],
+    asked: [] as { sequence: number; atMs: number }[],
+    echoes: [] as { sequence: number; atMs: number }[],
+  };
+  const questionOf = new Map<number, number>();
+  let neighbour: Buffer | null = null;
+  let count = 0;
+  let kernelCount = 0;
+
+  const onVoice = (frame: Buffer): void => {
+    const voice = readVoice(frame);
+    if (voice === null || !voice.of.equals(vip) || voice.mac.equals(voices.mac)) return;
+    if (neighbour === null || !neighbour.equals(voice.mac)) neighbour = Buffer.from(voice.mac);
+    const mac = formatMac(voice.mac);
+    const atMs = monotonicMs();
+    if (voice.to === null) {
+      record.announcements.push({ atMs, mac });
+      return;
+    }
+    const question = questionOf.get(voice.to.at(-1) ?? 0);
+    if (question !== undefined) record.answers.push({ question, atMs, mac });
+  };
+  const onEcho = (frame: Buffer): void => {
+    const sequence = readEchoReply(frame, vip, ECHO_ID);
+    if (sequence !== null) record.echoes.push({ sequence, atMs: monotonicMs() });
+  };
+  return {
+    record,
+    drain() {
+      if (isV6)
+        voices.drain((frame) => {
+          if (frame[54] === 136) onVoice(frame);
+          else onEcho(frame);
+        });
+      else {
+        voices.drain(onVoice);
+        if (kernel === null) echoes.drain(onEcho);
+      }
+      kernel?.drain((sequence) => record.echoes.push({ sequence, atMs: monotonicMs() }));
+    },
+    ask() {
+      const slot = RING_FIRST + (count % RING_SIZE);
+      questionOf.set(slot, count);
+      const sender = Buffer.from(own);
+      sender[sender.length - 1] = slot;
+      voices.send((isV6 ? neighbourSolicitation : whoHas)(voices.mac, sender, vip));
+      record.questions.push(monotonicMs());
+      if (kernel === null && neighbour !== null) {
+        const route = { to: neighbour, mac: voices.mac, source: own, destination: vip };
+        echoes.send(echoRequest({ ...route, id: ECHO_ID, sequence: count }));
+        record.asked.push({ sequence: count, atMs: monotonicMs() });
+      }
+      count += 1;
+    },
+    kernelEcho() {
+      if (kernel === null) return;
+      kernel.send(kernelCount);
+      record.asked.push({ sequence: kernelCount, atMs: monotonicMs() });
+      kernelCount += 1;
+    },
+  };
 }
 
-function echoTo(mac: Uint8Array): Buffer {
-  const icmp = Buffer.alloc(16);
-  icmp[0] = 8;
-  icmp.writeUInt16BE(ECHO_ID, 4);
-  icmp.writeUInt16BE(sequence & 0xffff, 6);
-  icmp.writeUInt32BE(sequence, 8);
-  icmp.writeUInt16BE(checksum(icmp), 2);
-  const ip = Buffer.alloc(20);
-  ip[0] = 0x45;
-  ip.writeUInt16BE(36, 2);
-  ip[8] = 64;
-  ip[9] = 1;
-  own.copy(ip, 12);
-  vip.copy(ip, 16);
-  ip.writeUInt16BE(checksum(ip), 10);
-  return Buffer.concat([mac, socket.mac, Buffer.from('0800', 'hex'), ip, icmp]);
+/** Calls `act` once for each period that is over since `startMs`. */
+function pacer(startMs: number, periodMs: number, act: () => void): () => void {
+  let done = 0;
+  return () => {
+    for (let burst = 0; burst < CATCH_UP_MAX; burst += 1) {
+      if (startMs + done * periodMs > monotonicMs()) return;
+      done += 1;
+      act();
+    }
+  };
 }
 
-function onFrame(frame: Buffer): void {
-  const type = frame.readUInt16BE(12);
-  if (type === 0x0806 && frame.length >= 42) onArp(frame);
-  if (type === 0x0800 && frame.length >= 50) onIp(frame);
+function main(options: VoiceProbeOptions): void {
+  const loops = options.targets.map((target) => watchVip(options, target));
+  const startMs = monotonicMs();
+  const paced = [
+    pacer(startMs, PERIOD_MS, () => {
+      for (const loop of loops) loop.ask();
+    }),
+    pacer(startMs, KERNEL_PERIOD_MS, () => {
+      for (const loop of loops) loop.kernelEcho();
+    }),
+  ];
+  const drain = (): void => {
+    for (const loop of loops) loop.drain();
+  };
+  const finish = (): void => {
+    clearInterval(timer);
+    setTimeout(() => {
+      drain();
+      writeFileSync(options.resultFile, JSON.stringify(loops.map((loop) => loop.record)));
+      process.exit(0);
+    }, LINGER_MS);
+  };
+  const timer = setInterval(() => {
+    drain();
+    for (const pace of paced) pace();
+    drain();
+    if (monotonicMs() - startMs > options.limitMs) finish();
+  }, 1);
+  process.on('SIGTERM', finish);
+  process.stdout.write('ready\n');
 }
 
-function onArp(frame: Buffer): void {
-  const sender = frame.subarray(22, 28);
-  if (!frame.subarray(28, 32).equals(vip) || sender.equals(socket.mac)) return;
-  const mac = formatMac(sender);
-  neighbour = Buffer.from(sender);
-  const target = frame.subarray(38, 42);
-  if (target.equals(vip)) {
-    record.announcements.push({ atMs: monotonicMs(), mac });
-    return;
-  }
-  const question = questionOf.get(target[3] ?? 0);
-  if (frame.readUInt16BE(20) === 2 && question !== undefined)
-    record.answers.push({ question, atMs: monotonicMs(), mac });
-}
-
-function onIp(frame: Buffer): void {
-  const isReply = frame[23] === 1 && frame[34] === 0 && frame.readUInt16BE(38) === ECHO_ID;
-  if (!isReply || !frame.subarray(26, 30).equals(vip)) return;
-  record.echoes.push({
-    sequence: frame.readUInt32BE(42),
-    atMs: monotonicMs(),
-    mac: formatMac(frame.subarray(6, 12)),
-  });
-}
-
-function tick(): void {
-  socket.send(whoHas());
-  record.questions.push(monotonicMs());
-  if (neighbour !== null) socket.send(echoTo(neighbour));
-  sequence += 1;
-}
-
-const start = monotonicMs();
-const timer = setInterval(() => {
-  socket.drain(onFrame);
-  // A late timer makes up for what it missed, so that the rate stays true.
-  for (let count = 0; count < 20 && start + sequence * PERIOD_MS <= monotonicMs(); count += 1)
-    tick();
-  if (monotonicMs() - start > Number(limitText)) finish();
-}, 1);
-
-function finish(): void {
-  clearInterval(timer);
-  setTimeout(() => {
-    socket.drain(onFrame);
-    writeFileSync(resultFile, JSON.stringify(record));
-    process.exit(0);
-  }, 30);
-}
-
-process.on('SIGTERM', finish);
-process.stdout.write('ready\n');
+main(JSON.parse(process.argv[2] ?? '') as VoiceProbeOptions);

@@ -1,11 +1,11 @@
-/** What the client saw of one fault, as figures. */
+/** What the client saw of one fault: a record of the voice probe as figures. Pure. */
 import {
   dualTimeMs,
   longestSilenceMs,
+  lostEchoes,
   PROBE_PERIOD_MS,
   type VoiceRecord,
-} from '../test/support/client-probe.ts';
-import { formatSpread } from './statistics.ts';
+} from './client-probe.ts';
 
 export type Window = {
   readonly faultMs: number;
@@ -15,12 +15,15 @@ export type Window = {
 };
 
 /** Times in milliseconds after the fault. */
-export type Seen = {
+export type Verdict = {
   /** Longest gap between echo replies; the whole window where nobody answered again. */
   readonly outageMs: number;
-  /** Last ARP answer of the old holder; 0 where it was not heard after the fault. */
+  /** Echo requests of the window without a reply, and all of the window. */
+  readonly lost: number;
+  readonly asked: number;
+  /** Last ARP or ND answer of the old holder; 0 where it was not heard after the fault. */
   readonly oldLastMs: number;
-  /** First ARP answer of anybody else; null: nobody took over. */
+  /** First answer of anybody else; null: nobody took over. */
   readonly newFirstMs: number | null;
   readonly dualMs: number;
   /** Two voices when the watch ended: the dual time has no end of its own. */
@@ -30,7 +33,7 @@ export type Seen = {
 /** Answers this close to the end count as still going on: twenty questions. */
 const TAIL_MS = 20 * PROBE_PERIOD_MS;
 
-export function seenOf(record: VoiceRecord, window: Window): Seen {
+export function verdictOf(record: VoiceRecord, window: Window): Verdict {
   const { faultMs, endMs, oldMac } = window;
   const after = record.answers.filter((each) => each.atMs >= faultMs && each.atMs <= endMs);
   const old = after.filter((each) => each.mac === oldMac).at(-1);
@@ -40,20 +43,11 @@ export function seenOf(record: VoiceRecord, window: Window): Seen {
     atMs !== undefined && atMs >= endMs - TAIL_MS;
   return {
     outageMs: longestSilenceMs(record, faultMs, endMs),
+    lost: lostEchoes(record, faultMs, endMs).length,
+    asked: record.asked.filter((echo) => echo.atMs >= faultMs && echo.atMs < endMs).length,
     oldLastMs: old === undefined ? 0 : old.atMs - faultMs,
     newFirstMs: others[0] === undefined ? null : others[0].atMs - faultMs,
     dualMs,
     isDualAtEnd: dualMs > 0 && isLate(old?.atMs) && isLate(others.at(-1)?.atMs),
   };
-}
-
-/** Cells of a table: outage, old voice last heard, dual time. */
-export function seenCells(runs: readonly Seen[]): readonly [string, string, string] {
-  const dual = formatSpread(runs.map((run) => run.dualMs));
-  const isEndless = runs.every((run) => run.isDualAtEnd);
-  return [
-    formatSpread(runs.map((run) => run.outageMs)),
-    formatSpread(runs.map((run) => run.oldLastMs)),
-    isEndless ? `${dual}, until the end` : dual,
-  ];
 }

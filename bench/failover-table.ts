@@ -1,0 +1,77 @@
+/** The table of the failover bench, as Markdown: a row per fault, a column per program and setting. */
+import { type Fault, FAULTS } from '../test/support/faults.ts';
+import type { Verdict } from '../test/support/verdict.ts';
+import { formatMs, median } from './statistics.ts';
+
+export type Column = 'fast' | 'default' | 'v3-100ms' | 'v2-1s';
+
+export type Measured = {
+  readonly column: Column;
+  /** Id of the fault. */
+  readonly fault: string;
+  /** Of each run a verdict of the IPv4 VIP and one of the IPv6 VIP. */
+  readonly runs: (readonly Verdict[])[];
+};
+
+const COLUMNS: readonly (readonly [Column, string])[] = [
+  ['fast', 'fast'],
+  ['default', 'default'],
+  ['v3-100ms', 'keepalived v3, 100 ms'],
+  ['v2-1s', 'keepalived v2, 1 s'],
+];
+
+/** Outages as median and (most); for faults that shall cost nothing, the echoes lost of all runs. */
+export function failoverTable(measured: readonly Measured[]): string {
+  const head = ['fault on the holder', ...COLUMNS.map(([, title]) => title)];
+  const rows = FAULTS.flatMap((fault) => {
+    const cells = COLUMNS.map(([column]) => {
+      const found = measured.find((each) => each.column === column && each.fault === fault.id);
+      return found === undefined || found.runs.length === 0 ? '–' : cellOf(found, fault);
+    });
+    return cells.every((cell) => cell === '–') ? [] : [[fault.name, ...cells]];
+  });
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  return [
+    line(head),
+    line(head.map(() => '---')),
+    ...rows.map(line),
+    '',
+    dualLine(measured),
+    '',
+  ].join('\n');
+}
+
+function cellOf({ column, runs }: Measured, fault: Fault): string {
+  const isOurs = column === 'fast' || column === 'default';
+  const claim = isOurs ? fault.claim(column) : 'crash';
+  const all = runs.flat();
+  const isLossless = claim === 'handover' || claim === 'nothing';
+  const body = isLossless
+    ? `lost ${sum(all.map((each) => each.lost))} of ${sum(all.map((each) => each.asked))}, longest gap ${formatMs(Math.max(...all.map((each) => each.outageMs)))}`
+    : [0, 1].map((family) => outageOf(runs, family)).join(' · IPv6 ');
+  return `${body}${dualOf(all)}`;
+}
+
+function outageOf(runs: readonly (readonly Verdict[])[], family: number): string {
+  const outages = runs.flatMap((verdicts) => verdicts[family]?.outageMs ?? []);
+  return `${formatMs(median(outages))} (${Math.max(...outages).toFixed(0)})`;
+}
+
+function dualOf(all: readonly Verdict[]): string {
+  const most = Math.max(...all.map((each) => each.dualMs));
+  if (most === 0) return '';
+  const isEndless = all.every((each) => each.isDualAtEnd);
+  const middle = formatMs(median(all.map((each) => each.dualMs)));
+  return isEndless ? '; **two voices until the end**' : `; **two voices ${middle} (${most})**`;
+}
+
+function dualLine(measured: readonly Measured[]): string {
+  const ours = measured.filter(({ column }) => column === 'fast' || column === 'default');
+  const runs = ours.flatMap((each) => each.runs);
+  const dual = runs.filter((verdicts) => verdicts.some((verdict) => verdict.dualMs > 0));
+  return `leasehold answered with two voices in ${dual.length} of ${runs.length} runs.`;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

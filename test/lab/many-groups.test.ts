@@ -1,0 +1,92 @@
+/**
+ * One VIP group, then 255 on one director, in the default profile: what they cost at rest, and whether
+ * the last of them comes back as soon as the first.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  boundsOf,
+  CLIENT,
+  type ClusterLab,
+  clusterDocument,
+  createClusterLab,
+} from '../support/cluster-lab.ts';
+import { idleCost } from '../support/idle-cost.ts';
+import {
+  allHeldBy,
+  joinManyNetwork,
+  MANY_CLIENT_ADDRESS,
+  manyDocument,
+  manyVips,
+} from '../support/many-groups.ts';
+import { outagesOf, startManyProbe } from '../support/many-probe.ts';
+import { monotonicMs, sleep } from '../support/processes.ts';
+import { settle } from '../support/settled.ts';
+
+const VIPS = manyVips(255);
+/** Starts, announcements and first reports are over by then. */
+const CALM_MS = 6000;
+const MEASURE_MS = 10_000;
+/** Between the first and the last group that is back. */
+const SPREAD_MS = 50;
+
+let lab: ClusterLab;
+
+beforeAll(async () => {
+  lab = await createClusterLab({ name: 'many', kind: 'namespace', etcdMembers: 3 });
+  await joinManyNetwork(lab);
+  await lab.etcd.start();
+  await lab.startAgents();
+  await lab.applyOk(clusterDocument(lab));
+  await settle(lab);
+});
+
+afterEach(async (context) => {
+  if (context.task.result?.state === 'fail') await lab.collectEvidence(`many ${context.task.name}`);
+});
+
+afterAll(() => lab?.close());
+
+/** At rest: no key is written, and the agents take at most so much of a core. */
+async function expectCalm(cpuPercentMax: number): Promise<void> {
+  await sleep(CALM_MS);
+  const cost = await idleCost(lab, MEASURE_MS);
+  for (const [name, agent] of cost.agents)
+    console.log(
+      `${name}: ${agent.cpuPercent.toFixed(2)} % of a core, ${agent.rssMb.toFixed(0)} MB`,
+    );
+  expect(cost.writes).toEqual([]);
+  expect(cost.revisionAfter).toBe(cost.revisionBefore);
+  for (const agent of cost.agents.values())
+    expect(agent.cpuPercent).toBeLessThanOrEqual(cpuPercentMax);
+}
+
+describe('a cluster at rest', () => {
+  it('with one group writes nothing and costs at most 3 % of a core', () => expectCalm(3));
+
+  it('with 255 groups writes nothing and costs at most 10 % of a core', async () => {
+    await lab.applyOk(manyDocument(lab, VIPS));
+    await allHeldBy(lab, 'd1', VIPS);
+    await expectCalm(10);
+  });
+});
+
+describe('a power loss of the holder of 255 groups', () => {
+  it('costs all of them the same, within 50 ms, and none is ever spoken for by two', async () => {
+    await allHeldBy(lab, 'd1', VIPS);
+    const watched = { client: CLIENT, ownAddress: MANY_CLIENT_ADDRESS, vips: VIPS };
+    const probe = await startManyProbe(lab.network, watched);
+    await sleep(1000);
+    const faultMs = monotonicMs();
+    await lab.director('d1').powerOff();
+    await sleep(boundsOf(lab.profile).takeoverMs + 1000);
+    const record = await probe.stop();
+    const outages = outagesOf(record, VIPS.length, faultMs);
+    const back = outages.filter((outage) => outage !== null);
+    const [first, last] = [Math.min(...back), Math.max(...back)];
+    console.log(`${back.length} groups back after ${first.toFixed(0)} to ${last.toFixed(0)} ms`);
+    expect(back).toHaveLength(VIPS.length);
+    expect(last - first).toBeLessThanOrEqual(SPREAD_MS);
+    expect(last).toBeLessThanOrEqual(boundsOf(lab.profile).takeoverMs);
+    expect(record.doubleAnswers).toBe(0);
+  });
+});

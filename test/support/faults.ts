@@ -1,0 +1,246 @@
+/**
+ * What is done to a holder, to its network and to etcd, one by one, and what clients may notice of it:
+ * the rows of the failover tests and of the failover bench.
+ */
+import type { EchoWay } from './client-probe.ts';
+import {
+  type Bounds,
+  boundsOf,
+  type ClusterLab,
+  type Profile,
+  ROUTER,
+  VIP,
+  VIP6,
+} from './cluster-lab.ts';
+import type { DirectorHost } from './director-host.ts';
+import { FREEZE_MS, type KeepalivedFault } from './keepalived.ts';
+import { sleep } from './processes.ts';
+import { macOf, type Settled, settle } from './settled.ts';
+import { watch, type Watched } from './watched.ts';
+
+export type Scene = Settled & {
+  readonly lab: ClusterLab;
+  /** Counts from 0; faults that can hit one of several hit another one each time. */
+  readonly run: number;
+};
+
+/**
+ * `crash`: an outage of suspect + D' or so. `handover`: another holder, and no echo lost.
+ * `nothing`: the same holder, and no echo lost. `repair`: service back within a second.
+ */
+export type Claim = 'crash' | 'handover' | 'nothing' | 'repair';
+
+export type Fault = {
+  readonly id: string;
+  readonly name: string;
+  readonly claim: (profile: Profile) => Claim;
+  /** How long to watch from the beginning of the act. */
+  readonly windowMs: (bounds: Bounds) => number;
+  readonly act: (scene: Scene) => Promise<unknown>;
+  readonly undo?: (scene: Scene) => Promise<unknown>;
+  /** What the same is called for keepalived; it knows no switchover, no drain, and no etcd. */
+  readonly keepalived?: KeepalivedFault;
+};
+
+/** Echoes at 1 kHz where none may be lost; beside who-has every 5 ms where an outage is measured. */
+export function echoWayOf(claim: Claim): EchoWay {
+  return claim === 'handover' || claim === 'nothing' ? 'kernel' : 'neighbour';
+}
+
+const crashWindow = (bounds: Bounds): number => bounds.takeoverMs + 500;
+const PLANNED_MS = 3000;
+const FREEZE_WINDOW_MS = FREEZE_MS + 2500;
+/** Longer than suspect, challenge and D' of what could go wrong, and than an election of etcd. */
+const stillWindow = (bounds: Bounds): number => Math.max(4000, bounds.takeoverMs + 1000);
+
+const CRASHES: readonly Fault[] = [
+  {
+    id: 'power-off',
+    name: 'power off',
+    claim: () => 'crash',
+    windowMs: crashWindow,
+    act: ({ holder }) => holder.powerOff(),
+    undo: ({ holder }) => holder.powerOn(),
+    keepalived: 'power',
+  },
+  {
+    id: 'cable-out',
+    name: 'cable out',
+    claim: () => 'crash',
+    windowMs: crashWindow,
+    act: ({ lab, holder }) => lab.network.cable(holder.name, 'out'),
+    undo: ({ lab, holder }) => lab.network.cable(holder.name, 'in'),
+    keepalived: 'cable',
+  },
+  {
+    id: 'kill',
+    name: 'kill -9 of all agent processes',
+    claim: () => 'crash',
+    windowMs: crashWindow,
+    act: ({ holder }) => holder.signalAgent('SIGKILL'),
+    keepalived: 'kill',
+  },
+  {
+    id: 'freeze',
+    name: 'SIGSTOP for 10 s, then continued',
+    claim: () => 'crash',
+    windowMs: () => FREEZE_WINDOW_MS,
+    async act({ holder }) {
+      await holder.signalAgent('SIGSTOP');
+      await sleep(FREEZE_MS);
+      await holder.signalAgent('SIGCONT');
+    },
+    keepalived: 'freeze',
+  },
+  {
+    id: 'cut-off',
+    name: 'cut from etcd, peers and gateway, seen by clients',
+    claim: () => 'crash',
+    windowMs: crashWindow,
+    act: ({ lab, holder, others }) =>
+      lab.network.cutOff(holder.name, [
+        ...lab.etcd.hosts,
+        ...others.map((each) => each.name),
+        ROUTER,
+      ]),
+    undo: ({ lab }) => lab.network.heal(),
+    keepalived: 'cut-off',
+  },
+  {
+    id: 'stall-2000',
+    name: 'main thread stalls for 2 s',
+    claim: (profile) => (profile === 'relaxed' ? 'nothing' : 'crash'),
+    windowMs: (bounds) => Math.max(crashWindow(bounds), 3500),
+    act: async ({ holder }) => holder.stallAgent(2000),
+  },
+];
+
+const STAYS: readonly Fault[] = [
+  {
+    id: 'parted',
+    name: 'directors cut from each other, etcd reachable',
+    claim: () => 'nothing',
+    windowMs: stillWindow,
+    async act({ lab }) {
+      for (const [index, each] of lab.directors.entries())
+        await lab.network.cutOff(
+          each.name,
+          lab.directors.slice(index + 1).map((other) => other.name),
+        );
+    },
+    undo: ({ lab }) => lab.network.heal(),
+    keepalived: 'parted',
+  },
+  {
+    id: 'stall-250',
+    name: 'main thread stalls for 250 ms',
+    // In the fast profile that is longer than D: the gate shuts, and whoever is first opens again.
+    claim: (profile) => (profile === 'fast' ? 'repair' : 'nothing'),
+    windowMs: (bounds) => Math.max(crashWindow(bounds), 3000),
+    act: async ({ holder }) => holder.stallAgent(250),
+  },
+  {
+    id: 'etcd-killed',
+    name: 'an etcd member that is not the leader is killed',
+    claim: () => 'nothing',
+    windowMs: stillWindow,
+    act: async ({ lab, run }) => await lab.etcd.kill(await follower(lab, run)),
+    undo: ({ lab }) => lab.etcd.start(),
+  },
+  {
+    id: 'etcd-stopped',
+    name: 'an etcd member that is not the leader is stopped',
+    claim: () => 'nothing',
+    windowMs: stillWindow,
+    act: async ({ lab, run }) => lab.etcd.stop(await follower(lab, run)),
+    async undo({ lab }) {
+      lab.etcd.contAll();
+      await lab.etcd.start();
+    },
+  },
+];
+
+const PLANNED: readonly Fault[] = [
+  {
+    id: 'sigterm',
+    name: 'SIGTERM',
+    claim: () => 'handover',
+    windowMs: () => PLANNED_MS,
+    act: ({ holder }) => holder.signalAgent('SIGTERM'),
+    undo: ({ holder }) => holder.agentEnded(8000),
+    keepalived: 'SIGTERM',
+  },
+  {
+    id: 'drain',
+    name: 'drain',
+    claim: () => 'handover',
+    windowMs: () => PLANNED_MS,
+    act: ({ holder, other }) => cliOk(other, ['director', 'drain', holder.name]),
+    undo: ({ holder, other }) => cliOk(other, ['director', 'undrain', holder.name]),
+  },
+  {
+    id: 'switchover',
+    name: 'switchover',
+    claim: () => 'handover',
+    windowMs: () => PLANNED_MS,
+    act: ({ holder, other }) => cliOk(holder, ['switchover', 'web', '--to', other.name]),
+  },
+];
+
+const REPAIRS: readonly Fault[] = [
+  {
+    id: 'flush',
+    name: 'nft flush ruleset by somebody else',
+    claim: () => 'repair',
+    windowMs: () => PLANNED_MS,
+    act: ({ holder }) => holder.execOk('nft flush ruleset'),
+  },
+  {
+    id: 'interface',
+    name: 'interface removed and re-created',
+    claim: () => 'repair',
+    windowMs: () => PLANNED_MS,
+    async act({ lab, holder }) {
+      await lab.network.removeInterface(holder.name);
+      await lab.network.recreateInterface(holder.name);
+    },
+  },
+];
+
+export const FAULTS: readonly Fault[] = [...CRASHES, ...STAYS, ...PLANNED, ...REPAIRS];
+
+export function faultNamed(id: string): Fault {
+  const found = FAULTS.find((fault) => fault.id === id);
+  if (found === undefined)
+    throw new Error(`no fault ${id}; there are ${FAULTS.map((fault) => fault.id).join(', ')}`);
+  return found;
+}
+
+async function cliOk(director: DirectorHost, args: readonly string[]): Promise<void> {
+  const done = await director.cli([...args, '--reason', 'lab']);
+  if (done.code !== 0) throw new Error(`${args.join(' ')}: code ${done.code}: ${done.stderr}`);
+}
+
+/** One of the members that do not lead, another one each run. */
+async function follower(lab: ClusterLab, run: number): Promise<number> {
+  const leader = await lab.etcd.leader();
+  const count = lab.etcd.hosts.length;
+  return (leader + 1 + (run % (count - 1))) % count;
+}
+
+/** One fault on a settled cluster, watched from the client, and taken back. */
+export async function perform(lab: ClusterLab, fault: Fault, run = 0): Promise<Watched> {
+  const settled = await settle(lab);
+  const scene = { ...settled, lab, run };
+  try {
+    return await watch(lab.network, {
+      vips: [VIP, VIP6],
+      oldMac: await macOf(settled.holder),
+      echo: echoWayOf(fault.claim(lab.profile)),
+      windowMs: fault.windowMs(boundsOf(lab.profile)),
+      act: () => fault.act(scene),
+    });
+  } finally {
+    await fault.undo?.(scene);
+  }
+}

@@ -1,0 +1,91 @@
+/** What agents cost while nothing happens: CPU and memory by proc(5), and what they write to etcd. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { cpuTicksOf, kibOf } from '../../bench/proc.ts';
+import type { ClusterLab } from './cluster-lab.ts';
+import type { DirectorHost } from './director-host.ts';
+import { monotonicMs, run, sleep } from './processes.ts';
+
+export type IdleCost = {
+  readonly seconds: number;
+  /** By the names of the directors. */
+  readonly agents: ReadonlyMap<
+    string,
+    { readonly cpuPercent: number; readonly rssMb: number; readonly threads: number }
+  >;
+  readonly revisionBefore: number;
+  readonly revisionAfter: number;
+  /** Keys that were written meanwhile, and how often. */
+  readonly writes: readonly { readonly key: string; readonly count: number }[];
+  readonly raftEntries: number;
+};
+
+/** Looks at all agents for so long. */
+export async function idleCost(lab: ClusterLab, durationMs: number): Promise<IdleCost> {
+  const ticksPerSecond = Number((await run(['getconf', 'CLK_TCK'])).stdout);
+  const keysBefore = await keysOf(lab);
+  const raftBefore = await raftIndexOf(lab);
+  const ticksBefore = new Map(lab.directors.map((each) => [each.name, ticksOf(each)]));
+  const startMs = monotonicMs();
+  await sleep(durationMs);
+  const seconds = (monotonicMs() - startMs) / 1000;
+  const agents = lab.directors.map((each) => {
+    const ticks = ticksOf(each) - (ticksBefore.get(each.name) ?? 0);
+    const pid = each.agentPid();
+    const rssMb = kibOf(readFileSync(`/proc/${pid}/status`, 'utf8'), 'VmRSS') / 1024;
+    const threads = readdirSync(`/proc/${pid}/task`).length;
+    return [each.name, { cpuPercent: (100 * ticks) / ticksPerSecond / seconds, rssMb, threads }];
+  });
+  const raftAfter = await raftIndexOf(lab);
+  const keysAfter = await keysOf(lab);
+  return {
+    seconds,
+    agents: new Map(agents as [string, { cpuPercent: number; rssMb: number; threads: number }][]),
+    revisionBefore: keysBefore.revision,
+    revisionAfter: keysAfter.revision,
+    writes: writesBetween(keysBefore, keysAfter),
+    raftEntries: raftAfter - raftBefore,
+  };
+}
+
+function ticksOf(director: DirectorHost): number {
+  return cpuTicksOf(readFileSync(`/proc/${director.agentPid()}/stat`, 'utf8'));
+}
+
+type Keys = {
+  readonly revision: number;
+  /** Of each key: how often it was written since it was made, and its last revision. */
+  readonly writes: ReadonlyMap<string, { readonly version: number; readonly modified: number }>;
+};
+
+async function keysOf(lab: ClusterLab): Promise<Keys> {
+  const answer = JSON.parse(
+    await lab.etcd.etcdctl(['get', '--prefix', '/leasehold/', '-w', 'json']),
+  ) as {
+    readonly header: { readonly revision: number };
+    readonly kvs?: readonly {
+      readonly key: string;
+      readonly version: number;
+      readonly mod_revision: number;
+    }[];
+  };
+  const entries = (answer.kvs ?? []).map((each) => {
+    const name = Buffer.from(each.key, 'base64').toString();
+    return [name, { version: each.version, modified: each.mod_revision }] as const;
+  });
+  return { revision: answer.header.revision, writes: new Map(entries) };
+}
+
+function writesBetween(before: Keys, after: Keys): IdleCost['writes'] {
+  return [...after.writes].flatMap(([key, { version, modified }]) => {
+    if (modified <= before.revision) return [];
+    return [{ key, count: version - (before.writes.get(key)?.version ?? 0) }];
+  });
+}
+
+/** Entries of the raft log so far, the highest any member knows. */
+async function raftIndexOf(lab: ClusterLab): Promise<number> {
+  const answer = JSON.parse(
+    await lab.etcd.etcdctl(['endpoint', 'status', '-w', 'json']),
+  ) as readonly { readonly Status: { readonly raftIndex: number } }[];
+  return Math.max(...answer.map(({ Status }) => Status.raftIndex));
+}

@@ -1,0 +1,48 @@
+/** Two hundred VIP groups and more on the directors of a lab, one IPv4 address each. */
+import { CLIENT, type ClusterLab, clusterDocument } from './cluster-lab.ts';
+import { waitFor } from './processes.ts';
+
+export const MANY_CLIENT_ADDRESS = '10.91.0.1';
+
+/** 10.91.1.1, 10.91.1.2, … */
+export function manyVips(count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => {
+    return `10.91.${1 + Math.floor(index / 250)}.${1 + (index % 250)}`;
+  });
+}
+
+/** Gives the client and the directors addresses in the VIPs' network. */
+export async function joinManyNetwork(lab: ClusterLab): Promise<void> {
+  const add = ['ip', 'address', 'add'];
+  await lab.network.execOk(CLIENT, [...add, `${MANY_CLIENT_ADDRESS}/16`, 'dev', 'eth0']);
+  for (const [index, director] of lab.directors.entries())
+    await director.execOk(`${add.join(' ')} 10.91.0.${11 + index}/16 dev ${director.device}`);
+}
+
+/** A document with a group per VIP besides what the usual one says, d1 preferred in all of them. */
+export function manyDocument(lab: ClusterLab, vips: readonly string[]): object {
+  const priorities = Object.fromEntries(
+    lab.directors.map((each, index) => [each.name, 150 - 50 * index]),
+  );
+  const groups = vips.map((vip, index) => [
+    `g${index + 1}`,
+    { addresses: [`${vip}/32`], interface: 'public', priorities, preempt: 'never' },
+  ]);
+  return clusterDocument(lab, { groups: Object.fromEntries(groups) as object });
+}
+
+/** Waits until one director has all the VIPs in its kernel. */
+export async function allHeldBy(
+  lab: ClusterLab,
+  director: string,
+  vips: readonly string[],
+): Promise<void> {
+  await waitFor(
+    `${director} holds all groups`,
+    async () => {
+      const shown = await lab.director(director).execOk('ip -o -4 address show');
+      return vips.every((vip) => shown.includes(` ${vip}/`));
+    },
+    { timeoutMs: 60_000, intervalMs: 200 },
+  );
+}
