@@ -128,7 +128,9 @@ function claim(
   for (const [group, standing] of groups) {
     compares.set(keys.owner(group), revOf(state.view.owners, group));
     reads.add(keys.owner(group));
-    claims.set(group, ownRecord(draft, group, claimReason(standing)));
+    const isReturning = state.holdings.get(group)?.kind === 'leaving';
+    const reason = isReturning ? 'failback' : claimReason(standing);
+    claims.set(group, ownRecord(draft, group, reason));
     if (standing.kind !== 'orphaned') continue;
     compares.set(keys.session(standing.director), standing.sessionRev);
     reads.add(keys.session(standing.director));

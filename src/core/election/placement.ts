@@ -44,6 +44,15 @@ type KnownState = Readonly<
 
 export function createRanking(state: KnownState, config: ElectionConfig, now: MonoMs): Ranking {
   let placement: Placement | null = null;
+  const reports = new Map<DirectorId, ToldGroups>();
+  const toldBy = (director: DirectorId): ToldGroups => {
+    const old = reports.get(director);
+    if (old !== undefined) return old;
+    const report = state.view.reports.get(director)?.value;
+    const told = { eligible: new Set(report?.eligible), ready: new Set(report?.ready) };
+    reports.set(director, told);
+    return told;
+  };
   const known = new Map<GroupId, readonly Candidate[]>();
   return {
     of: (group) => {
@@ -52,7 +61,7 @@ export function createRanking(state: KnownState, config: ElectionConfig, now: Mo
       placement ??= placementOf(state, config);
       const candidates = placement
         .order(group)
-        .map(({ director }) => candidateOf(state, config, group, director, now));
+        .map(({ director }) => candidateOf({ state, config, now, toldBy }, group, director));
       known.set(group.id, candidates);
       return candidates;
     },
@@ -91,13 +100,18 @@ function bonusOf(state: KnownState, me: DirectorId, director: DirectorId, group:
   return state.view.reports.get(director)?.value?.bonus[group] ?? 0;
 }
 
-function candidateOf(
-  state: KnownState,
-  config: ElectionConfig,
-  group: VipGroup,
-  director: DirectorId,
-  now: MonoMs,
-): Candidate {
+/** The groups of a director's report, to be looked up many times. */
+type ToldGroups = { readonly eligible: ReadonlySet<string>; readonly ready: ReadonlySet<string> };
+
+type Scene = {
+  readonly state: KnownState;
+  readonly config: ElectionConfig;
+  readonly now: MonoMs;
+  readonly toldBy: (director: DirectorId) => ToldGroups;
+};
+
+function candidateOf(scene: Scene, group: VipGroup, director: DirectorId): Candidate {
+  const { state, config, now } = scene;
   const bonus = bonusOf(state, config.me, director, group.id);
   const priority = group.priorities?.get(director);
   const base = {
@@ -109,9 +123,9 @@ function candidateOf(
     const obstacle = myObstacle(state, group, now, director);
     return { ...base, obstacle, isReady: obstacle === null && state.ready.has(group.id) };
   }
-  const obstacle = obstacleOf(state, director, group, now - config.timing.suspectMs);
-  const isReady = state.view.reports.get(director)?.value?.ready.includes(group.id) ?? false;
-  return { ...base, obstacle, isReady: obstacle === null && isReady };
+  const obstacle = obstacleOf(scene, director, group);
+  const isReady = obstacle === null && scene.toldBy(director).ready.has(group.id);
+  return { ...base, obstacle, isReady };
 }
 
 /** The best other director that could take the group now and was not offered it lately; null: none. */
@@ -163,10 +177,9 @@ export function myObstacle(
 }
 
 function obstacleOf(
-  state: KnownState,
+  { state, config, now, toldBy }: Scene,
   director: DirectorId,
   group: VipGroup,
-  heardSince: number,
 ): IneligibleReason | null {
   if (state.view.drains.get(director)?.value === true) return 'draining';
   const session = openSession(state.view, director);
@@ -175,8 +188,9 @@ function obstacleOf(
   // A report of an earlier life says nothing about this one.
   if (report.session !== (session.id as number)) return 'starting';
   // Its report outlives it by the lease: who is silent may be dead.
-  if ((state.lastHeard.get(director) ?? -Infinity) < heardSince) return 'not-heard';
-  if (report.eligible.includes(group.id)) return null;
+  const heardAt = state.lastHeard.get(director) ?? -Infinity;
+  if (heardAt < now - config.timing.suspectMs) return 'not-heard';
+  if (toldBy(director).eligible.has(group.id)) return null;
   const told = report.ineligible[group.id];
   return INELIGIBLE_REASONS.find((reason) => reason === told) ?? 'starting';
 }

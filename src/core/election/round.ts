@@ -265,6 +265,8 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   }
   const holdMs = usable(draft);
   const aliveMs = holdMs - permitMs;
+  // Nothing to arm is no failure to arm.
+  if (state.holdings.size === 0) state.unarmedRounds = 0;
   if (modes.size === 0 || !isSame || isLosing(draft) || aliveMs <= 0) {
     rest(draft, startedAt);
     return;

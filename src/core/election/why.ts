@@ -159,6 +159,10 @@ function whyBetter(draft: Draft, group: VipGroup): Parting | null {
     state.better.delete(group.id);
     return null;
   }
+  if (!isFailing && isFirst(draft, group)) {
+    state.better.delete(group.id);
+    return null;
+  }
   const ready = readyOne(draft, group);
   const mine = draft
     .ranking()
@@ -174,6 +178,19 @@ function whyBetter(draft: Draft, group: VipGroup): Parting | null {
   const waitedFor = group.preempt.kind === 'after' && !isFailing ? group.preempt.ms : 0;
   if (now < monoMs(since + waitedFor)) return null;
   return handover(isFailing ? 'track-failed' : 'preempt', ready.director);
+}
+
+/** Nobody has more than this director: the common case, and known without a ranking. */
+function isFirst({ state, config }: Draft, group: VipGroup): boolean {
+  const { priorities } = group;
+  if (priorities === null) return false;
+  const mine = (priorities.get(config.me) ?? 0) + (state.bonus.get(group.id) ?? 0);
+  for (const [director, priority] of priorities) {
+    if (director === config.me) continue;
+    const bonus = state.view.reports.get(director)?.value?.bonus[group.id] ?? 0;
+    if (priority + bonus > mine) return false;
+  }
+  return true;
 }
 
 const isBetter = (other: Candidate, mine: Candidate): boolean =>

@@ -186,7 +186,7 @@ describe('the former holder', () => {
     driver.store.write(keys.session(D2), formatRecord(broken));
     driver.forget();
     driver.advance(TIMING.roundMs);
-    expect(owner(driver)).toMatchObject({ director: 'd1', pending: [], reason: 'holder-dead' });
+    expect(owner(driver)).toMatchObject({ director: 'd1', pending: [], reason: 'failback' });
     expect(driver.holding()).toBe('open');
     expect(modes(driver).at(-1)).toBe('open');
     expect(driver.of('announce')).toHaveLength(1);
