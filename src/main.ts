@@ -10,9 +10,11 @@ const clock = createSystemClock();
 const stopping = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
   process.on(signal, () => stopping.abort());
+// Whatever agent.yaml says: leave everything to a new process.
+process.on('SIGUSR2', () => stopping.abort('freeze'));
 
 const io = createProcessIo({ clock, version, signal: stopping.signal });
-const cli = createCli({ runAgent: startAgent, io });
+const cli = createCli({ runAgent: startAgent, uninstallGate, io });
 process.exitCode = await cli.run(process.argv.slice(2));
 
 async function startAgent(options: { config: string; dev: boolean }): Promise<number> {
@@ -28,6 +30,16 @@ async function startAgent(options: { config: string; dev: boolean }): Promise<nu
     stdout: io.stdout,
     stderr: io.stderr,
   });
+}
+
+async function uninstallGate(): Promise<number> {
+  const { runUninstallGate } = await import('./agent-process.ts');
+  return runUninstallGate({ stdout: io.stdout, stderr: io.stderr });
+}
+
+async function removeGate(): Promise<number> {
+  const { uninstallGate } = await import('./agent-process.ts');
+  return uninstallGate({ clock, stdout: io.stdout, stderr: io.stderr });
 }
 
 function readVersion(): string {

@@ -12,6 +12,7 @@ export type GroupStatusInput = {
   readonly spec: ClusterSpec | null;
   readonly election: ElectionState;
   readonly config: ElectionConfig | null;
+  /** Of the groups that have any. */
   readonly tracks: ReadonlyMap<GroupId, readonly TrackStatus[]>;
 };
 

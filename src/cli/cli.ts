@@ -3,7 +3,9 @@ import { Command, CommanderError } from 'commander';
 import { addConfigCommands } from './commands/config.ts';
 import { addDirectorCommands } from './commands/directors.ts';
 import { addEventsCommand } from './commands/events.ts';
+import { addExplainCommand } from './commands/explain.ts';
 import { addRealServerCommands } from './commands/real-servers.ts';
+import { addRebalanceCommand } from './commands/rebalance.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addSwitchoverCommand } from './commands/switchover.ts';
 import { type CliDeps, CliError, EXIT } from './context.ts';
@@ -36,24 +38,20 @@ async function run(deps: CliDeps, argv: readonly string[]): Promise<number> {
   }
 }
 
-function createProgram({ runAgent, io }: CliDeps, done: (code: number) => void): Command {
+function createProgram(deps: CliDeps, done: (code: number) => void): Command {
+  const { io } = deps;
   const program = new Command('leasehold')
     .description('high availability for Linux Virtual Server directors')
     .exitOverride()
     .configureOutput({ writeOut: io.stdout, writeErr: io.stderr })
     .showHelpAfterError('(leasehold --help, or leasehold COMMAND --help)');
   addGlobalOptions(program);
-  program
-    .command('agent')
-    .description('run the agent of this director')
-    .requiredOption('--config <file>', 'agent.yaml')
-    .option('--dev', 'readable log, for development')
-    .action(async (options: { config: string; dev?: boolean }) => {
-      done(await runAgent({ config: options.config, dev: options.dev ?? false }));
-    });
+  addAgentCommand(program, deps, done);
   addConfigCommands(program, io, done);
   addStatusCommand(program, io, done);
+  addExplainCommand(program, io, done);
   addSwitchoverCommand(program, io, done);
+  addRebalanceCommand(program, io, done);
   addDirectorCommands(program, io, done);
   addRealServerCommands(program, io, done);
   addEventsCommand(program, io, done);
@@ -62,4 +60,31 @@ function createProgram({ runAgent, io }: CliDeps, done: (code: number) => void):
     .description('print the version')
     .action(() => io.stdout(`leasehold ${io.version}\n`));
   return program.version(`leasehold ${io.version}`);
+}
+
+function addAgentCommand(
+  program: Command,
+  { runAgent, uninstallGate }: CliDeps,
+  done: (code: number) => void,
+): void {
+  type Options = {
+    readonly config?: string;
+    readonly dev?: boolean;
+    readonly uninstallGate?: boolean;
+  };
+  program
+    .command('agent')
+    .description('run the agent of this director')
+    .option('--config <file>', 'agent.yaml')
+    .option('--dev', 'readable log, for development')
+    .option(
+      '--uninstall-gate',
+      'remove the kernel rules that silence VIPs, and end; for machines that are no director any more',
+    )
+    .action(async ({ config, dev, uninstallGate: isUninstall }: Options) => {
+      if (isUninstall === true) return done(await uninstallGate());
+      if (config === undefined)
+        throw new CliError(EXIT.badInput, "error: required option '--config <file>' not specified");
+      done(await runAgent({ config, dev: dev ?? false }));
+    });
 }

@@ -41,6 +41,8 @@ export type CliDeps = {
     readonly config: string;
     readonly dev: boolean;
   }) => Promise<number>;
+  /** Removes the kernel rules that silence VIPs on this machine; answers the exit code. */
+  readonly uninstallGate: () => Promise<number>;
   readonly io: CliIo;
 };
 

@@ -6,6 +6,7 @@ import type {
   ServiceStatus,
   StatusDocument,
 } from '../model/status.ts';
+import { GATE_WORDS, wordsOf } from '../model/status-words.ts';
 import type { Paint } from './style.ts';
 import { formatTable } from './table.ts';
 
@@ -35,11 +36,55 @@ function formatHead(status: StatusDocument, paint: Paint): string {
   const lines = [
     `Cluster ${status.cluster}: ${paint(health.toUpperCase(), tone)}   (seen by ${status.director}, leasehold ${status.version})`,
     ...status.problems.map((problem) => `  ! ${problem}`),
+    holdLine(status.hold),
     `${applied}; store ${store.isConnected ? 'connected' : `NOT connected (${store.lastError ?? 'no answer yet'})`}`,
   ];
   if (ipvs.foreignServices.length > 0)
     lines.push(`IPVS services of others, left alone: ${ipvs.foreignServices.join(', ')}`);
   return `${lines.join('\n')}\n`;
+}
+
+function holdLine({
+  profile,
+  holdMs,
+  takeoverWaitMs,
+  gate,
+  phase,
+}: StatusDocument['hold']): string {
+  const wait = takeoverWaitMs === null ? '' : `, D' ${takeoverWaitMs} ms`;
+  const timing = holdMs === null ? '' : ` (D ${holdMs} ms${wait})`;
+  const { what, remedy } = wordsOf(GATE_WORDS, gate);
+  const coarse = remedy === null ? '' : ` (${what})`;
+  const ending = phase === 'running' ? '' : `; ${phase}`;
+  return `profile ${profile ?? 'none'}${timing}; gate ${gate}${coarse}${ending}`;
+}
+
+/** One number and its unit: `42s`, `12m`, `3h`, `25d`. */
+export function formatAge(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
+}
+
+const PHASES: Readonly<Record<NonNullable<GroupStatus['handover']>['phase'], string>> = {
+  waiting: 'until that is prepared, it speaks here',
+  muting: 'ARP and ND answers are being stopped here',
+  muted: 'forwards here until the traffic is proven to be there',
+  closing: 'is being silenced here',
+};
+
+/** How far a group is on its way from here. */
+export function handoverWords({
+  to,
+  phase,
+  reason,
+  operation,
+}: NonNullable<GroupStatus['handover']>): string {
+  const head = to === null ? 'is given up' : `goes to ${to}`;
+  const why = reason === null ? '' : ` (${reason})`;
+  const by = operation === null ? '' : `, operation ${operation}`;
+  return `${head}${why}: ${PHASES[phase]}${by}`;
 }
 
 function formatGroups(groups: readonly GroupStatus[], { isWide, columns }: StatusLook): string {
@@ -49,6 +94,7 @@ function formatGroups(groups: readonly GroupStatus[], { isWide, columns }: Statu
       { title: 'GROUP' },
       { title: 'HOLDER' },
       { title: 'EPOCH', align: 'right' },
+      { title: 'FOR', align: 'right' },
       { title: 'STATE' },
       { title: 'ADDRESSES' },
       ...wide,
@@ -58,21 +104,34 @@ function formatGroups(groups: readonly GroupStatus[], { isWide, columns }: Statu
       group.name,
       group.holder ?? NONE,
       numberOrNone(group.epoch),
+      group.ownedForMs === null ? NONE : formatAge(group.ownedForMs),
       group.state,
       group.addresses.join(' '),
       ...(isWide ? [group.candidates.map(formatCandidate).join(' ')] : []),
-      isWide && group.basis !== null ? `${group.reason} (${group.basis})` : group.reason,
+      groupNote(group, isWide),
     ]),
     columns,
   );
 }
 
-const formatCandidate = ({
+function groupNote({ reason, basis, handover, pending }: GroupStatus, isWide: boolean): string {
+  if (handover !== null) return handoverWords(handover);
+  const why = isWide && basis !== null ? `${reason} (${basis})` : reason;
+  if (pending.length === 0) return why;
+  return `${why}, waits for ${pending.map(({ director }) => director).join(', ')}`;
+}
+
+function formatCandidate({
   director,
   eligible,
   reason,
-}: GroupStatus['candidates'][number]): string =>
-  eligible ? director : `${director}(${reason ?? 'not eligible'})`;
+  ready,
+  priority,
+}: GroupStatus['candidates'][number]): string {
+  const name = priority === null ? director : `${director}:${priority}`;
+  if (!eligible) return `${name}(${reason ?? 'not eligible'})`;
+  return ready ? name : `${name}(not ready)`;
+}
 
 /** The table of `director list` and of `status`. */
 export function formatDirectors(

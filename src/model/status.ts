@@ -15,6 +15,7 @@ export const TrackStatus = Type.Object({
     Type.Integer({ description: 'null: while it fails, the group is not held here' }),
   ),
   detail: Type.String({ description: 'what was seen' }),
+  since: Type.String({ description: 'of this verdict, ISO 8601' }),
 });
 
 export const GroupStatus = Type.Object({

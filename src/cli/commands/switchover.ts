@@ -1,12 +1,11 @@
 /** `switchover GROUP`: asks for it and waits for its end. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import { Operation, OperationAccepted } from '../../api/schemas/responses.ts';
+import { OperationAccepted } from '../../api/schemas/responses.ts';
 import { parseAnswer, printWarnings } from '../answers.ts';
 import { type CliIo, EXIT, type ExitCode } from '../context.ts';
-import { openSession, requireDuration, type Session, unlessAway } from '../session.ts';
-
-const POLL_MS = 250;
+import { awaitOperation } from '../operation-end.ts';
+import { openSession, requireDuration, type Session } from '../session.ts';
 
 type Options = {
   readonly from?: string;
@@ -38,7 +37,14 @@ export function addSwitchoverCommand(
       printWarnings(io, accepted.warnings);
       if (accepted.id === null) return done(EXIT.ok);
       io.stdout(`operation ${accepted.id}\n`);
-      done(waitMs === 0 ? EXIT.ok : await awaitEnd(session, accepted.id, waitMs));
+      done(
+        waitMs === 0
+          ? EXIT.ok
+          : await awaitOperation(session, accepted.id, {
+              waitMs,
+              deadline: session.io.clock.now() + waitMs,
+            }),
+      );
     });
 }
 
@@ -60,37 +66,4 @@ async function request(
     isRepeatable: true,
   });
   return parseAnswer(OperationAccepted, answer.body);
-}
-
-/** A director that does not answer is asked again until the time limit: the switchover goes on without it. */
-async function awaitEnd(session: Session, id: string, waitMs: number): Promise<ExitCode> {
-  const { io } = session;
-  const deadline = io.clock.now() + waitMs;
-  let shown = 0;
-  let last = 'unknown';
-  for (;;) {
-    const seen = await unlessAway(io, () => fetchOperation(session, id));
-    if (seen !== null) {
-      const { state, steps, result } = seen;
-      for (const { at, text } of steps.slice(shown)) io.stdout(`  ${at}  ${text}\n`);
-      shown = steps.length;
-      last = state;
-      if (state === 'succeeded' || state === 'failed') {
-        io.stdout(`${state}${result === null ? '' : `: ${result}`}\n`);
-        return state === 'succeeded' ? EXIT.ok : EXIT.precondition;
-      }
-    }
-    const left = deadline - io.clock.now();
-    if (left <= 0 || io.signal.aborted) {
-      const away = seen === null ? ' (no director answers)' : '';
-      io.stderr(`still ${last} after ${waitMs} ms${away}; it goes on (see: leasehold events -f)\n`);
-      return EXIT.inProgress;
-    }
-    await io.clock.sleep(Math.min(POLL_MS, left), io.signal);
-  }
-}
-
-async function fetchOperation({ client }: Session, id: string): Promise<Operation['operation']> {
-  const answer = await client.call({ method: 'GET', path: `/api/v1/operations/${id}` });
-  return parseAnswer(Operation, answer.body).operation;
 }

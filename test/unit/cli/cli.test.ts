@@ -73,6 +73,8 @@ describe('usage', () => {
   });
 });
 
+const NOBODY = { holder: null, epoch: null, ownedForMs: null, state: 'vacant' };
+
 describe('status', () => {
   it('shows the cluster in 120 columns', async () => {
     const { run } = await rig();
@@ -90,8 +92,7 @@ describe('status', () => {
     status.problems = ['etcd does not answer: deadline', 'no director holds "mail"'];
     status.store = { ...status.store, isConnected: false, lastError: 'deadline' };
     for (const group of status.groups)
-      if (group.name === 'mail')
-        Object.assign(group, { holder: null, epoch: null, state: 'vacant', reason: 'holder-dead' });
+      if (group.name === 'mail') Object.assign(group, { ...NOBODY, reason: 'holder-dead' });
     for (const director of status.directors)
       if (director.name === 'd2')
         Object.assign(director, {

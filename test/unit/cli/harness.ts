@@ -52,9 +52,10 @@ export async function runCli(
   argv: readonly string[],
   fields: Parameters<typeof createIo>[0] = {},
   runAgent: CliDeps['runAgent'] = async () => 0,
+  uninstallGate: CliDeps['uninstallGate'] = async () => 0,
 ): Promise<Screen> {
   const { io, screen } = createIo(fields);
-  const code = await createCli({ runAgent, io }).run(argv);
+  const code = await createCli({ runAgent, uninstallGate, io }).run(argv);
   return { code, ...screen };
 }
 

@@ -1,0 +1,102 @@
+/** A VIP group in sentences: everything that the status says of it, with what to do. */
+import type { GroupStatus, StatusDocument } from '../model/status.ts';
+import {
+  GATE_WORDS,
+  HOLD_WORDS,
+  INELIGIBLE_WORDS,
+  type Words,
+  wordsOf,
+} from '../model/status-words.ts';
+import { formatAge, handoverWords } from './status-view.ts';
+
+type Candidate = GroupStatus['candidates'][number];
+type TrackStatus = GroupStatus['tracks'][number];
+
+export function explainGroup(status: StatusDocument, group: GroupStatus): string {
+  const { director, hold } = status;
+  const lines = [
+    `VIP group ${group.name}: ${group.state}   (seen by ${director})`,
+    ...indent([...holderLines(group), `addresses: ${group.addresses.join(' ')}`]),
+    '',
+    'Directors, best first:',
+    ...group.candidates.flatMap((candidate) => candidateLines(candidate, group, status)),
+  ];
+  if (group.tracks.length > 0)
+    lines.push('', `Tracks, as ${director} sees them:`, ...indent(group.tracks.map(trackLine)));
+  lines.push('', 'Timing:', ...indent(timingLines(hold)));
+  lines.push(
+    '',
+    `Gate of ${director}:`,
+    ...indent(told(hold.gate, wordsOf(GATE_WORDS, hold.gate))),
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+const indent = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
+
+const told = (word: string, { what, remedy }: Words): string[] =>
+  remedy === null ? [`${word}: ${what}`] : [`${word}: ${what}`, `  to do: ${remedy}`];
+
+function holderLines(group: GroupStatus): readonly string[] {
+  const { holder, epoch, ownedForMs, basis, remainingMs, handover, pending } = group;
+  const why = told(group.reason, wordsOf(HOLD_WORDS, group.reason));
+  if (holder === null) return ['nobody holds it', ...why];
+  const since = ownedForMs === null ? '' : `, known here for ${formatAge(ownedForMs)}`;
+  const on = basis === null ? '' : `, by ${basis}`;
+  const lines = [`holder: ${holder}, epoch ${epoch ?? 'unknown'}${since}${on}`, ...why];
+  if (remainingMs !== null)
+    lines.push(
+      `the kernel lets it speak for ${remainingMs} ms more, were no further round confirmed`,
+    );
+  if (handover !== null) lines.push(handoverWords(handover));
+  for (const one of pending)
+    lines.push(
+      `waits until ${one.director} is proven silent (its epoch ${one.epoch} is still pending)`,
+    );
+  return lines;
+}
+
+function candidateLines(
+  candidate: Candidate,
+  group: GroupStatus,
+  status: StatusDocument,
+): readonly string[] {
+  const { director, reason } = candidate;
+  const head = `  ${director}${director === group.holder ? ' (holder)' : ''}${priorityWords(candidate)}`;
+  if (reason !== null) {
+    const [first = '', ...rest] = told(reason, wordsOf(INELIGIBLE_WORDS, reason));
+    return [
+      `${head}: cannot hold it now`,
+      `      ${first}`,
+      ...rest.map((line) => `      ${line}`),
+    ];
+  }
+  if (director === group.holder) return [`${head}: holds it, and may go on`];
+  if (candidate.ready) return [`${head}: ready, could take it without a packet lost`];
+  const { services } = status;
+  const isPlain = services.every((service) => service.group !== group.name);
+  const doubt = isPlain
+    ? 'it has not reported that it is ready yet'
+    : 'its IPVS table is not complete yet, or it has not reported it';
+  return [`${head}: would take it after a death; not ready for a planned handover: ${doubt}`];
+}
+
+function priorityWords({ priority, bonus }: Candidate): string {
+  const tracks = bonus === 0 ? '' : `, of which tracks ${bonus > 0 ? '+' : ''}${bonus}`;
+  if (priority !== null) return `, priority ${priority}${tracks}`;
+  return bonus === 0 ? '' : `, tracks ${bonus > 0 ? '+' : ''}${bonus}`;
+}
+
+function trackLine({ id, isPassing, weight, detail, since }: TrackStatus): string {
+  const effect = weight === null ? 'forbids holding while it fails' : `weight ${weight}`;
+  return `${id}: ${isPassing ? 'passes' : 'FAILS'} since ${since} (${detail}); ${effect}`;
+}
+
+function timingLines({ profile, holdMs, takeoverWaitMs }: StatusDocument['hold']): string[] {
+  const lines = [`profile ${profile ?? 'unknown'}`];
+  if (holdMs !== null)
+    lines.push(`D = ${holdMs} ms: the kernel lets VIPs speak so long after a confirmed round`);
+  if (takeoverWaitMs !== null)
+    lines.push(`D' = ${takeoverWaitMs} ms: others wait so long before they take groups from here`);
+  return lines;
+}
