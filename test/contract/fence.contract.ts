@@ -371,3 +371,14 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
     },
   },
 ];
+
+/** Names of the cases that `support/nft-fence-child.ts` adds for every kind. */
+export const LINUX_FENCE_CASES = [
+  'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
+  'what a muted VIP would resolve itself stays unasked, and IP to known neighbours goes on',
+  'whatever somebody changes in the rules is seen and repaired, with the elements kept',
+  'a foreign set or chain in our table makes it anew: managed as before, nothing enabled',
+  'tables of others are left alone',
+  'detection takes the best fence that it may, leaves nothing behind, and says why',
+  'the removal of all fences finds those of any family',
+];

@@ -3,17 +3,8 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { CaseResult } from './contract-case.ts';
-import { fenceCases } from './fence.contract.ts';
+import { fenceCases, LINUX_FENCE_CASES } from './fence.contract.ts';
 
-const LINUX_ONLY = [
-  'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
-  'what a muted VIP would resolve itself stays unasked, and IP to known neighbours goes on',
-  'whatever somebody changes in the rules is seen and repaired, with the elements kept',
-  'a foreign set or chain in our table makes it anew: managed as before, nothing enabled',
-  'tables of others are left alone',
-  'detection takes the best fence that it may, leaves nothing behind, and says why',
-  'the removal of all fences finds those of any family',
-];
 const TWO_TABLES = ['one of two tables gone: MISSING, then managed as before and nothing enabled'];
 
 describe.each([
@@ -34,7 +25,7 @@ describe.each([
     }
   });
 
-  for (const name of [...fenceCases.map((entry) => entry.name), ...LINUX_ONLY, ...more])
+  for (const name of [...fenceCases.map((entry) => entry.name), ...LINUX_FENCE_CASES, ...more])
     test(name, () => {
       const result = results.find((entry) => entry.name === name);
       expect(result, `the case did not run: ${ending}`).toBeDefined();
