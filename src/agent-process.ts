@@ -6,15 +6,20 @@ import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
 import { createFileLedger } from './adapters/ledger/file-ledger.ts';
 import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
 import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
+import { detectFence, uninstallFences } from './adapters/linux/nft-fence-detect.ts';
 import { missingCapabilities } from './adapters/machine/capabilities.ts';
 import { readMachineIdentity } from './adapters/machine/identity.ts';
 import { takeInstanceLock } from './adapters/machine/single-instance.ts';
+import { createNeighbours } from './adapters/neighbours/create-neighbours.ts';
+import { createNotifier } from './adapters/notify/create-notifier.ts';
 import { createPeerLink } from './adapters/peer-link/create-peer-link.ts';
 import { createPinoLog } from './adapters/pino/pino-log.ts';
 import { createReadableLines } from './adapters/pino/readable-lines.ts';
 import { createProber } from './adapters/probes/create-prober.ts';
 import { createPromMetrics } from './adapters/prom/prom-metrics.ts';
-import { createAgent } from './agent/agent.ts';
+import { createTracker } from './adapters/tracks/create-tracker.ts';
+import { type AgentPorts, createAgent } from './agent/agent.ts';
+import { FREEZE } from './agent/shut-down.ts';
 import { createApi } from './api/server.ts';
 import { type AgentConfig, loadAgentConfig } from './config/agent-file.ts';
 import { parseClusterDocument } from './config/cluster-document.ts';
@@ -26,7 +31,7 @@ import { formatIp, type IpAddress } from './model/address.ts';
 import type { ClusterSpec } from './model/cluster.ts';
 import { createKeys } from './model/keys.ts';
 import type { Clock } from './ports/clock.ts';
-import type { Log } from './ports/log.ts';
+import { type Log, silentLog } from './ports/log.ts';
 import type { Random } from './ports/random.ts';
 
 export type AgentProcess = {
@@ -34,13 +39,18 @@ export type AgentProcess = {
   readonly file: string;
   readonly isDev: boolean;
   readonly version: string;
-  /** Aborts when the agent shall release and end. */
+  /** Aborts when the agent shall end; with the reason `FREEZE` it freezes, else it ends as agent.yaml says. */
   readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly random: Random;
   readonly stdout: (text: string) => void;
   readonly stderr: (text: string) => void;
+  /** For tests that stand between the agent and its adapters; left out in production. */
+  readonly adapt?: (adapters: Adapters) => Adapters;
 };
+
+/** What of an agent's ports is the machine's. */
+export type Adapters = Omit<AgentPorts, 'clock' | 'random' | 'log' | 'metrics'>;
 
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
@@ -81,7 +91,8 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
   const { clock, random, version, signal, stderr } = options;
   const keys = createKeys(config.cluster);
   const metrics = createPromMetrics({ director: config.director, cluster: config.cluster });
-  const adapters = createAdapters(config, log, options);
+  const own = await createAdapters(config, log, options);
+  const adapters = options.adapt?.(own) ?? own;
   const hostProblems = missingCapabilities();
   for (const problem of hostProblems) log.error({ problem }, 'capability.missed');
   const agent = createAgent(
@@ -121,7 +132,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
       { director: config.director, api: `${address}:${started.value.port}` },
       'agent.started',
     );
-    await agent.run(signal);
+    await agent.run(endSignal(signal, config));
     log.info({ director: config.director }, 'agent.ended');
     return EXIT_OK;
   } catch (error) {
@@ -129,15 +140,68 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
     return EXIT_FAILED;
   } finally {
     await api.close();
-    const { peerLink, announcer, ipvs, network, store } = adapters;
-    for (const part of [peerLink, announcer, ipvs, network, store]) part.close();
+    const { tracker, notifier, peerLink, announcer, neighbours, fence, ipvs, network, store } =
+      adapters;
+    await Promise.all([tracker.close(), notifier.close()]);
+    for (const part of [peerLink, announcer, neighbours, ipvs, network, store]) part.close();
+    fence?.close();
   }
 }
 
-function createAdapters(config: AgentConfig, log: Log, { clock, random }: AgentProcess) {
+/** Removes the kernel rules that silence VIPs, on a director that is none any more; answers the exit code. */
+export async function runUninstallGate({
+  clock,
+  stdout,
+  stderr,
+}: Pick<AgentProcess, 'clock' | 'stdout' | 'stderr'>): Promise<number> {
+  // Under a running agent its VIPs would be without rules until it has made them anew.
+  const lock = await takeInstanceLock();
+  if (!lock.ok) {
+    stderr(`${lock.error}\n`);
+    return EXIT_BAD_INPUT;
+  }
+  try {
+    const removed = await uninstallFences({ clock, log: silentLog });
+    if (!removed.ok) {
+      stderr(`the gate cannot be removed: ${removed.error.message}\n`);
+      return EXIT_FAILED;
+    }
+    const kinds = removed.value.join(', ');
+    stdout(kinds === '' ? 'no gate was installed here\n' : `the gate was removed: ${kinds}\n`);
+    return EXIT_OK;
+  } finally {
+    lock.value.release();
+  }
+}
+
+/** The operator's word about how to end, in the agent's. */
+function endSignal(signal: AbortSignal, { exit }: AgentConfig): AbortSignal {
+  const ending = new AbortController();
+  const end = (): void => {
+    const isFreeze = signal.reason === FREEZE || exit === 'freeze';
+    ending.abort(isFreeze ? FREEZE : undefined);
+  };
+  if (signal.aborted) end();
+  else signal.addEventListener('abort', end, { once: true });
+  return ending.signal;
+}
+
+async function createAdapters(
+  config: AgentConfig,
+  log: Log,
+  { clock, random }: AgentProcess,
+): Promise<Adapters> {
   const { director, cluster, peerPort, keys } = config;
   const peerOptions = { director, cluster, bindAddress: anyAddress(), port: peerPort, keys };
+  const devices = [...new Set(config.interfaces.values())];
+  const { fence, detail } = await detectFence({ clock, log }, { devices });
+  if (fence === null) log.warn({ kind: 'address-lifetime', detail }, 'gate.chosen');
+  else log.info({ kind: fence.kind, detail }, 'gate.chosen');
   return {
+    fence,
+    neighbours: createNeighbours({}, { clock, log }),
+    tracker: createTracker({ clock, log }),
+    notifier: createNotifier({ clock, log }),
     store: createEtcdStore(etcdOptions(config), { clock, log, random }),
     network: createNetworkKernel({ clock, log }),
     ipvs: createIpvsKernel({ clock, log }),

@@ -34,12 +34,7 @@ async function startAgent(options: { config: string; dev: boolean }): Promise<nu
 
 async function uninstallGate(): Promise<number> {
   const { runUninstallGate } = await import('./agent-process.ts');
-  return runUninstallGate({ stdout: io.stdout, stderr: io.stderr });
-}
-
-async function removeGate(): Promise<number> {
-  const { uninstallGate } = await import('./agent-process.ts');
-  return uninstallGate({ clock, stdout: io.stdout, stderr: io.stderr });
+  return runUninstallGate({ clock, stdout: io.stdout, stderr: io.stderr });
 }
 
 function readVersion(): string {

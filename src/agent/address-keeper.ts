@@ -27,10 +27,14 @@ export type AddressKeeperPorts = {
   /** The groups of the spec; empty before there is one. */
   readonly groups: () => readonly VipGroup[];
   readonly devices: InterfaceMap;
+  /** Devices that carry no VIP, and of whose state `linksChanged` tells all the same. */
+  readonly watched: () => ReadonlySet<string>;
   /** Groups whose addresses may be in the kernel now, by the election. */
   readonly mayBeBound: (group: GroupId) => boolean;
   /** Runs the work when no other operation of the hold loop is under way in the kernel. */
   readonly exclusively: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Called before each sweep, in turn with the gate's operations: the gate repairs itself. */
+  readonly checkGate: () => Promise<unknown>;
   readonly linksChanged: () => void;
   /** The kernel dropped an address; told for every address, whoever removed it. */
   readonly addressGone: (linkIndex: number, address: IpAddress) => void;
@@ -40,9 +44,14 @@ export type AddressKeeper = {
   links(): ReadonlyMap<string, LinkState>;
   /** Null: not asked yet, or the kernel would not say; the words are for people. */
   problem(): string | null;
-  /** Removes every address of an earlier life; true when the kernel acknowledged all. */
-  clear(): Promise<boolean>;
-  /** Removes what may not be here by the spec in force; true when the kernel acknowledged all. */
+  /** False where the kernel would not say which links there are. */
+  ensureLinks(): Promise<boolean>;
+  /** Removes every address of an earlier life, but for these groups'; true when the kernel acknowledged all. */
+  clear(keep: ReadonlySet<GroupId>): Promise<boolean>;
+  /**
+   * Removes what may not be here by the spec in force; true when the kernel acknowledged all. Nothing
+   * is removed before the first `clear`: what an earlier life left may be worth keeping.
+   */
   enforce(): Promise<boolean>;
   run(signal: AbortSignal): Promise<void>;
 };
@@ -60,6 +69,7 @@ class Keeper implements AddressKeeper {
   #linkProblem: string | null = null;
   #addressProblem: string | null = null;
   #needsLinks = true;
+  #isCleared = false;
 
   constructor(ports: AddressKeeperPorts) {
     this.#ports = ports;
@@ -73,14 +83,28 @@ class Keeper implements AddressKeeper {
     return this.#linkProblem ?? this.#addressProblem;
   }
 
-  async clear(): Promise<boolean> {
-    // Without the links a VIP that the kernel did not tag would not be recognised.
+  async ensureLinks(): Promise<boolean> {
     if (this.#needsLinks) await this.#readLinks();
-    if (this.#needsLinks) return false;
-    return this.#remove((address) => this.#isOurs(address), 'of an earlier life');
+    return !this.#needsLinks;
   }
 
-  enforce(): Promise<boolean> {
+  async clear(keep: ReadonlySet<GroupId>): Promise<boolean> {
+    // Without the links a VIP that the kernel did not tag would not be recognised.
+    if (!(await this.ensureLinks())) return false;
+    const isKept = (address: BoundAddress): boolean => {
+      const group = this.#groupOf(address);
+      return group !== null && keep.has(group) && this.#isAsSpecified(group, address);
+    };
+    const isClear = await this.#remove(
+      (address) => this.#isOurs(address) && !isKept(address),
+      'of an earlier life',
+    );
+    this.#isCleared ||= isClear;
+    return isClear;
+  }
+
+  async enforce(): Promise<boolean> {
+    if (!this.#isCleared) return false;
     // In turn with the gate's own operations: a sweep must not remove what is just being bound.
     return this.#ports.exclusively(() =>
       this.#remove((address) => this.#isForbidden(address), 'not held here'),
@@ -106,15 +130,16 @@ class Keeper implements AddressKeeper {
         return;
       case 'address':
         if (event.isGone) this.#ports.addressGone(event.address.linkIndex, event.address.address);
-        else if (this.#isForbidden(event.address)) this.#wakeup.wake();
+        else if (this.#isCleared && this.#isForbidden(event.address)) this.#wakeup.wake();
         return;
     }
   }
 
-  /** True when a device that carries VIPs came, went, or changed its state: all else is noise here. */
+  /** True when a device that matters came, went, or changed its state: all else is noise here. */
   #takeLink({ link, isGone }: KernelEvent & { kind: 'link' }): boolean {
     const before = this.#links.get(link.name);
-    const isMapped = [...this.#ports.devices.values()].some(
+    const watched = [...this.#ports.devices.values(), ...this.#ports.watched()];
+    const isMapped = watched.some(
       (device) => device === link.name || this.#links.get(device)?.index === link.index,
     );
     if (isGone) this.#links.delete(link.name);
@@ -136,7 +161,8 @@ class Keeper implements AddressKeeper {
 
   async #sweep(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      if (this.#needsLinks) await this.#readLinks();
+      await this.ensureLinks();
+      if (this.#isCleared) await this.#ports.exclusively(this.#ports.checkGate);
       await this.enforce();
       await waitFor(this.#wakeup, SWEEP_MS, this.#ports.clock, signal);
     }
@@ -182,9 +208,12 @@ class Keeper implements AddressKeeper {
   #isForbidden(address: BoundAddress): boolean {
     const group = this.#groupOf(address);
     if (group === null) return address.protocol === ADDRESS_PROTOCOL;
-    // A copy for ever, or with another prefix, would outlive the deadline.
-    if (address.validLifetimeS === null || !this.#hasPrefix(group, address)) return true;
-    return !this.#ports.mayBeBound(group);
+    return !this.#isAsSpecified(group, address) || !this.#ports.mayBeBound(group);
+  }
+
+  /** A copy for ever, or with another prefix, would outlive the deadline. */
+  #isAsSpecified(group: GroupId, address: BoundAddress): boolean {
+    return address.validLifetimeS !== null && this.#hasPrefix(group, address);
   }
 
   #hasPrefix(id: GroupId, { address, prefix }: BoundAddress): boolean {

@@ -2,83 +2,54 @@
  * One director's agent: the loops of this folder, connected. The flow is one way: the watch replaces
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
-import type { IneligibleReason } from '../model/decision.ts';
-import type { ElectionConfig, Identity } from '../core/election/state.ts';
-import { AsyncQueue, Wakeup } from '../lib/async.ts';
-import type { Result } from '../lib/result.ts';
+import type { ElectionNotice } from '../core/election/state.ts';
 import type { IpAddress } from '../model/address.ts';
-import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
-import { ABSENT, type DirectorId, type GroupId, type MonoMs, type Revision } from '../model/ids.ts';
-import type { Keys } from '../model/keys.ts';
-import { type EventRecord, formatRecord, type VoteRecord } from '../model/records.ts';
-import type { AgentView, Stored } from '../ports/agent-view.ts';
-import type { Announcer } from '../ports/announcer.ts';
-import type { Clock } from '../ports/clock.ts';
-import type { ClusterStore } from '../ports/cluster-store.ts';
-import type { IpvsKernel, NetworkKernel } from '../ports/kernel.ts';
-import type { Ledger } from '../ports/ledger.ts';
-import type { Log } from '../ports/log.ts';
-import type { Metrics } from '../ports/metrics.ts';
-import type { PeerLink } from '../ports/peer-link.ts';
-import type { Prober } from '../ports/prober.ts';
-import type { Random } from '../ports/random.ts';
-import { type AddressKeeper, createAddressKeeper } from './address-keeper.ts';
+import type { VipGroup } from '../model/cluster.ts';
+import type { HoldReason } from '../model/decision.ts';
+import type { GroupId } from '../model/ids.ts';
+import { formatRecord, type VoteRecord } from '../model/records.ts';
+import type { AgentView } from '../ports/agent-view.ts';
+import { createAddressKeeper } from './address-keeper.ts';
+import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
 import { ClusterView, type ViewUpdate } from './cluster-view.ts';
-import { createDirectorLease, type DirectorLease } from './director-lease.ts';
+import { type ConflictWatch, createConflictWatch } from './conflict-watch.ts';
+import { createDirectorLease } from './director-lease.ts';
+import { createEpochFence } from './epoch-fence.ts';
 import { createEventLog, type EventLog, recordOf } from './event-log.ts';
+import { createEventStream, type EventStream } from './event-stream.ts';
+import { createFenceGate } from './fence-gate.ts';
+import { deriveEligibility, type Eligibility, isSameEligibility } from './fitness.ts';
 import { createGauges, type Gauges } from './gauges.ts';
-import { createGroupLeases, type GroupLeases } from './group-leases.ts';
-import { createHealthDesk, type HealthDesk, livingOf, votesOf } from './health-desk.ts';
+import { createGroupLeases } from './group-leases.ts';
+import { createHealthDesk, livingOf, votesOf } from './health-desk.ts';
 import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
-import { announcementsOf, gateGroupOf, type InterfaceMap, judgeInterfaces } from './interfaces.ts';
-import { createLifetimeGate, type LifetimeGate } from './lifetime-gate.ts';
+import { createHousekeeping, type Housekeeping } from './housekeeping.ts';
+import { announcementsOf, gateGroupOf, gatePlacesOf } from './interfaces.ts';
+import { createLifetimeGate } from './lifetime-gate.ts';
+import type { LocalGate } from './local-gate.ts';
+import { createNotifyLoop, type NotifyLoop } from './notify-loop.ts';
 import { createOperationWriter } from './operations.ts';
 import { createProbeLoop, type ProbeLoop } from './probe-loop.ts';
 import { createReconcileLoop, type ReconcileLoop } from './reconcile-loop.ts';
-import { deriveReport, localProblems } from './report.ts';
+import { freeze, FREEZE, release } from './shut-down.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
-import { deriveStatus, type StatusInput } from './status.ts';
-import { waitFor } from './wait-for.ts';
+import { createSpecDesk } from './spec-desk.ts';
+import { createAgentView, isSpeaking } from './status-desk.ts';
+import { verifyTakeover } from './takeover-proof.ts';
+import { createTrackLoop } from './track-loop.ts';
 
-export type AgentOptions = {
-  readonly me: DirectorId;
-  readonly cluster: string;
-  readonly keys: Keys;
-  readonly version: string;
-  readonly identity: Identity;
-  readonly startedAt: string;
-  readonly devices: InterfaceMap;
-  /** What keeps this process from holding anything, in words; empty where nothing does. */
-  readonly hostProblems: readonly string[];
-  /** The stored document as a spec; the error is a sentence. */
-  readonly parseSpec: (document: unknown) => Result<ClusterSpec, string>;
-};
-
-export type AgentPorts = {
-  readonly store: ClusterStore;
-  readonly network: NetworkKernel;
-  readonly ipvs: IpvsKernel;
-  readonly announcer: Announcer;
-  readonly peerLink: PeerLink;
-  readonly prober: Prober;
-  readonly ledger: Ledger;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly metrics: Metrics;
-};
+export type { AgentOptions, AgentPorts };
 
 export type Agent = {
   readonly view: AgentView;
-  /** Until the signal aborts; then every group is given up and the session closed, within `RELEASE_MS`. */
+  /**
+   * Until the signal aborts. Then every group is handed over or silenced and the session closed; or,
+   * where the signal's reason is `FREEZE`, all of it is left to a new process of this director. Either
+   * way within a few seconds.
+   */
   run(signal: AbortSignal): Promise<void>;
 };
 
-/** How long a release may take before the agent ends without it; the kernel's deadline does the rest. */
-const RELEASE_MS = 4000;
-const HOUSEKEEPING_MS = 1000;
-/** Without an answer for so long etcd counts as away, for people; the election has its own deadlines. */
-const STORE_AWAY_MS = 3000;
 const DEFAULT_LEASE_TTL_S = 15;
 
 export function createAgent(options: AgentOptions, ports: AgentPorts): Agent {
@@ -89,122 +60,87 @@ class Director implements Agent {
   readonly view: AgentView;
   readonly #options: AgentOptions;
   readonly #ports: AgentPorts;
-  readonly #records: ClusterView;
-  readonly #gate: LifetimeGate;
-  readonly #keeper: AddressKeeper;
-  readonly #hold: HoldLoop;
-  readonly #leases: GroupLeases;
-  readonly #directorLease: DirectorLease;
+  readonly #parts: AgentParts;
   readonly #events: EventLog;
-  readonly #reconcile: ReconcileLoop;
+  readonly #stream: EventStream = createEventStream();
   readonly #probes: ProbeLoop;
-  readonly #desk: HealthDesk = createHealthDesk();
+  readonly #conflicts: ConflictWatch;
+  readonly #notify: NotifyLoop;
+  readonly #housekeeping: Housekeeping;
   readonly #barrier: SpecBarrier = createSpecBarrier();
   readonly #gauges: Gauges;
-  readonly #subscribers = new Set<AsyncQueue<Stored<EventRecord>>>();
-  readonly #housekeeping = new Wakeup();
-  #spec: ClusterSpec | null = null;
-  #specProblem: string | null = null;
+  readonly #epochs: ReturnType<typeof createEpochFence>;
+  /** Why each group was taken or given up last. */
+  readonly #reasons = new Map<GroupId, HoldReason>();
+  /** Groups of an earlier life that are bound until the election has said whose they are. */
+  #kept: ReadonlySet<GroupId> = new Set();
+  #gateProblem: string | null = null;
+  #judged: Eligibility | null = null;
   #hasAdopted = false;
-  /** Revision of the spec in force: the last one that could be used, not the last one stored. */
-  #accepted: Revision = ABSENT;
-  /** Revision of the spec that this director's kernel obeys; the others wait for it. */
-  #enforced: Revision = ABSENT;
 
   constructor(options: AgentOptions, ports: AgentPorts) {
     this.#options = options;
     this.#ports = ports;
-    const { me, keys, devices } = options;
-    const { store, clock, log, metrics, random } = ports;
-    const ttlS = (): number => this.#spec?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
-    this.#records = new ClusterView(keys, log);
+    const { me, keys } = options;
+    const { store, clock, log, random, metrics, neighbours, announcer } = ports;
     this.#gauges = createGauges(ports);
-    this.#gate = createLifetimeGate({ kernel: ports.network, clock });
-    this.#leases = createGroupLeases({ director: me, keys, ttlS }, { store, clock, log });
-    this.#directorLease = createDirectorLease(
-      {
-        ttlS,
-        revisionOf: (key) => this.#records.revisionOf(key),
-        outlives: (key) => keys.parse(key)?.kind === 'vote',
-      },
-      { store, clock, log },
-    );
+    this.#epochs = createEpochFence({ log });
     this.#events = createEventLog({ keys }, { store, clock, random, log });
-    this.#keeper = createAddressKeeper({
-      kernel: ports.network,
+    this.#parts = this.#createParts();
+    this.#notify = createNotifyLoop({ me }, ports);
+    this.#probes = this.#createProbes();
+    this.#conflicts = createConflictWatch({
+      neighbours,
+      announcer,
       clock,
       log,
       metrics,
-      devices,
-      groups: () => this.#spec?.groups ?? [],
-      mayBeBound: (group) => this.#mayBeBound(group),
-      exclusively: (work) => this.#hold.exclusively(work),
-      linksChanged: () => this.#judge(),
-      addressGone: (linkIndex, address) => this.#onAddressGone(linkIndex, address),
+      held: () => this.#speakingVips(),
+      tell: (group, message) => this.#tellContest(group, message),
     });
-    this.#hold = this.#createHold();
-    this.#reconcile = createReconcileLoop(
-      {},
+    this.#housekeeping = createHousekeeping(
+      options,
       {
-        kernel: ports.ipvs,
-        ledger: ports.ledger,
         clock,
-        log,
-        metrics,
-        input: () => this.#desired(),
+        store,
+        gauges: this.#gauges,
+        notify: this.#notify,
+        conflicts: this.#conflicts,
+        epochs: this.#epochs,
+        judge: () => this.#judge(),
+        // Nobody tells that a director has been awaited for long enough.
+        countAwaited: () => {
+          if (this.#parts.desk.setLiving(this.#living())) this.#countVotes();
+        },
+        reasonOf: (group) => this.#reasons.get(group) ?? null,
       },
+      this.#parts,
     );
-    this.#probes = this.#createProbes();
-    this.view = this.#createView();
-  }
-
-  #createView(): AgentView {
-    return {
-      cluster: this.#options.cluster,
-      director: this.#options.me,
-      status: () => deriveStatus(this.#statusInput()),
-      spec: () => ({
-        revision: this.#records.spec?.revision ?? this.#records.revisionOf(this.#options.keys.spec),
-        document: this.#records.spec?.document ?? null,
-        spec: this.#spec,
-      }),
-      holdsNow: (group) => {
-        const holding = this.#hold.state().holdings.get(group);
-        return holding?.kind === 'open' && holding.until > this.#ports.clock.now();
-      },
-      isLive: () => this.#hold.isLive(),
-      operations: () => [...this.#records.operations.values()],
-      events: () => this.#records.events,
-      watchEvents: (signal) => this.#watchEvents(signal),
-    };
+    this.view = createAgentView(options, ports, this.#parts, (end) => this.#stream.watch(end));
+    metrics.gate(this.#parts.gate.kind);
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { prober } = this.#ports;
+    const { clock, log, prober } = this.#ports;
+    const { gate, hold } = this.#parts;
     const ends: AbortController[] = [];
     // Each loop has a signal of its own: one for all would collect listeners without bound in sight.
-    const begin = (loop: (signal: AbortSignal) => Promise<void>): Promise<void> => {
+    const running = this.#loops().map((loop) => {
       const end = new AbortController();
       ends.push(end);
       return loop(end.signal);
-    };
-    const running = [
-      begin((end) => this.#keeper.run(end)),
-      begin((end) => this.#watchStore(end)),
-      begin((end) => this.#hear(end)),
-      begin((end) => this.#leases.run(end)),
-      begin((end) => this.#directorLease.run(end)),
-      begin((end) => this.#events.run(end)),
-      begin((end) => this.#reconcile.run(end)),
-      begin((end) => this.#probes.run(end)),
-      begin((end) => this.#keepHouse(end)),
-    ];
+    });
     await Promise.race([aborted(signal), ...running.map((loop) => loop.catch(() => {}))]);
     const wasAsked = signal.aborted;
-    await this.#release();
-    for (const end of ends) end.abort();
+    const isFreeze = wasAsked && signal.reason === FREEZE;
+    const shutDown = { hold, clock, log };
+    const isReleased = isFreeze ? await freeze(shutDown) : await release(shutDown);
+    hold.end();
+    await this.#notify.end(isFreeze ? 'freeze' : 'stop');
+    for (const end of ends) end.abort(isFreeze ? FREEZE : undefined);
     const ended = await Promise.allSettled(running);
-    this.#hold.end();
+    // After the last sweep, which would make it anew; what may still be bound needs its rules.
+    if (isReleased && !isFreeze) await this.#removeGate(gate);
     await prober.close();
     const failed = ended.find((one) => one.status === 'rejected');
     if (failed !== undefined) throw new Error('a loop failed', { cause: failed.reason });
@@ -212,55 +148,142 @@ class Director implements Agent {
     if (!wasAsked) throw new Error('a loop ended by itself');
   }
 
-  #createHold(): HoldLoop {
-    const { store, clock, log, metrics, announcer, peerLink } = this.#ports;
-    const { me, keys, devices } = this.#options;
-    const groupOf = (id: GroupId): VipGroup | undefined => {
-      const group = this.#spec?.groups.find((one) => one.id === id);
-      return group === undefined
-        ? undefined
-        : { ...group, addresses: this.#barrier.allowed(group) };
+  #loops(): readonly ((signal: AbortSignal) => Promise<void>)[] {
+    const { keeper, leases, directorLease, reconcile, tracks } = this.#parts;
+    return [
+      (end) => keeper.run(end),
+      (end) => this.#watchStore(end),
+      (end) => this.#hear(end),
+      (end) => leases.run(end),
+      (end) => directorLease.run(end),
+      (end) => this.#events.run(end),
+      (end) => reconcile.run(end),
+      (end) => this.#probes.run(end),
+      (end) => tracks.run(end),
+      (end) => this.#conflicts.run(end),
+      (end) => this.#housekeeping.run(end),
+    ];
+  }
+
+  async #removeGate(gate: LocalGate): Promise<void> {
+    const removed = await gate.uninstall();
+    if (!removed.ok) this.#ports.log.warn({ problem: removed.error.message }, 'gate.left');
+  }
+
+  #createParts(): AgentParts {
+    const { me, keys, identity, devices, parseSpec } = this.#options;
+    const { store, clock, log, metrics, fence, network, tracker } = this.#ports;
+    const gate =
+      fence === null
+        ? createLifetimeGate({ kernel: network, clock })
+        : createFenceGate({ fence, kernel: network, clock, log });
+    const specs = createSpecDesk(
+      { me, identity, keys, gateKind: gate.kind, parseSpec },
+      { log, metrics },
+    );
+    const ttlS = (): number => specs.spec()?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
+    const records = new ClusterView(keys, log);
+    const lease = {
+      ttlS,
+      revisionOf: (key: string) => records.revisionOf(key),
+      outlives: (key: string) => keys.parse(key)?.kind === 'vote',
     };
+    return {
+      gate,
+      specs,
+      records,
+      desk: createHealthDesk(),
+      leases: createGroupLeases({ director: me, keys, ttlS }, { store, clock, log }),
+      directorLease: createDirectorLease(lease, { store, clock, log }),
+      hold: this.#createHold(gate),
+      keeper: createAddressKeeper({
+        kernel: network,
+        clock,
+        log,
+        metrics,
+        devices,
+        watched: () => this.#parts.tracks.devices(),
+        groups: () => specs.spec()?.groups ?? [],
+        mayBeBound: (group) => this.#mayBeBound(group),
+        exclusively: (work) => this.#parts.hold.exclusively(work),
+        checkGate: () => this.#checkGate(),
+        linksChanged: () => this.#onLinks(),
+        addressGone: (linkIndex, address) => this.#onAddressGone(linkIndex, address),
+      }),
+      reconcile: this.#createReconcile(),
+      tracks: createTrackLoop(
+        { devices },
+        { tracker, clock, log, metrics, changed: () => this.#judge() },
+      ),
+      gateProblem: () => this.#gateProblem,
+    };
+  }
+
+  #createHold(gate: LocalGate): HoldLoop {
+    const { store, clock, log, metrics, announcer, peerLink, neighbours } = this.#ports;
+    const { me, keys, devices } = this.#options;
     return createHoldLoop({
       store,
-      gate: this.#gate,
+      gate,
       announcer,
       peerLink,
       clock,
       log,
       metrics,
-      parseReads: (reads, asOf) => this.#records.electionReads(reads, asOf),
+      epochs: this.#epochs,
+      parseReads: (reads, asOf) => this.#parts.records.electionReads(reads, asOf),
       gateGroup: (id) => {
-        const group = groupOf(id);
-        return group === undefined ? null : gateGroupOf(group, devices, this.#keeper.links());
+        const group = this.#allowedGroup(id);
+        const { keeper } = this.#parts;
+        return group === undefined ? null : gateGroupOf(group, devices, keeper.links());
       },
       announcements: (id) => {
-        const group = groupOf(id);
+        const group = this.#allowedGroup(id);
         return group === undefined ? [] : announcementsOf(group, devices);
       },
       peers: () =>
-        (this.#spec?.directors ?? [])
+        (this.#parts.specs.spec()?.directors ?? [])
           .filter((director) => director.id !== me)
           .map((director) => ({ director: director.id, address: director.address })),
-      clearGate: () => this.#keeper.clear(),
+      clearGate: (keep) => this.#clearGate(keep),
+      verify: (id, timeoutMs) => {
+        const gateways = this.#parts.specs.spec()?.gateways ?? [];
+        const vips = (this.#allowedGroup(id)?.addresses ?? []).flatMap((one) => {
+          const device = devices.get(one.interface);
+          return device === undefined ? [] : [{ ...one, device }];
+        });
+        return verifyTakeover(neighbours, vips, gateways, timeoutMs);
+      },
       showLease: (group, epoch) => {
         metrics.holder(group, epoch !== null, epoch);
-        this.#leases.show(group, epoch);
+        this.#parts.leases.show(group, epoch);
       },
       reportOperation: createOperationWriter({ keys }, { store, clock, log }),
-      tell: (notice) => {
-        const { severity, kind, ...fields } = notice;
-        log[severity](fields, kind);
-        this.#gauges.noticed(notice, this.#hold.state());
-        this.#events.record(recordOf(notice, me, clock));
-      },
+      tell: (notice) => this.#tell(notice),
       changed: () => this.#housekeeping.wake(),
     });
+  }
+
+  #createReconcile(): ReconcileLoop {
+    const { ipvs, ledger, clock, log, metrics } = this.#ports;
+    return createReconcileLoop(
+      {},
+      {
+        kernel: ipvs,
+        ledger,
+        clock,
+        log,
+        metrics,
+        input: () => this.#desired(),
+        passed: () => this.#judge(),
+      },
+    );
   }
 
   #createProbes(): ProbeLoop {
     const { prober, clock, log, metrics } = this.#ports;
     const { me, keys } = this.#options;
+    const { directorLease } = this.#parts;
     return createProbeLoop(
       { me },
       {
@@ -270,280 +293,229 @@ class Director implements Agent {
         metrics,
         publish: (check, vote) => {
           const key = keys.vote(check, me);
-          if (vote === null) return this.#directorLease.publish(key, null);
+          if (vote === null) return directorLease.publish(key, null);
           const { isUp, since, detail } = vote;
           const record: VoteRecord = { v: 1, up: isUp, since, detail };
-          this.#directorLease.publish(key, formatRecord(record));
+          directorLease.publish(key, formatRecord(record));
         },
       },
     );
   }
 
+  #tell(notice: ElectionNotice): void {
+    const { severity, kind, ...fields } = notice;
+    const { log, clock } = this.#ports;
+    log[severity](fields, kind);
+    if (notice.group !== null && notice.reason !== null)
+      this.#reasons.set(notice.group, notice.reason);
+    this.#gauges.noticed(notice, this.#parts.hold.state());
+    this.#events.record(recordOf(notice, this.#options.me, clock));
+  }
+
+  #tellContest(group: GroupId, message: string): void {
+    const { me } = this.#options;
+    const epoch = this.#parts.hold.state().holdings.get(group)?.epoch ?? null;
+    this.#events.record({
+      v: 1,
+      at: this.#ports.clock.wallTime(),
+      director: me,
+      severity: 'warn',
+      kind: 'address.contested',
+      subject: group,
+      message,
+      reason: null,
+      epoch,
+      by: null,
+    });
+  }
+
   async #watchStore(signal: AbortSignal): Promise<void> {
     const { store, log } = this.#ports;
+    const { records } = this.#parts;
     for await (const event of store.watch(this.#options.keys.prefix, signal)) {
-      if (event.kind === 'snapshot' && event.revision < this.#records.revision)
+      if (event.kind === 'snapshot' && event.revision < records.revision)
         throw new Error(
-          `etcd went back from revision ${this.#records.revision} to ${event.revision}: restored or replaced; all that was known of it is void`,
+          `etcd went back from revision ${records.revision} to ${event.revision}: restored or replaced; all that was known of it is void`,
         );
       if (event.kind === 'interrupted') {
         log.warn({ problem: event.error.message }, 'watch.interrupted');
         continue;
       }
-      this.#take(this.#records.apply(event), event.kind === 'snapshot');
+      this.#take(records.apply(event), event.kind === 'snapshot');
     }
   }
 
   #take(update: ViewUpdate, isSynced: boolean): void {
     const { areas } = update;
+    const { hold, desk, records, reconcile } = this.#parts;
     if (areas.has('spec') || isSynced) this.#takeSpec();
     if (update.election.length > 0 || isSynced)
-      this.#hold.offer({ kind: 'view', changes: update.election, isSynced });
+      hold.offer({ kind: 'view', changes: update.election, isSynced });
     // The next round opens what the barrier lets through now.
     const wasReady = this.#barrier.isReady();
-    this.#barrier.look(this.#hold.state().view, this.#options.me);
+    this.#barrier.look(hold.state().view, this.#options.me);
     if (this.#barrier.isReady() !== wasReady) this.#judge();
     if (isSynced && !this.#hasAdopted) {
       this.#hasAdopted = true;
-      this.#probes.adopt(votesOf(this.#options.me, this.#records.votes));
+      this.#probes.adopt(votesOf(this.#options.me, records.votes));
     }
     // Counted first: a director that takes over a check goes on from what is known of it.
-    const isOtherLiving = this.#desk.setLiving(this.#living());
+    const isOtherLiving = desk.setLiving(this.#living());
     if (areas.has('votes') || areas.has('spec') || isSynced || isOtherLiving) this.#countVotes();
     if (areas.has('spec') || areas.has('reports') || isSynced) this.#assign();
-    if (areas.has('spec') || areas.has('overrides') || isSynced) this.#reconcile.wake();
-    for (const event of update.newEvents) for (const queue of this.#subscribers) queue.push(event);
-    this.#ports.metrics.storeRevision(this.#records.revision);
+    if (areas.has('spec') || areas.has('overrides') || isSynced) reconcile.wake();
+    this.#stream.push(update.newEvents);
+    this.#ports.metrics.storeRevision(records.revision);
   }
 
-  /** A document that cannot be used changes nothing: the last good one stays in force. */
   #takeSpec(): void {
-    const stored = this.#records.spec;
-    if (stored === null) return;
-    const parsed = this.#options.parseSpec(stored.document);
-    const { log, metrics } = this.#ports;
-    metrics.specRejected(!parsed.ok);
-    if (!parsed.ok) {
-      if (this.#specProblem !== parsed.error)
-        log.error({ revision: stored.revision, problem: parsed.error }, 'spec.rejected');
-      this.#specProblem = parsed.error;
-      return;
-    }
-    this.#specProblem = null;
-    this.#spec = parsed.value;
-    this.#accepted = stored.revision;
-    metrics.specRevision(stored.revision);
-    log.info({ revision: stored.revision, by: stored.by }, 'spec.enforced');
-    this.#desk.setSpec(parsed.value);
-    this.#barrier.setSpec(parsed.value, stored.revision);
+    const { records, specs, desk, tracks, hold } = this.#parts;
+    if (!specs.take(records.spec)) return;
+    const spec = specs.spec();
+    if (spec === null) return;
+    desk.setSpec(spec);
+    this.#barrier.setSpec(spec, specs.accepted());
+    tracks.setGroups(spec.groups);
+    this.#onLinks();
+    hold.setConfig(specs.electionConfig());
+  }
+
+  /** The links or the spec changed: where VIPs may be, and what could be held. */
+  #onLinks(): void {
+    const { keeper, specs, gate, tracks } = this.#parts;
+    const groups = specs.spec()?.groups ?? [];
+    gate.setPlaces(gatePlacesOf(groups, this.#options.devices, keeper.links()));
+    tracks.setLinks(keeper.links());
     this.#judge();
-    this.#hold.setConfig(this.#electionConfig(parsed.value));
   }
 
-  #electionConfig(spec: ClusterSpec): ElectionConfig {
-    const { me, identity, keys } = this.#options;
-    return {
-      me,
-      address: spec.directors.find((director) => director.id === me)?.address ?? '',
-      identity,
-      keys,
-      timing: spec.timing,
-      directors: spec.directors.map((director) => director.id),
-      groups: spec.groups,
-    };
-  }
-
-  /** Tells the election which groups the interfaces could carry. */
+  /** Tells the election what this director could hold, where that changed. */
   #judge(): void {
-    const groups = this.#spec?.groups ?? [];
-    const { devices } = this.#options;
-    const links = this.#keeper.links();
-    const general = this.#generalObstacle();
-    this.#hold.offer({
-      kind: 'eligibility',
-      groups: new Map(
-        groups.map((group) => [
-          group.id,
-          general ?? judgeInterfaces(group, devices, links).obstacle,
-        ]),
-      ),
+    const { specs, keeper, gate, tracks, reconcile, hold } = this.#parts;
+    const judged = deriveEligibility({
+      spec: specs.spec(),
+      devices: this.#options.devices,
+      links: keeper.links(),
+      hostProblems: this.#options.hostProblems,
+      isSpecSettled: this.#barrier.isReady(),
+      gateKind: gate.kind,
+      tracks,
+      reconcile: reconcile.state(),
     });
+    if (this.#judged !== null && isSameEligibility(this.#judged, judged)) return;
+    this.#judged = judged;
+    hold.offer(judged);
   }
 
-  #generalObstacle(): IneligibleReason | null {
-    if (this.#options.hostProblems.length > 0) return 'cannot-bind';
-    return this.#barrier.isReady() ? null : 'starting';
+  /** The group with those of its addresses that may speak by now. */
+  #allowedGroup(id: GroupId): VipGroup | undefined {
+    const group = this.#parts.specs.group(id);
+    return group === undefined ? undefined : { ...group, addresses: this.#barrier.allowed(group) };
   }
 
-  /** Only inside its deadline; what has lapsed goes by itself, or by the keeper's sweep. */
+  /**
+   * What has rules may be bound ahead and stay bound after its deadline, silent; without them only what
+   * speaks.
+   */
   #mayBeBound(group: GroupId): boolean {
-    const holding = this.#hold.state().holdings.get(group);
-    return holding?.kind === 'open' && holding.until > this.#ports.clock.now();
+    const { hold, gate } = this.#parts;
+    const { holdings, session } = hold.state();
+    const holding = holdings.get(group);
+    const hasRules = gate.kind !== 'address-lifetime';
+    switch (holding?.kind) {
+      case undefined:
+        return this.#kept.has(group) && session.kind !== 'open';
+      case 'owned':
+        return hasRules || this.#kept.has(group);
+      case 'open':
+        return hasRules || holding.until > this.#ports.clock.now();
+      case 'leaving':
+        return hasRules || holding.phase === 'waiting';
+      case 'closing':
+      case 'shut':
+        return false;
+    }
+  }
+
+  async #checkGate(): Promise<void> {
+    const checked = await this.#parts.gate.check((group) => this.#mayBeBound(group));
+    const problem = checked.ok ? null : checked.error.message;
+    if (problem !== null && problem !== this.#gateProblem)
+      this.#ports.log.error({ problem }, 'gate.damaged');
+    this.#gateProblem = problem;
+  }
+
+  /** First the rules, which silence at once, then the addresses. */
+  async #clearGate(keep: readonly GroupId[]): Promise<boolean> {
+    const { keeper, gate, specs } = this.#parts;
+    const { devices } = this.#options;
+    if (!(await keeper.ensureLinks())) return false;
+    const groups = keep.flatMap((id) => {
+      const group = specs.group(id);
+      return (group && gateGroupOf(group, devices, keeper.links())) ?? [];
+    });
+    const adopted = await gate.adopt(groups);
+    if (!adopted.ok) {
+      this.#ports.log.error({ problem: adopted.error.message }, 'gate.unadopted');
+      return false;
+    }
+    this.#kept = new Set(adopted.value);
+    return keeper.clear(this.#kept);
   }
 
   #onAddressGone(linkIndex: number, address: IpAddress): void {
-    const group = this.#gate.forget(linkIndex, address);
-    if (group === null || !this.#mayBeBound(group)) return;
+    const { gate, hold } = this.#parts;
+    const group = gate.forget(linkIndex, address);
+    if (group === null || !isSpeaking(this.#parts, group, this.#ports.clock.now())) return;
     this.#ports.log.warn({ vipGroup: group, address }, 'address.lost');
-    this.#hold.offer({ kind: 'address-lost', group });
+    hold.offer({ kind: 'address-lost', group });
+  }
+
+  #speakingVips(): ReturnType<Parameters<typeof createConflictWatch>[0]['held']> {
+    const now = this.#ports.clock.now();
+    const groups = [...this.#parts.hold.state().holdings.keys()];
+    return groups.flatMap((id) => {
+      const group = isSpeaking(this.#parts, id, now) ? this.#allowedGroup(id) : undefined;
+      if (group === undefined) return [];
+      return announcementsOf(group, this.#options.devices).map((vip) => ({ ...vip, group: id }));
+    });
   }
 
   async #hear(signal: AbortSignal): Promise<void> {
     for await (const { from, message } of this.#ports.peerLink.receive(signal))
-      this.#hold.offer({
-        kind: 'heartbeat',
-        from,
-        session: message.session,
-        groups: message.armed.map((one) => one.group),
-      });
+      this.#parts.hold.offer({ kind: 'peer', from, message });
   }
 
   #living(): ReturnType<typeof livingOf> {
-    return livingOf(this.#options.me, this.#spec, this.#records, this.#ports.clock.now());
+    const { specs, records } = this.#parts;
+    return livingOf(this.#options.me, specs.spec(), records, this.#ports.clock.now());
   }
 
   /** Those that are alive share the checks. */
   #assign(): void {
-    if (this.#spec === null) return;
-    const checks = this.#desk.assignmentsOf(this.#options.me, this.#living().alive);
-    this.#probes.setAssignments(checks, this.#desk.statuses());
+    const { specs, desk } = this.#parts;
+    if (specs.spec() === null) return;
+    const checks = desk.assignmentsOf(this.#options.me, this.#living().alive);
+    this.#probes.setAssignments(checks, desk.statuses());
   }
 
   #countVotes(): void {
-    for (const { check, current } of this.#desk.count(this.#records.votes)) {
+    const { desk, records, reconcile } = this.#parts;
+    for (const { check, current } of desk.count(records.votes)) {
       this.#ports.log.info({ check, ...current }, 'check.decided');
-      this.#reconcile.wake();
+      reconcile.wake();
     }
   }
 
   #desired(): ReturnType<Parameters<typeof createReconcileLoop>[1]['input']> {
-    if (this.#spec === null) return null;
+    const { specs, desk, records } = this.#parts;
+    const spec = specs.spec();
+    if (spec === null) return null;
     return {
-      spec: this.#spec,
-      checks: this.#desk.checks().byRealServer,
-      overrides: this.#records.overrides,
-      statuses: this.#desk.statuses(),
-    };
-  }
-
-  async #keepHouse(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#ports;
-    let lastMetricsAt = -Infinity;
-    while (!signal.aborted) {
-      await this.#enforce();
-      this.#publishReport();
-      // Nobody tells that a director has been awaited for long enough.
-      if (this.#desk.setLiving(this.#living())) this.#countVotes();
-      if (clock.now() - lastMetricsAt >= HOUSEKEEPING_MS) {
-        lastMetricsAt = clock.now();
-        this.#measure();
-      }
-      await waitFor(this.#housekeeping, HOUSEKEEPING_MS, clock, signal);
-    }
-  }
-
-  /** A spec counts as enforced when the kernel has nothing any more that it forbids. */
-  async #enforce(): Promise<void> {
-    const accepted = this.#accepted;
-    if (accepted === ABSENT || accepted === this.#enforced) return;
-    if (await this.#keeper.enforce()) this.#enforced = accepted;
-  }
-
-  #publishReport(): void {
-    const { me, keys, version, startedAt } = this.#options;
-    if (this.#spec === null) return;
-    const report = deriveReport({
-      config: this.#electionConfig(this.#spec),
-      state: this.#hold.state(),
-      now: this.#ports.clock.now(),
-      version,
-      startedAt,
-      specRevision: this.#enforced,
-      gateKind: this.#gate.kind,
-      ipvs: this.#reconcile.state(),
-      problems: this.#localProblems(),
-    });
-    if (report !== null) this.#directorLease.publish(keys.report(me), formatRecord(report));
-  }
-
-  #localProblems(): readonly string[] {
-    return localProblems({
-      me: this.#options.me,
-      spec: this.#spec,
-      devices: this.#options.devices,
-      links: this.#keeper.links(),
-      hostProblems: this.#options.hostProblems,
-      kernelProblem: this.#keeper.problem(),
-      refusals: this.#hold.refusals(),
-    });
-  }
-
-  #measure(): void {
-    this.#gauges.measure({
-      isStoreConnected: this.#isStoreConnected(this.#ports.clock.now()),
-      lagMs: this.#hold.lagMs(),
-      state: this.#hold.state(),
-      groups: (this.#spec?.groups ?? []).map(({ id }) => ({
-        group: id,
-        leaseMs: this.#leases.remainingMs(id),
-      })),
-      explanations: this.#reconcile.state().explanations.values(),
-    });
-  }
-
-  #isStoreConnected(now: MonoMs): boolean {
-    const { lastAnswerAt } = this.#ports.store.health();
-    return lastAnswerAt !== null && now - lastAnswerAt < STORE_AWAY_MS;
-  }
-
-  async #release(): Promise<void> {
-    const { clock, log } = this.#ports;
-    this.#hold.offer({ kind: 'stop' });
-    const endAt = clock.now() + RELEASE_MS;
-    while (this.#hold.state().session.kind !== 'closed' && clock.now() < endAt)
-      await clock.sleep(10);
-    if (this.#hold.state().session.kind !== 'closed') log.warn({}, 'release.unfinished');
-  }
-
-  /** Subscribed at the call, not at the first read: a reader that resumes misses nothing between. */
-  #watchEvents(signal: AbortSignal): AsyncIterable<Stored<EventRecord>> {
-    const queue = new AsyncQueue<Stored<EventRecord>>(1000);
-    const end = (): void => {
-      queue.end();
-      this.#subscribers.delete(queue);
-    };
-    this.#subscribers.add(queue);
-    signal.addEventListener('abort', end, { once: true });
-    if (signal.aborted) end();
-    return queue;
-  }
-
-  #statusInput(): StatusInput {
-    const { clock, store } = this.#ports;
-    const now = clock.now();
-    return {
-      cluster: this.#options.cluster,
-      me: this.#options.me,
-      version: this.#options.version,
-      wallTime: clock.wallTime(),
-      now,
-      store: store.health(),
-      isStoreConnected: this.#isStoreConnected(now),
-      storedSpec: this.#records.spec,
-      spec: this.#spec,
-      specProblem: this.#specProblem,
-      election: this.#hold.state(),
-      config: this.#spec === null ? null : this.#electionConfig(this.#spec),
-      gateKind: this.#gate.kind,
-      lagMs: this.#hold.lagMs(),
-      reconcile: this.#reconcile.state(),
-      checks: this.#desk.checks().byRealServer,
-      statuses: this.#desk.statuses(),
-      votes: this.#records.votes,
-      overrides: this.#records.overrides,
-      drains: this.#records.drains,
-      reports: this.#records.reports,
-      localProblems: this.#localProblems(),
+      spec,
+      checks: desk.checks().byRealServer,
+      overrides: records.overrides,
+      statuses: desk.statuses(),
     };
   }
 }

@@ -7,6 +7,7 @@ import { ABSENT, type LeaseId, type MonoMs, monoMs, type Revision } from '../mod
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore, TxnAnswer } from '../ports/cluster-store.ts';
 import type { Log } from '../ports/log.ts';
+import { FREEZE } from './shut-down.ts';
 import { waitFor } from './wait-for.ts';
 
 export type DirectorLease = {
@@ -83,7 +84,8 @@ class Loop implements DirectorLease {
       const ms = isDone ? Math.max(10, nextAt - clock.now()) : RETRY_MS;
       await waitFor(this.#wakeup, ms, clock, signal);
     }
-    await this.#end();
+    // A new process of this director publishes its own over what stands.
+    if (signal.reason !== FREEZE) await this.#end();
   }
 
   /** The lease goes at once only where nothing on it is to stay. */

@@ -21,6 +21,13 @@ export type GaugeInput = {
   readonly explanations: Iterable<Explanation>;
 };
 
+const HANDOVER_STEPS: ReadonlyMap<ElectionNotice['kind'], 'started' | 'completed' | 'failed'> =
+  new Map([
+    ['handover.started', 'started'],
+    ['handover.completed', 'completed'],
+    ['handover.failed', 'failed'],
+  ]);
+
 export function createGauges(ports: {
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -33,6 +40,8 @@ export function createGauges(ports: {
   return {
     noticed: ({ kind, reason, director, group }, state) => {
       if (kind === 'holder.lapsed' && group !== null) metrics.holder(group, false, null);
+      const step = HANDOVER_STEPS.get(kind);
+      if (step !== undefined) metrics.handover(step);
       if (kind === 'holder.gained') metrics.transition('holder', reason ?? 'unknown');
       if (kind === 'holder.released' || kind === 'holder.lost' || kind === 'holder.lapsed')
         metrics.transition('candidate', reason ?? 'unknown');

@@ -17,6 +17,7 @@ import { formatRecord, type LeaseRecord } from '../model/records.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore } from '../ports/cluster-store.ts';
 import type { Log } from '../ports/log.ts';
+import { FREEZE } from './shut-down.ts';
 import { waitFor } from './wait-for.ts';
 
 export type GroupLeases = {
@@ -85,6 +86,8 @@ class Loop implements GroupLeases {
       const ms = isDone ? Math.min(60_000, ...due) : RETRY_MS;
       await waitFor(this.#wakeup, Math.max(10, ms), clock, signal);
     }
+    // A new process goes on with the groups, and shows them anew.
+    if (signal.reason === FREEZE) return;
     // Together and with one short deadline: an end must not wait for a store that does not answer.
     const last = { deadlineMs: LAST_CALL_MS };
     await Promise.all(

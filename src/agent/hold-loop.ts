@@ -28,6 +28,9 @@ import type { Gate, GateGroup } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
+import type { EpochFence } from './epoch-fence.ts';
+import { type Epochs, type GateEffect, GateWork } from './gate-work.ts';
+import { createVoices, type Voices } from './voices.ts';
 
 export type HoldPorts = {
   readonly store: Pick<ClusterStore, 'txn'>;
@@ -37,18 +40,21 @@ export type HoldPorts = {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  readonly epochs: EpochFence;
   /** Reads of a txn in the election's words. */
   readonly parseReads: (reads: readonly StoreRead[], asOf: Revision) => readonly ViewChange[];
   /** Where a group's addresses are bound; null while an interface is missing. */
   readonly gateGroup: (group: GroupId) => GateGroup | null;
   readonly announcements: (group: GroupId) => readonly Announcement[];
   readonly peers: () => readonly { readonly director: DirectorId; readonly address: IpAddress }[];
-  /** Removes every address that an earlier life of this agent left; true when the kernel did. */
-  readonly clearGate: () => Promise<boolean>;
+  /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
+  readonly clearGate: (keep: readonly GroupId[]) => Promise<boolean>;
+  /** Asks the gateways in the group's name whether they send here; null: there is none to ask. */
+  readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
   readonly tell: (notice: ElectionNotice) => void;
-  /** The state changed: status, eligibility of others and the report may have too. */
+  /** What others read off the state may have changed; steady rounds and heartbeats change nothing. */
   readonly changed: () => void;
 };
 
@@ -57,7 +63,7 @@ export type HoldLoop = {
   setConfig(config: ElectionConfig | null): void;
   offer(event: ElectionEvent): void;
   state(): ElectionState;
-  /** How late the last timer fired: the event loop's lag as holding sees it, milliseconds. */
+  /** How late the last timer fired, or how long the last step took: what holding waits for, milliseconds. */
   lagMs(): number;
   /** Longest time without a step that was due, judged now: a stuck process shows here. */
   isLive(): boolean;
@@ -75,6 +81,9 @@ const LIVE_LIMIT_MS = 2000;
 const IDLE_STEP_MS = 1000;
 /** Timers are no finer than this, and a step that asks for "now" again and again must not starve the rest. */
 const TICK_MIN_MS = 1;
+/** How long the gateway may take to answer, each of two times. */
+const VERIFY_MS = 300;
+const VERIFY_TRIES = 2;
 
 export function createHoldLoop(ports: HoldPorts): HoldLoop {
   return new Loop(ports);
@@ -82,6 +91,8 @@ export function createHoldLoop(ports: HoldPorts): HoldLoop {
 
 class Loop implements HoldLoop {
   readonly #ports: HoldPorts;
+  readonly #voices: Voices;
+  readonly #work: GateWork;
   #config: ElectionConfig | null = null;
   #state: ElectionState;
   readonly #events: ElectionEvent[] = [];
@@ -90,16 +101,11 @@ class Loop implements HoldLoop {
   #cancelTimer: () => void = () => {};
   #dueAt: MonoMs;
   #lagMs = 0;
-  /** Kernel operations run one after the other, in the order they were decided. */
-  #kernelQueue: Promise<void> = Promise.resolve();
-  /** What each group was last armed with: closing needs it after the spec dropped the group. */
-  readonly #armed = new Map<GroupId, GateGroup>();
-  readonly #refusals = new Map<GroupId, string>();
-  /** What the announcer tells of each group: it must stop for what left the spec. */
-  readonly #announced = new Map<GroupId, readonly Announcement[]>();
 
   constructor(ports: HoldPorts) {
     this.#ports = ports;
+    this.#voices = createVoices(ports);
+    this.#work = new GateWork({ ...ports, voices: this.#voices });
     this.#state = initialState(ports.clock.now());
     this.#dueAt = ports.clock.now();
   }
@@ -122,16 +128,11 @@ class Loop implements HoldLoop {
   }
 
   exclusively<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#kernelQueue.then(work);
-    this.#kernelQueue = done.then(
-      () => {},
-      () => {},
-    );
-    return done;
+    return this.#work.exclusively(work);
   }
 
   refusals(): ReadonlyMap<GroupId, string> {
-    return this.#refusals;
+    return this.#work.refusals();
   }
 
   end(): void {
@@ -144,28 +145,36 @@ class Loop implements HoldLoop {
     this.#events.push(event);
     if (this.#isStepping) return;
     this.#isStepping = true;
+    let hasChanged = false;
     try {
       for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift())
-        this.#step(next);
+        hasChanged = this.#step(next) || hasChanged;
     } finally {
       this.#isStepping = false;
     }
-    this.#ports.changed();
+    if (hasChanged) this.#ports.changed();
   }
 
-  #step(event: ElectionEvent): void {
-    const { clock } = this.#ports;
+  /** True where others may want to look at the state anew. */
+  #step(event: ElectionEvent): boolean {
+    const { clock, metrics } = this.#ports;
     const config = this.#config;
     const now = clock.now();
     if (config === null) {
       // Knowledge is kept for the time when there is a spec.
       this.#state = keepKnowledge(this.#state, event);
-      return;
+      return true;
     }
     const result = step(this.#state, event, now, config);
     this.#state = result.state;
     for (const effect of result.effects) this.#carryOut(effect);
     this.#scheduleNext(Math.min(result.wakeAt, now + IDLE_STEP_MS), now);
+    const tookMs = clock.now() - now;
+    if (tookMs > this.#lagMs) {
+      this.#lagMs = tookMs;
+      metrics.eventLoopLag(tookMs / 1000);
+    }
+    return isNews(event) || result.effects.some(isChange);
   }
 
   #scheduleNext(at: number, now: MonoMs): void {
@@ -186,42 +195,41 @@ class Loop implements HoldLoop {
       case 'txn':
         void this.#runTxn(effect);
         return;
-      case 'clear-gate':
-        this.#inKernel(
-          async () => {
-            const isOk = await ports.clearGate();
-            return { kind: 'gate-cleared', isOk };
-          },
-          { kind: 'gate-cleared', isOk: false },
-        );
-        return;
-      case 'permit':
-        this.#inKernel(
-          async () => {
-            const given = await ports.gate.permit(effect.round, effect.timeoutMs);
-            return { kind: 'permit-given', round: effect.round, isOk: given.ok };
-          },
-          { kind: 'permit-given', round: effect.round, isOk: false },
-        );
-        return;
       case 'arm':
-        this.#arm(effect);
+        for (const { group } of effect.groups) this.#voices.stopRemoved(group);
+        this.#inKernel(effect);
         return;
+      case 'mute':
       case 'close':
-        this.#close(effect.groups);
+        for (const group of effect.groups) this.#voices.stop(group);
+        this.#inKernel(effect);
+        return;
+      case 'clear-gate':
+      case 'permit':
+      case 'open':
+        this.#inKernel(effect);
         return;
       case 'announce':
-        this.#announced.set(effect.group, ports.announcements(effect.group));
-        ports.announcer.announce(ports.announcements(effect.group));
+        if (ports.epochs.admit(effect.group, this.#epochOf(effect.group), 'announce'))
+          this.#voices.announce(effect.group);
         return;
-      case 'heartbeat':
+      case 'stop-announcing':
+        this.#voices.stop(effect.group);
+        return;
+      case 'verify':
+        void this.#verify(effect.group, effect.epoch);
+        return;
+      case 'tell': {
+        const peer = ports.peers().find(({ director }) => director === effect.to);
+        if (peer !== undefined) ports.peerLink.send(peer, effect.message);
+        return;
+      }
+      case 'heartbeat': {
+        const { session, armed } = effect;
         for (const peer of ports.peers())
-          ports.peerLink.send(peer, {
-            kind: 'heartbeat',
-            session: effect.session,
-            armed: effect.armed,
-          });
+          ports.peerLink.send(peer, { kind: 'heartbeat', session, armed });
         return;
+      }
       case 'show-lease':
         ports.showLease(effect.group, effect.epoch);
         return;
@@ -234,95 +242,32 @@ class Loop implements HoldLoop {
     }
   }
 
-  /** One kernel operation at a time; its outcome comes back as an event, whatever happens. */
-  #inKernel(work: () => Promise<ElectionEvent>, onThrow: ElectionEvent): void {
-    this.#kernelQueue = this.#kernelQueue.then(async () => {
-      let event = onThrow;
-      try {
-        event = await work();
-      } catch (error) {
-        this.#ports.log.error({ problem: messageOf(error) }, 'kernel.failed');
-      }
-      this.offer(event);
-    });
+  #epochOf(group: GroupId): Epoch | null {
+    return this.#state.holdings.get(group)?.epoch ?? null;
   }
 
-  #arm(effect: ElectionEffect & { kind: 'arm' }): void {
-    const ports = this.#ports;
-    const { round, groups, until } = effect;
-    for (const group of groups) this.#stopRemoved(group);
-    const failedAll: ElectionEvent = {
-      kind: 'armed',
-      round,
-      isOk: false,
-      groups,
-      opened: [],
-      failed: [],
+  /** Its outcome comes back as an event, whatever happens. */
+  #inKernel(effect: GateEffect): void {
+    // As they are now: when the operation's turn comes, a newer holding may have begun.
+    const isOpening = effect.kind === 'arm' || effect.kind === 'open';
+    const holdings = isOpening ? [...this.#state.holdings] : [];
+    const epochs: Epochs = new Map(holdings.map(([group, { epoch }]) => [group, epoch]));
+    void this.#work.carryOut(effect, epochs).then((event) => this.offer(event));
+  }
+
+  async #verify(group: GroupId, epoch: Epoch): Promise<void> {
+    const isHeld = (): boolean => {
+      const holding = this.#state.holdings.get(group);
+      return !this.#isEnded && holding?.kind === 'open' && holding.epoch === epoch;
     };
-    this.#inKernel(async () => {
-      const missing: GroupId[] = [];
-      const gateGroups: GateGroup[] = [];
-      for (const group of groups) {
-        const gateGroup = ports.gateGroup(group);
-        if (gateGroup === null) missing.push(group);
-        else {
-          gateGroups.push(gateGroup);
-          this.#armed.set(group, gateGroup);
-        }
+    let isOk: boolean | null = false;
+    for (let i = 0; i < VERIFY_TRIES && isOk === false && isHeld(); i++)
+      try {
+        isOk = await this.#ports.verify(group, VERIFY_MS);
+      } catch (error) {
+        this.#ports.log.warn({ vipGroup: group, problem: messageOf(error) }, 'takeover.unverified');
       }
-      const armed = await ports.gate.arm(round, gateGroups, until);
-      if (!armed.ok) {
-        ports.log.warn({ round, problem: armed.error.message }, 'round.unarmed');
-        return failedAll;
-      }
-      for (const group of groups) this.#refusals.delete(group);
-      for (const { group, error } of armed.value.failed) {
-        this.#refusals.set(group, error.message);
-        ports.log.error({ vipGroup: group, problem: error.message }, 'address.refused');
-      }
-      // No frame leaves after the deadline, also when this process is stopped until then.
-      for (const group of groups)
-        ports.announcer.limit(ports.announcements(group), armed.value.speaksUntil);
-      return {
-        kind: 'armed',
-        round,
-        isOk: true,
-        groups,
-        opened: armed.value.opened,
-        failed: [...missing, ...armed.value.failed.map((one) => one.group)],
-      };
-    }, failedAll);
-  }
-
-  /** The spec may have taken addresses from a group that goes on speaking. */
-  #stopRemoved(group: GroupId): void {
-    const { announcer, announcements } = this.#ports;
-    const told = this.#announced.get(group);
-    if (told === undefined) return;
-    const now = announcements(group);
-    const isStill = (one: Announcement): boolean =>
-      now.some((other) => other.device === one.device && other.address === one.address);
-    const removed = told.filter((one) => !isStill(one));
-    if (removed.length === 0) return;
-    announcer.stop(removed);
-    this.#announced.set(group, told.filter(isStill));
-  }
-
-  #close(groups: readonly GroupId[]): void {
-    const ports = this.#ports;
-    for (const group of groups) {
-      ports.announcer.stop(this.#announced.get(group) ?? []);
-      this.#announced.delete(group);
-    }
-    this.#inKernel(
-      async () => {
-        const gateGroups = groups.flatMap((group) => this.#armed.get(group) ?? []);
-        const closed = await ports.gate.close(gateGroups);
-        if (!closed.ok) ports.log.error({ groups, problem: closed.error.message }, 'address.stuck');
-        return { kind: 'closed', groups, isOk: closed.ok };
-      },
-      { kind: 'closed', groups, isOk: false },
-    );
+    this.offer({ kind: 'verified', group, epoch, isOk });
   }
 
   async #runTxn(effect: ElectionEffect & { kind: 'txn' }): Promise<void> {
@@ -356,6 +301,22 @@ class Loop implements HoldLoop {
   }
 }
 
+/** Steady rounds are silent, and what they lead to is told by an effect. */
+function isNews(event: ElectionEvent): boolean {
+  return !QUIET_EVENTS.has(event.kind);
+}
+
+const QUIET_EVENTS: ReadonlySet<ElectionEvent['kind']> = new Set([
+  'tick',
+  'peer',
+  'txn-replied',
+  'permit-given',
+  'armed',
+]);
+
+const isChange = (effect: ElectionEffect): boolean =>
+  effect.kind === 'event' || effect.kind === 'show-lease' || effect.kind === 'operation';
+
 /** Before the first spec only the view and the heartbeats of others are worth keeping. */
 function keepKnowledge(state: ElectionState, event: ElectionEvent): ElectionState {
   if (event.kind === 'view')
@@ -364,8 +325,12 @@ function keepKnowledge(state: ElectionState, event: ElectionEvent): ElectionStat
       view: mergeView(state.view, event.changes),
       isSynced: state.isSynced || event.isSynced,
     };
-  if (event.kind === 'eligibility') return { ...state, eligibility: event.groups };
-  // Without a spec no session was ever opened: there is nothing to release.
+  if (event.kind === 'eligibility') {
+    const { groups: eligibility, ready, bonus } = event;
+    return { ...state, eligibility, ready, bonus };
+  }
+  // Without a spec no session was ever opened: there is nothing to release, and nothing to leave.
   if (event.kind === 'stop') return { ...state, isStopping: true, session: { kind: 'closed' } };
+  if (event.kind === 'freeze') return { ...state, isFreezing: true, isFrozen: true };
   return state;
 }

@@ -4,6 +4,7 @@ import type { GroupId } from '../model/ids.ts';
 import type { VipGroup } from '../model/cluster.ts';
 import type { LinkState } from '../model/kernel.ts';
 import type { GateGroup } from '../ports/gate.ts';
+import type { GatePlaces } from './local-gate.ts';
 
 /** Logical interface name of the cluster document → device of this director. */
 export type InterfaceMap = ReadonlyMap<string, string>;
@@ -54,6 +55,24 @@ export function gateGroupOf(
     });
   }
   return { group: group.id, addresses };
+}
+
+/** Where VIPs may be bound here: every device of the agent's file that is there, every VIP on one of them. */
+export function gatePlacesOf(
+  groups: readonly VipGroup[],
+  devices: InterfaceMap,
+  links: Links,
+): GatePlaces {
+  const present = new Map([...new Set(devices.values())].map((name) => [name, links.get(name)]));
+  const vips = groups.flatMap((group) =>
+    group.addresses.filter(({ interface: name }) => present.get(devices.get(name) ?? '')),
+  );
+  return {
+    devices: [...present.values()].flatMap((link) =>
+      link === undefined ? [] : [{ index: link.index, name: link.name }],
+    ),
+    vips: [...new Set(vips.map(({ address }) => address))],
+  };
 }
 
 /** Device of each address, for announcements. */

@@ -3,118 +3,92 @@
  * it. Whole seconds and up to a second late, hence D ≥ 3 s and δ ≥ 1.1 s (design 4.4).
  *
  * It has no permits: a process stopped exactly between the look at the clock and the system call
- * could refresh late, by at most the lifetime. The gate of nftables closes that.
+ * could refresh late, by at most the lifetime. The gate of kernel rules closes that. What is bound
+ * speaks, so a prepared group is not bound yet, and a muted one no longer.
  */
 import { err, ok, type Result } from '../lib/result.ts';
-import type { IpAddress } from '../model/address.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { KernelError } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Armed, Gate, GateGroup } from '../ports/gate.ts';
+import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { NetworkKernel } from '../ports/kernel.ts';
+import { Bindings } from './bindings.ts';
+import type { LocalGate } from './local-gate.ts';
 
-export type LifetimeGate = Gate & {
-  /** The kernel says that an address went away; the next arming that binds it again opens it anew. */
-  forget(linkIndex: number, address: IpAddress): GroupId | null;
-};
+/** What the whole seconds of this gate ask of the timing. */
+export const LIFETIME_GATE_NEEDS = { minHoldMs: 3000, slackMs: 1100 } as const;
 
-type Place = { readonly linkIndex: number; readonly address: IpAddress; readonly prefix: number };
+const LATE: KernelError = { code: 'LATE', message: 'nothing of the hold time is left' };
 
 export function createLifetimeGate(ports: {
   readonly kernel: NetworkKernel;
   readonly clock: Clock;
-}): LifetimeGate {
+}): LocalGate {
   const { kernel, clock } = ports;
-  const bound = new Map<string, Place & { readonly group: GroupId }>();
+  const bindings = new Bindings(ports);
+  let prepared: ReadonlySet<GroupId> = new Set();
 
-  const unbind = async (places: readonly Place[]): Promise<Result<void, KernelError>> => {
-    if (places.length === 0) return ok(undefined);
-    const results = await kernel.unbind(places);
-    for (const [i, result] of results.entries()) {
-      const place = places[i];
-      if (result.ok && place !== undefined) bound.delete(placeKey(place));
-    }
-    const failed = results.find((result) => !result.ok);
-    return failed ?? ok(undefined);
+  const bindUntil = async (
+    groups: readonly GateGroup[],
+    until: MonoMs,
+  ): Promise<Result<Armed, KernelError>> => {
+    const lifetimeS = wholeSecondsUntil(until, clock.now());
+    if (lifetimeS < 1) return err(LATE);
+    const speaksUntil = monoMs(clock.now() + lifetimeS * 1000);
+    const { fresh, failed } = await bindings.bindAll(groups, lifetimeS);
+    return ok({
+      speaksUntil,
+      opened: [...fresh].filter((group) => !failed.has(group)),
+      failed: [...failed].map(([group, error]) => ({ group, error })),
+    });
+  };
+
+  const silence = (groups: readonly GateGroup[]): Promise<Result<void, KernelError>> => {
+    prepared = new Set([...prepared].filter((id) => groups.every(({ group }) => group !== id)));
+    return bindings.unbind(bindings.of(groups));
   };
 
   return {
     kind: 'address-lifetime',
+    setPlaces: () => {},
     permit: () => Promise.resolve(ok(undefined)),
-    forget: (linkIndex, address) => {
-      const key = placeKey({ linkIndex, address });
-      const group = bound.get(key)?.group ?? null;
-      bound.delete(key);
-      return group;
-    },
-    close: (groups) =>
-      unbind(groups.flatMap((group) => placesOf(group)).concat(boundTo(bound, groups))),
-    arm: async (_round, groups, until) => {
-      const wanted = new Set(groups.flatMap((group) => placesOf(group).map(placeKey)));
-      const stale = [...bound.values()].filter((place) => !wanted.has(placeKey(place)));
-      const unbound = await unbind(stale);
+    forget: (linkIndex, address) => bindings.forget(linkIndex, address),
+    close: silence,
+    mute: silence,
+    arm: async ({ groups, until }: ArmRequest) => {
+      const open = groups.filter((group) => group.mode === 'open');
+      prepared = new Set();
+      const unbound = await bindings.unbind(bindings.besides(open));
       if (!unbound.ok) return unbound;
-      const lifetimeS = wholeSecondsUntil(until, clock.now());
-      if (lifetimeS < 1) return err({ code: 'LATE', message: 'nothing of the hold time is left' });
-      const speaksUntil = monoMs(clock.now() + lifetimeS * 1000);
-      return ok({ ...(await bindAll(kernel, bound, groups, lifetimeS)), speaksUntil });
+      const armed = await bindUntil(open, until);
+      if (armed.ok)
+        prepared = new Set(
+          groups.filter(({ mode }) => mode === 'prepared').map((one) => one.group),
+        );
+      return armed;
     },
+    open: async (groups, until) => {
+      const ready = groups.filter(({ group }) => prepared.has(group));
+      const opened = await bindUntil(ready, until);
+      if (!opened.ok) return opened;
+      const unready = groups
+        .filter(({ group }) => !prepared.has(group))
+        .map(({ group }) => ({ group, error: NOT_PREPARED }));
+      return ok({ ...opened.value, failed: [...opened.value.failed, ...unready] });
+    },
+    adopt: async (keep) => {
+      const observed = await kernel.addresses();
+      return observed.ok ? ok(bindings.seed(keep, observed.value)) : observed;
+    },
+    check: () => Promise.resolve(ok(undefined)),
+    uninstall: () => bindings.unbind(bindings.all()),
   };
 }
 
-async function bindAll(
-  kernel: NetworkKernel,
-  bound: Map<string, Place & { readonly group: GroupId }>,
-  groups: readonly GateGroup[],
-  lifetimeS: number,
-): Promise<Omit<Armed, 'speaksUntil'>> {
-  const requests = groups.flatMap((group) =>
-    group.addresses.map((address) => ({
-      group: group.group,
-      request: { ...address, validLifetimeS: lifetimeS },
-    })),
-  );
-  const results = await kernel.bind(requests.map((one) => one.request));
-  const opened = new Set<GroupId>();
-  const failed = new Map<GroupId, KernelError>();
-  for (const [i, { group, request }] of requests.entries()) {
-    const result = results[i];
-    if (result === undefined || !result.ok) {
-      failed.set(group, result?.error ?? { code: 'TIMEOUT', message: 'the kernel gave no answer' });
-      continue;
-    }
-    const key = placeKey(request);
-    if (!bound.has(key)) opened.add(group);
-    bound.set(key, { group, ...placeOf(request) });
-  }
-  return {
-    opened: [...opened].filter((group) => !failed.has(group)),
-    failed: [...failed].map(([group, error]) => ({ group, error })),
-  };
-}
+const NOT_PREPARED: KernelError = {
+  code: 'EINVAL',
+  message: 'the last arming did not prepare the group',
+};
 
 /** Floored: the kernel may be late, never the agent early with more than is left. */
 const wholeSecondsUntil = (until: MonoMs, now: MonoMs): number => Math.floor((until - now) / 1000);
-
-const placeKey = (place: { readonly linkIndex: number; readonly address: IpAddress }): string =>
-  `${place.linkIndex} ${place.address}`;
-
-const placeOf = (place: Place): Place => ({
-  linkIndex: place.linkIndex,
-  address: place.address,
-  prefix: place.prefix,
-});
-
-const placesOf = (group: GateGroup): Place[] => group.addresses.map(placeOf);
-
-/** Also what was bound for the groups before their addresses changed in the spec. */
-function boundTo(
-  bound: ReadonlyMap<string, Place & { readonly group: GroupId }>,
-  groups: readonly GateGroup[],
-): Place[] {
-  const names = new Set(groups.map((group) => group.group));
-  const listed = new Set(groups.flatMap((group) => placesOf(group).map(placeKey)));
-  return [...bound.values()]
-    .filter((place) => names.has(place.group) && !listed.has(placeKey(place)))
-    .map(placeOf);
-}

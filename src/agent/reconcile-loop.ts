@@ -50,6 +50,8 @@ export type ReconcilePorts = {
   readonly metrics: Metrics;
   /** Null: no usable spec. Cheap where spec, checks, statuses and each override are the same objects as before. */
   readonly input: () => ReconcileInput | null;
+  /** After each pass: whether the table is as wanted may have changed. */
+  readonly passed?: () => void;
 };
 
 export type ReconcileState = {
@@ -155,6 +157,7 @@ class Loop {
     try {
       while (!signal.aborted) {
         const restMs = await this.#pass();
+        this.#ports.passed?.();
         const { gapMs } = this.#options;
         await this.#ports.clock.sleep(gapMs, signal);
         const cancel = this.#ports.clock.schedule(Math.max(restMs - gapMs, 0), wake);

@@ -1,10 +1,13 @@
 /** What a director tells the others about itself: advice for their candidates' list, evidence of nothing. */
-import { rankCandidates } from '../core/election/placement.ts';
+import { myObstacle } from '../core/election/placement.ts';
 import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import { type DirectorId, type GroupId, type MonoMs, revisionOf } from '../model/ids.ts';
+import type { GateKind } from '../model/kernel.ts';
 import type { ReportRecord } from '../model/records.ts';
+import { isGateTooCoarse } from './fitness.ts';
 import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
+import { LIFETIME_GATE_NEEDS } from './lifetime-gate.ts';
 
 export type ReportInput = {
   readonly config: ElectionConfig;
@@ -13,7 +16,7 @@ export type ReportInput = {
   readonly version: string;
   readonly startedAt: string;
   readonly specRevision: number;
-  readonly gateKind: string;
+  readonly gateKind: GateKind;
   readonly ipvs: { readonly available: boolean; readonly detail: string };
   readonly problems: readonly string[];
 };
@@ -23,13 +26,17 @@ export function deriveReport(input: ReportInput): ReportRecord | null {
   const { config, state, now } = input;
   if (state.session.kind !== 'open') return null;
   const eligible: string[] = [];
+  const ready: string[] = [];
   const ineligible: Record<string, string> = {};
+  const isNamed = config.directors.some(({ id }) => id === config.me);
   for (const group of config.groups) {
-    const mine = rankCandidates(state, config, group, now).find(
-      (candidate) => candidate.director === config.me,
-    );
-    if (mine?.obstacle === null) eligible.push(group.id);
-    else ineligible[group.id] = mine?.obstacle ?? 'not-in-priorities';
+    const isCandidate = isNamed && (group.priorities?.has(config.me) ?? true);
+    const obstacle = isCandidate ? myObstacle(state, group, now, config.me) : 'not-in-priorities';
+    if (obstacle !== null) ineligible[group.id] = obstacle;
+    else {
+      eligible.push(group.id);
+      if (state.ready.has(group.id)) ready.push(group.id);
+    }
   }
   return {
     v: 1,
@@ -39,6 +46,8 @@ export function deriveReport(input: ReportInput): ReportRecord | null {
     startedAt: input.startedAt,
     specRevision: input.specRevision,
     eligible,
+    ready,
+    bonus: Object.fromEntries(state.bonus),
     ineligible,
     gate: input.gateKind,
     ipvs: { available: input.ipvs.available, detail: input.ipvs.detail },
@@ -54,12 +63,20 @@ export function localProblems(input: {
   readonly links: Links;
   readonly hostProblems: readonly string[];
   readonly kernelProblem: string | null;
+  readonly gateKind: GateKind;
+  /** What the kernel said when the gate was last looked at; null where it is whole. */
+  readonly gateProblem: string | null;
   /** What the kernel said when it refused a group's addresses. */
   readonly refusals: ReadonlyMap<GroupId, string>;
 }): readonly string[] {
   const problems: string[] = [...input.hostProblems];
   if (input.kernelProblem !== null)
     problems.push(`addresses cannot be managed: ${input.kernelProblem}`);
+  if (input.gateProblem !== null) problems.push(`the gate is not whole: ${input.gateProblem}`);
+  if (isGateTooCoarse(input))
+    problems.push(
+      `this kernel has no nftables for the gate, so a hold time under ${LIFETIME_GATE_NEEDS.minHoldMs / 1000} s cannot be kept and no group is held here: load nf_tables, or apply timing: { profile: relaxed }`,
+    );
   for (const group of input.spec?.groups ?? []) {
     const { detail } = judgeInterfaces(group, input.devices, input.links);
     if (detail !== null) problems.push(`group ${group.id}: ${detail}`);

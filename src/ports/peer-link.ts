@@ -26,5 +26,7 @@ export interface PeerLink {
 export type PeerLinkCounters = {
   readonly sent: number;
   readonly received: number;
+  /** Of those received, authentic ones of kinds that only newer versions know; dropped. */
+  readonly unknown: number;
   readonly rejected: Readonly<Record<'malformed' | 'unauthentic' | 'replayed', number>>;
 };

@@ -11,15 +11,13 @@ import { err, ok, type Result } from '../lib/result.ts';
 import {
   type DirectorId,
   directorId,
-  type Epoch,
   epochOf,
-  type GroupId,
   groupId,
   NAME_PATTERN,
   revision,
-  type SessionId,
   sessionIdOf,
 } from '../model/ids.ts';
+import type { PeerMessage } from '../model/peer.ts';
 
 /** Fits every path with an MTU of 1428 or more, IPv4 or IPv6, unfragmented. */
 export const DATAGRAM_LENGTH_MAX = 1_400;
@@ -30,6 +28,8 @@ const MAGIC = 0x4c48504c; // "LHPL"
 const VERSION = 1;
 const KIND_HELLO = 0;
 const KIND_HEARTBEAT = 1;
+/** Those that name one holding and nothing else. */
+const HOLDING_KINDS = { prepared: 2, muted: 3, verified: 4 } as const;
 const FIXED_HEADER_LENGTH = 4 + 1 + 1 + NONCE_LENGTH + 8 + NONCE_LENGTH;
 const NAME_LENGTH_MAX = 63;
 const NAME = new RegExp(NAME_PATTERN);
@@ -48,12 +48,8 @@ export type PeerEnvelope = {
   readonly challenge: Uint8Array;
 };
 
-/** Structurally the port's message; this layer does not know the ports. */
-export type Heartbeat = {
-  readonly kind: 'heartbeat';
-  readonly session: SessionId;
-  readonly armed: readonly { readonly group: GroupId; readonly epoch: Epoch }[];
-};
+type Heartbeat = Extract<PeerMessage, { readonly kind: 'heartbeat' }>;
+type HoldingWord = Extract<PeerMessage, { readonly kind: keyof typeof HOLDING_KINDS }>;
 
 /** The link's own answer to a sender that has not yet shown that it is alive; never delivered. */
 export type Hello = {
@@ -63,8 +59,14 @@ export type Hello = {
   readonly answersCounter: number;
 };
 
-export type PeerBody = Heartbeat | Hello;
-export type PeerDatagram = { readonly envelope: PeerEnvelope; readonly body: PeerBody };
+/** Of a newer version: authentic, and nothing that this one could act upon. */
+export type UnknownBody = { readonly kind: 'unknown'; readonly code: number };
+
+export type PeerBody = PeerMessage | Hello;
+export type PeerDatagram = {
+  readonly envelope: PeerEnvelope;
+  readonly body: PeerBody | UnknownBody;
+};
 
 /**
  * The bodies of one message, each small enough for a datagram with these names; a heartbeat without
@@ -72,8 +74,9 @@ export type PeerDatagram = { readonly envelope: PeerEnvelope; readonly body: Pee
  */
 export function splitMessage(
   names: Pick<PeerEnvelope, 'cluster' | 'from' | 'to'>,
-  message: Heartbeat,
-): readonly Heartbeat[] {
+  message: PeerMessage,
+): readonly PeerMessage[] {
+  if (message.kind !== 'heartbeat') return [message];
   const room =
     DATAGRAM_LENGTH_MAX -
     MAC_LENGTH -
@@ -103,7 +106,7 @@ export function encodePeerDatagram(envelope: PeerEnvelope, body: PeerBody): Uint
   const view = new DataView(fixed.buffer);
   view.setUint32(0, MAGIC);
   fixed[4] = VERSION;
-  fixed[5] = body.kind === 'hello' ? KIND_HELLO : KIND_HEARTBEAT;
+  fixed[5] = kindOf(body);
   fixed.set(envelope.nonce, 6);
   view.setBigUint64(22, BigInt(envelope.counter));
   fixed.set(envelope.challenge, 30);
@@ -112,7 +115,8 @@ export function encodePeerDatagram(envelope: PeerEnvelope, body: PeerBody): Uint
 }
 
 /**
- * Decodes what `encodePeerDatagram` makes; the MAC must have been cut off. The error is a text for a log.
+ * Decodes what `encodePeerDatagram` makes, of this version and of newer ones with more kinds; the MAC must
+ * have been cut off. The error is a text for a log.
  * A datagram is refused as a whole: one bad name in it and nothing of it counts.
  */
 export function decodePeerDatagram(bytes: Uint8Array): Result<PeerDatagram, string> {
@@ -126,7 +130,7 @@ export function decodePeerDatagram(bytes: Uint8Array): Result<PeerDatagram, stri
   const from = reader.name();
   const to = reader.name();
   const body = readBody(reader, kind);
-  if (body === null || reader.hasFailed || !reader.isAtEnd) return err('a malformed peer datagram');
+  if (reader.hasFailed || !reader.isAtEnd) return err('a malformed peer datagram');
   const envelope = {
     cluster,
     from: directorId(from),
@@ -145,12 +149,19 @@ export function looksLikePeerDatagram(bytes: Uint8Array): boolean {
   return view.getUint32(0) === MAGIC && bytes[4] === VERSION;
 }
 
+function kindOf({ kind }: PeerBody): number {
+  if (kind === 'hello') return KIND_HELLO;
+  return kind === 'heartbeat' ? KIND_HEARTBEAT : HOLDING_KINDS[kind];
+}
+
 function encodeBody(body: PeerBody): Uint8Array[] {
   if (body.kind === 'hello') {
     const counter = new Uint8Array(8);
     new DataView(counter.buffer).setBigUint64(0, BigInt(body.answersCounter));
     return [body.answersNonce, counter];
   }
+  if (body.kind !== 'heartbeat')
+    return [encodeVarint(body.session), encodeName(body.group), encodeVarint(body.epoch)];
   const entries = body.armed.flatMap((entry) => [
     encodeName(entry.group),
     encodeVarint(entry.epoch),
@@ -158,21 +169,33 @@ function encodeBody(body: PeerBody): Uint8Array[] {
   return [encodeVarint(body.session), encodeVarint(body.armed.length), ...entries];
 }
 
-function readBody(reader: Reader, kind: number): PeerBody | null {
+function readBody(reader: Reader, kind: number): PeerBody | UnknownBody {
   if (kind === KIND_HELLO)
     return {
       kind: 'hello',
       answersNonce: reader.bytes(NONCE_LENGTH),
       answersCounter: reader.uint64(),
     };
-  if (kind !== KIND_HEARTBEAT) return null;
+  const word = HOLDING_WORDS.get(kind);
+  if (word === undefined && kind !== KIND_HEARTBEAT) {
+    reader.skipRest();
+    return { kind: 'unknown', code: kind };
+  }
   const session = sessionIdOf(revision(reader.varint()));
+  if (word !== undefined) {
+    const group = groupId(reader.name());
+    return { kind: word, session, group, epoch: epochOf(revision(reader.varint())) };
+  }
   const count = reader.varint();
   const armed: Heartbeat['armed'][number][] = [];
   for (let i = 0; i < count && !reader.hasFailed; i++)
     armed.push({ group: groupId(reader.name()), epoch: epochOf(revision(reader.varint())) });
   return { kind: 'heartbeat', session, armed };
 }
+
+const HOLDING_WORDS: ReadonlyMap<number, HoldingWord['kind']> = new Map(
+  (['prepared', 'muted', 'verified'] as const).map((word) => [HOLDING_KINDS[word], word]),
+);
 
 const encodeText = (text: string): Uint8Array =>
   Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff);
@@ -226,6 +249,10 @@ class Reader {
     this.#offset += length;
     if (part.length !== length) this.#hasFailed = true;
     return part;
+  }
+
+  skipRest(): void {
+    if (!this.#hasFailed) this.#offset = this.#bytes.length;
   }
 
   byte(): number {

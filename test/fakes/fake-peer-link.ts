@@ -141,6 +141,7 @@ class FakePeerLink implements PeerLink {
     return {
       sent: this.#sent,
       received: this.#received,
+      unknown: 0,
       rejected: { malformed: 0, unauthentic: 0, replayed: this.#replayed },
     };
   }

@@ -80,6 +80,7 @@ class UdpPeerLink implements PeerLink {
   readonly #rejected = { malformed: 0, unauthentic: 0, replayed: 0 };
   #sent = 0;
   #received = 0;
+  #unknown = 0;
 
   constructor(options: PeerLinkOptions, ports: PeerLinkPorts) {
     this.#options = options;
@@ -124,7 +125,8 @@ class UdpPeerLink implements PeerLink {
   }
 
   counters(): PeerLinkCounters {
-    return { sent: this.#sent, received: this.#received, rejected: { ...this.#rejected } };
+    const rejected = { ...this.#rejected };
+    return { sent: this.#sent, received: this.#received, unknown: this.#unknown, rejected };
   }
 
   close(): void {
@@ -201,12 +203,21 @@ class UdpPeerLink implements PeerLink {
     const verdict = this.#guard.judge(envelope);
     if (verdict === 'fresh') {
       this.#received++;
+      if (body.kind === 'unknown') {
+        this.#onUnknown(envelope.from, body.code);
+        return;
+      }
       const delivery = { from: envelope.from, message: body, at: this.#clock.now() };
       for (const queue of this.#queues) queue.push(delivery);
       return;
     }
     if (verdict === 'replayed') this.#rejected.replayed++;
     this.#sendHello(envelope, source);
+  }
+
+  /** A director of a newer version has more to say: while directors are upgraded, one after the other. */
+  #onUnknown(from: DirectorId, code: number): void {
+    if (this.#unknown++ === 0) this.#log.info({ director: from, code }, 'peer.unknown-kind');
   }
 
   /** Tells the sender what to show; a recording is answered too, but nobody can use the answer. */

@@ -1,0 +1,190 @@
+/**
+ * The VIPs that a gate has bound, with their group and the age of their lifetime. It remembers what the
+ * kernel acknowledged; what went away behind its back is forgotten by the kernel's notifications.
+ */
+import { ok, type Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
+import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
+import type { BoundAddress, KernelError } from '../model/kernel.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { GateGroup } from '../ports/gate.ts';
+import type { NetworkKernel } from '../ports/kernel.ts';
+
+export type Place = {
+  readonly linkIndex: number;
+  readonly address: IpAddress;
+  readonly prefix: number;
+};
+
+export type BindOutcome = {
+  /** Groups of which at least one address was not bound before. */
+  readonly fresh: ReadonlySet<GroupId>;
+  /** Groups of which at least one address was refused. */
+  readonly failed: ReadonlyMap<GroupId, KernelError>;
+};
+
+type Request = { readonly group: GroupId; readonly address: GateGroup['addresses'][number] };
+type Binding = Place & { readonly group: GroupId; readonly expiresAt: MonoMs };
+
+const NO_ANSWER: KernelError = { code: 'TIMEOUT', message: 'the kernel gave no answer' };
+
+export class Bindings {
+  readonly #kernel: Pick<NetworkKernel, 'bind' | 'unbind'>;
+  readonly #clock: Clock;
+  readonly #bound = new Map<string, Binding>();
+
+  constructor(ports: {
+    readonly kernel: Pick<NetworkKernel, 'bind' | 'unbind'>;
+    readonly clock: Clock;
+  }) {
+    this.#kernel = ports.kernel;
+    this.#clock = ports.clock;
+  }
+
+  all(): readonly (Place & { readonly group: GroupId })[] {
+    return [...this.#bound.values()];
+  }
+
+  has(place: Pick<Place, 'linkIndex' | 'address'>): boolean {
+    return this.#bound.has(keyOf(place));
+  }
+
+  /** Everything of these groups, as they are now and as they were bound; nothing that another group took over. */
+  of(groups: readonly GateGroup[]): readonly Place[] {
+    const names = new Set(groups.map((group) => group.group));
+    const places = new Map<string, Place>();
+    for (const group of groups)
+      for (const address of group.addresses) places.set(keyOf(address), placeOf(address));
+    for (const [key, binding] of this.#bound)
+      if (names.has(binding.group)) places.set(key, placeOf(binding));
+      else places.delete(key);
+    return [...places.values()];
+  }
+
+  /** What is bound and belongs to none of these groups as they are now. */
+  besides(groups: readonly GateGroup[]): readonly Place[] {
+    const wanted = new Set(groups.flatMap((group) => group.addresses.map(keyOf)));
+    return [...this.#bound].filter(([key]) => !wanted.has(key)).map(([, place]) => placeOf(place));
+  }
+
+  /** Binds what is not bound yet. */
+  bindMissing(groups: readonly GateGroup[], lifetimeS: number): Promise<BindOutcome> {
+    const missing: Request[] = [];
+    for (const { group, addresses } of groups)
+      for (const address of addresses) {
+        const known = this.#bound.get(keyOf(address));
+        if (known === undefined) missing.push({ group, address });
+        else if (known.group !== group) this.#bound.set(keyOf(address), { ...known, group });
+      }
+    return this.#bind(missing, lifetimeS);
+  }
+
+  /** Binds all, whatever is bound. */
+  bindAll(groups: readonly GateGroup[], lifetimeS: number): Promise<BindOutcome> {
+    const all = groups.flatMap(({ group, addresses }) =>
+      addresses.map((address) => ({ group, address })),
+    );
+    return this.#bind(all, lifetimeS);
+  }
+
+  /**
+   * Gives a new lifetime to those that end before `until`, and of those that lost more than `ageMs` of
+   * theirs to the nearest to their end, at most `limit`.
+   */
+  async refresh(
+    groups: readonly GateGroup[],
+    lifetimeS: number,
+    {
+      until,
+      ageMs,
+      limit,
+    }: { readonly until: MonoMs; readonly ageMs: number; readonly limit: number },
+  ): Promise<void> {
+    const before = this.#clock.now() + lifetimeS * 1000 - ageMs;
+    const due: (Request & { readonly at: MonoMs })[] = [];
+    for (const { group, addresses } of groups)
+      for (const address of addresses) {
+        const at = this.#bound.get(keyOf(address))?.expiresAt;
+        if (at !== undefined && at <= before) due.push({ group, address, at });
+      }
+    if (due.length === 0) return;
+    const urgent = due.filter(({ at }) => at <= until);
+    const rest = due.filter(({ at }) => at > until).toSorted((a, b) => a.at - b.at);
+    await this.#bind([...urgent, ...rest.slice(0, limit)], lifetimeS);
+  }
+
+  async unbind(places: readonly Place[]): Promise<Result<void, KernelError>> {
+    if (places.length === 0) return ok(undefined);
+    const results = await this.#kernel.unbind(places);
+    for (const [i, result] of results.entries()) {
+      const place = places[i];
+      if (result.ok && place !== undefined) this.#bound.delete(keyOf(place));
+    }
+    return results.find((result) => !result.ok) ?? ok(undefined);
+  }
+
+  forget(linkIndex: number, address: IpAddress): GroupId | null {
+    const key = keyOf({ linkIndex, address });
+    const group = this.#bound.get(key)?.group ?? null;
+    this.#bound.delete(key);
+    return group;
+  }
+
+  /** Their links are gone, and they with them. */
+  forgetLinksBut(linkIndexes: ReadonlySet<number>): void {
+    for (const [key, { linkIndex }] of this.#bound)
+      if (!linkIndexes.has(linkIndex)) this.#bound.delete(key);
+  }
+
+  /** Takes over what an earlier life bound; answers the groups of which anything is there. */
+  seed(groups: readonly GateGroup[], observed: readonly BoundAddress[]): readonly GroupId[] {
+    const there = new Set(
+      observed
+        .filter((one) => one.validLifetimeS !== null)
+        .map((one) => `${keyOf(one)}/${one.prefix}`),
+    );
+    const kept = new Set<GroupId>();
+    for (const { group, addresses } of groups)
+      for (const address of addresses) {
+        if (!there.has(`${keyOf(address)}/${address.prefix}`)) continue;
+        kept.add(group);
+        // By lifetimes of this life from now on.
+        const expiresAt = monoMs(-Infinity);
+        this.#bound.set(keyOf(address), { ...placeOf(address), group, expiresAt });
+      }
+    return [...kept];
+  }
+
+  async #bind(requests: readonly Request[], lifetimeS: number): Promise<BindOutcome> {
+    const fresh = new Set<GroupId>();
+    const failed = new Map<GroupId, KernelError>();
+    if (requests.length === 0) return { fresh, failed };
+    // From before the call: the kernel counts the lifetime from somewhere within it.
+    const expiresAt = monoMs(this.#clock.now() + lifetimeS * 1000);
+    const results = await this.#kernel.bind(
+      requests.map(({ address }) => ({ ...address, validLifetimeS: lifetimeS })),
+    );
+    for (const [i, { group, address }] of requests.entries()) {
+      const result = results[i];
+      const key = keyOf(address);
+      if (result?.ok === true) {
+        if (!this.#bound.has(key)) fresh.add(group);
+        this.#bound.set(key, { ...placeOf(address), group, expiresAt });
+        continue;
+      }
+      failed.set(group, result === undefined ? NO_ANSWER : result.error);
+      // Not there any more, or in doubt: the next arming asks for it anew.
+      this.#bound.delete(key);
+    }
+    return { fresh, failed };
+  }
+}
+
+const keyOf = (place: Pick<Place, 'linkIndex' | 'address'>): string =>
+  `${place.linkIndex} ${place.address}`;
+
+const placeOf = (place: Place): Place => ({
+  linkIndex: place.linkIndex,
+  address: place.address,
+  prefix: place.prefix,
+});

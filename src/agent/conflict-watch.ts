@@ -1,0 +1,86 @@
+/**
+ * Hears who else speaks as a VIP that this director holds (design 4.11): counted and told, and answered
+ * by announcing at once. Who holds is decided by the store and the peers; this changes nothing of it.
+ */
+import type { IpAddress } from '../model/address.ts';
+import type { GroupId, MonoMs } from '../model/ids.ts';
+import type { Announcement, Announcer } from '../ports/announcer.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { Metrics } from '../ports/metrics.ts';
+import type { ForeignVoice, Neighbours } from '../ports/neighbours.ts';
+
+export type ConflictPorts = {
+  readonly neighbours: Pick<Neighbours, 'listen' | 'voices'>;
+  readonly announcer: Pick<Announcer, 'announce'>;
+  readonly clock: Pick<Clock, 'now'>;
+  readonly log: Log;
+  readonly metrics: Pick<Metrics, 'conflict'>;
+  /** The VIPs that speak here now. */
+  readonly held: () => readonly (Announcement & { readonly group: GroupId })[];
+  /** Into the event list; at most once a minute and VIP. */
+  readonly tell: (group: GroupId, message: string) => void;
+};
+
+export type ConflictWatch = {
+  /** What is held may have changed. */
+  look(): void;
+  run(signal: AbortSignal): Promise<void>;
+};
+
+const TELL_REST_MS = 60_000;
+const ANNOUNCE_REST_MS = 1000;
+
+type Contest = { toldAt: number; announcedAt: number };
+
+export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
+  const { neighbours, announcer, clock, log, metrics } = ports;
+  /** By VIP, of those that are held. */
+  const contests = new Map<string, Contest>();
+  let listened = '';
+
+  const look = (): void => {
+    const held = ports.held();
+    const names = held.map(keyOf);
+    const text = names.join();
+    if (text === listened) return;
+    listened = text;
+    const current = new Set(names);
+    for (const key of contests.keys()) if (!current.has(key)) contests.delete(key);
+    neighbours.listen(held.map(({ device, address }) => ({ device, address })));
+  };
+
+  const take = (voice: ForeignVoice, now: MonoMs): void => {
+    const vip = ports.held().find((one) => keyOf(one) === keyOf(voice));
+    // Given up between the frame and now: whoever speaks may be the successor.
+    if (vip === undefined) return;
+    const { group, device, address } = vip;
+    metrics.conflict(group);
+    const contest = contests.get(keyOf(vip)) ?? { toldAt: -Infinity, announcedAt: -Infinity };
+    contests.set(keyOf(vip), contest);
+    if (now - contest.toldAt >= TELL_REST_MS) {
+      contest.toldAt = now;
+      const { mac } = voice;
+      log.warn({ vipGroup: group, address, device, mac }, 'address.contested');
+      ports.tell(group, `${mac} speaks as ${address} on ${device}, too`);
+    }
+    if (now - contest.announcedAt < ANNOUNCE_REST_MS) return;
+    contest.announcedAt = now;
+    announcer.announce([{ device, address }]);
+  };
+
+  return {
+    look,
+    run: async (signal) => {
+      for await (const voice of neighbours.voices(signal)) take(voice, clock.now());
+    },
+  };
+}
+
+const keyOf = ({
+  device,
+  address,
+}: {
+  readonly device: string;
+  readonly address: IpAddress;
+}): string => `${device} ${address}`;

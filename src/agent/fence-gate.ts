@@ -1,0 +1,409 @@
+/**
+ * The gate of kernel rules (design 4.3, 4.4): VIPs are bound ahead and stay silent until one atomic
+ * batch, valid only while the round's permit lives, lets them speak for F. Pauses of this process are
+ * the kernel's to judge. `valid_lft` of the addresses is the second line, for rules that others flush.
+ */
+import { err, ok, type Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
+import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
+import type { ArmMode, KernelError } from '../model/kernel.ts';
+import type { Clock } from '../ports/clock.ts';
+import type {
+  Fence,
+  FenceChange,
+  FenceContents,
+  FenceKind,
+  FenceSetChange,
+} from '../ports/fence.ts';
+import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
+import type { NetworkKernel } from '../ports/kernel.ts';
+import type { Log } from '../ports/log.ts';
+import { Bindings } from './bindings.ts';
+import type { GatePlaces, LocalGate } from './local-gate.ts';
+
+/** A lifetime is refreshed when so much of it is over. */
+const REFRESH_AGE_MS = 1000;
+/** Refreshed with one arming at most: what is open must not wait for the second line of all others. */
+const REFRESH_LIMIT = 64;
+const LIFETIME_MIN_S = 3;
+
+const NOTHING: FenceSetChange = { add: [], remove: [] };
+const LATE: KernelError = { code: 'LATE', message: 'nothing of the hold time is left' };
+const MISSING: KernelError = { code: 'MISSING', message: 'the rules of the gate are gone' };
+const NOT_PREPARED: KernelError = {
+  code: 'EINVAL',
+  message: 'the last arming did not prepare the group',
+};
+
+export function createFenceGate(ports: {
+  readonly fence: Fence;
+  readonly kernel: NetworkKernel;
+  readonly clock: Clock;
+  readonly log: Log;
+}): LocalGate {
+  return new FenceGate(ports);
+}
+
+type Ports = Parameters<typeof createFenceGate>[0];
+
+class FenceGate implements LocalGate {
+  readonly kind: FenceKind;
+  readonly #ports: Ports;
+  readonly #bindings: Bindings;
+  #places: GatePlaces = { devices: [], vips: [] };
+  /** As the kernel acknowledged it last; null: in doubt, to be asked before anything is built on it. */
+  #contents: FenceContents | null = null;
+  /** How the last arming, or an operation after it, left each group. */
+  readonly #modes = new Map<GroupId, ArmMode>();
+  #speaksUntil: MonoMs = monoMs(-Infinity);
+
+  constructor(ports: Ports) {
+    this.#ports = ports;
+    this.kind = ports.fence.kind;
+    this.#bindings = new Bindings(ports);
+  }
+
+  setPlaces(places: GatePlaces): void {
+    this.#places = places;
+    // With a link its addresses went, also where the notification of each was lost.
+    this.#bindings.forgetLinksBut(new Set(places.devices.map((device) => device.index)));
+  }
+
+  forget(linkIndex: number, address: IpAddress): GroupId | null {
+    return this.#bindings.forget(linkIndex, address);
+  }
+
+  async permit(round: number, timeoutMs: number): Promise<Result<void, KernelError>> {
+    const ready = await this.#prepare([]);
+    if (!ready.ok) return ready;
+    const given = await this.#ports.fence.permit(round, timeoutMs);
+    if (given.ok || given.error.code !== 'MISSING') return given;
+    const recovered = await this.#recover();
+    return recovered.ok ? this.#ports.fence.permit(round, timeoutMs) : recovered;
+  }
+
+  async arm(request: ArmRequest): Promise<Result<Armed, KernelError>> {
+    const { groups, until, aliveMs } = request;
+    const addresses = addressesOf(groups);
+    const ready = await this.#prepare(addresses);
+    if (!ready.ok) return ready;
+    const covered = new Set(this.#places.devices.map((device) => device.index));
+    const failed = new Map<GroupId, KernelError>();
+    for (const { group, addresses: own } of groups)
+      if (own.some(({ linkIndex }) => !covered.has(linkIndex))) failed.set(group, NO_DEVICE);
+    const bindable = groups.filter(({ group }) => !failed.has(group));
+    const lifetimeS = lifetimeFor(aliveMs);
+    const bound = await this.#bindings.bindMissing(bindable, lifetimeS);
+    for (const [group, error] of bound.failed) failed.set(group, error);
+    const armed = bindable.filter(({ group }) => !failed.has(group));
+    const change = this.#armChange(request, armed);
+    const sentAt = this.#ports.clock.now();
+    if (sentAt >= until) return err(LATE);
+    const done = await this.#commit(change);
+    if (!done.ok) return this.#afterFailure(done.error);
+    const speaksUntil = monoMs(Math.min(until, sentAt + aliveMs));
+    const opened = this.#opened(armed, bound.fresh, sentAt);
+    this.#speaksUntil = speaksUntil;
+    this.#modes.clear();
+    for (const { group, mode } of armed) this.#modes.set(group, mode);
+    await this.#tidy(groups, lifetimeS);
+    const refusals = [...failed].map(([group, error]) => ({ group, error }));
+    return ok({ speaksUntil, opened, failed: refusals });
+  }
+
+  async open(groups: readonly GateGroup[], until: MonoMs): Promise<Result<Armed, KernelError>> {
+    const isReady = (one: GateGroup): boolean =>
+      this.#modes.get(one.group) === 'prepared' &&
+      one.addresses.every((address) => this.#bindings.has(address));
+    const isOpen = ({ group }: GateGroup): boolean => this.#modes.get(group) === 'open';
+    const ready = groups.filter(isReady);
+    const failed = groups
+      .filter((one) => !isReady(one) && !isOpen(one))
+      .map(({ group }) => ({ group, error: NOT_PREPARED }));
+    const speaksUntil = monoMs(Math.min(until, this.#speaksUntil));
+    // Opening late would be harmless, the interface is no longer alive then; but it is no opening.
+    if (this.#ports.clock.now() >= speaksUntil) return err(LATE);
+    const add = addressesOf(ready);
+    if (add.length > 0) {
+      const muted = { add: [], remove: add };
+      const done = await this.#commit({ ...UNCHANGED, enabled: { add, remove: [] }, muted });
+      if (!done.ok) return this.#afterFailure(done.error);
+    }
+    for (const { group } of ready) this.#modes.set(group, 'open');
+    return ok({ speaksUntil, opened: ready.map(({ group }) => group), failed });
+  }
+
+  async mute(groups: readonly GateGroup[]): Promise<Result<void, KernelError>> {
+    const add = this.#bindings.of(groups).map(({ address }) => address);
+    const done = await this.#commit({ ...UNCHANGED, muted: { add, remove: [] } });
+    if (!done.ok)
+      // Without rules nothing is bound any more, and nothing answers.
+      return done.error.code === 'MISSING' ? this.#recover() : done;
+    for (const { group } of groups) this.#modes.set(group, 'muted');
+    return ok(undefined);
+  }
+
+  async close(groups: readonly GateGroup[]): Promise<Result<void, KernelError>> {
+    const places = this.#bindings.of(groups);
+    const remove = places.map(({ address }) => address);
+    const change = { ...UNCHANGED, enabled: { add: [], remove }, muted: { add: [], remove } };
+    const silenced = await this.#commit(change);
+    const recovered =
+      !silenced.ok && silenced.error.code === 'MISSING' ? await this.#recover() : silenced;
+    // Also when the rules would not obey: an address that is gone does not answer.
+    const unbound = await this.#bindings.unbind(places);
+    for (const { group } of groups) this.#modes.delete(group);
+    return recovered.ok ? unbound : recovered;
+  }
+
+  async adopt(keep: readonly GateGroup[]): Promise<Result<readonly GroupId[], KernelError>> {
+    const { fence, kernel } = this.#ports;
+    const observed = await fence.observe();
+    if (!observed.ok) return observed;
+    // Nothing that speaks without rules may be kept: it would speak for ever.
+    if (observed.value === null) {
+      const made = await this.#recover();
+      return made.ok ? ok([]) : made;
+    }
+    const known = observed.value;
+    this.#contents = known;
+    const bound = await kernel.addresses();
+    if (!bound.ok) return bound;
+    const kept = this.#bindings.seed(keep, bound.value);
+    for (const { group, addresses } of keep)
+      if (kept.includes(group) && addresses.some(({ address }) => known.enabled.has(address)))
+        this.#modes.set(
+          group,
+          addresses.some(({ address }) => known.muted.has(address)) ? 'muted' : 'open',
+        );
+    const silenced = await this.#silenceBut(addressesOf(keep));
+    if (!silenced.ok) return silenced;
+    // What is managed stays so for now: it may still be bound.
+    const installed = await this.#prepareDevices();
+    if (!installed.ok) return installed;
+    const managed = await this.#manage(addressesOf(keep), { isGrowingOnly: true });
+    return managed.ok ? ok(kept) : managed;
+  }
+
+  async check(mayBeBound: (group: GroupId) => boolean): Promise<Result<void, KernelError>> {
+    const observed = await this.#ports.fence.observe();
+    if (!observed.ok) return observed;
+    if (observed.value === null) return this.#recover();
+    this.#contents = observed.value;
+    const ready = await this.#prepare([]);
+    if (!ready.ok) return ready;
+    const bound = this.#bindings.all();
+    const unwanted = bound.filter(({ group }) => !mayBeBound(group));
+    for (const { group } of unwanted) this.#modes.delete(group);
+    const speaking = bound.filter(({ group }) => this.#isSpeaking(group));
+    const silenced = await this.#silenceBut(speaking.map(({ address }) => address));
+    return silenced.ok ? this.#bindings.unbind(unwanted) : silenced;
+  }
+
+  async uninstall(): Promise<Result<void, KernelError>> {
+    const unbound = await this.#bindings.unbind(this.#bindings.all());
+    // What could not be unbound needs the rules that silence it.
+    if (!unbound.ok) return unbound;
+    this.#contents = null;
+    return this.#ports.fence.uninstall();
+  }
+
+  #isSpeaking(group: GroupId): boolean {
+    const mode = this.#modes.get(group);
+    return mode === 'open' || mode === 'muted';
+  }
+
+  /** Knows what is in the kernel, has rules on every device, and manages what may be bound. */
+  async #prepare(extra: readonly IpAddress[]): Promise<Result<void, KernelError>> {
+    if (this.#contents === null) {
+      const observed = await this.#ports.fence.observe();
+      if (!observed.ok) return observed;
+      if (observed.value === null) {
+        const made = await this.#recover();
+        if (!made.ok) return made;
+      } else this.#contents = observed.value;
+    }
+    const installed = await this.#prepareDevices();
+    return installed.ok ? this.#manage(extra, { isGrowingOnly: false }) : installed;
+  }
+
+  async #prepareDevices(): Promise<Result<void, KernelError>> {
+    const { devices } = this.#places;
+    if (this.#contents === null) return err(MISSING);
+    if (isSame(this.#contents.devices, devices)) return ok(undefined);
+    const installed = await this.#ports.fence.install(devices);
+    if (installed.ok) this.#contents = { ...this.#contents, devices };
+    else this.#contents = null;
+    return installed;
+  }
+
+  /** Before anything of the spec, or of `extra`, is bound; what left the spec stays while it is bound. */
+  async #manage(
+    extra: readonly IpAddress[],
+    { isGrowingOnly }: { readonly isGrowingOnly: boolean },
+  ): Promise<Result<void, KernelError>> {
+    const known = this.#contents;
+    if (known === null) return err(MISSING);
+    const bound = this.#bindings.all().map(({ address }) => address);
+    const wanted = new Set([...this.#places.vips, ...extra, ...bound]);
+    const add = [...wanted].filter((address) => !known.managed.has(address));
+    const remove = isGrowingOnly ? [] : [...known.managed].filter((one) => !wanted.has(one));
+    if (add.length === 0 && remove.length === 0) return ok(undefined);
+    const done = await this.#commit({
+      ...UNCHANGED,
+      managed: { add, remove },
+      enabled: { add: [], remove },
+      muted: { add: [], remove },
+    });
+    return done.ok ? done : this.#afterFailure(done.error);
+  }
+
+  /** The rules are gone, or not all there: nothing stays bound, then they are made anew. */
+  async #recover(): Promise<Result<void, KernelError>> {
+    const { fence, log } = this.#ports;
+    this.#contents = null;
+    this.#modes.clear();
+    const bound = this.#bindings.all();
+    if (bound.length > 0) log.error({ addresses: bound.length }, 'gate.lost');
+    const unbound = await this.#bindings.unbind(bound);
+    const installed = await fence.install(this.#places.devices);
+    if (!installed.ok) return installed;
+    const observed = await fence.observe();
+    if (!observed.ok) return observed;
+    if (observed.value === null) return err(MISSING);
+    this.#contents = observed.value;
+    log.info({ kind: this.kind, devices: this.#places.devices.length }, 'gate.installed');
+    const silenced = await this.#silenceBut([]);
+    if (!silenced.ok) return silenced;
+    const managed = await this.#manageOnce();
+    return managed.ok ? unbound : managed;
+  }
+
+  /** As `#manage`, but a loss of the rules is not repaired again: the next operation does. */
+  async #manageOnce(): Promise<Result<void, KernelError>> {
+    const bound = this.#bindings.all().map(({ address }) => address);
+    const add = [...new Set([...this.#places.vips, ...bound])];
+    return this.#commit({ ...UNCHANGED, managed: { add, remove: [] } });
+  }
+
+  /** Nothing but these addresses is enabled afterwards. */
+  async #silenceBut(speaking: readonly IpAddress[]): Promise<Result<void, KernelError>> {
+    const known = this.#contents;
+    if (known === null) return err(MISSING);
+    const allowed = new Set(speaking);
+    const enabled = [...known.enabled].filter((address) => !allowed.has(address));
+    const muted = [...known.muted].filter((address) => !allowed.has(address));
+    if (enabled.length === 0 && muted.length === 0) return ok(undefined);
+    return this.#commit({
+      ...UNCHANGED,
+      enabled: { add: [], remove: enabled },
+      muted: { add: [], remove: muted },
+    });
+  }
+
+  #armChange(
+    { round, aliveMs }: ArmRequest,
+    armed: readonly ArmRequest['groups'][number][],
+  ): FenceChange {
+    const speaking = addressesOf(armed.filter(({ mode }) => mode !== 'prepared'));
+    const muted = addressesOf(armed.filter(({ mode }) => mode === 'muted'));
+    const linkIndexes = armed.flatMap(({ addresses }) => addresses.map((one) => one.linkIndex));
+    return {
+      permit: round,
+      alive: { linkIndexes: [...new Set(linkIndexes)], timeoutMs: aliveMs },
+      managed: NOTHING,
+      enabled: difference(this.#contents?.enabled ?? new Set(), speaking),
+      muted: difference(this.#contents?.muted ?? new Set(), muted),
+    };
+  }
+
+  #opened(
+    armed: readonly ArmRequest['groups'][number][],
+    fresh: ReadonlySet<GroupId>,
+    sentAt: MonoMs,
+  ): readonly GroupId[] {
+    const hadLapsed = sentAt >= this.#speaksUntil;
+    return armed
+      .filter(({ mode }) => mode === 'open')
+      .map(({ group }) => group)
+      .filter((one) => hadLapsed || fresh.has(one) || this.#modes.get(one) !== 'open');
+  }
+
+  async #commit(change: FenceChange): Promise<Result<void, KernelError>> {
+    const done = await this.#ports.fence.commit(change);
+    const known = this.#contents;
+    if (done.ok) {
+      if (known !== null) this.#contents = applied(known, change);
+    } else if (done.error.code !== 'LATE') this.#contents = null;
+    return done;
+  }
+
+  async #afterFailure(error: KernelError): Promise<Result<never, KernelError>> {
+    if (error.code === 'MISSING') await this.#recover();
+    return err(error);
+  }
+
+  /** After the batch: what no group wants any more is silent already, and lifetimes are no deadline. */
+  async #tidy(groups: readonly GateGroup[], lifetimeS: number): Promise<void> {
+    const stale = await this.#bindings.unbind(this.#bindings.besides(groups));
+    if (!stale.ok) this.#ports.log.warn({ problem: stale.error.message }, 'address.stuck');
+    const limits = { until: this.#speaksUntil, ageMs: REFRESH_AGE_MS, limit: REFRESH_LIMIT };
+    await this.#bindings.refresh(groups, lifetimeS, limits);
+  }
+}
+
+const NO_DEVICE: KernelError = { code: 'ENODEV', message: 'the device of an address is gone' };
+
+const UNCHANGED: FenceChange = {
+  permit: null,
+  alive: null,
+  managed: NOTHING,
+  enabled: NOTHING,
+  muted: NOTHING,
+};
+
+/** `valid_lft` is whole seconds: two hold times, and never so short that a late refresh matters. */
+const lifetimeFor = (aliveMs: number): number =>
+  // F is three quarters of D.
+  Math.max(LIFETIME_MIN_S, Math.ceil((2 * aliveMs * 4) / 3 / 1000));
+
+const addressesOf = (groups: readonly GateGroup[]): readonly IpAddress[] => [
+  ...new Set(groups.flatMap(({ addresses }) => addresses.map(({ address }) => address))),
+];
+
+function difference(known: ReadonlySet<IpAddress>, wanted: readonly IpAddress[]): FenceSetChange {
+  const set = new Set(wanted);
+  return {
+    add: wanted.filter((address) => !known.has(address)),
+    remove: [...known].filter((address) => !set.has(address)),
+  };
+}
+
+function applied(known: FenceContents, change: FenceChange): FenceContents {
+  return {
+    devices: known.devices,
+    managed: changed(known.managed, change.managed),
+    enabled: changed(known.enabled, change.enabled),
+    muted: changed(known.muted, change.muted),
+  };
+}
+
+function changed(
+  known: ReadonlySet<IpAddress>,
+  { add, remove }: FenceSetChange,
+): ReadonlySet<IpAddress> {
+  if (add.length === 0 && remove.length === 0) return known;
+  const next = new Set(known);
+  for (const address of remove) next.delete(address);
+  for (const address of add) next.add(address);
+  return next;
+}
+
+function isSame(a: FenceContents['devices'], b: FenceContents['devices']): boolean {
+  const text = (devices: FenceContents['devices']): string =>
+    devices
+      .map(({ index, name }) => `${index} ${name}`)
+      .toSorted()
+      .join();
+  return text(a) === text(b);
+}

@@ -1,0 +1,95 @@
+/**
+ * What this director could hold now, and how well: judged from its interfaces, its gate, its tracks and
+ * its IPVS table. The election and the report get the same answer.
+ */
+import { deriveServiceKey } from '../core/desired/desired-state.ts';
+import type { ElectionEvent } from '../core/election/state.ts';
+import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { IneligibleReason } from '../model/decision.ts';
+import type { GroupId } from '../model/ids.ts';
+import { formatServiceKey, type GateKind } from '../model/kernel.ts';
+import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
+import { LIFETIME_GATE_NEEDS } from './lifetime-gate.ts';
+import type { ReconcileState } from './reconcile-loop.ts';
+import type { TrackLoop } from './track-loop.ts';
+
+export type FitnessInput = {
+  readonly spec: ClusterSpec | null;
+  readonly devices: InterfaceMap;
+  readonly links: Links;
+  readonly hostProblems: readonly string[];
+  /** Every other holder enforces the spec: a move of a VIP may be under way while not. */
+  readonly isSpecSettled: boolean;
+  readonly gateKind: GateKind;
+  readonly tracks: Pick<TrackLoop, 'obstacle' | 'bonus' | 'isSettled'>;
+  readonly reconcile: ReconcileState;
+};
+
+export type Eligibility = Extract<ElectionEvent, { readonly kind: 'eligibility' }>;
+
+export function deriveEligibility(input: FitnessInput): Eligibility {
+  const groups = new Map<GroupId, IneligibleReason | null>();
+  const ready = new Set<GroupId>();
+  const bonus = new Map<GroupId, number>();
+  const unready = unreadyGroups(input);
+  for (const group of input.spec?.groups ?? []) {
+    const obstacle = obstacleOf(input, group);
+    groups.set(group.id, obstacle);
+    // Tracks that nobody has looked at yet say nothing of how well it would go.
+    if (obstacle === null && !unready.has(group.id) && input.tracks.isSettled(group.id))
+      ready.add(group.id);
+    const sum = input.tracks.bonus(group.id);
+    if (sum !== 0) bonus.set(group.id, sum);
+  }
+  return { kind: 'eligibility', groups, ready, bonus };
+}
+
+export function isSameEligibility(a: Eligibility, b: Eligibility): boolean {
+  return (
+    a.groups.size === b.groups.size &&
+    a.ready.size === b.ready.size &&
+    a.bonus.size === b.bonus.size &&
+    [...a.groups].every(([group, obstacle]) => b.groups.get(group) === obstacle) &&
+    [...a.ready].every((group) => b.ready.has(group)) &&
+    [...a.bonus].every(([group, sum]) => b.bonus.get(group) === sum)
+  );
+}
+
+/** What the gate of this kernel asks of the timing (design 4.4). */
+export function gateNeedsOf(kind: GateKind): {
+  readonly minHoldMs: number;
+  readonly slackMs: number;
+} {
+  return kind === 'address-lifetime' ? LIFETIME_GATE_NEEDS : { minHoldMs: 0, slackMs: 0 };
+}
+
+function obstacleOf(input: FitnessInput, group: VipGroup): IneligibleReason | null {
+  if (input.hostProblems.length > 0) return 'cannot-bind';
+  if (isGateTooCoarse(input)) return 'gate-too-coarse';
+  if (!input.isSpecSettled) return 'starting';
+  const { obstacle } = judgeInterfaces(group, input.devices, input.links);
+  return obstacle ?? input.tracks.obstacle(group.id);
+}
+
+export function isGateTooCoarse({
+  spec,
+  gateKind,
+}: Pick<FitnessInput, 'spec' | 'gateKind'>): boolean {
+  return spec !== null && spec.timing.holdMs < gateNeedsOf(gateKind).minHoldMs;
+}
+
+/** Groups with a service that the last pass of reconcile did not leave as wanted. */
+function unreadyGroups({ spec, reconcile }: FitnessInput): ReadonlySet<GroupId> {
+  const services = spec?.services ?? [];
+  const isDone = reconcile.problem === null && reconcile.lastReconcileAt !== null;
+  const inKernel = new Set(
+    (reconcile.table?.services ?? []).map((service) => formatServiceKey(service.key)),
+  );
+  const isComplete = (key: string): boolean =>
+    isDone && inKernel.has(key) && !reconcile.problems.has(key);
+  return new Set(
+    services
+      .filter((service) => !isComplete(formatServiceKey(deriveServiceKey(service))))
+      .map((service) => service.group),
+  );
+}

@@ -1,0 +1,195 @@
+/**
+ * Carries the election's words for the kernel gate to it, one operation at a time, and tells back in
+ * the election's words what came of each, whatever happens. It looks at the epoch last of all.
+ */
+import type { ElectionEffect, ElectionEvent } from '../core/election/state.ts';
+import { messageOf } from '../lib/result.ts';
+import { type Epoch, type GroupId, monoMs } from '../model/ids.ts';
+import type { ArmMode } from '../model/kernel.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Gate, GateGroup } from '../ports/gate.ts';
+import type { Log } from '../ports/log.ts';
+import type { EpochFence } from './epoch-fence.ts';
+import { SerialQueue } from './serial-queue.ts';
+import type { Voices } from './voices.ts';
+
+export type GateWorkPorts = {
+  readonly gate: Gate;
+  readonly clock: Pick<Clock, 'now'>;
+  readonly log: Log;
+  readonly epochs: EpochFence;
+  readonly voices: Pick<Voices, 'limit'>;
+  /** Where a group's addresses are bound; null while an interface is missing. */
+  readonly gateGroup: (group: GroupId) => GateGroup | null;
+  /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
+  readonly clearGate: (keep: readonly GroupId[]) => Promise<boolean>;
+};
+
+export type GateEffect = Extract<
+  ElectionEffect,
+  { readonly kind: 'clear-gate' | 'permit' | 'arm' | 'open' | 'mute' | 'close' }
+>;
+
+/** The epoch of each group's holding when the operation was decided. */
+export type Epochs = ReadonlyMap<GroupId, Epoch>;
+
+const NEVER = monoMs(-Infinity);
+
+export class GateWork {
+  readonly #ports: GateWorkPorts;
+  readonly #queue = new SerialQueue();
+  /** What each group was last armed with: closing needs it after the spec dropped the group. */
+  readonly #armed = new Map<GroupId, GateGroup>();
+  readonly #refusals = new Map<GroupId, string>();
+
+  constructor(ports: GateWorkPorts) {
+    this.#ports = ports;
+  }
+
+  /** Groups whose addresses the kernel refused last, with its words. */
+  refusals(): ReadonlyMap<GroupId, string> {
+    return this.#refusals;
+  }
+
+  /** Runs the work in turn with the gate's operations, never beside one. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.#queue.run(work);
+  }
+
+  /** Never rejects. */
+  async carryOut(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
+    try {
+      return await this.#queue.run(() => this.#do(effect, epochs));
+    } catch (error) {
+      this.#ports.log.error({ operation: effect.kind, problem: messageOf(error) }, 'kernel.failed');
+      return failureOf(effect);
+    }
+  }
+
+  async #do(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
+    const { gate, clearGate } = this.#ports;
+    switch (effect.kind) {
+      case 'clear-gate':
+        return { kind: 'gate-cleared', isOk: await clearGate(effect.keep) };
+      case 'permit': {
+        const given = await gate.permit(effect.round, effect.timeoutMs);
+        if (!given.ok) this.#ports.log.warn({ problem: given.error.message }, 'round.unpermitted');
+        return { kind: 'permit-given', round: effect.round, isOk: given.ok };
+      }
+      case 'arm':
+        return this.#arm(effect, epochs);
+      case 'open':
+        return this.#open(effect, epochs);
+      case 'mute':
+        return this.#mute(effect);
+      case 'close':
+        return this.#close(effect);
+    }
+  }
+
+  async #arm(effect: GateEffect & { kind: 'arm' }, epochs: Epochs): Promise<ElectionEvent> {
+    const { gate, log, voices } = this.#ports;
+    const { round, until, aliveMs } = effect;
+    const left: GroupId[] = [];
+    const groups: (GateGroup & { readonly mode: ArmMode })[] = [];
+    for (const { group, mode } of effect.groups) {
+      const gateGroup = this.#admitted('arm', group, epochs);
+      if (gateGroup === null) left.push(group);
+      else groups.push({ ...gateGroup, mode });
+    }
+    const armed = await gate.arm({ round, groups, until, aliveMs });
+    if (!armed.ok) {
+      log.warn({ round, problem: armed.error.message }, 'round.unarmed');
+      return failureOf(effect);
+    }
+    const { speaksUntil, opened } = armed.value;
+    const failed = [...left, ...this.#noteRefusals(groups, armed.value.failed)];
+    for (const { group, mode } of groups) if (mode === 'open') voices.limit(group, speaksUntil);
+    const names = effect.groups.map((one) => one.group);
+    return { kind: 'armed', round, isOk: true, groups: names, opened, failed, speaksUntil };
+  }
+
+  async #open(effect: GateEffect & { kind: 'open' }, epochs: Epochs): Promise<ElectionEvent> {
+    const { gate, log, voices } = this.#ports;
+    const left: GroupId[] = [];
+    const groups: GateGroup[] = [];
+    for (const group of effect.groups) {
+      const gateGroup = this.#admitted('open', group, epochs);
+      if (gateGroup === null) left.push(group);
+      else groups.push(gateGroup);
+    }
+    const opened = await gate.open(groups, effect.until);
+    if (!opened.ok) {
+      log.warn({ groups: effect.groups, problem: opened.error.message }, 'group.unopened');
+      return failureOf(effect);
+    }
+    const { speaksUntil } = opened.value;
+    const failed = [...left, ...opened.value.failed.map(({ group }) => group)];
+    for (const { group } of groups) voices.limit(group, speaksUntil);
+    return { kind: 'opened', groups: effect.groups, isOk: true, failed, speaksUntil };
+  }
+
+  async #mute(effect: GateEffect & { kind: 'mute' }): Promise<ElectionEvent> {
+    const { gate, log } = this.#ports;
+    const { groups } = effect;
+    const muted = await gate.mute(groups.flatMap((group) => this.#armed.get(group) ?? []));
+    if (!muted.ok) log.warn({ groups, problem: muted.error.message }, 'group.unmuted');
+    return { kind: 'muted', groups, isOk: muted.ok };
+  }
+
+  async #close(effect: GateEffect & { kind: 'close' }): Promise<ElectionEvent> {
+    const { gate, log } = this.#ports;
+    const { groups } = effect;
+    const closed = await gate.close(groups.flatMap((group) => this.#known(group)));
+    if (!closed.ok) log.error({ groups, problem: closed.error.message }, 'address.stuck');
+    return { kind: 'closed', groups, isOk: closed.ok };
+  }
+
+  /** A group that was adopted may have to be closed before it was ever armed. */
+  #known(group: GroupId): readonly GateGroup[] {
+    const known = this.#armed.get(group) ?? this.#ports.gateGroup(group);
+    return known === null ? [] : [known];
+  }
+
+  #admitted(operation: 'arm' | 'open', group: GroupId, epochs: Epochs): GateGroup | null {
+    if (!this.#ports.epochs.admit(group, epochs.get(group) ?? null, operation)) return null;
+    const known =
+      operation === 'arm' ? this.#ports.gateGroup(group) : (this.#armed.get(group) ?? null);
+    if (known !== null) this.#armed.set(group, known);
+    return known;
+  }
+
+  #noteRefusals(
+    groups: readonly GateGroup[],
+    failed: readonly { readonly group: GroupId; readonly error: { readonly message: string } }[],
+  ): readonly GroupId[] {
+    for (const { group } of groups) this.#refusals.delete(group);
+    for (const { group, error } of failed) {
+      this.#refusals.set(group, error.message);
+      this.#ports.log.error({ vipGroup: group, problem: error.message }, 'address.refused');
+    }
+    return failed.map(({ group }) => group);
+  }
+}
+
+function failureOf(effect: GateEffect): ElectionEvent {
+  const nothing = { isOk: false, opened: [], failed: [], speaksUntil: NEVER } as const;
+  switch (effect.kind) {
+    case 'clear-gate':
+      return { kind: 'gate-cleared', isOk: false };
+    case 'permit':
+      return { kind: 'permit-given', round: effect.round, isOk: false };
+    case 'arm': {
+      const groups = effect.groups.map((one) => one.group);
+      return { kind: 'armed', round: effect.round, groups, ...nothing };
+    }
+    case 'open': {
+      const { groups } = effect;
+      return { kind: 'opened', groups, isOk: false, failed: groups, speaksUntil: NEVER };
+    }
+    case 'mute':
+      return { kind: 'muted', groups: effect.groups, isOk: false };
+    case 'close':
+      return { kind: 'closed', groups: effect.groups, isOk: false };
+  }
+}

@@ -1,0 +1,36 @@
+/** A gate as the agent has it: the hold loop's words, and what start, spec changes and the end need. */
+import type { Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { GroupId } from '../model/ids.ts';
+import type { KernelError } from '../model/kernel.ts';
+import type { FenceDevice } from '../ports/fence.ts';
+import type { Gate, GateGroup } from '../ports/gate.ts';
+
+/** Where VIPs may be on this director. */
+export type GatePlaces = {
+  /** Devices of the agent's file that are there now. */
+  readonly devices: readonly FenceDevice[];
+  /** Every VIP of the spec that has its place on one of this director's devices. */
+  readonly vips: readonly IpAddress[];
+};
+
+/** One call at a time, as for every gate. */
+export type LocalGate = Gate & {
+  /** Remembered at once, in the kernel before the next operation. */
+  setPlaces(places: GatePlaces): void;
+  /** The kernel says that an address went away; the next arming binds it, and opens its group, anew. */
+  forget(linkIndex: number, address: IpAddress): GroupId | null;
+  /**
+   * At the start of a life, before anything is armed: silences all that an earlier life left but the
+   * groups of `keep`. Answers those of them that were there to be kept; other addresses are still
+   * bound, and silent where the gate has rules.
+   */
+  adopt(keep: readonly GateGroup[]): Promise<Result<readonly GroupId[], KernelError>>;
+  /**
+   * Compares the kernel with what must be there, and repairs it: also while nothing is armed. Closes
+   * what may not be bound any more.
+   */
+  check(mayBeBound: (group: GroupId) => boolean): Promise<Result<void, KernelError>>;
+  /** Removes the gate itself, with every address that is bound by it. */
+  uninstall(): Promise<Result<void, KernelError>>;
+};

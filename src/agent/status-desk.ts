@@ -1,0 +1,122 @@
+/** What the API may see of the agent, gathered from its parts whenever it asks. */
+import type { GroupId, MonoMs } from '../model/ids.ts';
+import type { EventRecord } from '../model/records.ts';
+import type { TrackStatus } from '../model/status.ts';
+import type { AgentView, Stored } from '../ports/agent-view.ts';
+import type { ClusterStore } from '../ports/cluster-store.ts';
+import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
+import { localProblems } from './report.ts';
+import { deriveStatus, type StatusInput } from './status.ts';
+
+/** Without an answer for so long etcd counts as away, for people; the election has its own deadlines. */
+const STORE_AWAY_MS = 3000;
+
+type Ports = Pick<AgentPorts, 'clock' | 'store'>;
+
+export function createAgentView(
+  options: AgentOptions,
+  ports: Ports,
+  parts: AgentParts,
+  watchEvents: (signal: AbortSignal) => AsyncIterable<Stored<EventRecord>>,
+): AgentView {
+  const { records, specs, hold } = parts;
+  return {
+    cluster: options.cluster,
+    director: options.me,
+    status: () => deriveStatus(statusInput(options, ports, parts)),
+    spec: () => ({
+      revision: records.spec?.revision ?? records.revisionOf(options.keys.spec),
+      document: records.spec?.document ?? null,
+      spec: specs.spec(),
+    }),
+    holdsNow: (group) => isSpeaking(parts, group, ports.clock.now()),
+    isLive: () => hold.isLive(),
+    operations: () => [...records.operations.values()],
+    events: () => records.events,
+    watchEvents,
+  };
+}
+
+/** By its deadline: the kernel lets the group speak now. */
+export function isSpeaking({ hold }: AgentParts, group: GroupId, now: MonoMs): boolean {
+  const holding = hold.state().holdings.get(group);
+  return holding?.kind === 'open' && holding.until > now;
+}
+
+export function isStoreConnected(store: Pick<ClusterStore, 'health'>, now: MonoMs): boolean {
+  const { lastAnswerAt } = store.health();
+  return lastAnswerAt !== null && now - lastAnswerAt < STORE_AWAY_MS;
+}
+
+/** What is wrong on this machine itself, in words. */
+export function problemsHere(options: AgentOptions, parts: AgentParts): readonly string[] {
+  const { specs, keeper, gate, hold, tracks } = parts;
+  const spec = specs.spec();
+  return [
+    ...localProblems({
+      me: options.me,
+      spec,
+      devices: options.devices,
+      links: keeper.links(),
+      hostProblems: options.hostProblems,
+      kernelProblem: keeper.problem(),
+      gateKind: gate.kind,
+      gateProblem: parts.gateProblem(),
+      refusals: hold.refusals(),
+    }),
+    ...(spec?.groups ?? []).flatMap(({ id }) => {
+      const detail = tracks.detail(id);
+      return detail === null ? [] : [`group ${id}: ${detail}`];
+    }),
+  ];
+}
+
+function statusInput(
+  options: AgentOptions,
+  { clock, store }: Ports,
+  parts: AgentParts,
+): StatusInput {
+  const { records, specs, hold, gate, reconcile, desk } = parts;
+  const now = clock.now();
+  return {
+    cluster: options.cluster,
+    me: options.me,
+    version: options.version,
+    wallTime: clock.wallTime(),
+    now,
+    store: store.health(),
+    isStoreConnected: isStoreConnected(store, now),
+    storedSpec: records.spec,
+    spec: specs.spec(),
+    specProblem: specs.problem(),
+    election: hold.state(),
+    config: specs.electionConfig(),
+    gateKind: gate.kind,
+    tracks: trackStatuses(parts),
+    lagMs: hold.lagMs(),
+    reconcile: reconcile.state(),
+    checks: desk.checks().byRealServer,
+    statuses: desk.statuses(),
+    votes: records.votes,
+    overrides: records.overrides,
+    drains: records.drains,
+    reports: records.reports,
+    localProblems: problemsHere(options, parts),
+  };
+}
+
+function trackStatuses({
+  specs,
+  tracks,
+}: AgentParts): ReadonlyMap<GroupId, readonly TrackStatus[]> {
+  const groups = (specs.spec()?.groups ?? []).filter((group) => group.tracks.length > 0);
+  return new Map(
+    groups.map((group) => {
+      const weights = new Map(group.tracks.map(({ id, weight }) => [id, weight]));
+      const statuses = tracks.explain(group.id).map(({ id, isPassing, detail, since }) => {
+        return { id, isPassing, weight: weights.get(id) ?? null, detail, since };
+      });
+      return [group.id, statuses] as const;
+    }),
+  );
+}

@@ -1,0 +1,44 @@
+/** The announcements of the groups that speak here: begun, limited and ended with them. */
+import type { GroupId, MonoMs } from '../model/ids.ts';
+import type { Announcement, Announcer } from '../ports/announcer.ts';
+
+export type Voices = {
+  announce(group: GroupId): void;
+  /** No frame for the group leaves after `until`, also when this process is stopped until then. */
+  limit(group: GroupId, until: MonoMs): void;
+  /** Ends what is told of the group. */
+  stop(group: GroupId): void;
+  /** Ends what is told of addresses that the spec has taken from the group. */
+  stopRemoved(group: GroupId): void;
+};
+
+export function createVoices(ports: {
+  readonly announcer: Pick<Announcer, 'announce' | 'limit' | 'stop'>;
+  readonly announcements: (group: GroupId) => readonly Announcement[];
+}): Voices {
+  const { announcer, announcements } = ports;
+  /** What is being told of each group: it must stop for what left the spec. */
+  const told = new Map<GroupId, readonly Announcement[]>();
+  return {
+    announce: (group) => {
+      told.set(group, announcements(group));
+      announcer.announce(announcements(group));
+    },
+    limit: (group, until) => announcer.limit(announcements(group), until),
+    stop: (group) => {
+      announcer.stop(told.get(group) ?? []);
+      told.delete(group);
+    },
+    stopRemoved: (group) => {
+      const before = told.get(group);
+      if (before === undefined) return;
+      const now = announcements(group);
+      const isStill = (one: Announcement): boolean =>
+        now.some((other) => other.device === one.device && other.address === one.address);
+      const removed = before.filter((one) => !isStill(one));
+      if (removed.length === 0) return;
+      announcer.stop(removed);
+      told.set(group, before.filter(isStill));
+    },
+  };
+}
