@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { deriveReport, localProblems } from '../../../src/agent/report.ts';
 import { deriveStatus, type StatusInput } from '../../../src/agent/status.ts';
+import { type Holding, initialState } from '../../../src/core/election/state.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
 import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
@@ -11,12 +12,16 @@ import { formatRecord, parseRecord, ReportRecord } from '../../../src/model/reco
 import {
   D1,
   D2,
+  fit,
   G1,
   group,
   holder,
   keys,
   live,
+  ownerOf,
   reportOf,
+  TIMING,
+  WAIT_MS,
   type ElectionDriver,
 } from '../core/election/election-driver.ts';
 import { anyService, anySpec, ip, server } from '../core/desired/spec-builders.ts';
@@ -29,8 +34,8 @@ const SERVICE = anyService({
 const SPEC = {
   ...anySpec([SERVICE]),
   directors: [
-    { id: D1, address: ip('10.90.0.11') },
-    { id: D2, address: ip('10.90.0.12') },
+    { id: D1, address: ip('10.90.0.11'), zone: null },
+    { id: D2, address: ip('10.90.0.12'), zone: null },
   ],
   groups: [group(G1)],
 };
@@ -53,7 +58,8 @@ function well(driver: ElectionDriver = holder()): StatusInput {
     specProblem: null,
     election: driver.state,
     config: driver.config,
-    gateKind: 'address-lifetime',
+    gateKind: 'netdev',
+    tracks: new Map(),
     lagMs: 1,
     reconcile: {
       available: true,
@@ -98,7 +104,7 @@ describe('the health', () => {
     driver.keep = () => true;
     driver.store.remove(keys.owner(G1));
     driver.see();
-    driver.feed({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    driver.feed(fit([G1, 'interface-down']));
     const status = deriveStatus(well(driver));
     expect(status.health).toBe('down');
     expect(status.problems).toEqual([
@@ -270,6 +276,149 @@ describe('a group', () => {
   });
 });
 
+describe('a group on its way', () => {
+  const driver = holder();
+  const session = live(driver.store);
+  const own = driver.epochOf();
+  driver.store.write(
+    keys.owner(G1),
+    formatRecord(
+      ownerOf({
+        session,
+        reason: 'switchover',
+        pending: [{ director: 'd1', session: driver.sessionId, epoch: own }],
+      }),
+    ),
+  );
+  driver.see();
+  const leaving: Holding = {
+    kind: 'leaving',
+    epoch: own,
+    ownerRev: driver.store.read(keys.owner(G1)).modRevision,
+    since: monoMs(driver.now),
+    giveUp: { reason: 'switchover', to: D2, operation: 'op1' },
+    phase: 'muted',
+    mutedAt: monoMs(driver.now),
+    nextTellAt: monoMs(driver.now),
+    closeAt: null,
+    successorEpoch: driver.epochOf(),
+  };
+  const statusWith = (holding: Holding) => {
+    const input = well(driver);
+    const election = { ...driver.state, holdings: new Map([[G1, holding]]) };
+    return deriveStatus({ ...input, election }).groups[0];
+  };
+
+  it('tells to whom, how far, and who is still to be proven silent', () => {
+    expect(statusWith(leaving)).toMatchObject({
+      state: 'leaving-here',
+      holder: 'd2',
+      epoch: driver.epochOf(),
+      remainingMs: null,
+      handover: { to: 'd2', phase: 'muted', reason: 'switchover', operation: 'op1' },
+      pending: [{ director: 'd1', epoch: own }],
+    });
+  });
+
+  it('is given up when it is silenced without a successor', () => {
+    const mine = holder();
+    const closing: Holding = {
+      kind: 'closing',
+      epoch: mine.epochOf(),
+      ownerRev: mine.store.read(keys.owner(G1)).modRevision,
+      giveUp: { reason: 'interface-down', to: null, operation: null },
+      isLost: false,
+      retryAt: null,
+    };
+    const election = { ...mine.state, holdings: new Map([[G1, closing]]) };
+    expect(deriveStatus({ ...well(mine), election }).groups[0]).toMatchObject({
+      state: 'leaving-here',
+      holder: 'd1',
+      handover: { to: null, phase: 'closing', reason: 'interface-down', operation: null },
+    });
+  });
+
+  it('that another took over is no longer its own', () => {
+    const closing: Holding = {
+      kind: 'closing',
+      epoch: own,
+      ownerRev: leaving.ownerRev,
+      giveUp: null,
+      isLost: true,
+      retryAt: null,
+    };
+    expect(statusWith(closing)).toMatchObject({ state: 'held-elsewhere', handover: null });
+  });
+});
+
+describe('what a group depends on', () => {
+  it('is shown: its tracks, and each candidate with priority, bonus and readiness', () => {
+    const driver = holder();
+    driver.store.write(
+      keys.report(D2),
+      formatRecord(
+        reportOf({
+          session: driver.store.read(keys.session(D2)).modRevision,
+          bonus: { g1: -20 },
+          ready: [],
+        }),
+      ),
+    );
+    driver.settle();
+    const track = {
+      id: 'interface eth1',
+      isPassing: true,
+      weight: null,
+      detail: 'up',
+      since: at,
+    };
+    const { groups } = deriveStatus({ ...well(driver), tracks: new Map([[G1, [track]]]) });
+    expect(groups[0]?.tracks).toEqual([track]);
+    expect(groups[0]?.candidates).toEqual([
+      { director: 'd1', eligible: true, reason: null, ready: true, priority: 150, bonus: 0 },
+      { director: 'd2', eligible: true, reason: null, ready: false, priority: 80, bonus: -20 },
+    ]);
+  });
+
+  it('tells for how long the holder has been known', () => {
+    const driver = holder();
+    const known = deriveStatus(well(driver)).groups[0]?.ownedForMs ?? -1;
+    const later = deriveStatus({ ...well(driver), now: monoMs(driver.now + 5000) });
+    expect(known).toBeGreaterThanOrEqual(0);
+    expect(later.groups[0]?.ownedForMs).toBe(known + 5000);
+  });
+});
+
+describe('the hold', () => {
+  it("tells the gate in words, D, and D' by the scope that the others go by", () => {
+    const driver = holder();
+    expect(deriveStatus(well(driver)).hold).toMatchObject({
+      phase: 'running',
+      gate: 'netdev',
+      gateDetail: 'nftables rules at ingress and egress of the interfaces',
+      holdMs: TIMING.holdMs,
+      takeoverWaitMs: WAIT_MS,
+    });
+  });
+
+  it('knows no wait before the scope is written', () => {
+    const input = { ...well(), election: initialState(monoMs(1)) };
+    expect(deriveStatus(input).hold).toMatchObject({
+      holdMs: TIMING.holdMs,
+      takeoverWaitMs: null,
+    });
+  });
+
+  it('says that the agent is about to end', () => {
+    const input = well();
+    const { election } = input;
+    const phaseOf = (fields: Partial<typeof election>) =>
+      deriveStatus({ ...input, election: { ...election, ...fields } }).hold.phase;
+    expect(phaseOf({ isFreezing: true })).toBe('freezing');
+    expect(phaseOf({ isStopping: true })).toBe('stopping');
+  });
+});
+
 describe('the health of a real server', () => {
   const alpha = { ...SERVICE, id: serviceId('strict'), port: 81, alpha: true };
   const both = { ...SPEC, services: [SERVICE, alpha] };
@@ -347,7 +496,7 @@ describe('a report', () => {
     version: '1',
     startedAt: at,
     specRevision: 2,
-    gateKind: 'address-lifetime',
+    gateKind: 'netdev' as const,
     ipvs: { available: true, detail: '' },
     problems: ['x'],
   });
@@ -366,7 +515,7 @@ describe('a report', () => {
 
   it('tells why not', () => {
     const driver = holder();
-    driver.feed({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    driver.feed(fit([G1, 'interface-down']));
     expect(deriveReport(input(driver))).toMatchObject({
       eligible: [],
       ineligible: { g1: 'interface-down' },
@@ -387,6 +536,8 @@ describe('a report', () => {
       links: new Map(),
       hostProblems: [],
       kernelProblem: null,
+      gateKind: 'netdev' as const,
+      gateProblem: null,
       refusals: new Map(),
     };
     expect(localProblems(none)).toEqual([]);
@@ -396,11 +547,13 @@ describe('a report', () => {
         me: directorId('d7'),
         hostProblems: ['no CAP_NET_RAW'],
         kernelProblem: 'EPERM',
+        gateProblem: 'no table leasehold',
         refusals: new Map([[G1, 'bind: EPERM']]),
       }),
     ).toEqual([
       'no CAP_NET_RAW',
       'addresses cannot be managed: EPERM',
+      'the gate is not whole: no table leasehold',
       'group g1: bind: EPERM',
       'the cluster document names no director d7',
     ]);
