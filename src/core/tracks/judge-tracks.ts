@@ -43,13 +43,13 @@ export function effectivePriority(priority: number, bonus: number): number {
 /** A failing track without weight, and a file whose weight × number took all priority there is. */
 export function forbidsHolding({ track, state }: JudgedTrack): boolean {
   if (state.isPassing) return false;
-  return track.weight === null || (track.kind === 'file' && state.isObserved);
+  return track.weight === null || (track.kind === 'file' && !state.isWaiting);
 }
 
 /** What the track adds to the priority: positive weights while it passes, negative ones while it fails. */
 export function contributionOf({ track, state }: JudgedTrack): number {
   const { weight, kind } = track;
   if (weight === null) return 0;
-  if (kind === 'file') return state.isObserved ? weight * state.number : 0;
+  if (kind === 'file') return weight * state.number;
   return weight > 0 === state.isPassing ? weight : 0;
 }

@@ -19,6 +19,8 @@ export type TrackState = {
   readonly isPassing: boolean;
   /** Something was seen; before that the track's start says whether it passes. */
   readonly isObserved: boolean;
+  /** Files that start as failed: no number was in it yet. */
+  readonly isWaiting: boolean;
   /** Scripts: results in a row that contradict the verdict. */
   readonly contrary: number;
   /** Processes: since when what is seen contradicts the verdict; null: it does not. */
@@ -42,6 +44,7 @@ export function startTrack(track: Track, former: TrackState | null = null): Trac
   return {
     isPassing,
     isObserved: false,
+    isWaiting: track.kind === 'file' && track.initFail,
     contrary: 0,
     contrarySince: null,
     number: 0,
@@ -126,12 +129,13 @@ function stepFile(
   sight: TrackSight & { readonly kind: 'file' },
 ): TrackState {
   // Without a number it counts as 0, but where it starts as failed it needs one to get out of that.
-  const isWaiting = sight.number === null && track.initFail && !state.isObserved;
-  if (isWaiting) return { ...state, detail: `${sight.detail}, and starts as failed` };
+  if (sight.number === null && state.isWaiting)
+    return { ...state, isObserved: true, detail: `${sight.detail}, and starts as failed` };
   const number = sight.number ?? 0;
   return {
     ...state,
     isObserved: true,
+    isWaiting: false,
     number,
     isPassing: isFilePassing(track, number),
     detail: sight.detail,
@@ -144,7 +148,7 @@ function isFilePassing(track: FileTrack, number: number): boolean {
 
 function inherit(track: Track, former: TrackState): TrackState {
   const state = { ...former, contrary: 0, contrarySince: null };
-  return track.kind === 'file'
-    ? { ...state, isPassing: isFilePassing(track, former.number) }
-    : state;
+  if (track.kind !== 'file') return state;
+  const isWaiting = former.isWaiting && track.initFail;
+  return { ...state, isWaiting, isPassing: !isWaiting && isFilePassing(track, former.number) };
 }

@@ -96,6 +96,7 @@ const anyTrack: fc.Arbitrary<JudgedTrack> = fc
     ),
     isPassing: fc.boolean(),
     isObserved: fc.boolean(),
+    isWaiting: fc.boolean(),
     number: fc.oneof(fc.integer({ min: -20, max: 20 }), fc.integer()),
     name: fc.stringMatching(/^[a-z]{3,8}$/),
   })
@@ -113,7 +114,7 @@ describe('for any tracks', () => {
         let sum = priority;
         for (const { track, state } of tracks) {
           if (track.weight === null) continue;
-          if (track.kind === 'file') sum += state.isObserved ? track.weight * state.number : 0;
+          if (track.kind === 'file') sum += track.weight * state.number;
           else if (track.weight > 0 && state.isPassing) sum += track.weight;
           else if (track.weight < 0 && !state.isPassing) sum += track.weight;
         }
@@ -141,7 +142,7 @@ describe('for any tracks', () => {
         const failing = tracks.filter(
           ({ track, state }) =>
             !state.isPassing &&
-            (track.weight === null || (track.kind === 'file' && state.isObserved)),
+            (track.weight === null || (track.kind === 'file' && !state.isWaiting)),
         );
         const { obstacle, detail } = judgeTracks(tracks);
         expect(obstacle).toBe(failing.length > 0 ? 'track-failed' : null);

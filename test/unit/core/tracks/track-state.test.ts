@@ -204,7 +204,7 @@ describe('a file', () => {
     const track = fileTrack({ initFail: true });
     expect(verdicts(track, [holds(null), holds(0), holds(null)])).toBe('fpp');
     expect(feed(track, [holds(null)])[0]).toMatchObject({
-      isObserved: false,
+      isObserved: true,
       detail: 'does not exist, counts as 0, and starts as failed',
     });
   });
@@ -242,6 +242,13 @@ describe('new settings', () => {
     expect(startTrack(fileTrack({ weight: -20 }), heavy).isPassing).toBe(true);
     expect(startTrack(fileTrack({ weight: -51 }), heavy).isPassing).toBe(false);
     expect(startTrack(fileTrack(), heavy).isPassing).toBe(false);
+  });
+
+  it('keep a file waiting for its first number, unless it need not wait any more', () => {
+    const [waiting = null] = feed(fileTrack({ initFail: true }), [holds(null)]);
+    const heavy = fileTrack({ initFail: true, weight: 9 });
+    expect(startTrack(heavy, waiting)).toMatchObject({ isPassing: false, isWaiting: true });
+    expect(startTrack(fileTrack(), waiting)).toMatchObject({ isPassing: true, isWaiting: false });
   });
 
   it('start as new where nothing was seen', () => {
