@@ -1,6 +1,8 @@
 /** Feeds the metrics that are read off the agent's state, and those that count its transitions. */
 import type { ElectionNotice, ElectionState } from '../core/election/state.ts';
+import { permitMsOf } from '../core/election/timing.ts';
 import type { Explanation } from '../core/desired/desired-state.ts';
+import type { Timing } from '../model/cluster.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -17,6 +19,8 @@ export type GaugeInput = {
   readonly isStoreConnected: boolean;
   readonly lagMs: number;
   readonly state: ElectionState;
+  /** Null before there is a spec. */
+  readonly timing: Timing | null;
   readonly groups: readonly { readonly group: GroupId; readonly leaseMs: number | null }[];
   readonly explanations: Iterable<Explanation>;
 };
@@ -53,9 +57,13 @@ export function createGauges(ports: {
       metrics.takeover((clock.now() - silentSince) / 1000);
       silentSince = null;
     },
-    measure: ({ isStoreConnected, lagMs, state, groups, explanations }) => {
+    measure: ({ isStoreConnected, lagMs, state, timing, groups, explanations }) => {
       metrics.storeConnected(isStoreConnected);
       metrics.eventLoopLag(lagMs / 1000);
+      if (timing !== null) {
+        const holdMs = state.armedHoldMs ?? timing.holdMs;
+        metrics.holdTiming(holdMs / 1000, permitMsOf(holdMs, timing) / 1000);
+      }
       const { sent, failed } = announcer.counters();
       metrics.announcements(sent, failed);
       const { malformed, unauthentic, replayed } = peerLink.counters().rejected;

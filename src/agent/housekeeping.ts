@@ -139,6 +139,7 @@ class Keeper {
       isStoreConnected: isStoreConnected(store, clock.now()),
       lagMs: hold.lagMs(),
       state: hold.state(),
+      timing: specs.spec()?.timing ?? null,
       groups: (specs.spec()?.groups ?? []).map(({ id }) => ({
         group: id,
         leaseMs: leases.remainingMs(id),

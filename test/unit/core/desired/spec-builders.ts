@@ -85,4 +85,5 @@ export const anySpec = (services: readonly VirtualService[]): ClusterSpec => ({
   groups: [],
   services,
   checkers: null,
+  gateways: [],
 });
