@@ -154,6 +154,22 @@ describe('attributes', () => {
     expect(types).toEqual([1, 2, 3]);
   });
 
+  test('no attribute is lost where the writer grows', () => {
+    const ways: readonly ((writer: AttributeWriter) => AttributeWriter)[] = [
+      (writer) => writer.u8(1, 7),
+      (writer) => writer.u16(1, 7),
+      (writer) => writer.u16be(1, 0x0700),
+      (writer) => writer.u32(1, 7),
+      (writer) => writer.u32be(1, 0x0700_0000),
+      (writer) => writer.text(1, '\u0007'),
+      (writer) => writer.bytes(1, Uint8Array.of(7)),
+    ];
+    for (const write of ways) {
+      const bytes = write(new AttributeWriter(1)).finish();
+      expect(bytes[4]).toBe(7);
+    }
+  });
+
   test('64-bit values are exact up to 2^53', () => {
     fc.assert(
       fc.property(fc.maxSafeNat(), (value) => {
