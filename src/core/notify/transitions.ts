@@ -53,7 +53,8 @@ export const EMPTY_BOOK: NotifyBook = new Map();
 
 /**
  * A late round silences a VIP that comes back at once, and programs that follow the VIP should not be
- * moved for it. Whoever takes the group meanwhile does so by the record, which is told without delay.
+ * moved for it. A successor that is seen in the records ends this; cut off from them, BACKUP is told so
+ * much later than the kernel has silenced the VIP.
  */
 export const SILENT_GRACE_MS = 1_000;
 

@@ -15,6 +15,7 @@ export const DOCUMENTS = [
   'docs/design.md',
   'docs/operations.md',
   'docs/migrating.md',
+  'docs/notify.md',
 ] as const;
 
 export type Block = { readonly file: string; readonly language: string; readonly text: string };
