@@ -163,6 +163,13 @@ function strikeOne(stage: Stage, director: Machine): void {
   });
 }
 
+/** The stop that permits are for: the answer is there, the batch is not yet in the kernel. */
+const stallAtCommit: Fault = (stage) => {
+  const director = stage.any();
+  director.strikeAt({ edge: 'commit', moment: 'before', pauseMs: stage.ms(1, 14) });
+  stage.later(stage.ms(0.5, 5), () => director.strikeAt(null));
+};
+
 const switchover: Fault = (stage) => {
   stage.world.switchover(stage.anyGroup(), stage.draw.chance(0.5) ? stage.any().director : null);
 };
@@ -205,16 +212,22 @@ const drain: Fault = (stage) => {
 
 /** Somebody deletes keys that nobody should. */
 const tamper: Fault = (stage) => {
-  const { world } = stage;
   const director = stage.any();
-  const key = pick(stage, [
-    keys.owner(groupId(stage.anyGroup())),
-    keys.session(director.id),
-    keys.scope(director.id),
-    keys.challenge(director.id),
-  ]);
-  world.note(`somebody deletes ${key}`);
-  world.cluster.remove(key);
+  const key = pick(stage, [keys.scope(director.id), keys.challenge(director.id)]);
+  stage.world.note(`somebody deletes ${key}`);
+  stage.world.cluster.remove(key);
+};
+
+const tamperOwner: Fault = (stage) => {
+  const group = stage.anyGroup();
+  stage.world.note(`somebody deletes the owner record of ${group}`);
+  stage.world.cluster.remove(keys.owner(groupId(group)));
+};
+
+const tamperSession: Fault = (stage) => {
+  const director = stage.any();
+  stage.world.note(`somebody deletes the session record of ${director.director}`);
+  stage.world.cluster.remove(keys.session(director.id));
 };
 
 /** Leases end early: they are evidence of nothing. */
@@ -262,7 +275,7 @@ const silentGateway: Fault = (stage) => {
 };
 
 const changeHold: Fault = (stage) => {
-  const holdFactor = pick(stage, [1, 1.3, 2]);
+  const holdFactor = pick(stage, [1, 1.3, 2, 4]);
   stage.world.note(`the spec asks for D times ${holdFactor}`);
   stage.world.applySpec({ holdFactor });
 };
@@ -312,10 +325,13 @@ export const FAULTS: ReadonlyMap<string, Fault> = new Map(
     terminate,
     freeze,
     strike,
+    stallAtCommit,
     switchover,
     struckSwitchover,
     drain,
     tamper,
+    tamperOwner,
+    tamperSession,
     revokeLeases,
     removeAddress,
     flushRules,

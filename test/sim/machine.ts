@@ -11,6 +11,7 @@ import { FakeAnnouncer } from '../fakes/fake-announcer.ts';
 import { FakeFence } from '../fakes/fake-fence.ts';
 import { FakeIpvsKernel, FakeNetworkKernel } from '../fakes/fake-kernel.ts';
 import { FakeNeighbours } from '../fakes/fake-neighbours.ts';
+import { FakeNotifier } from '../fakes/fake-notifier.ts';
 import { FakeProber } from '../fakes/fake-prober.ts';
 import type { FakeStore } from '../fakes/fake-store.ts';
 import type { SeededRandom } from '../fakes/seeded-random.ts';
@@ -184,7 +185,7 @@ export class Machine implements Speaker {
           parseSimSpec(document, { rejectsMove: options.rejectsMove === this.name }),
       },
       {
-        store: lifeStore(life, wrapStore(store, { me: this.id })),
+        store: lifeStore(life, wrapStore(store, { me: this.id, clock: life })),
         network: new LifeKernel(life, this.kernel, around),
         fence,
         ipvs: this.ipvs,
@@ -202,6 +203,7 @@ export class Machine implements Speaker {
           { target: () => ({ kind: 'up', detail: 'up', latencyMs: 1 }) },
           { clock: life, random },
         ),
+        notifier: new FakeNotifier({ clock: life }),
         ledger: this.#ledger,
         clock: life,
         random,
@@ -289,6 +291,8 @@ export class Machine implements Speaker {
     const strike = this.#strike;
     if (strike === null || this.#life !== life || strike.moment !== moment) return;
     if (strike.edge !== 'any' && strike.edge !== edge) return;
+    // The documented hole of a gate without permits: a look at the clock, a stop, a late binding.
+    if (this.fence === null && edge === 'bind' && moment === 'before') return;
     this.#strike = null;
     if (strike.pauseMs === null) {
       this.#world.note(`${this.name} is struck ${moment} ${edge}`);

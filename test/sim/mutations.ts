@@ -23,7 +23,10 @@ export type Mutation = {
   readonly overrides?: Partial<WorldOptions>;
   /** Names of the faults that are drawn; left out: all. */
   readonly faults?: readonly string[];
-  readonly store?: (store: ClusterStore, about: { readonly me: string }) => ClusterStore;
+  readonly store?: (
+    store: ClusterStore,
+    about: { readonly me: string; readonly clock: Clock },
+  ) => ClusterStore;
   readonly fence?: (fence: Fence, clock: Clock) => Fence;
   readonly onSpec?: (world: World) => void;
   /** Kernels keep addresses for ever. */
@@ -245,6 +248,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'round-without-owners',
+    overrides: { profile: 'default', hasFence: true },
+    faults: ['tamperOwner', 'slowStore', 'cutPeers', 'switchover'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'owner') : txn,
@@ -252,6 +257,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'round-without-session',
+    overrides: { profile: 'default', hasFence: true, groups: 5 },
+    faults: ['freeze', 'slowStore', 'cutPeers', 'lossyPeers', 'stallAtCommit'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'session') : txn,
@@ -260,6 +267,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'no-permit',
     overrides: { hasFence: true },
+    faults: ['stallAtCommit', 'strike', 'switchover'],
     fence: (fence) => rewriteFence(fence, (change) => ({ ...change, permit: null })),
   },
   {
@@ -293,16 +301,21 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'counted-from-the-answer',
-    overrides: { hasFence: false },
-    store: (store) =>
-      rewriteTxn(
-        store,
-        (txn) => txn,
-        (answer) => ({ ...answer, sentAt: answer.receivedAt }),
-      ),
+    overrides: { hasFence: false, profile: 'relaxed' },
+    faults: ['crash', 'freeze', 'switchover'],
+    store: (store, { clock, me }) =>
+      override(store, {
+        txn: async (txn, options) => {
+          const answer = await store.txn(txn, options);
+          if (!isOwnRound(txn, me)) return answer;
+          await clock.sleep(2500);
+          return { ...answer, sentAt: clock.now(), receivedAt: clock.now() };
+        },
+      }),
   },
   {
     name: 'missing-owner-is-free',
+    faults: ['tamperOwner', 'freeze', 'slowStore', 'cutFromStore'],
     ...seeAbsence(
       (key) => kindOf(key) === 'owner',
       () => ({
@@ -317,6 +330,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'missing-session-is-closed',
+    faults: ['tamperSession', 'freeze', 'slowStore', 'cutFromStore'],
     ...seeAbsence(
       (key) => kindOf(key) === 'session',
       () => ({
@@ -333,6 +347,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'session-opened-unguarded',
+    overrides: { profile: 'default', hasFence: true },
+    faults: ['slowStore', 'restart', 'terminate', 'reboot'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         txn.success.some((one) => one.op === 'put' && isOf(one.key, 'session', me))
@@ -342,6 +358,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'kill-without-challenge',
+    overrides: { profile: 'default', hasFence: true },
+    faults: ['slowStore', 'cutPeers', 'lossyPeers'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         txn.success.some(
@@ -390,16 +408,17 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'pending-lost-at-a-claim',
-    faults: [...CHAOS_OF_HANDOVER, 'crash', 'freeze', 'cutFromStore'],
-    store: (store) =>
+    overrides: { hasFence: true },
+    faults: [...CHAOS_OF_HANDOVER, 'terminate', 'restart', 'slowStore', 'losesCarrier'],
+    store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         putRecords(
           txn,
           (key) => kindOf(key) === 'owner',
-          (record) =>
-            record['reason'] === 'holder-dead' || record['reason'] === 'holder-closed'
-              ? { ...record, pending: [] }
-              : record,
+          (record) => ({
+            ...record,
+            pending: (record['pending'] as Json[]).filter((one) => one['director'] === me),
+          }),
         ),
       ),
   },
@@ -410,6 +429,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'scope-shrunk-before-the-kernel',
+    overrides: { profile: 'default', hasFence: true },
     faults: ['changeHold', 'freeze', 'crash', 'cutFromStore'],
     onSpec: (world) => {
       const { holdMs } = timingOf(world.document);

@@ -5,6 +5,7 @@ import type { Log, LogFields } from '../../../src/ports/log.ts';
 import type { TimingProfile } from '../../../src/model/cluster.ts';
 import type { PeerMessage } from '../../../src/model/peer.ts';
 import type { Violation } from '../checkers.ts';
+import { calmStore } from '../faults.ts';
 import type { Machine } from '../machine.ts';
 import { keys } from '../spec.ts';
 import { World } from '../world.ts';
@@ -74,6 +75,7 @@ class Scene {
       expiryLagMs: 0,
       logOf: (director) => this.#logOf(director),
     });
+    this.world.onConnect = (_, store) => calmStore(store);
     this.world.applySpec();
   }
 
