@@ -16,6 +16,7 @@ export const DOCUMENTS = [
   'docs/operations.md',
   'docs/migrating.md',
   'docs/notify.md',
+  'docs/tracks.md',
 ] as const;
 
 export type Block = { readonly file: string; readonly language: string; readonly text: string };
