@@ -333,6 +333,24 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
     },
   },
   {
+    name: 'an observation beside a change shows all of it or nothing',
+    run: async (world) => {
+      const { fence, vips } = world;
+      await prepare(world);
+      for (let i = 0; i < 40; i++) {
+        const enabled = i % 2 === 0 ? adding(...vips) : removing(...vips);
+        const observing = contentsOf(fence);
+        const [seen, changed] = await Promise.all([
+          observing,
+          fence.commit(change({ enabled })),
+          fence.permit(i, LONG_MS),
+        ]);
+        succeeded(changed);
+        assert.ok(seen.enabled.size === 0 || seen.enabled.size === 2);
+      }
+    },
+  },
+  {
     name: '500 VIPs change in one batch',
     run: async (world) => {
       const { fence } = world;

@@ -29,7 +29,7 @@ import {
   u32Key,
 } from './nft-fence-rules.ts';
 
-const ADDRESS_SETS: readonly AddressSet[] = ['managed', 'enabled', 'muted'];
+export const ADDRESS_SETS: readonly AddressSet[] = ['managed', 'enabled', 'muted'];
 
 /** A table of ours as dumped. */
 export type TableState = {

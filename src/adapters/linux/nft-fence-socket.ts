@@ -42,18 +42,21 @@ const BUFFER_BYTES = 4 << 20;
 const READ_BYTES = 65_536;
 
 export class NftSocket {
-  readonly #rules: LazySocket;
+  readonly #batches: LazySocket;
+  /** Apart from the batches: those never wait for a dump. */
+  readonly #dumps: LazySocket;
   readonly #links: LazySocket;
 
   constructor(ports: KernelPorts) {
     const common = { receiveBytes: BUFFER_BYTES, readBytes: READ_BYTES, timeoutMs: TIMEOUT_MS };
-    this.#rules = new LazySocket({ protocol: NETLINK_NETFILTER, ...common }, ports);
+    this.#batches = new LazySocket({ protocol: NETLINK_NETFILTER, ...common }, ports);
+    this.#dumps = new LazySocket({ protocol: NETLINK_NETFILTER, ...common }, ports);
     this.#links = new LazySocket({ protocol: NETLINK_ROUTE, ...common }, ports);
   }
 
   /** One batch in one datagram; one reply for each message. */
   async transact(messages: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
-    const socket = this.#rules.get();
+    const socket = this.#batches.get();
     if (!socket.ok) return socket;
     return ok(await socket.value.transact(messages, { begin: BATCH_BEGIN, end: BATCH_END }));
   }
@@ -118,7 +121,8 @@ export class NftSocket {
   }
 
   close(): void {
-    this.#rules.close();
+    this.#batches.close();
+    this.#dumps.close();
     this.#links.close();
   }
 
@@ -169,7 +173,7 @@ export class NftSocket {
     decode: (body: Uint8Array) => Result<T, string>,
     what: string,
   ): Promise<Result<readonly T[], KernelError>> {
-    const socket = this.#rules.get();
+    const socket = this.#dumps.get();
     if (!socket.ok) return socket;
     const dumped = await socket.value.dump({ type, body }, what);
     if (!dumped.ok) return dumped;

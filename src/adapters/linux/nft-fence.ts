@@ -11,11 +11,15 @@ import {
   type FenceContents,
   type FenceDevice,
   type FenceKind,
+  type FenceSetChange,
   SHORTEST_TIMEOUT_MS,
 } from '../../ports/fence.ts';
+import type { NftMessage } from '../../wire/nftables.ts';
 import { kernelError } from './kernel-error.ts';
-import type { KernelPorts } from './kernel-socket.ts';
+import type { KernelPorts, Reply } from './kernel-socket.ts';
 import {
+  ADDRESS_SETS,
+  type FenceState,
   planCommit,
   planInstall,
   planPermit,
@@ -25,6 +29,8 @@ import {
 import { fenceScheme, type FenceScheme } from './nft-fence-rules.ts';
 import { failureOf, NftSocket } from './nft-fence-socket.ts';
 
+const STATE_ATTEMPTS = 5;
+
 /** Starts nothing. */
 export function createNftFence(kind: FenceKind, ports: KernelPorts): Fence {
   return new NftFence(fenceScheme(kind), ports);
@@ -33,6 +39,8 @@ export function createNftFence(kind: FenceKind, ports: KernelPorts): Fence {
 export class NftFence implements Fence {
   readonly #scheme: FenceScheme;
   readonly #socket: NftSocket;
+  /** Grows with every change of elements of ours, at its begin and at its end. */
+  #changes = 0;
 
   constructor(scheme: FenceScheme, ports: KernelPorts) {
     this.#scheme = scheme;
@@ -46,7 +54,7 @@ export class NftFence implements Fence {
   async observe(): Promise<Result<FenceContents | null, KernelError>> {
     const links = await this.#socket.links();
     if (!links.ok) return links;
-    const state = await this.#socket.state(this.#scheme);
+    const state = await this.#state();
     if (!state.ok) return state;
     return ok(readContents(this.#scheme, state.value, links.value));
   }
@@ -61,9 +69,9 @@ export class NftFence implements Fence {
     const plain = devices.find(({ index }) => links.value.get(index)?.isBridge !== true);
     if (this.#scheme.isBridged && plain !== undefined)
       return err(kernelError('ENOTSUP', `fence ${plain.name}`, 'it is no bridge'));
-    const state = await this.#socket.state(this.#scheme);
+    const state = await this.#state();
     if (!state.ok) return state;
-    const replies = await this.#socket.transact(planInstall(this.#scheme, state.value, devices));
+    const replies = await this.#change(planInstall(this.#scheme, state.value, devices));
     if (!replies.ok) return replies;
     const failure = failureOf(replies.value, `install the ${this.kind} fence`);
     return failure === null ? ok(undefined) : err(failure);
@@ -85,7 +93,9 @@ export class NftFence implements Fence {
     if (alive !== null && alive.timeoutMs < SHORTEST_TIMEOUT_MS) return err(tooLate(what));
     const indexes = await this.#speakers(alive?.linkIndexes ?? []);
     if (!indexes.ok) return indexes;
-    const replies = await this.#socket.transact(planCommit(this.#scheme, change, indexes.value));
+    const batch = planCommit(this.#scheme, change, indexes.value);
+    const isRenewal = ADDRESS_SETS.every((set) => isEmpty(change[set]));
+    const replies = isRenewal ? await this.#socket.transact(batch) : await this.#change(batch);
     if (!replies.ok) return replies;
     const failed = replies.value.flatMap(({ code, reason }, i) =>
       code === null
@@ -109,6 +119,28 @@ export class NftFence implements Fence {
     this.#socket.close();
   }
 
+  async #change(batch: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
+    this.#changes++;
+    try {
+      return await this.#socket.transact(batch);
+    } finally {
+      this.#changes++;
+    }
+  }
+
+  /** Many dumps, of one moment as far as our own changes go. */
+  async #state(): Promise<Result<FenceState, KernelError>> {
+    for (let attempt = 0; attempt < STATE_ATTEMPTS; attempt++) {
+      const before = this.#changes;
+      // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
+      const state = await this.#socket.state(this.#scheme);
+      // Somebody else may remove tables while they are read: the next attempt finds none.
+      const isTorn = before !== this.#changes || (!state.ok && state.error.code === 'ENOENT');
+      if (!isTorn) return state;
+    }
+    return err(kernelError('EAGAIN', 'read the fence', 'it changed during each reading'));
+  }
+
   /** The interfaces that frames are seen at: of a bridge its ports, as they are now. */
   async #speakers(linkIndexes: readonly number[]): Promise<Result<readonly number[], KernelError>> {
     if (!this.#scheme.isBridged || linkIndexes.length === 0) return ok(linkIndexes);
@@ -120,6 +152,8 @@ export class NftFence implements Fence {
     return ok(ports.map(([index]) => index));
   }
 }
+
+const isEmpty = ({ add, remove }: FenceSetChange): boolean => add.length + remove.length === 0;
 
 const tooLate = (what: string): KernelError => ({
   code: 'LATE',
