@@ -15,17 +15,23 @@ const RETRY_MS = 1000;
 const CONFLICTS_MAX = 3;
 /** Tries after which an operator is told, once, that a report waits. */
 const TRIES_BEFORE_WARNING = 20;
-/** Operations with reports that wait, and reports of one operation: more than a cluster ever has. */
-const OPERATIONS_MAX = 64;
+/** Operations with reports that wait (a rebalance may move every group), and reports of one operation. */
+const OPERATIONS_MAX = 1024;
 const REPORTS_MAX = 16;
+/** Records that are written at the same time. */
+const PARALLEL = 8;
 /** A record is kept for a day after its last step. */
 const KEEP_S = 24 * 3600;
 
-/** Reports of one operation, oldest first; `lease` is granted once for all tries of the first. */
+type Told = { readonly report: Report; readonly at: string };
+
+/** Reports of one operation, oldest first; `lease` is granted once for all tries of the next write. */
 type Waiting = {
-  readonly reports: { readonly report: Report; readonly at: string }[];
+  readonly reports: Told[];
   lease: LeaseId | null;
   tries: number;
+  /** In the queue, being written, or waiting for its next try. */
+  isDue: boolean;
 };
 
 /** `beaten`: somebody wrote first. `later`: try again. `ended`: the store was closed, as the agent ends. */
@@ -41,45 +47,55 @@ export function createOperationWriter(
 ): (report: Report) => void {
   const { clock, log } = ports;
   const waiting = new Map<string, Waiting>();
-  let isWriting = false;
+  const due: string[] = [];
+  let writers = 0;
+  let hasEnded = false;
 
   const drop = (id: string): void => {
     log.warn({ operation: id }, 'operation.report-dropped');
   };
 
-  /** One report of each operation; false where the agent ends. */
-  const pass = async (): Promise<boolean> => {
-    for (const [id, entry] of waiting) {
-      const [next] = entry.reports;
-      const outcome =
-        next === undefined ? 'done' : await writeStep(options.keys.operation(id), entry, ports);
-      if (outcome === 'ended') return false;
-      if (outcome === 'later') {
-        entry.tries += 1;
-        if (entry.tries === TRIES_BEFORE_WARNING)
-          log.warn({ operation: id, state: next?.report.state }, 'operation.unreported');
-        continue;
-      }
-      // A report may have been dropped at the bound while this one was written.
-      if (entry.reports[0] === next) entry.reports.shift();
-      entry.lease = null;
-      entry.tries = 0;
-      if (entry.reports.length === 0 && waiting.get(id) === entry) waiting.delete(id);
-    }
-    return true;
+  const makeDue = (id: string, entry: Waiting): void => {
+    entry.isDue = true;
+    due.push(id);
+    if (writers === PARALLEL || hasEnded) return;
+    writers += 1;
+    void work();
   };
 
-  const writeAll = async (): Promise<void> => {
-    while (waiting.size > 0) {
-      if (!(await pass())) return;
-      const isStuck = [...waiting.values()].some(({ tries }) => tries > 0);
-      if (isStuck) await clock.sleep(RETRY_MS);
+  const work = async (): Promise<void> => {
+    for (let id = due.shift(); id !== undefined && !hasEnded; id = due.shift()) {
+      const entry = waiting.get(id);
+      if (entry !== undefined) await write(id, entry);
     }
-    isWriting = false;
+    writers -= 1;
+  };
+
+  const write = async (id: string, entry: Waiting): Promise<void> => {
+    const told = [...entry.reports];
+    const outcome = await writeSteps(options.keys.operation(id), { told, entry }, ports);
+    if (outcome === 'ended') hasEnded = true;
+    if (outcome === 'later') return tryLater(id, entry);
+    // Some may have been dropped at the bound, and others added, while these were written.
+    while (entry.reports[0] !== undefined && told.includes(entry.reports[0])) entry.reports.shift();
+    entry.lease = null;
+    entry.tries = 0;
+    entry.isDue = false;
+    if (entry.reports.length > 0) makeDue(id, entry);
+    else if (waiting.get(id) === entry) waiting.delete(id);
+  };
+
+  const tryLater = (id: string, entry: Waiting): void => {
+    entry.tries += 1;
+    if (entry.tries === TRIES_BEFORE_WARNING)
+      log.warn({ operation: id, state: entry.reports[0]?.report.state }, 'operation.unreported');
+    void clock.sleep(RETRY_MS).then(() => {
+      if (waiting.get(id) === entry) makeDue(id, entry);
+    });
   };
 
   return (report) => {
-    const entry = waiting.get(report.id) ?? { reports: [], lease: null, tries: 0 };
+    const entry = waiting.get(report.id) ?? { reports: [], lease: null, tries: 0, isDue: false };
     waiting.set(report.id, entry);
     entry.reports.push({ report, at: clock.wallTime() });
     if (entry.reports.length > REPORTS_MAX) {
@@ -91,45 +107,36 @@ export function createOperationWriter(
       waiting.delete(oldest);
       drop(oldest);
     }
-    if (isWriting) return;
-    isWriting = true;
-    void writeAll();
+    if (!entry.isDue) makeDue(report.id, entry);
   };
 }
 
-async function writeStep(
+type Batch = { readonly told: readonly Told[]; readonly entry: Waiting };
+
+async function writeSteps(
   key: string,
-  entry: Waiting,
+  batch: Batch,
   ports: { readonly store: ClusterStore },
 ): Promise<Exclude<Try, 'beaten'>> {
   for (let i = 0; i < CONFLICTS_MAX; i++) {
-    const outcome = await tryStep(key, entry, ports);
+    const outcome = await tryWrite(key, batch, ports);
     if (outcome !== 'beaten') return outcome;
   }
   return 'later';
 }
 
-async function tryStep(
+async function tryWrite(
   key: string,
-  entry: Waiting,
+  { told, entry }: Batch,
   { store }: { readonly store: ClusterStore },
 ): Promise<Try> {
-  const [next] = entry.reports;
-  if (next === undefined) return 'done';
-  const { report, at } = next;
   const read = await store.get(key, { deadlineMs: CALL_MS });
   if (!read.ok) return read.error.code === 'aborted' ? 'ended' : 'later';
   if (read.value.value === null) return 'done';
   const parsed = parseRecord(OperationRecord, read.value.value);
-  if (!parsed.ok || isOver(parsed.value)) return 'done';
-  // An earlier try in doubt had committed.
-  if (parsed.value.steps.some((step) => step.at === at && step.text === report.text)) return 'done';
-  const record: OperationRecord = {
-    ...parsed.value,
-    state: report.state,
-    steps: [...parsed.value.steps, { at, text: report.text }],
-    result: report.state === 'running' ? null : report.text,
-  };
+  if (!parsed.ok) return 'done';
+  const record = withSteps(parsed.value, told);
+  if (record === null) return 'done';
   if (entry.lease === null) {
     const granted = await store.grantLease(KEEP_S, { deadlineMs: CALL_MS });
     if (!granted.ok) return 'later';
@@ -147,6 +154,23 @@ async function tryStep(
   if (answer.kind === 'refused') entry.lease = null;
   if (answer.kind === 'answered') return answer.succeeded ? 'done' : 'beaten';
   return 'later';
+}
+
+/** The record with what is new to it, up to the end of the operation; null: nothing is. */
+function withSteps(before: OperationRecord, told: readonly Told[]): OperationRecord | null {
+  let record = before;
+  for (const { report, at } of told) {
+    if (isOver(record)) break;
+    // An earlier try in doubt had committed.
+    if (record.steps.some((step) => step.at === at && step.text === report.text)) continue;
+    record = {
+      ...record,
+      state: report.state,
+      steps: [...record.steps, { at, text: report.text }],
+      result: report.state === 'running' ? null : report.text,
+    };
+  }
+  return record === before ? null : record;
 }
 
 const isOver = (record: OperationRecord): boolean =>

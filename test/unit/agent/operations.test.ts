@@ -114,12 +114,38 @@ describe('the operation writer', () => {
     const { clock, report, store, log, texts } = setUp();
     store.cut();
     for (let i = 0; i < 20; i++) report('running', `step ${i}`);
-    for (let i = 0; i < 63; i++) report('running', 'x', `gone${i}`);
+    for (let i = 0; i < 1023; i++) report('running', 'x', `gone${i}`);
     store.heal();
     await clock.advance(10_000);
     expect(texts().at(-1)).toBe('step 19');
     expect(texts()).toHaveLength(16);
     expect(log.of('operation.report-dropped')).toHaveLength(4);
+  });
+
+  it('keeps up with a rebalance of 255 groups, and writes steps that wait in one go', async () => {
+    const { clock, report, cluster, stored } = setUp();
+    const names = Array.from({ length: 255 }, (_, i) => `move${i}`);
+    for (const name of names) cluster.write(keys.operation(name), formatRecord(operationOf({})));
+    const { revision } = cluster;
+    for (const text of ['one', 'two', 'three'])
+      for (const name of names) report(text === 'three' ? 'succeeded' : 'running', text, name);
+    await clock.advance(5000);
+    for (const name of names)
+      expect(stored(keys.operation(name))).toMatchObject({
+        state: 'succeeded',
+        steps: [{ text: 'one' }, { text: 'two' }, { text: 'three' }],
+      });
+    // The very first report was on its way before there were others.
+    expect(cluster.revision - revision).toBeLessThan(300);
+  });
+
+  it('takes no step after the end', async () => {
+    const { clock, report, texts, stored } = setUp();
+    report('succeeded', 'done');
+    report('running', 'late');
+    await clock.advance(1000);
+    expect(texts()).toEqual(['done']);
+    expect(stored(KEY)).toMatchObject({ state: 'succeeded', result: 'done' });
   });
 
   it('ends with the store', async () => {

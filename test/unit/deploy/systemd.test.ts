@@ -97,6 +97,12 @@ describe('leasehold.service', () => {
     expect(valueOf('SuccessExitStatus')).toBeNull();
   });
 
+  it('reloads by a signal that the program takes', () => {
+    const signal = /-(\w+) \$MAINPID$/.exec(valueOf('ExecReload') ?? '')?.[1];
+    const main = readFileSync(join(ROOT, 'src/main.ts'), 'utf8');
+    expect(main).toContain(`process.on('SIG${signal}'`);
+  });
+
   it('keeps the ledger where the agent puts it', async () => {
     await withKeyFile(async (keyFile) => {
       const parsed = await parseAgentConfig(agentDocument(keyFile), '/');
