@@ -11,15 +11,21 @@ import type {
   Purpose,
   TxnRequest,
 } from './state.ts';
+import { LazyMap } from '../../lib/lazy-map.ts';
 import { createRanking, type Ranking } from './placement.ts';
 import { type ElectionView, type Known, mergeView, type ViewChange } from './view.ts';
 
+/** Replaced as a whole, never written to. */
+type Replaced = 'eligibility' | 'ready' | 'bonus';
+
 type Mutable<T> = {
-  -readonly [K in keyof T]: T[K] extends ReadonlyMap<infer A, infer B>
-    ? Map<A, B>
-    : T[K] extends ReadonlySet<infer A>
-      ? Set<A>
-      : T[K];
+  -readonly [K in keyof T]: K extends Replaced
+    ? T[K]
+    : T[K] extends ReadonlyMap<infer A, infer B>
+      ? Map<A, B>
+      : T[K] extends ReadonlySet<infer A>
+        ? Set<A>
+        : T[K];
 };
 
 export type Draft = {
@@ -47,24 +53,21 @@ export type Acquisition = {
 export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionConfig): Draft {
   const draft = {
     ...state,
-    holdings: new Map(state.holdings),
-    heard: new Map(state.heard),
-    lastHeard: new Map(state.lastHeard),
-    challenges: new Map(state.challenges),
-    claimable: new Map(state.claimable),
-    ownerSeenAt: new Map(state.ownerSeenAt),
-    better: new Map(state.better),
-    offeredUntil: new Map(state.offeredUntil),
-    eligibility: new Map(state.eligibility),
-    ready: new Set(state.ready),
-    bonus: new Map(state.bonus),
-    transferring: new Map(state.transferring),
+    holdings: new LazyMap(state.holdings),
+    heard: new LazyMap(state.heard),
+    lastHeard: new LazyMap(state.lastHeard),
+    challenges: new LazyMap(state.challenges),
+    claimable: new LazyMap(state.claimable),
+    ownerSeenAt: new LazyMap(state.ownerSeenAt),
+    better: new LazyMap(state.better),
+    offeredUntil: new LazyMap(state.offeredUntil),
+    transferring: new LazyMap(state.transferring),
     muted: new Set(state.muted),
-    damping: new Map(state.damping),
-    operationSeenAt: new Map(state.operationSeenAt),
-    refusedUntil: new Map(state.refusedUntil),
-    inFlight: new Map(state.inFlight),
-    restingSlots: new Map(state.restingSlots),
+    damping: new LazyMap(state.damping),
+    operationSeenAt: new LazyMap(state.operationSeenAt),
+    refusedUntil: new LazyMap(state.refusedUntil),
+    inFlight: new LazyMap(state.inFlight),
+    restingSlots: new LazyMap(state.restingSlots),
     alarms: new Set(state.alarms),
   };
   return {
@@ -78,6 +81,28 @@ export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionCo
     runningOperations: perView(draft, () => operationsIn(draft.view, 'running')),
   };
 }
+
+/** The state as it is at the end of the step; what nothing was written to is shared with the one before. */
+export const finishDraft = ({ state }: Draft): ElectionState => ({
+  ...state,
+  holdings: bare(state.holdings),
+  heard: bare(state.heard),
+  lastHeard: bare(state.lastHeard),
+  challenges: bare(state.challenges),
+  claimable: bare(state.claimable),
+  ownerSeenAt: bare(state.ownerSeenAt),
+  better: bare(state.better),
+  offeredUntil: bare(state.offeredUntil),
+  transferring: bare(state.transferring),
+  damping: bare(state.damping),
+  operationSeenAt: bare(state.operationSeenAt),
+  refusedUntil: bare(state.refusedUntil),
+  inFlight: bare(state.inFlight),
+  restingSlots: bare(state.restingSlots),
+});
+
+const bare = <K, V>(map: Map<K, V>): ReadonlyMap<K, V> =>
+  map instanceof LazyMap ? map.value : map;
 
 /** Computed when asked for, and anew when the view has changed since. */
 function perView<T>(state: { readonly view: ElectionView }, compute: () => T): () => T {

@@ -6,7 +6,7 @@ import { unreachable } from '../../lib/assert.ts';
 import { ABSENT, type DirectorId, type MonoMs, monoMs } from '../../model/ids.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import { advanceClaims, claimWakes, onClaimReply, onVacantReply } from './claim.ts';
-import { beginDraft, type Draft, later, learn } from './draft.ts';
+import { beginDraft, type Draft, finishDraft, later, learn } from './draft.ts';
 import { fault, flappingWakes, forgetCalm } from './flapping.ts';
 import {
   advanceHandover,
@@ -61,7 +61,7 @@ export function step(
   advanceRound(draft);
   advanceFreeze(draft);
   prune(draft);
-  return { state: draft.state, effects: draft.effects, wakeAt: wakeAt(draft) };
+  return { state: finishDraft(draft), effects: draft.effects, wakeAt: wakeAt(draft) };
 }
 
 function take(draft: Draft, event: ElectionEvent): void {
