@@ -1,6 +1,15 @@
 /** Programs as they really start, speak, hang and die. */
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { getPriority, setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
@@ -91,6 +100,28 @@ describe('what a program says', () => {
       .filter((line) => line !== '')
       .map((line) => line.replace(/=.*/, ''));
     expect(names.toSorted()).toEqual(['LEASEHOLD_EPOCH', 'PATH', 'PWD']);
+  });
+});
+
+describe('what is passed on', () => {
+  test('no descriptor of the agent', async () => {
+    const held = openSync('/etc/hostname', 'r');
+    const result = await run(['ls', '-l', '/proc/self/fd']);
+    closeSync(held);
+    expect(result).toMatchObject({ kind: 'exited', code: 0 });
+    expect(result.kind === 'exited' ? result.output : '').not.toMatch(
+      /hostname|socket:|anon_inode/,
+    );
+  });
+
+  test('no precedence of the agent over other work', async () => {
+    const before = getPriority();
+    try {
+      setPriority(-5);
+      expect(await run([script('sleep 0.3; nice')])).toMatchObject({ output: '0\n' });
+    } finally {
+      setPriority(before);
+    }
   });
 });
 
@@ -194,6 +225,17 @@ describe('time', () => {
       process.kill(pid);
     }
     await expect.poll(() => isAlive(pid)).toBe(false);
+  });
+
+  test('one that ended while this thread stood still has not hung', async () => {
+    const program = startProgram(requestOf([script('sleep 0.1')], { timeoutMs: 400 }), { clock });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700);
+    expect(await program.result).toMatchObject({ kind: 'exited', code: 0 });
+    const hanging = startProgram(requestOf([script('exec sleep 9')], { timeoutMs: 400 }), {
+      clock,
+    });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700);
+    expect(await hanging.result).toEqual({ kind: 'timed-out' });
   });
 
   test('kill ends it early, once', async () => {

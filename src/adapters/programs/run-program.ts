@@ -3,6 +3,8 @@
  * another user where asked, and never longer than its timeout.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import type { Readable } from 'node:stream';
 
 import { messageOf } from '../../lib/result.ts';
@@ -41,6 +43,8 @@ export type RunningProgram = {
 export const PROGRAM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** From SIGTERM to SIGKILL. */
 export const KILL_GRACE_MS = 1000;
+/** A timer later than this means that this thread stood still: the end may be waiting to be read. */
+const STALL_MS = 50;
 /** A process left behind may keep the pipes open: they are read this long after the end. */
 const LAST_OUTPUT_MS = 100;
 
@@ -129,7 +133,8 @@ class Run implements RunningProgram {
     this.gone = new Promise((resolve) => {
       this.#markGone = resolve;
     });
-    this.#cancelTimer = clock.schedule(request.timeoutMs, () => this.#end({ kind: 'timed-out' }));
+    this.#cancelTimer = this.#armTimeout(request.timeoutMs);
+    if (child.pid !== undefined) becomeOrdinary(child.pid);
     for (const stream of [child.stdout, child.stderr]) this.#read(stream);
     child.once('error', (error) => {
       // Also told when a signal could not be sent; only a start that failed has no process.
@@ -144,6 +149,15 @@ class Run implements RunningProgram {
   kill(): void {
     if (!this.#hasEnded && !this.#isKilled)
       this.#end({ kind: 'failed', message: 'ended by leasehold' });
+  }
+
+  #armTimeout(ms: number): () => void {
+    const dueAt = this.#clock.now() + ms;
+    return this.#clock.schedule(ms, () => {
+      const hasStalled = this.#clock.now() - dueAt > STALL_MS;
+      if (hasStalled) this.#cancelTimer = this.#armTimeout(STALL_MS);
+      else this.#end({ kind: 'timed-out' });
+    });
   }
 
   #read(stream: Readable | null): void {
@@ -189,6 +203,23 @@ class Run implements RunningProgram {
     } catch {
       // Nobody of the group is left, or not ours to kill: the timeout has been told all the same.
     }
+  }
+}
+
+/**
+ * The agent comes before other work on its machine (deploy/systemd), its programs need not: they would take
+ * the processor from the hold loop. As another user's they can only be told so with CAP_SYS_NICE.
+ */
+function becomeOrdinary(pid: number): void {
+  try {
+    setPriority(pid, constants.priority.PRIORITY_NORMAL);
+  } catch {
+    // It runs with the agent's priority.
+  }
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, '0');
+  } catch {
+    // It is as precious as the agent when memory runs out.
   }
 }
 
