@@ -270,6 +270,11 @@ function groupProblems(group: GroupStatus): string[] {
     const reasons = group.candidates.map((one) => `${one.director}: ${one.reason ?? 'ready'}`);
     return [`group ${group.name} has no holder (${reasons.join(', ')})`];
   }
+  if (group.state === 'opening-here') {
+    const formers = group.pending.map(({ director }) => director).join(', ');
+    const why = formers === '' ? '' : `: waits until ${formers} is proven silent`;
+    return [`group ${group.name} is owned here and does not speak yet${why}`];
+  }
   const able = group.candidates.filter((candidate) => candidate.eligible);
   return able.length === 1 && group.candidates.length > 1
     ? [`group ${group.name}: only ${able[0]?.director ?? ''} could hold it now`]

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { OperationRecord } from '../../model/records.ts';
 import type { DirectorStatus, GroupStatus } from '../../model/status.ts';
+import { INELIGIBLE_WORDS, wordsOf } from '../../model/status-words.ts';
 import { createEventId, STORE_DEADLINE_MS } from '../commit.ts';
 import type { ApiContext, Caller, TypedApp } from '../context.ts';
 import { findDirector, findGroup, unknownName } from '../lookup.ts';
@@ -227,5 +228,9 @@ function obstacleOf(
   if (seen === undefined || !seen.inSpec) return `${director} is not in the cluster document`;
   if (!seen.isAlive) return `${director} is not alive`;
   if (seen.isDraining) return `${director} is draining`;
-  return eligible ? null : `${director} is not eligible (${reason ?? 'no reason given'})`;
+  if (eligible) return null;
+  if (reason === null) return `${director} is not eligible`;
+  const { what, remedy } = wordsOf(INELIGIBLE_WORDS, reason);
+  const told = what === reason ? '' : `: ${what}`;
+  return `${director} is not eligible (${reason})${told}${remedy === null ? '' : ` (${remedy})`}`;
 }

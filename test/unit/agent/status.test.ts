@@ -246,6 +246,7 @@ describe('a group', () => {
     const input = well(driver);
     const late = deriveStatus({ ...input, now: monoMs(driver.now + 60_000) });
     expect(late.groups[0]).toMatchObject({ state: 'opening-here', remainingMs: null });
+    expect(late.problems).toContain('group g1 is owned here and does not speak yet');
   });
 
   it('that another holds is held elsewhere', () => {
@@ -336,6 +337,39 @@ describe('a group on its way', () => {
       holder: 'd1',
       handover: { to: null, phase: 'closing', reason: 'interface-down', operation: null },
     });
+  });
+
+  it('that was given to this director is silent until the former holder is proven silent', () => {
+    const mine = holder();
+    mine.store.write(
+      keys.owner(G1),
+      formatRecord(
+        ownerOf({
+          director: 'd1',
+          session: mine.sessionId,
+          pending: [{ director: 'd2', session: live(mine.store), epoch: 3 }],
+        }),
+      ),
+    );
+    mine.see();
+    const owned: Holding = {
+      kind: 'owned',
+      epoch: mine.epochOf(),
+      since: monoMs(mine.now),
+      failures: 0,
+      preparedUntil: null,
+      isOpening: false,
+      formers: [D2],
+    };
+    const election = { ...mine.state, holdings: new Map([[G1, owned]]) };
+    const { groups, problems } = deriveStatus({ ...well(mine), election });
+    expect(groups[0]).toMatchObject({
+      state: 'opening-here',
+      pending: [{ director: 'd2', epoch: 3 }],
+    });
+    expect(problems).toContain(
+      'group g1 is owned here and does not speak yet: waits until d2 is proven silent',
+    );
   });
 
   it('that another took over is no longer its own', () => {

@@ -318,7 +318,8 @@ describe('switchover', () => {
         if (candidate.director === 'd2')
           Object.assign(candidate, { eligible: false, reason: 'interface-down' });
     const { body } = await switchover(bench, { to: 'd2' }, 409);
-    expect(body.detail).toContain('d2 is not eligible (interface-down)');
+    expect(body.detail).toContain('d2 is not eligible (interface-down): an interface of the group');
+    expect(body.detail).toContain('see cable, switch port');
   });
 
   it('refuses while another operation moves the group, and while nobody holds it', async () => {
