@@ -49,8 +49,8 @@ const File = Type.String({
   description: 'an absolute path',
 });
 const User = Type.String({
-  pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$',
-  description: 'the name of a user',
+  pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$',
+  description: 'a user, or user:group, by name or by number',
 });
 const Command = Type.Union(
   [

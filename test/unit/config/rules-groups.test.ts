@@ -124,6 +124,13 @@ const BAD: readonly BadCase[] = [
     /does not fit/,
   ],
   [
+    'a user without its group',
+    track,
+    [{ script: check, user: 'nobody:' }],
+    'groups.web.track[0].user',
+    /does not fit/,
+  ],
+  [
     'a process name longer than the kernel keeps',
     track,
     [{ process: 'very-long-program' }],
@@ -253,7 +260,7 @@ describe('tracks', () => {
           rise: 2,
           fall: 3,
           weight: -20,
-          user: 'nobody',
+          user: 'nobody:adm',
           initFail: true,
         },
         { process: '/usr/sbin/a-long-program-name', quorum: 2, delay: '500ms', weight: 253 },
@@ -268,7 +275,7 @@ describe('tracks', () => {
         rise: 2,
         fall: 3,
         weight: -20,
-        user: 'nobody',
+        user: 'nobody:adm',
         initFail: true,
       },
       { process: '/usr/sbin/a-long-program-name', quorum: 2, delayMs: 500, weight: 253 },
@@ -316,7 +323,7 @@ describe('notify', () => {
 
   it('may be a pipe alone', () => {
     expect(
-      groupOf({ notify: { fifo: '/run/pipe', user: 'nobody', timeout: '3s' } }).notify,
+      groupOf({ notify: { fifo: '/run/pipe', user: 'nobody:adm', timeout: '3s' } }).notify,
     ).toEqual({
       master: null,
       backup: null,
@@ -325,7 +332,7 @@ describe('notify', () => {
       any: null,
       fifo: '/run/pipe',
       timeoutMs: 3000,
-      user: 'nobody',
+      user: 'nobody:adm',
     });
   });
 });
