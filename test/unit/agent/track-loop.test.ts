@@ -331,6 +331,18 @@ describe('a new spec', () => {
     await bench.end();
   });
 
+  it('goes on from what was seen, where the same was asked twice', async () => {
+    const bench = new Bench();
+    bench.script = fails;
+    const slow = groupOf('mail', [scriptTrack({ intervalMs: 1000 })]);
+    await bench.start(slow, failing({ intervalMs: 50 }));
+    await bench.clock.advance(100);
+    expect([bench.loop.isSettled(MAIL), bench.loop.isSettled(WEB)]).toEqual([false, true]);
+    bench.loop.setGroups([failing({ intervalMs: 2000 })]);
+    expect(bench.loop.obstacle(WEB)).toBe('track-failed');
+    await bench.end();
+  });
+
   it('that drops a failing track, or gives it a weight, is told', async () => {
     const bench = new Bench();
     bench.script = fails;

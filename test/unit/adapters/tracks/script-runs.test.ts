@@ -128,6 +128,7 @@ describe('the rhythm', () => {
 
   it('does not make up for turns that were missed', async () => {
     const bench = new Bench();
+    bench.course = { ms: 0, result: { kind: 'exited', code: 0, output: '' } };
     bench.runs.set([target('a')]);
     // The second turn comes 3.5 s late: the machine stood still.
     bench.lagMs = 3_500;
@@ -176,6 +177,19 @@ describe('places', () => {
       const together = bench.started.filter((other) => other.at <= at && other.at + 400 > at);
       expect(together.length).toBeLessThanOrEqual(2);
     }
+  });
+
+  it('are not given to what left while it waited', async () => {
+    const bench = new Bench(1);
+    bench.course = null;
+    bench.runs.set([target('a'), target('b')]);
+    await bench.clock.advance(1_000);
+    const [first] = bench.started;
+    bench.runs.set([target(first?.id ?? '')]);
+    first?.finish({ kind: 'exited', code: 0, output: '' });
+    first?.leave();
+    await bench.clock.advance(3_000);
+    expect(new Set(bench.started.map(({ id }) => id))).toEqual(new Set([first?.id]));
   });
 
   it('are given up by what cannot be killed', async () => {
