@@ -178,7 +178,7 @@ class FenceGate implements LocalGate {
         );
     const silenced = await this.#silenceBut(addressesOf(keep));
     if (!silenced.ok) return silenced;
-    // What is managed stays so for now: it may still be bound.
+    // What the spec has dropped meanwhile may still be bound, and stays managed until it is not.
     const installed = await this.#prepareDevices();
     if (!installed.ok) return installed;
     const managed = await this.#manage(addressesOf(keep), { isGrowingOnly: true });

@@ -21,7 +21,9 @@ export interface PeerLinkHarness {
   advance(ms: number): Promise<void>;
 }
 
-export const heartbeatOf = (session: number, groups: readonly string[] = []): PeerMessage => ({
+type Heartbeat = Extract<PeerMessage, { readonly kind: 'heartbeat' }>;
+
+export const heartbeatOf = (session: number, groups: readonly string[] = []): Heartbeat => ({
   kind: 'heartbeat',
   session: sessionIdOf(revision(session)),
   armed: groups.map((group, n) => ({ group: groupId(group), epoch: epochOf(revision(1_000 + n)) })),
@@ -81,11 +83,24 @@ export function peerLinkContract(name: string, create: () => PeerLinkHarness): v
       two.send(harness.members[0], message);
       await harness.advance(100);
       for (const deliveries of heard) {
-        const named = deliveries.flatMap((delivery) => delivery.message.armed);
+        const named = deliveries.flatMap(({ message: part }) =>
+          part.kind === 'heartbeat' ? part.armed : [],
+        );
         expect(new Set(named.map((entry) => `${entry.group} ${entry.epoch}`))).toEqual(
           new Set(message.armed.map((entry) => `${entry.group} ${entry.epoch}`)),
         );
       }
+    });
+
+    test.each(['prepared', 'muted', 'verified'] as const)('the word %s arrives', async (kind) => {
+      const [one, two] = [await open(0), await open(1)];
+      const heard = collect(two, end.signal);
+      const [armed] = heartbeatOf(7, ['web']).armed;
+      if (armed === undefined) throw new Error('no group');
+      const word = { kind, session: heartbeatOf(7).session, ...armed };
+      one.send(harness.members[1], word);
+      await harness.advance(60);
+      expect(heard.map(({ message }) => message)).toEqual([word]);
     });
 
     test('a restarted director is heard again, and hears', async () => {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
 import { createSystemRandom } from '../../src/adapters/clock/system-random.ts';
+import { Authenticator } from '../../src/adapters/peer-link/authenticator.ts';
 import {
   createPeerLink,
   type PeerLinkOptions,
@@ -13,6 +14,7 @@ import { formatIp } from '../../src/model/address.ts';
 import { directorId } from '../../src/model/ids.ts';
 import { silentLog } from '../../src/ports/log.ts';
 import type { PeerLink } from '../../src/ports/peer-link.ts';
+import { MAC_LENGTH } from '../../src/wire/peer-message.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
@@ -114,7 +116,9 @@ describe('the real link against an attacker who records and replays', () => {
     await sleep(10);
   };
   /** A wire tap: d1 sends to d2 by way of it, and it passes everything on. */
-  const tap = async (): Promise<{ via: Member; recorded: Buffer[]; close: () => void }> => {
+  const tap = async (
+    change: (bytes: Buffer) => Uint8Array = (bytes) => bytes,
+  ): Promise<{ via: Member; recorded: Buffer[]; close: () => void }> => {
     const via: Member = { ...D2, address: member(77).address };
     const recorded: Buffer[] = [];
     const wire = createSocket('udp4');
@@ -122,7 +126,7 @@ describe('the real link against an attacker who records and replays', () => {
       if (from.address === D2.address) wire.send(bytes, port, D1.address);
       else {
         recorded.push(bytes);
-        wire.send(bytes, port, D2.address);
+        wire.send(change(bytes), port, D2.address);
       }
     });
     wire.bind(port, via.address);
@@ -164,6 +168,31 @@ describe('the real link against an attacker who records and replays', () => {
     expect(malformed + unauthentic).toBe(Math.ceil(datagram.length / 3));
     expect(received).toBe(1);
     expect(heard).toHaveLength(1);
+    wire.close();
+  });
+
+  test('a kind that only newer versions know is counted and dropped, a recording of it no less', async () => {
+    const [one, two] = [await open(D1), await open(D2)];
+    const heard = collect(two, end.signal);
+    const authenticator = new Authenticator([OLD_KEY]);
+    const KIND_AT = 5;
+    const wire = await tap((bytes) =>
+      authenticator.sign(
+        bytes.subarray(0, bytes.length - MAC_LENGTH).fill(99, KIND_AT, KIND_AT + 1),
+      ),
+    );
+    one.send(wire.via, heartbeatOf(1, ['web']));
+    await sleep(40);
+    expect(two.counters()).toMatchObject({
+      received: 1,
+      unknown: 1,
+      rejected: { malformed: 0, unauthentic: 0 },
+    });
+    const { replayed } = two.counters().rejected;
+    const last = wire.recorded.at(-1) ?? Buffer.alloc(0);
+    await inject(authenticator.sign(last.subarray(0, last.length - MAC_LENGTH)), D2);
+    expect(two.counters()).toMatchObject({ unknown: 1, rejected: { replayed: replayed + 1 } });
+    expect(heard).toEqual([]);
     wire.close();
   });
 

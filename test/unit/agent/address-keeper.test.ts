@@ -19,7 +19,12 @@ const web: VipGroup = {
   priorities: null,
   preempt: { kind: 'never' },
   virtualRouterId: null,
+  weight: 1,
+  antiAffinity: [],
+  tracks: [],
+  notify: null,
 };
+const NONE: ReadonlySet<GroupId> = new Set();
 
 function setUp() {
   const clock = new FakeClock();
@@ -30,7 +35,8 @@ function setUp() {
   const { metrics } = recordingMetrics();
   const held = new Set<GroupId>();
   const gone: string[] = [];
-  const world = { links: 0, groups: [web] as readonly VipGroup[] };
+  const world = { links: 0, groups: [web] as readonly VipGroup[], checks: 0 };
+  const watched = new Set<string>();
   const keeper = createAddressKeeper({
     kernel,
     clock,
@@ -38,19 +44,40 @@ function setUp() {
     metrics,
     groups: () => world.groups,
     devices: new Map([['public', 'eth0']]),
+    watched: () => watched,
     exclusively: (work) => work(),
+    checkGate: async () => void world.checks++,
     mayBeBound: (group) => held.has(group),
     linksChanged: () => world.links++,
     addressGone: (_, address) => gone.push(address),
   });
   const end = new AbortController();
-  const run = (): Promise<void> => keeper.run(end.signal);
+  /** As after a start: first it is cleared, then it is kept clear. */
+  const run = async (): Promise<void> => {
+    await keeper.clear(NONE);
+    await keeper.run(end.signal);
+  };
   const bindOurs = (address = VIP, linkIndex = eth0) =>
     kernel.bind([
       { linkIndex, address, prefix: 24, scope: 'global', label: null, validLifetimeS: 600 },
     ]);
   const bound = (): string[] => kernel.boundNow().map((one: BoundAddress) => one.address);
-  return { clock, kernel, eth0, eth1, log, held, gone, keeper, end, run, bindOurs, bound, world };
+  return {
+    clock,
+    kernel,
+    eth0,
+    eth1,
+    log,
+    held,
+    gone,
+    keeper,
+    end,
+    run,
+    bindOurs,
+    bound,
+    world,
+    watched,
+  };
 }
 
 describe('the address keeper', () => {
@@ -70,6 +97,7 @@ describe('the address keeper', () => {
     const { clock, held, run, bindOurs, bound } = setUp();
     held.add(WEB);
     void run();
+    await clock.advance(10);
     await bindOurs();
     await clock.advance(60_000);
     expect(bound()).toEqual([VIP]);
@@ -90,7 +118,7 @@ describe('the address keeper', () => {
     kernel.addForeignAddress({ linkIndex: eth1, address: VIP, prefix: 24 });
     void run();
     await clock.advance(10_000);
-    expect(await keeper.clear()).toBe(true);
+    expect(await keeper.clear(NONE)).toBe(true);
     expect(bound()).toEqual([FOREIGN, VIP]);
   });
 
@@ -98,6 +126,7 @@ describe('the address keeper', () => {
     const { clock, held, run, bindOurs, bound } = setUp();
     held.add(WEB);
     void run();
+    await clock.advance(10);
     await bindOurs();
     await clock.advance(10);
     held.clear();
@@ -107,10 +136,33 @@ describe('the address keeper', () => {
     expect(bound()).toEqual([]);
   });
 
+  it('removes nothing before it was cleared: an earlier life may have left what is kept', async () => {
+    const { clock, keeper, end, bindOurs, bound, world } = setUp();
+    await bindOurs();
+    void keeper.run(end.signal);
+    await clock.advance(10_000);
+    expect(bound()).toEqual([VIP]);
+    expect(world.checks).toBe(0);
+    expect(await keeper.enforce()).toBe(false);
+    expect(await keeper.clear(NONE)).toBe(true);
+    expect(bound()).toEqual([]);
+    expect(await keeper.enforce()).toBe(true);
+  });
+
+  it('lets the gate look at itself with each sweep', async () => {
+    const { clock, run, world } = setUp();
+    void run();
+    await clock.advance(10);
+    const { checks } = world;
+    await clock.advance(4000);
+    expect(world.checks).toBe(checks + 2);
+  });
+
   it('tells of every address that goes', async () => {
     const { clock, kernel, eth0, held, run, bindOurs, gone } = setUp();
     held.add(WEB);
     void run();
+    await clock.advance(10);
     await bindOurs();
     await clock.advance(10);
     kernel.removeAddress({ linkIndex: eth0, address: VIP, prefix: 24 });
@@ -136,20 +188,49 @@ describe('the address keeper', () => {
   });
 });
 
+describe('devices that carry no VIP', () => {
+  it('are told of where a track watches them', async () => {
+    const { clock, kernel, eth1, run, world, watched } = setUp();
+    void run();
+    await clock.advance(10);
+    const { links } = world;
+    kernel.setCarrier(eth1, false);
+    await clock.advance(10);
+    expect(world.links).toBe(links);
+    watched.add('eth1');
+    kernel.setCarrier(eth1, true);
+    await clock.advance(10);
+    expect(world.links).toBe(links + 1);
+  });
+});
+
 describe('clearing the gate', () => {
+  it('keeps the groups of an earlier life that it is told to, as the spec has them', async () => {
+    const { keeper, kernel, eth0, bindOurs, bound } = setUp();
+    await bindOurs();
+    await bindOurs(FOREIGN);
+    expect(await keeper.clear(new Set([WEB]))).toBe(true);
+    expect(bound()).toEqual([VIP]);
+    // For ever: it would outlive every deadline.
+    kernel.removeAddress({ linkIndex: eth0, address: VIP, prefix: 24 });
+    kernel.addForeignAddress({ linkIndex: eth0, address: VIP, prefix: 24 });
+    expect(await keeper.clear(new Set([WEB]))).toBe(true);
+    expect(bound()).toEqual([]);
+  });
+
   it('removes all of an earlier life, held or not', async () => {
     const { held, keeper, bindOurs, bound } = setUp();
     held.add(WEB);
     await bindOurs();
     await bindOurs(FOREIGN);
-    expect(await keeper.clear()).toBe(true);
+    expect(await keeper.clear(NONE)).toBe(true);
     expect(bound()).toEqual([]);
   });
 
   it('looks for the links first: a kernel without tags shows a VIP only by its device', async () => {
     const { kernel, eth0, keeper, bound } = setUp();
     kernel.addForeignAddress({ linkIndex: eth0, address: VIP, prefix: 24 });
-    expect(await keeper.clear()).toBe(true);
+    expect(await keeper.clear(NONE)).toBe(true);
     expect(bound()).toEqual([]);
   });
 
@@ -159,9 +240,9 @@ describe('clearing the gate', () => {
       const { kernel, keeper, bindOurs } = setUp();
       await bindOurs();
       kernel.failNext(call, 'EPERM');
-      expect(await keeper.clear()).toBe(false);
+      expect(await keeper.clear(NONE)).toBe(false);
       expect(keeper.problem()).toContain('EPERM');
-      expect(await keeper.clear()).toBe(true);
+      expect(await keeper.clear(NONE)).toBe(true);
     },
   );
 });

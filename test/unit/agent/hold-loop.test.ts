@@ -1,12 +1,15 @@
 /** The hold loop carries out what the election decides, in order, and tells back whatever happens. */
 import { describe, expect, it } from 'vitest';
+import { createEpochFence } from '../../../src/agent/epoch-fence.ts';
 import { createHoldLoop, type HoldPorts } from '../../../src/agent/hold-loop.ts';
 import { ClusterView } from '../../../src/agent/cluster-view.ts';
 import type { ElectionConfig } from '../../../src/core/election/state.ts';
 import { err, ok, type Result } from '../../../src/lib/result.ts';
-import { type GroupId, groupId } from '../../../src/model/ids.ts';
+import { epochOf, type GroupId, groupId, revision, sessionIdOf } from '../../../src/model/ids.ts';
 import type { KernelError } from '../../../src/model/kernel.ts';
+import type { IneligibleReason } from '../../../src/model/decision.ts';
 import { formatRecord } from '../../../src/model/records.ts';
+import type { GateGroup } from '../../../src/ports/gate.ts';
 import { silentLog } from '../../../src/ports/log.ts';
 import type { PeerMessage } from '../../../src/model/peer.ts';
 import { ip } from '../core/desired/spec-builders.ts';
@@ -14,13 +17,17 @@ import {
   D1,
   D2,
   ElectionDriver,
+  fit,
   G1,
   group,
   keys,
+  TIMING,
   WAIT_MS,
 } from '../core/election/election-driver.ts';
 import { recordingMetrics } from './reconcile-loop.fixture.ts';
 import { storeBench } from './store-bench.ts';
+
+const names = (groups: readonly GateGroup[]): string => groups.map((one) => one.group).join();
 
 const REFUSED: Result<never, KernelError> = err({ code: 'EPERM', message: 'EPERM' });
 
@@ -33,6 +40,8 @@ function setUp(fields: Partial<HoldPorts> = {}) {
   const next = {
     permit: (): Result<void, KernelError> => ok(undefined),
     arm: (): Result<void, KernelError> => ok(undefined),
+    open: (): Result<void, KernelError> => ok(undefined),
+    mute: (): Result<void, KernelError> => ok(undefined),
     close: (): Result<void, KernelError> => ok(undefined),
   };
   /** How long each kernel operation takes. */
@@ -52,17 +61,24 @@ function setUp(fields: Partial<HoldPorts> = {}) {
   const loop = createHoldLoop({
     store,
     gate: {
-      kind: 'test',
+      kind: 'netdev',
       permit: (round) => inKernel(`permit ${round}`, next.permit),
-      arm: (round, groups, until) =>
-        inKernel(`arm ${round} ${groups.map((one) => one.group).join()}`, () => {
+      arm: ({ round, groups, until }) =>
+        inKernel(`arm ${round} ${groups.map((one) => `${one.group} ${one.mode}`).join()}`, () => {
           const done = next.arm();
           if (!done.ok) return done;
           const opened = groups.map((one) => one.group).filter((one) => !spoken.has(one));
           spoken = new Set([...spoken, ...opened]);
           return ok({ opened, failed: [], speaksUntil: until });
         }),
-      close: (groups) => inKernel(`close ${groups.map((one) => one.group).join()}`, next.close),
+      open: (groups, until) =>
+        inKernel(`open ${names(groups)}`, () => {
+          const done = next.open();
+          if (!done.ok) return done;
+          return ok({ opened: groups.map((one) => one.group), failed: [], speaksUntil: until });
+        }),
+      mute: (groups) => inKernel(`mute ${names(groups)}`, next.mute),
+      close: (groups) => inKernel(`close ${names(groups)}`, next.close),
     },
     announcer: {
       announce: (vips) => calls.push(`announce ${vips.map((one) => one.address).join()}`),
@@ -77,7 +93,9 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     gateGroup: (id) => ({ group: id, addresses: [] }),
     announcements: () => [{ device: 'eth0', address: ip('10.90.0.100') }],
     peers: () => [{ director: D2, address: ip('10.90.0.12') }],
-    clearGate: () => inKernel('clear', () => true),
+    epochs: createEpochFence({ log }),
+    clearGate: (keep) => inKernel(['clear', ...keep].join(' '), () => true),
+    verify: async () => null,
     showLease: (id, epoch) => calls.push(`lease ${id} ${epoch === null ? 'ends' : 'shown'}`),
     reportOperation: () => {},
     tell: ({ kind }) => calls.push(kind),
@@ -85,6 +103,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     ...fields,
   });
   const config: ElectionConfig = { ...new ElectionDriver().config, groups: [group(G1)] };
+  const fitness = (reason: IneligibleReason | null): void => loop.offer(fit([G1, reason]));
   /** As the watch does: everything that is stored now. */
   const see = (): void => {
     const update = records.apply({
@@ -95,13 +114,13 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     loop.offer({ kind: 'view', changes: update.election, isSynced: true });
   };
   const begin = async (): Promise<void> => {
-    loop.offer({ kind: 'eligibility', groups: new Map([[G1, null]]) });
+    fitness(null);
     see();
     loop.setConfig(config);
     await clock.advance(WAIT_MS + 1000);
   };
   const holding = (): string => loop.state().holdings.get(groupId('g1'))?.kind ?? 'none';
-  return { ...bench, loop, calls, sent, next, kernel, config, see, begin, holding };
+  return { ...bench, loop, calls, sent, next, kernel, config, see, begin, holding, fitness };
 }
 
 describe('the hold loop', () => {
@@ -125,9 +144,10 @@ describe('the hold loop', () => {
     expect(calls.filter((call) => !/^(permit|arm) (?!1\b)/.test(call))).toEqual([
       'clear',
       'session.opened',
-      'holder.gained',
+      // The claim rides on the round that opens.
       'permit 1',
-      'arm 1 g1',
+      'holder.gained',
+      'arm 1 g1 open',
       'holder.opened',
       'lease g1 shown',
       'announce 10.90.0.100',
@@ -135,12 +155,12 @@ describe('the hold loop', () => {
   });
 
   it('gives in order: hush and close, and only then is the record written', async () => {
-    const { clock, loop, calls, begin, kernel, cluster } = setUp();
+    const { clock, fitness, calls, begin, kernel, cluster } = setUp();
     await begin();
     calls.length = 0;
     kernel.ms = 50;
     const { modRevision } = cluster.read(keys.owner(G1));
-    loop.offer({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    fitness('interface-down');
     await clock.advance(40);
     expect(calls).toContain('close g1');
     expect(calls.indexOf('hush 10.90.0.100')).toBeLessThan(calls.indexOf('close g1'));
@@ -150,11 +170,11 @@ describe('the hold loop', () => {
   });
 
   it('makes one kernel operation at a time', async () => {
-    const { clock, loop, begin, kernel } = setUp();
+    const { clock, loop, fitness, begin, kernel } = setUp();
     await begin();
     kernel.ms = 30;
     loop.offer({ kind: 'address-lost', group: G1 });
-    loop.offer({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    fitness('interface-down');
     await clock.advance(2000);
     expect(kernel.most).toBe(1);
   });
@@ -163,11 +183,12 @@ describe('the hold loop', () => {
     'survives a %s that throws, and tries again',
     async (name) => {
       const { clock, next, begin, holding, log } = setUp();
+      await begin();
       const works = next[name];
       next[name] = () => {
         throw new Error('netlink is gone');
       };
-      await begin();
+      await clock.advance(TIMING.holdMs + 1000);
       expect(holding()).toBe('owned');
       expect(log.of('kernel.failed')[0]).toMatchObject({ problem: 'netlink is gone' });
       next[name] = works;
@@ -177,10 +198,10 @@ describe('the hold loop', () => {
   );
 
   it('asks again for a silence that the kernel refused or that threw', async () => {
-    const { clock, loop, next, begin, calls, log, holding } = setUp();
+    const { clock, fitness, next, begin, calls, log, holding } = setUp();
     await begin();
     next.close = () => REFUSED;
-    loop.offer({ kind: 'eligibility', groups: new Map([[G1, 'interface-down']]) });
+    fitness('interface-down');
     await clock.advance(150);
     expect(log.events()).toContain('address.stuck');
     next.close = () => {
@@ -243,6 +264,72 @@ describe('the hold loop', () => {
     await clock.advance(10_000);
     // A round, a heartbeat and their timers: far from one event a millisecond.
     expect(clock.fired - before).toBeLessThan(300);
+  });
+});
+
+describe('what the election decides', () => {
+  it('asks the gateways after an opening, and once more where none answered', async () => {
+    const asked: number[] = [];
+    const answers = [false, true];
+    const { begin, loop } = setUp({
+      verify: async (_, timeoutMs) => {
+        asked.push(timeoutMs);
+        return answers.shift() ?? true;
+      },
+    });
+    await begin();
+    expect(loop.state().holdings.get(G1)?.kind).toBe('open');
+    expect(asked).toEqual([300, 300]);
+  });
+
+  it('hands what peers say to it as it came', async () => {
+    const { begin, loop, clock } = setUp();
+    await begin();
+    const before = loop.state().lastHeard.get(D2);
+    await clock.advance(10);
+    const session = sessionIdOf(revision(1_000_000));
+    loop.offer({ kind: 'peer', from: D2, message: { kind: 'heartbeat', session, armed: [] } });
+    expect(loop.state().lastHeard.get(D2)).not.toBe(before);
+  });
+
+  it('arms nothing of an older epoch than something done already', async () => {
+    const bench = setUp();
+    const epochs = createEpochFence({ log: bench.log });
+    epochs.admit(G1, epochOf(revision(1_000_000)), 'open');
+    const { begin, calls, holding, log } = setUp({ epochs });
+    await begin();
+    expect(holding()).not.toBe('open');
+    expect(calls.filter((call) => call.endsWith(' g1 open'))).toEqual([]);
+    expect(bench.log.of('operation.refused')[0]).toMatchObject({ vipGroup: G1, operation: 'arm' });
+    expect(log.events()).not.toContain('kernel.failed');
+  });
+
+  it('is frozen, and leaves the kernel as it is', async () => {
+    const { begin, loop, clock, calls, cluster } = setUp();
+    await begin();
+    calls.length = 0;
+    loop.offer({ kind: 'freeze' });
+    await clock.advance(3000);
+    expect(loop.state().isFrozen).toBe(true);
+    expect(calls.some((call) => /^(close|hush)/.test(call))).toBe(false);
+    expect(JSON.parse(cluster.read(keys.session(D1)).value ?? '')).toMatchObject({ state: 'open' });
+  });
+
+  it('is frozen at once where there was never a spec', () => {
+    const { loop } = setUp();
+    loop.offer({ kind: 'freeze' });
+    expect(loop.state().isFrozen).toBe(true);
+  });
+
+  it('wakes those that follow the state at changes, not at steady rounds', async () => {
+    let changes = 0;
+    const { begin, clock, fitness } = setUp({ changed: () => void changes++ });
+    await begin();
+    changes = 0;
+    await clock.advance(10_000);
+    expect(changes).toBe(0);
+    fitness('interface-down');
+    expect(changes).toBeGreaterThan(0);
   });
 });
 

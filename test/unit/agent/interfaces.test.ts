@@ -1,6 +1,11 @@
 /** Which groups the interfaces could carry, where their addresses go, and what is told about it. */
 import { describe, expect, it } from 'vitest';
-import { announcementsOf, gateGroupOf, judgeInterfaces } from '../../../src/agent/interfaces.ts';
+import {
+  announcementsOf,
+  gateGroupOf,
+  gatePlacesOf,
+  judgeInterfaces,
+} from '../../../src/agent/interfaces.ts';
 import type { GroupAddress, VipGroup } from '../../../src/model/cluster.ts';
 import { groupId } from '../../../src/model/ids.ts';
 import type { LinkState } from '../../../src/model/kernel.ts';
@@ -28,6 +33,10 @@ const group = (...addresses: GroupAddress[]): VipGroup => ({
   priorities: null,
   preempt: { kind: 'never' },
   virtualRouterId: null,
+  weight: 1,
+  antiAffinity: [],
+  tracks: [],
+  notify: null,
 });
 
 const devices = new Map([
@@ -93,5 +102,22 @@ describe('a group’s addresses', () => {
       { device: 'eth1', address: '10.91.0.1' },
     ]);
     expect(announcementsOf(both, new Map())).toEqual([]);
+  });
+});
+
+describe('the places of VIPs', () => {
+  it('are the devices of the agent’s file that are there, and the VIPs on them', () => {
+    expect(gatePlacesOf([both], devices, links(eth0, link('eth9', 9)))).toEqual({
+      devices: [{ index: 2, name: 'eth0' }],
+      vips: ['10.90.0.100'],
+    });
+    expect(gatePlacesOf([both, both], devices, links(eth0, eth1))).toEqual({
+      devices: [
+        { index: 2, name: 'eth0' },
+        { index: 3, name: 'eth1' },
+      ],
+      vips: ['10.90.0.100', '10.91.0.1'],
+    });
+    expect(gatePlacesOf([both], new Map(), links(eth0))).toEqual({ devices: [], vips: [] });
   });
 });

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createLifetimeGate } from '../../../src/agent/lifetime-gate.ts';
 import { groupId, monoMs } from '../../../src/model/ids.ts';
+import type { ArmMode } from '../../../src/model/kernel.ts';
 import type { GateGroup } from '../../../src/ports/gate.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
 import { FakeNetworkKernel } from '../../fakes/fake-kernel.ts';
@@ -27,8 +28,11 @@ function setUp() {
     })),
   });
   const bound = (): (typeof A)[] => kernel.boundNow().map((one) => one.address);
-  const arm = (ms: number, ...groups: GateGroup[]) => gate.arm(1, groups, monoMs(clock.now() + ms));
-  return { clock, kernel, linkIndex, gate, group, bound, arm };
+  const armModes = (ms: number, ...groups: (GateGroup & { mode: ArmMode })[]) =>
+    gate.arm({ round: 1, groups, until: monoMs(clock.now() + ms), aliveMs: (ms * 3) / 4 });
+  const arm = (ms: number, ...groups: GateGroup[]) =>
+    armModes(ms, ...groups.map((one) => ({ ...one, mode: 'open' as const })));
+  return { armModes, clock, kernel, linkIndex, gate, group, bound, arm };
 }
 
 describe('arming', () => {
@@ -129,5 +133,55 @@ describe('closing', () => {
     expect(bound()).toEqual([A]);
     expect(await gate.close([group('g', A, B)])).toMatchObject({ ok: true });
     expect(bound()).toEqual([]);
+  });
+});
+
+describe('a handover', () => {
+  it('binds a prepared group when it is opened, for what is left of the arming', async () => {
+    const { armModes, group, gate, bound, clock, kernel } = setUp();
+    const g = group('g', A);
+    const until = monoMs(clock.now() + 5000);
+    await armModes(5000, { ...g, mode: 'prepared' });
+    expect(bound()).toEqual([]);
+    await clock.advance(1500);
+    expect(await gate.open([g], until)).toMatchObject({ value: { opened: ['g'], failed: [] } });
+    expect(kernel.boundNow()).toMatchObject([{ address: A, validLifetimeS: 3 }]);
+  });
+
+  it('opens nothing that the last arming did not prepare, and nothing late', async () => {
+    const { armModes, group, gate, bound, clock } = setUp();
+    const [g, h] = [group('g', A), group('h', B)];
+    const until = monoMs(clock.now() + 3000);
+    await armModes(3000, { ...g, mode: 'prepared' });
+    await armModes(3000, { ...h, mode: 'open' });
+    expect(await gate.open([g], until)).toMatchObject({
+      value: { opened: [], failed: [{ group: 'g' }] },
+    });
+    await armModes(3000, { ...g, mode: 'prepared' });
+    await clock.advance(2500);
+    expect(await gate.open([g], until)).toMatchObject({ error: { code: 'LATE' } });
+    expect(bound()).toEqual([]);
+  });
+
+  it('cannot mute without unbinding: the muted group is silent altogether', async () => {
+    const { arm, armModes, group, gate, bound } = setUp();
+    await arm(3000, group('g', A));
+    expect(await gate.mute([group('g', A)])).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+    await armModes(3000, { ...group('g', A), mode: 'muted' });
+    expect(bound()).toEqual([]);
+  });
+});
+
+describe('a new life', () => {
+  it('keeps what it is told to keep, and closes it as its own', async () => {
+    const { arm, group, gate, bound, clock, kernel } = setUp();
+    await arm(5000, group('g', A));
+    const next = createLifetimeGate({ kernel, clock });
+    expect(await next.adopt([group('g', A), group('h', B)])).toEqual({ ok: true, value: ['g'] });
+    expect(bound()).toEqual([A]);
+    expect(await next.close([group('g')])).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+    expect(await gate.check(() => true)).toMatchObject({ ok: true });
   });
 });

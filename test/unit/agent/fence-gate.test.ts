@@ -1,0 +1,535 @@
+/** The gate of kernel rules: silent unless a live permit says otherwise, whatever happens in between (design 4.4). */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createFenceGate } from '../../../src/agent/fence-gate.ts';
+import type { Result } from '../../../src/lib/result.ts';
+import type { IpAddress } from '../../../src/model/address.ts';
+import { groupId, monoMs } from '../../../src/model/ids.ts';
+import type { ArmMode, KernelError } from '../../../src/model/kernel.ts';
+import type { Fence, FenceChange } from '../../../src/ports/fence.ts';
+import type { Armed, GateGroup } from '../../../src/ports/gate.ts';
+import { FakeClock } from '../../fakes/fake-clock.ts';
+import { FakeFence } from '../../fakes/fake-fence.ts';
+import { FakeNetworkKernel } from '../../fakes/fake-kernel.ts';
+import { ip } from '../core/desired/spec-builders.ts';
+import { RecordingLog } from './reconcile-loop.fixture.ts';
+
+const A = ip('10.90.0.100');
+const B = ip('10.90.0.101');
+const C = ip('fd90::100');
+
+/** D 500 ms, P 125 ms, F 375 ms, as in the default profile. */
+const HOLD_MS = 500;
+const PERMIT_MS = 125;
+const ALIVE_MS = 375;
+
+type Moded = GateGroup & { readonly mode: ArmMode };
+
+function setUp() {
+  const clock = new FakeClock();
+  const kernel = new FakeNetworkKernel(clock);
+  const eth0 = kernel.addLink('eth0');
+  const fence = new FakeFence(clock);
+  const log = new RecordingLog();
+  /** Called between the gate's decision and the kernel's batch: where a process may be stopped. */
+  const pause: { before: (change: FenceChange) => Promise<void> } = { before: async () => {} };
+  const paused: Fence = {
+    kind: 'netdev',
+    observe: () => fence.observe(),
+    install: (devices) => fence.install(devices),
+    permit: (round, timeoutMs) => fence.permit(round, timeoutMs),
+    commit: async (change) => {
+      await pause.before(change);
+      return fence.commit(change);
+    },
+    uninstall: () => fence.uninstall(),
+    close: () => {},
+  };
+  const life = () => createFenceGate({ fence: paused, kernel, clock, log });
+  const gate = life();
+  const places = { devices: [{ index: eth0, name: 'eth0' }], vips: [A, B, C] };
+  gate.setPlaces(places);
+  const group = (name: string, ...addresses: IpAddress[]): GateGroup => ({
+    group: groupId(name),
+    addresses: addresses.map((address) => ({
+      linkIndex: eth0,
+      address,
+      scope: 'global',
+      label: null,
+      prefix: address.includes(':') ? 64 : 24,
+    })),
+  });
+  const g = group('g', A);
+  const h = group('h', B, C);
+  let rounds = 0;
+  /** A round: permit, an answer after `tookMs`, arming. */
+  const round = async (
+    groups: readonly Moded[],
+    { tookMs = 10, on = gate }: { readonly tookMs?: number; readonly on?: typeof gate } = {},
+  ): Promise<Result<Armed, KernelError>> => {
+    const number = ++rounds;
+    const given = await on.permit(number, PERMIT_MS);
+    if (!given.ok) return given;
+    const until = monoMs(clock.now() + HOLD_MS);
+    await clock.advance(tookMs);
+    return on.arm({ round: number, groups, until, aliveMs: ALIVE_MS });
+  };
+  const open = (...groups: readonly GateGroup[]) =>
+    round(groups.map((one) => ({ ...one, mode: 'open' as const })));
+  const bound = (): string[] => kernel.boundNow().map((one) => one.address);
+  /** What a neighbour gets to hear: bound, and let through. */
+  const speaks = (address: IpAddress): boolean =>
+    kernel.isBound(address) && fence.speaks(address, eth0);
+  const answers = (address: IpAddress): boolean =>
+    kernel.isBound(address) && fence.answers(address, eth0);
+  return {
+    clock,
+    kernel,
+    eth0,
+    fence,
+    log,
+    pause,
+    gate,
+    life,
+    places,
+    group,
+    g,
+    h,
+    round,
+    open,
+    bound,
+    speaks,
+    answers,
+  };
+}
+
+describe('arming', () => {
+  it('opens by one batch, until exactly F later, and tells so', async () => {
+    const { open, g, speaks, clock, gate } = setUp();
+    const armed = await open(g);
+    expect(armed).toMatchObject({ value: { opened: ['g'], failed: [] } });
+    expect(armed.ok && armed.value.speaksUntil - clock.now()).toBe(ALIVE_MS);
+    await clock.advance(ALIVE_MS - 1);
+    expect(speaks(A)).toBe(true);
+    await clock.advance(1);
+    expect(speaks(A)).toBe(false);
+    expect(gate.kind).toBe('netdev');
+  });
+
+  it('never speaks after the send + D, whatever pauses there are', async () => {
+    const pauses = fc.record({
+      answer: fc.integer({ min: 0, max: 2 * HOLD_MS }),
+      call: fc.integer({ min: 0, max: 2 * HOLD_MS }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(pauses, { minLength: 1, maxLength: 4 }), async (rounds) => {
+        const { round, g, pause, clock, speaks } = setUp();
+        for (const { answer, call } of rounds) {
+          pause.before = async ({ permit }) => {
+            if (permit !== null) await clock.advance(call);
+          };
+          const sentAt = clock.now();
+          await round([{ ...g, mode: 'open' }], { tookMs: answer });
+          const endAt = sentAt + HOLD_MS;
+          await clock.advance(Math.max(0, endAt - clock.now()));
+          expect(speaks(A)).toBe(false);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('stopped between decision and system call for longer than the permit opens nothing', async () => {
+    const { open, g, pause, clock, speaks, bound, log } = setUp();
+    pause.before = async ({ permit }) => {
+      if (permit !== null) await clock.advance(PERMIT_MS);
+    };
+    expect(await open(g)).toMatchObject({ ok: false, error: { code: 'LATE' } });
+    expect(bound()).toEqual([A]);
+    expect(speaks(A)).toBe(false);
+    pause.before = async () => {};
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+    expect(speaks(A)).toBe(true);
+    expect(log.of('gate.lost')).toEqual([]);
+  });
+
+  it('binds while the VIP is silent, for whole seconds beyond the deadline', async () => {
+    const { open, g, pause, kernel, fence, eth0 } = setUp();
+    const seen: boolean[] = [];
+    pause.before = async ({ permit }) => {
+      if (permit !== null) seen.push(kernel.isBound(A), fence.speaks(A, eth0));
+    };
+    await open(g);
+    expect(seen).toEqual([true, false]);
+    expect(kernel.boundNow()).toMatchObject([{ address: A, validLifetimeS: 3 }]);
+  });
+
+  it('manages every VIP before it binds anything, and one that the spec has just got', async () => {
+    const { open, group, pause, fence, gate, places } = setUp();
+    const D = ip('10.90.0.104');
+    let managed: ReadonlySet<IpAddress> = new Set();
+    pause.before = async ({ permit }) => {
+      const contents = await fence.observe();
+      if (permit !== null && contents.ok) managed = contents.value?.managed ?? managed;
+    };
+    await open(group('new', D));
+    expect([...managed].toSorted()).toEqual([A, B, C, D].toSorted());
+    gate.setPlaces({ ...places, vips: [A] });
+    await gate.close([group('new', D)]);
+    await open();
+    const contents = await fence.observe();
+    expect(contents.ok && [...(contents.value?.managed ?? [])]).toEqual([A]);
+  });
+
+  it('keeps what left the spec managed while it is bound', async () => {
+    const { open, g, fence, gate, places } = setUp();
+    await open(g);
+    gate.setPlaces({ ...places, vips: [] });
+    await open(g);
+    const contents = await fence.observe();
+    expect(contents.ok && contents.value?.managed.has(A)).toBe(true);
+  });
+
+  it('lets exactly the named groups speak; the rest is silent at once, then unbound', async () => {
+    const { open, g, h, bound, speaks, pause, kernel } = setUp();
+    await open(g, h);
+    const atCommit: boolean[] = [];
+    pause.before = async ({ permit }) => {
+      if (permit !== null) atCommit.push(kernel.isBound(B));
+    };
+    await open(g);
+    expect(atCommit).toEqual([true]);
+    expect([A, B, C].map(speaks)).toEqual([true, false, false]);
+    expect(bound()).toEqual([A]);
+  });
+
+  it('names the groups of which an address was refused, and opens the others', async () => {
+    const { open, g, h, kernel, speaks } = setUp();
+    await open();
+    kernel.failNext('bind', 'EPERM');
+    expect(await open(g, h)).toMatchObject({
+      value: { opened: ['h'], failed: [{ group: 'g', error: { code: 'EPERM' } }] },
+    });
+    expect([A, B, C].map(speaks)).toEqual([false, true, true]);
+    kernel.removeAddress({ linkIndex: 1, address: C, prefix: 64 });
+    expect(await open(g, h)).toMatchObject({ value: { failed: [] } });
+  });
+
+  it('silences a group that was open when one of its addresses cannot be bound again', async () => {
+    const { open, h, kernel, gate, eth0, speaks } = setUp();
+    await open(h);
+    kernel.removeAddress({ linkIndex: eth0, address: C, prefix: 64 });
+    expect(gate.forget(eth0, C)).toBe('h');
+    kernel.failNext('bind', 'EPERM');
+    expect(await open(h)).toMatchObject({ value: { failed: [{ group: 'h' }] } });
+    expect(speaks(B)).toBe(false);
+  });
+
+  it('tells again of a group that was silent in between', async () => {
+    const { open, g, clock, gate, kernel, eth0 } = setUp();
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+    expect(await open(g)).toMatchObject({ value: { opened: [] } });
+    await clock.advance(ALIVE_MS);
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+    kernel.removeAddress({ linkIndex: eth0, address: A, prefix: 24 });
+    expect(gate.forget(eth0, A)).toBe('g');
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+  });
+
+  it('refreshes lifetimes once a second, and all of them when the hold time grows', async () => {
+    const { gate, open, g, kernel, clock } = setUp();
+    const left = (): number | null => kernel.boundNow()[0]?.validLifetimeS ?? null;
+    await open(g);
+    for (let i = 0; i < 4; i++) {
+      await clock.advance(220);
+      await open(g);
+    }
+    expect(left()).toBe(2);
+    await clock.advance(200);
+    await open(g);
+    expect(left()).toBe(3);
+    await gate.permit(99, PERMIT_MS);
+    const until = monoMs(clock.now() + 10_000);
+    const groups = [{ ...g, mode: 'open' as const }];
+    await gate.arm({ round: 99, groups, until, aliveMs: 9_000 });
+    expect((left() ?? 0) * 1000).toBeGreaterThan(9_000);
+  });
+
+  it('with nothing of the time left fails before anything is asked of the kernel', async () => {
+    const { gate, g, clock, fence } = setUp();
+    await gate.permit(1, PERMIT_MS);
+    const { commits } = fence.counters;
+    const request = { round: 1, groups: [{ ...g, mode: 'open' as const }], aliveMs: ALIVE_MS };
+    expect(await gate.arm({ ...request, until: clock.now() })).toMatchObject({
+      error: { code: 'LATE' },
+    });
+    expect(fence.counters.commits).toBe(commits);
+  });
+
+  it('in doubt about a batch asks the kernel before it builds on it', async () => {
+    const { open, g, h, fence, pause, speaks } = setUp();
+    await open(g);
+    pause.before = async ({ permit }) => {
+      if (permit === null) return;
+      pause.before = async () => {};
+      // Applied, but the answer is lost.
+      await fence.commit({
+        permit: null,
+        alive: null,
+        managed: NONE,
+        muted: NONE,
+        enabled: { add: [B, C], remove: [A] },
+      });
+      fence.failNext({ code: 'TIMEOUT', message: 'no answer' });
+    };
+    expect(await open(h)).toMatchObject({ ok: false, error: { code: 'TIMEOUT' } });
+    expect(await open(g)).toMatchObject({ ok: true });
+    expect([A, B, C].map(speaks)).toEqual([true, false, false]);
+  });
+});
+
+const NONE = { add: [], remove: [] };
+
+describe('a handover', () => {
+  it('is prepared bound and silent, and opens between two rounds', async () => {
+    const { round, gate, g, clock, speaks, bound } = setUp();
+    const until = monoMs(clock.now() + HOLD_MS);
+    const armed = await round([{ ...g, mode: 'prepared' }]);
+    expect(armed).toMatchObject({ value: { opened: [], failed: [] } });
+    expect(bound()).toEqual([A]);
+    expect(speaks(A)).toBe(false);
+    await clock.advance(50);
+    const opened = await gate.open([g], until);
+    expect(opened).toMatchObject({ value: { opened: ['g'], failed: [] } });
+    expect(speaks(A)).toBe(true);
+    expect(armed.ok && opened.ok && opened.value.speaksUntil).toBe(
+      armed.ok && armed.value.speaksUntil,
+    );
+    // Open already: the next arming tells nothing new, and opening again is no failure.
+    expect(await gate.open([g], until)).toMatchObject({ value: { opened: [], failed: [] } });
+    expect(await round([{ ...g, mode: 'open' }])).toMatchObject({ value: { opened: [] } });
+  });
+
+  it('opens nothing that the last arming did not prepare', async () => {
+    const { round, gate, g, h, clock, speaks } = setUp();
+    const until = monoMs(clock.now() + HOLD_MS);
+    await round([{ ...g, mode: 'prepared' }]);
+    await round([{ ...h, mode: 'open' }]);
+    expect(await gate.open([g], until)).toMatchObject({
+      value: { opened: [], failed: [{ group: 'g' }] },
+    });
+    expect(speaks(A)).toBe(false);
+  });
+
+  it('opened late, or after a pause, does not speak', async () => {
+    const { round, gate, g, clock, speaks, pause } = setUp();
+    const until = monoMs(clock.now() + HOLD_MS);
+    await round([{ ...g, mode: 'prepared' }]);
+    pause.before = () => clock.advance(HOLD_MS);
+    await gate.open([g], until);
+    expect(speaks(A)).toBe(false);
+    expect(await gate.open([g], until)).toMatchObject({ error: { code: 'LATE' } });
+  });
+
+  it('ends answers to ARP and ND and goes on forwarding, until it is closed', async () => {
+    const { open, round, gate, g, h, answers, speaks, bound } = setUp();
+    await open(g, h);
+    expect(await gate.mute([h])).toMatchObject({ ok: true });
+    expect([A, B, C].map(speaks)).toEqual([true, true, true]);
+    expect([A, B, C].map(answers)).toEqual([true, false, false]);
+    const next = [
+      { ...g, mode: 'open' as const },
+      { ...h, mode: 'muted' as const },
+    ];
+    expect(await round(next)).toMatchObject({ value: { opened: [], failed: [] } });
+    expect([B, C].map(answers)).toEqual([false, false]);
+    expect([B, C].map(speaks)).toEqual([true, true]);
+    expect(await gate.close([h])).toMatchObject({ ok: true });
+    expect(bound()).toEqual([A]);
+  });
+
+  it('that fails lets the former holder answer again', async () => {
+    const { open, gate, g, answers } = setUp();
+    await open(g);
+    await gate.mute([g]);
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+    expect(answers(A)).toBe(true);
+  });
+});
+
+describe('closing', () => {
+  it('silences first, then unbinds, and is a success where nothing is open', async () => {
+    const { open, gate, g, h, group, pause, kernel, bound } = setUp();
+    await open(g, h);
+    const atCommit: boolean[] = [];
+    pause.before = async () => void atCommit.push(kernel.isBound(B));
+    expect(await gate.close([h, group('never', ip('10.90.0.150'))])).toMatchObject({ ok: true });
+    expect(atCommit).toEqual([true]);
+    expect(bound()).toEqual([A]);
+  });
+
+  it('unbinds also what the group had before its addresses changed', async () => {
+    const { open, gate, g, group, bound } = setUp();
+    await open(g);
+    expect(await gate.close([group('g', B)])).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+  });
+
+  it('leaves alone what another group has taken over', async () => {
+    const { open, gate, g, group, speaks } = setUp();
+    await open(g);
+    await open(group('heir', A));
+    expect(await gate.close([g])).toMatchObject({ ok: true });
+    expect(speaks(A)).toBe(true);
+  });
+
+  it('is acknowledged only when rules and addresses are, and can be asked again', async () => {
+    const { open, gate, h, kernel, fence, bound, speaks } = setUp();
+    await open(h);
+    fence.failNext({ code: 'EPERM', message: 'EPERM' });
+    kernel.failNext('unbind', 'EPERM');
+    expect(await gate.close([h])).toMatchObject({ ok: false });
+    kernel.failNext('unbind', 'EPERM');
+    expect(await gate.close([h])).toMatchObject({ ok: false });
+    expect(bound()).toHaveLength(1);
+    expect([B, C].map(speaks)).toEqual([false, false]);
+    expect(await gate.close([h])).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+  });
+});
+
+describe('rules that are gone', () => {
+  it('at the permit: everything is unbound before they are made anew, and this round opens again', async () => {
+    const { open, g, fence, bound, speaks, log, clock } = setUp();
+    await open(g);
+    fence.flush();
+    const install = fence.install.bind(fence);
+    let boundAtInstall: string[] = ['never'];
+    fence.install = (devices) => {
+      boundAtInstall = bound();
+      return install(devices);
+    };
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+    expect(boundAtInstall).toEqual([]);
+    expect(log.of('gate.lost')).toEqual([{ addresses: 1 }]);
+    expect(speaks(A)).toBe(true);
+    await clock.advance(ALIVE_MS);
+    expect(speaks(A)).toBe(false);
+  });
+
+  it.each(['arm', 'close', 'mute'] as const)('at %s: nothing stays bound', async (name) => {
+    const { open, gate, g, fence, bound, pause, speaks } = setUp();
+    await open(g);
+    pause.before = async () => {
+      fence.flush();
+      pause.before = async () => {};
+    };
+    if (name === 'arm') expect(await open(g)).toMatchObject({ error: { code: 'MISSING' } });
+    else expect(await gate[name]([g])).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+    expect(speaks(A)).toBe(true);
+  });
+
+  it('are noticed by the check on a standby director, too', async () => {
+    const { open, gate, fence, g, bound } = setUp();
+    await open(g);
+    fence.flush();
+    expect(await gate.check(() => true)).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+    const contents = await fence.observe();
+    expect(contents.ok && contents.value?.managed.has(A)).toBe(true);
+  });
+
+  it('follow a device that was made anew', async () => {
+    const { open, gate, g, kernel, fence, eth0, group, places } = setUp();
+    await open(g);
+    kernel.removeLink(eth0);
+    const index = kernel.addLink('eth0');
+    gate.setPlaces({ ...places, devices: [{ index, name: 'eth0' }] });
+    const moved = {
+      ...g,
+      addresses: group('g', A).addresses.map((a) => ({ ...a, linkIndex: index })),
+    };
+    // A request that is older than the news.
+    expect(await open(g)).toMatchObject({ value: { failed: [{ error: { code: 'ENODEV' } }] } });
+    expect(kernel.boundNow()).toEqual([]);
+    expect(await open(moved)).toMatchObject({ value: { opened: ['g'] } });
+    expect(fence.speaks(A, index)).toBe(true);
+  });
+
+  it('that cannot be made leave nothing bound, and the problem is told', async () => {
+    const { open, g, fence, bound, gate } = setUp();
+    await open(g);
+    fence.flush();
+    fence.install = async () => ({ ok: false, error: { code: 'EPERM', message: 'EPERM' } });
+    expect(await open(g)).toMatchObject({ error: { code: 'EPERM' } });
+    expect(await gate.check(() => true)).toMatchObject({ error: { code: 'EPERM' } });
+    expect(bound()).toEqual([]);
+  });
+});
+
+describe('a new life', () => {
+  it('goes on with what it keeps, unheard of by a client, and silences the rest at once', async () => {
+    const { open, round, g, h, life, places, speaks } = setUp();
+    await open(g, h);
+    const next = life();
+    next.setPlaces(places);
+    expect(await next.adopt([g])).toEqual({ ok: true, value: ['g'] });
+    expect([A, B, C].map(speaks)).toEqual([true, false, false]);
+    expect(await next.check(() => true)).toMatchObject({ ok: true });
+    expect(speaks(A)).toBe(true);
+    const armed = await round([{ ...g, mode: 'open' }], { on: next });
+    expect(armed).toMatchObject({ value: { failed: [] } });
+    expect(speaks(A)).toBe(true);
+  });
+
+  it('keeps nothing without rules: it would speak for ever', async () => {
+    const { open, g, life, places, fence, speaks } = setUp();
+    await open(g);
+    fence.flush();
+    const next = life();
+    next.setPlaces(places);
+    expect(await next.adopt([g])).toEqual({ ok: true, value: [] });
+    expect(speaks(A)).toBe(false);
+  });
+
+  it('keeps managed what may still be bound, until it is not', async () => {
+    const { open, g, h, life, places, fence } = setUp();
+    await open(g, h);
+    const next = life();
+    next.setPlaces({ ...places, vips: [A] });
+    await next.adopt([g]);
+    const contents = await fence.observe();
+    expect(contents.ok && [...(contents.value?.managed ?? [])]).toEqual([A, B, C]);
+  });
+
+  it('closes what the election turns out not to hold', async () => {
+    const { open, g, life, places, bound, speaks } = setUp();
+    await open(g);
+    const next = life();
+    next.setPlaces(places);
+    await next.adopt([g]);
+    expect(await next.check(() => false)).toMatchObject({ ok: true });
+    expect(speaks(A)).toBe(false);
+    expect(bound()).toEqual([]);
+  });
+});
+
+describe('the end', () => {
+  it('removes the rules with everything that is bound', async () => {
+    const { open, g, gate, fence, bound } = setUp();
+    await open(g);
+    expect(await gate.uninstall()).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+    expect(await fence.observe()).toEqual({ ok: true, value: null });
+  });
+
+  it('leaves the rules where something cannot be unbound', async () => {
+    const { open, g, gate, fence, kernel } = setUp();
+    await open(g);
+    kernel.failNext('unbind', 'EPERM');
+    expect(await gate.uninstall()).toMatchObject({ ok: false });
+    expect(await fence.observe()).not.toEqual({ ok: true, value: null });
+  });
+});

@@ -1,0 +1,158 @@
+/** What this director could hold now, how well, and what keeps it from it. */
+import { describe, expect, it } from 'vitest';
+import {
+  deriveEligibility,
+  type FitnessInput,
+  gateNeedsOf,
+  isSameEligibility,
+} from '../../../src/agent/fitness.ts';
+import type { ReconcileState } from '../../../src/agent/reconcile-loop.ts';
+import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
+import type { ClusterSpec } from '../../../src/model/cluster.ts';
+import { groupId, monoMs } from '../../../src/model/ids.ts';
+import { anyService, anySpec, ip } from '../core/desired/spec-builders.ts';
+import { group, TIMING } from '../core/election/election-driver.ts';
+
+const WEB = groupId('web');
+const PLAIN = groupId('plain');
+
+const address = {
+  address: ip('10.90.0.100'),
+  prefix: 24,
+  interface: 'public',
+  label: null,
+  scope: 'global' as const,
+};
+const spec: ClusterSpec = {
+  ...anySpec([anyService()]),
+  timing: TIMING,
+  groups: [group(WEB, { addresses: [address] }), group(PLAIN, { addresses: [address] })],
+};
+const counters = { connections: 0, packetsIn: 0, packetsOut: 0, bytesIn: 0, bytesOut: 0 };
+
+/** After a complete pass: every service of the spec is in the kernel. */
+function reconciled(fields: Partial<ReconcileState> = {}): ReconcileState {
+  const { services } = deriveDesired({
+    spec,
+    checks: new Map(),
+    overrides: [],
+    statuses: new Map(),
+  });
+  return {
+    available: true,
+    detail: '',
+    problem: null,
+    problems: new Map(),
+    foreign: [],
+    lastReconcileMs: 1,
+    lastReconcileAt: monoMs(1),
+    driftRepaired: 0,
+    explanations: new Map(),
+    sorryActive: new Set(),
+    table: { services: services.map((one) => ({ ...one, counters, destinations: [] })) },
+    ...fields,
+  };
+}
+
+const input = (fields: Partial<FitnessInput> = {}): FitnessInput => ({
+  spec,
+  devices: new Map([['public', 'eth0']]),
+  links: new Map([
+    ['eth0', { index: 2, name: 'eth0', mac: null, isAdminUp: true, isRunning: true, mtu: 1500 }],
+  ]),
+  hostProblems: [],
+  isSpecSettled: true,
+  gateKind: 'netdev',
+  tracks: { obstacle: () => null, bonus: () => 0, isSettled: () => true },
+  reconcile: reconciled(),
+  ...fields,
+});
+const judge = (fields: Partial<FitnessInput> = {}) => deriveEligibility(input(fields));
+
+describe('a director', () => {
+  it('that lacks nothing could hold all, and is ready for all', () => {
+    const { groups, ready, bonus } = judge();
+    expect([...groups]).toEqual([
+      [WEB, null],
+      [PLAIN, null],
+    ]);
+    expect([...ready]).toEqual([WEB, PLAIN]);
+    expect(bonus.size).toBe(0);
+  });
+
+  it.each([
+    ['cannot-bind', { hostProblems: ['no CAP_NET_ADMIN'] }],
+    ['starting', { isSpecSettled: false }],
+    ['interface-missing', { links: new Map() }],
+    [
+      'track-failed',
+      {
+        tracks: { obstacle: () => 'track-failed' as const, bonus: () => 0, isSettled: () => true },
+      },
+    ],
+  ] as const)('is told %s, and is ready for nothing', (reason, fields) => {
+    const { groups, ready } = judge(fields);
+    expect([...groups.values()]).toEqual([reason, reason]);
+    expect(ready.size).toBe(0);
+  });
+
+  it('without a spec could hold nothing', () => {
+    expect(judge({ spec: null }).groups.size).toBe(0);
+  });
+
+  it('tells what its tracks add', () => {
+    const tracks = { obstacle: () => null, bonus: () => -20, isSettled: () => true };
+    expect([...judge({ tracks }).bonus.values()]).toEqual([-20, -20]);
+  });
+});
+
+describe('a kernel with nothing but address lifetimes', () => {
+  it.each([
+    [2999, 'gate-too-coarse'],
+    [3000, null],
+  ] as const)('with a hold time of %i ms: %s', (holdMs, reason) => {
+    const short = { ...spec, timing: { ...TIMING, holdMs } };
+    const { groups } = judge({ spec: short, gateKind: 'address-lifetime' });
+    expect([...new Set(groups.values())]).toEqual([reason]);
+    expect([...new Set(judge({ spec: short }).groups.values())]).toEqual([null]);
+  });
+
+  it('needs more of the timing than one with rules', () => {
+    expect(gateNeedsOf('address-lifetime')).toEqual({ minHoldMs: 3000, slackMs: 1100 });
+    for (const kind of ['netdev', 'arp-inet-ip6', 'bridge'] as const)
+      expect(gateNeedsOf(kind)).toEqual({ minHoldMs: 0, slackMs: 0 });
+  });
+});
+
+describe('readiness', () => {
+  it.each([
+    ['before the first pass', { lastReconcileAt: null }],
+    ['while the pass has a problem', { problem: 'the dump failed' }],
+    ['without ip_vs', { available: false, table: null }],
+    ['while a service is missing', { table: { services: [] } }],
+    ['while the kernel refuses a service', { problems: new Map([['tcp 10.90.0.100:80', 'no']]) }],
+  ] as const)('%s is that of groups without services only', (_, fields) => {
+    const { ready, groups } = judge({ reconcile: reconciled(fields) });
+    expect([...ready]).toEqual([PLAIN]);
+    expect(groups.get(WEB)).toBeNull();
+  });
+
+  it('waits for tracks that nobody has looked at yet', () => {
+    const tracks = { obstacle: () => null, bonus: () => 0, isSettled: () => false };
+    expect(judge({ tracks }).ready.size).toBe(0);
+  });
+});
+
+describe('telling again', () => {
+  it('is for what changed only', () => {
+    expect(isSameEligibility(judge(), judge())).toBe(true);
+    const tracks = { obstacle: () => null, bonus: () => 5, isSettled: () => true };
+    for (const other of [
+      judge({ isSpecSettled: false }),
+      judge({ tracks }),
+      judge({ reconcile: reconciled({ lastReconcileAt: null }) }),
+      judge({ spec: null }),
+    ])
+      expect(isSameEligibility(judge(), other)).toBe(false);
+  });
+});
