@@ -16,6 +16,9 @@ const KINDS: readonly FenceKind[] = ['netdev', 'arp-inet-ip6', 'bridge'];
 /** Every network namespace has it. */
 const LOOPBACK = { index: 1, name: 'lo' };
 
+/** No netlink socket of that protocol, or no subsystem behind it: there can be no fence either. */
+const NO_NFTABLES: readonly string[] = ['UNAVAILABLE', 'EINVAL'];
+
 export type FenceOptions = {
   /** Names of the devices that the VIPs are on: family bridge is for bridges alone. Empty: not known yet. */
   readonly devices: readonly string[];
@@ -102,7 +105,8 @@ export async function uninstallFences(
       const tables = fenceScheme(kind, FENCE_TABLE).tables.map(({ table }) => table);
       // oxlint-disable-next-line no-await-in-loop -- one socket
       const removed = await socket.removeTables(tables);
-      if (!removed.ok) return err(removed.error);
+      if (!removed.ok)
+        return NO_NFTABLES.includes(removed.error.code) ? ok([]) : err(removed.error);
       if (removed.value.length > 0) there.push(kind);
     }
     return ok(there);
