@@ -247,7 +247,7 @@ class FenceGate implements LocalGate {
     const bound = this.#bindings.all().map(({ address }) => address);
     const wanted = new Set([...this.#places.vips, ...extra, ...bound]);
     const add = [...wanted].filter((address) => !known.managed.has(address));
-    const remove = isGrowingOnly ? [] : [...known.managed].filter((one) => !wanted.has(one));
+    const remove = isGrowingOnly ? [] : await this.#unbound(known, wanted);
     if (add.length === 0 && remove.length === 0) return ok(undefined);
     const done = await this.#commit({
       ...UNCHANGED,
@@ -256,6 +256,23 @@ class FenceGate implements LocalGate {
       muted: { add: [], remove },
     });
     return done.ok ? done : this.#afterFailure(done.error);
+  }
+
+  /**
+   * What need not be managed any more. The kernel itself is asked what is bound: a stop between a
+   * binding and its notifications leaves what is remembered here behind, and what is bound without
+   * being managed speaks.
+   */
+  async #unbound(
+    { managed }: FenceContents,
+    wanted: ReadonlySet<IpAddress>,
+  ): Promise<readonly IpAddress[]> {
+    const left = [...managed].filter((one) => !wanted.has(one));
+    if (left.length === 0) return left;
+    const observed = await this.#ports.kernel.addresses();
+    if (!observed.ok) return [];
+    const bound = new Set(observed.value.map(({ address }) => address));
+    return left.filter((one) => !bound.has(one));
   }
 
   /** The rules are gone, or not all there: nothing stays bound, then they are made anew. */
