@@ -1,5 +1,5 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
-import { type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
+import { ABSENT, type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
 import { HOLD_REASONS } from '../../model/decision.ts';
 import { alarmOnce, type Draft, notice } from './draft.ts';
 import { beginLeaving } from './handover.ts';
@@ -10,17 +10,27 @@ import type { Holding } from './state.ts';
 import { ownerStanding, revOf } from './view.ts';
 
 export function advanceOwnership(draft: Draft): void {
-  const { state, config, now } = draft;
+  const { state, config } = draft;
   if (!state.isSynced) return;
   const groups = new Set<GroupId>(state.view.owners.keys());
   for (const { id } of config.groups) groups.add(id);
   for (const group of state.holdings.keys()) groups.add(group);
   for (const group of groups) {
-    const rev = revOf(state.view.owners, group);
-    if (state.ownerSeenAt.get(group)?.rev !== rev) state.ownerSeenAt.set(group, { rev, at: now });
+    seeOwner(draft, group);
     if (isMine(draft, group)) adopt(draft, group);
     else follow(draft, group);
   }
+}
+
+/** An owner that stays while only the pending entries change is no new one: it gets no time anew. */
+function seeOwner({ state, now }: Draft, group: GroupId): void {
+  const owner = state.view.owners.get(group);
+  const rev = owner?.rev ?? ABSENT;
+  const session = owner?.value?.session ?? 0;
+  const seen = state.ownerSeenAt.get(group);
+  if (seen?.rev === rev) return;
+  const isSame = seen !== undefined && session !== 0 && seen.session === session;
+  state.ownerSeenAt.set(group, { rev, session, at: isSame ? seen.at : now });
 }
 
 function isMine(draft: Draft, group: GroupId): boolean {

@@ -263,8 +263,11 @@ export type ElectionState = {
   readonly challenges: ReadonlyMap<DirectorId, ChallengeState>;
   /** Since when this director sees a group claimable with this owner revision. */
   readonly claimable: ReadonlyMap<GroupId, { readonly rev: Revision; readonly since: MonoMs }>;
-  /** Since when this director knows of the owner record's revision. */
-  readonly ownerSeenAt: ReadonlyMap<GroupId, { readonly rev: Revision; readonly at: MonoMs }>;
+  /** Since when this director knows of the owner, session 0 for none; `rev`: of the record now. */
+  readonly ownerSeenAt: ReadonlyMap<
+    GroupId,
+    { readonly rev: Revision; readonly session: number; readonly at: MonoMs }
+  >;
   /** A director that has been better than me since, per group. */
   readonly better: ReadonlyMap<GroupId, { readonly director: DirectorId; readonly since: MonoMs }>;
   /** `group director`: it was given the group and may have been unfit, so it is not offered it again before. */

@@ -49,6 +49,9 @@ export const UNVERIFIED_MS = 1000;
 /** Without any word of the successor it forwards for this long after it went mute. */
 export const UNHEARD_MS = 3000;
 
+/** The former holder's word that an operation is under way may come after the group itself by so much. */
+export const WORD_WAIT_MS = 2000;
+
 /** An operation waits for its target to be ready for this long. */
 export const READY_WAIT_MS = 10_000;
 

@@ -1,12 +1,12 @@
 /** Why a holder gives a group away, and to whom. It decides; `give-up.ts` and `handover.ts` act. */
 import type { VipGroup } from '../../model/cluster.ts';
 import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
-import { type DirectorId, type GroupId, monoMs } from '../../model/ids.ts';
+import { ABSENT, type DirectorId, type GroupId, monoMs } from '../../model/ids.ts';
 import type { OperationRecord } from '../../model/records.ts';
 import { alarmOnce, type Draft } from './draft.ts';
 import { bestSuccessor, type Candidate, myObstacle, readySuccessor } from './placement.ts';
 import type { GiveUp, Holding } from './state.ts';
-import { READY_WAIT_MS, waitMs } from './timing.ts';
+import { READY_WAIT_MS, waitMs, WORD_WAIT_MS } from './timing.ts';
 
 /** `handover`: no packet is lost. `shut`: silence first, then the record; the successor may be nobody. */
 export type Parting = { readonly how: 'handover' | 'shut'; readonly giveUp: GiveUp };
@@ -123,6 +123,7 @@ function answerOperation(
       draft.effects.push({ kind: 'operation', id, state: 'failed', text });
     return null;
   };
+  if (isDone(draft, group, id, operation)) return null;
   if (operation.from !== null && operation.from !== config.me)
     return fail(`${config.me} holds the group, not ${operation.from}`);
   if (operation.to === config.me) return fail(`${config.me} holds the group already`);
@@ -145,6 +146,26 @@ function answerOperation(
     return isWaitedFor ? null : fail(`${target.director} did not become ready for the group`);
   const reason = operation.kind === 'rebalance' ? 'rebalance' : 'switchover';
   return handover(reason, target.director, id);
+}
+
+/**
+ * This operation brought the group here, and the former holder's word of it is still on its way. If
+ * that never comes, the former holder died before it wrote it: then this director tells the end.
+ */
+function isDone(draft: Draft, group: VipGroup, id: string, { to }: OperationRecord): boolean {
+  const { state, config, now } = draft;
+  const holding = state.holdings.get(group.id);
+  const owner = state.view.owners.get(group.id);
+  const reason = owner?.value?.reason;
+  const isMove = reason === 'switchover' || reason === 'rebalance';
+  const isEarlier = (state.view.operations.get(id)?.rev ?? ABSENT) < (owner?.rev ?? ABSENT);
+  if (holding?.kind !== 'open' || !isMove || !isEarlier) return false;
+  if (to !== null && to !== config.me) return false;
+  if (now >= holding.openedAt + WORD_WAIT_MS && alarmOnce(draft, `operation-end:${id}`)) {
+    const text = `${config.me} holds the group, epoch ${holding.epoch}`;
+    draft.effects.push({ kind: 'operation', id, state: 'succeeded', text });
+  }
+  return true;
 }
 
 /**
