@@ -2,23 +2,38 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { formatRecord, type OperationRecord } from '../../../src/model/records.ts';
 import type { StatusDocument } from '../../../src/model/status.ts';
-import { keys, type Machine, vipOf, World } from '../../sim/world.ts';
+import { groupId } from '../../../src/model/ids.ts';
+import type { Machine } from '../../sim/machine.ts';
+import { keys, timingOf, vipOf } from '../../sim/spec.ts';
+import { World, type WorldOptions } from '../../sim/world.ts';
 import { operationOf } from '../core/election/election-driver.ts';
+
+const timing = timingOf({ profile: 'relaxed', holdFactor: 1 });
 
 const worlds: World[] = [];
 afterEach(async () => {
   for (const world of worlds.splice(0)) await world.close();
 });
 
-function newWorld(directors = 2): World {
-  const world = new World({ seed: 3, directors, groups: 1, rateSpread: 0, expiryLagMs: 0 });
+function newWorld(directors = 2, options: Partial<WorldOptions> = {}): World {
+  const world = new World({
+    seed: 3,
+    directors,
+    groups: 1,
+    rateSpread: 0,
+    expiryLagMs: 0,
+    hasServices: true,
+    ...options,
+  });
   worlds.push(world);
   return world;
 }
 
 /** d1 holds g1. */
-async function settled(): Promise<{ world: World; d1: Machine; d2: Machine }> {
-  const world = newWorld();
+async function settled(
+  options: Partial<WorldOptions> = {},
+): Promise<{ world: World; d1: Machine; d2: Machine }> {
+  const world = newWorld(2, options);
   const [d1, d2] = world.directors;
   if (d1 === undefined || d2 === undefined) throw new Error('two directors');
   world.applySpec();
@@ -79,7 +94,9 @@ describe('two agents', () => {
     world.directors[0]?.stop();
     await world.clock.advance(2000);
     expect(seen).toContain('d2 holder.opened');
-    expect(d2.agent?.view.events().map(({ record }) => record.kind)).toContain('holder.released');
+    expect(d2.agent?.view.events().map(({ record }) => record.kind)).toContain(
+      'handover.completed',
+    );
     end.abort();
     await world.clock.settle(watching);
   });
@@ -157,14 +174,24 @@ describe('SIGTERM', () => {
     expect(world.cluster.read(keys.report(d1.id)).value).toBeNull();
   });
 
-  it('ends also when etcd is away, with the VIPs gone', async () => {
+  it('ends also when etcd is away: silent by the deadline, and the VIPs gone', async () => {
     const { world, d1 } = await settled();
     d1.store?.cut();
     d1.stop();
-    await world.clock.advance(100);
-    expect(d1.kernel.isBound(vipOf('g1'))).toBe(false);
+    await world.clock.advance(timing.holdMs);
+    expect(d1.speaks(vipOf('g1'))).toBe(false);
     await world.clock.advance(15_000);
     expect(d1.isAlive).toBe(false);
+    expect(d1.kernel.isBound(vipOf('g1'))).toBe(false);
+  });
+
+  it('takes the gate away with the last VIP', async () => {
+    const { world, d1, d2 } = await settled();
+    d1.stop();
+    await world.clock.advance(8000);
+    expect(await d1.fence?.observe()).toEqual({ ok: true, value: null });
+    expect(await d2.fence?.observe()).not.toEqual({ ok: true, value: null });
+    expect(world.holdersOf('g1')).toEqual(['d2']);
   });
 
   it('ends a director that never had a document', async () => {
@@ -204,5 +231,76 @@ describe('a new life', () => {
     await world.clock.advance(500);
     expect(world.holdersOf('g1')).toHaveLength(1);
     expect(world.violations).toEqual([]);
+  });
+});
+
+describe('freezing', () => {
+  it('leaves VIPs, session, epoch and IPVS to a new process, which nobody notices', async () => {
+    const { world, d1 } = await settled();
+    const epoch = world.cluster.read(keys.owner(groupId('g1'))).modRevision;
+    d1.stop('freeze');
+    await world.clock.advance(4000);
+    expect(d1.isAlive).toBe(false);
+    expect(d1.speaks(vipOf('g1'))).toBe(true);
+    expect(d1.ipvs.table().services).toHaveLength(1);
+    d1.start();
+    for (let i = 0; i < 100; i++) {
+      await world.clock.advance(50);
+      expect(world.holdersOf('g1')).toEqual(['d1']);
+    }
+    expect(world.cluster.read(keys.owner(groupId('g1'))).modRevision).toBe(epoch);
+    expect(d1.agent?.view.events().map(({ record }) => record.kind)).toContain('session.adopted');
+  });
+
+  it('without a new process ends at the deadline, and the other director takes over', async () => {
+    const { world, d1 } = await settled();
+    d1.stop('freeze');
+    await world.clock.advance(30_000);
+    expect(d1.speaks(vipOf('g1'))).toBe(false);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+  });
+
+  it('ends a director that never had a document', async () => {
+    const world = newWorld(1);
+    const [d1] = world.directors;
+    d1?.start();
+    await world.clock.advance(1000);
+    d1?.stop('freeze');
+    await world.clock.advance(6000);
+    expect(d1?.isAlive).toBe(false);
+  });
+});
+
+describe('the gate', () => {
+  it('that somebody flushes is made anew, and the VIP is back within a second', async () => {
+    const { world, d1 } = await settled();
+    d1.fence?.flush();
+    await world.clock.advance(1000);
+    expect(await d1.fence?.observe()).not.toEqual({ ok: true, value: null });
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+  });
+
+  it('of address lifetimes alone is told, and too coarse for short hold times', async () => {
+    const { d1 } = await settled({ hasFence: false });
+    expect(statusOf(d1)).toMatchObject({ health: 'ok', hold: { gate: 'address-lifetime' } });
+    const world = newWorld(2, { hasFence: false, profile: 'default' });
+    world.applySpec();
+    for (const director of world.directors) director.start();
+    await world.clock.advance(10_000);
+    expect(world.holdersOf('g1')).toEqual([]);
+    const [first] = world.directors;
+    if (first === undefined) throw new Error('two directors');
+    expect(statusOf(first).problems.join()).toContain('nftables');
+    expect(statusOf(first).groups[0]?.candidates[0]).toMatchObject({ reason: 'gate-too-coarse' });
+  });
+});
+
+describe('a foreign voice', () => {
+  it('for a VIP that is held becomes an event, and moves nothing', async () => {
+    const { world, d1 } = await settled();
+    d1.hear(vipOf('g1'));
+    await world.clock.advance(1000);
+    expect(d1.agent?.view.events().map(({ record }) => record.kind)).toContain('address.contested');
+    expect(world.holdersOf('g1')).toEqual(['d1']);
   });
 });
