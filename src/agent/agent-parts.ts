@@ -21,6 +21,7 @@ import type { Tracker } from '../ports/tracker.ts';
 import type { AddressKeeper } from './address-keeper.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { DirectorLease } from './director-lease.ts';
+import type { GateDesk } from './gate-desk.ts';
 import type { GroupLeases } from './group-leases.ts';
 import type { HealthDesk } from './health-desk.ts';
 import type { HoldLoop } from './hold-loop.ts';
@@ -75,6 +76,5 @@ export type AgentParts = {
   readonly reconcile: ReconcileLoop;
   readonly tracks: TrackLoop;
   readonly desk: HealthDesk;
-  /** What the kernel said when the gate was last looked at; null where it is whole. */
-  readonly gateProblem: () => string | null;
+  readonly gates: GateDesk;
 };

@@ -3,14 +3,13 @@
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
 import type { ElectionNotice } from '../core/election/state.ts';
-import type { IpAddress } from '../model/address.ts';
 import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';
-import { formatRecord, type VoteRecord } from '../model/records.ts';
 import type { AgentView } from '../ports/agent-view.ts';
 import { createAddressKeeper } from './address-keeper.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
+import { CheckDesk, desiredInput } from './check-desk.ts';
 import { ClusterView, type ViewUpdate } from './cluster-view.ts';
 import { type ConflictWatch, createConflictWatch } from './conflict-watch.ts';
 import { createDirectorLease } from './director-lease.ts';
@@ -21,20 +20,20 @@ import { createFenceGate } from './fence-gate.ts';
 import { deriveEligibility, type Eligibility, isSameEligibility } from './fitness.ts';
 import { createGauges, type Gauges } from './gauges.ts';
 import { createGroupLeases } from './group-leases.ts';
-import { createHealthDesk, livingOf, votesOf } from './health-desk.ts';
+import { GateDesk } from './gate-desk.ts';
+import { createHealthDesk } from './health-desk.ts';
 import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
 import { createHousekeeping, type Housekeeping } from './housekeeping.ts';
-import { announcementsOf, gateGroupOf, gatePlacesOf } from './interfaces.ts';
+import { announcementsOf, gateGroupOf } from './interfaces.ts';
 import { createLifetimeGate } from './lifetime-gate.ts';
 import type { LocalGate } from './local-gate.ts';
 import { createNotifyLoop, type NotifyLoop } from './notify-loop.ts';
 import { createOperationWriter } from './operations.ts';
-import { createProbeLoop, type ProbeLoop } from './probe-loop.ts';
 import { createReconcileLoop, type ReconcileLoop } from './reconcile-loop.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
 import { createSpecDesk } from './spec-desk.ts';
-import { createAgentView, isSpeaking } from './status-desk.ts';
+import { createAgentView } from './status-desk.ts';
 import { verifyTakeover } from './takeover-proof.ts';
 import { createTrackLoop } from './track-loop.ts';
 
@@ -63,7 +62,7 @@ class Director implements Agent {
   readonly #parts: AgentParts;
   readonly #events: EventLog;
   readonly #stream: EventStream = createEventStream();
-  readonly #probes: ProbeLoop;
+  readonly #checks: CheckDesk;
   readonly #conflicts: ConflictWatch;
   readonly #notify: NotifyLoop;
   readonly #housekeeping: Housekeeping;
@@ -72,11 +71,7 @@ class Director implements Agent {
   readonly #epochs: ReturnType<typeof createEpochFence>;
   /** Why each group was taken or given up last. */
   readonly #reasons = new Map<GroupId, HoldReason>();
-  /** Groups of an earlier life that are bound until the election has said whose they are. */
-  #kept: ReadonlySet<GroupId> = new Set();
-  #gateProblem: string | null = null;
   #judged: Eligibility | null = null;
-  #hasAdopted = false;
 
   constructor(options: AgentOptions, ports: AgentPorts) {
     this.#options = options;
@@ -88,7 +83,7 @@ class Director implements Agent {
     this.#events = createEventLog({ keys }, { store, clock, random, log });
     this.#parts = this.#createParts();
     this.#notify = createNotifyLoop({ me }, ports);
-    this.#probes = this.#createProbes();
+    this.#checks = new CheckDesk({ me, keys }, ports, this.#parts);
     this.#conflicts = createConflictWatch({
       neighbours,
       announcer,
@@ -109,9 +104,7 @@ class Director implements Agent {
         epochs: this.#epochs,
         judge: () => this.#judge(),
         // Nobody tells that a director has been awaited for long enough.
-        countAwaited: () => {
-          if (this.#parts.desk.setLiving(this.#living())) this.#countVotes();
-        },
+        countAwaited: () => this.#checks.count({ isDue: false }),
         reasonOf: (group) => this.#reasons.get(group) ?? null,
       },
       this.#parts,
@@ -122,7 +115,7 @@ class Director implements Agent {
 
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log, prober } = this.#ports;
-    const { gate, hold } = this.#parts;
+    const { gates, hold } = this.#parts;
     const ends: AbortController[] = [];
     // Each loop has a signal of its own: one for all would collect listeners without bound in sight.
     const running = this.#loops().map((loop) => {
@@ -140,7 +133,7 @@ class Director implements Agent {
     for (const end of ends) end.abort(isFreeze ? FREEZE : undefined);
     const ended = await Promise.allSettled(running);
     // After the last sweep, which would make it anew; what may still be bound needs its rules.
-    if (isReleased && !isFreeze) await this.#removeGate(gate);
+    if (isReleased && !isFreeze) await gates.remove();
     await prober.close();
     const failed = ended.find((one) => one.status === 'rejected');
     if (failed !== undefined) throw new Error('a loop failed', { cause: failed.reason });
@@ -158,16 +151,11 @@ class Director implements Agent {
       (end) => directorLease.run(end),
       (end) => this.#events.run(end),
       (end) => reconcile.run(end),
-      (end) => this.#probes.run(end),
+      (end) => this.#checks.run(end),
       (end) => tracks.run(end),
       (end) => this.#conflicts.run(end),
       (end) => this.#housekeeping.run(end),
     ];
-  }
-
-  async #removeGate(gate: LocalGate): Promise<void> {
-    const removed = await gate.uninstall();
-    if (!removed.ok) this.#ports.log.warn({ problem: removed.error.message }, 'gate.left');
   }
 
   #createParts(): AgentParts {
@@ -204,18 +192,27 @@ class Director implements Agent {
         devices,
         watched: () => this.#parts.tracks.devices(),
         groups: () => specs.spec()?.groups ?? [],
-        mayBeBound: (group) => this.#mayBeBound(group),
+        mayBeBound: (group) => this.#parts.gates.mayBeBound(group),
         exclusively: (work) => this.#parts.hold.exclusively(work),
-        checkGate: () => this.#checkGate(),
+        checkGate: () => this.#parts.gates.check(),
         linksChanged: () => this.#onLinks(),
-        addressGone: (linkIndex, address) => this.#onAddressGone(linkIndex, address),
+        addressGone: (linkIndex, address) => this.#parts.gates.addressGone(linkIndex, address),
       }),
       reconcile: this.#createReconcile(),
       tracks: createTrackLoop(
         { devices },
         { tracker, clock, log, metrics, changed: () => this.#judge() },
       ),
-      gateProblem: () => this.#gateProblem,
+      gates: new GateDesk({
+        gate,
+        devices,
+        clock,
+        log,
+        election: () => this.#parts.hold.state(),
+        keeper: () => this.#parts.keeper,
+        groups: () => specs.spec()?.groups ?? [],
+        addressLost: (group) => this.#parts.hold.offer({ kind: 'address-lost', group }),
+      }),
     };
   }
 
@@ -245,7 +242,7 @@ class Director implements Agent {
         (this.#parts.specs.spec()?.directors ?? [])
           .filter((director) => director.id !== me)
           .map((director) => ({ director: director.id, address: director.address })),
-      clearGate: (keep) => this.#clearGate(keep),
+      clearGate: (keep) => this.#parts.gates.clear(keep),
       verify: (id, timeoutMs) => {
         const gateways = this.#parts.specs.spec()?.gateways ?? [];
         const vips = (this.#allowedGroup(id)?.addresses ?? []).flatMap((one) => {
@@ -274,30 +271,8 @@ class Director implements Agent {
         clock,
         log,
         metrics,
-        input: () => this.#desired(),
+        input: () => desiredInput(this.#parts),
         passed: () => this.#judge(),
-      },
-    );
-  }
-
-  #createProbes(): ProbeLoop {
-    const { prober, clock, log, metrics } = this.#ports;
-    const { me, keys } = this.#options;
-    const { directorLease } = this.#parts;
-    return createProbeLoop(
-      { me },
-      {
-        prober,
-        clock,
-        log,
-        metrics,
-        publish: (check, vote) => {
-          const key = keys.vote(check, me);
-          if (vote === null) return directorLease.publish(key, null);
-          const { isUp, since, detail } = vote;
-          const record: VoteRecord = { v: 1, up: isUp, since, detail };
-          directorLease.publish(key, formatRecord(record));
-        },
       },
     );
   }
@@ -347,7 +322,7 @@ class Director implements Agent {
 
   #take(update: ViewUpdate, isSynced: boolean): void {
     const { areas } = update;
-    const { hold, desk, records, reconcile } = this.#parts;
+    const { hold, records, reconcile } = this.#parts;
     if (areas.has('spec') || isSynced) this.#takeSpec();
     if (update.election.length > 0 || isSynced)
       hold.offer({ kind: 'view', changes: update.election, isSynced });
@@ -355,14 +330,10 @@ class Director implements Agent {
     const wasReady = this.#barrier.isReady();
     this.#barrier.look(hold.state().view, this.#options.me);
     if (this.#barrier.isReady() !== wasReady) this.#judge();
-    if (isSynced && !this.#hasAdopted) {
-      this.#hasAdopted = true;
-      this.#probes.adopt(votesOf(this.#options.me, records.votes));
-    }
+    if (isSynced) this.#checks.adopt();
     // Counted first: a director that takes over a check goes on from what is known of it.
-    const isOtherLiving = desk.setLiving(this.#living());
-    if (areas.has('votes') || areas.has('spec') || isSynced || isOtherLiving) this.#countVotes();
-    if (areas.has('spec') || areas.has('reports') || isSynced) this.#assign();
+    this.#checks.count({ isDue: areas.has('votes') || areas.has('spec') || isSynced });
+    if (areas.has('spec') || areas.has('reports') || isSynced) this.#checks.assign();
     if (areas.has('spec') || areas.has('overrides') || isSynced) reconcile.wake();
     this.#stream.push(update.newEvents);
     this.#ports.metrics.storeRevision(records.revision);
@@ -382,9 +353,8 @@ class Director implements Agent {
 
   /** The links or the spec changed: where VIPs may be, and what could be held. */
   #onLinks(): void {
-    const { keeper, specs, gate, tracks } = this.#parts;
-    const groups = specs.spec()?.groups ?? [];
-    gate.setPlaces(gatePlacesOf(groups, this.#options.devices, keeper.links()));
+    const { keeper, gates, tracks } = this.#parts;
+    gates.place();
     tracks.setLinks(keeper.links());
     this.#judge();
   }
@@ -413,69 +383,10 @@ class Director implements Agent {
     return group === undefined ? undefined : { ...group, addresses: this.#barrier.allowed(group) };
   }
 
-  /**
-   * What has rules may be bound ahead and stay bound after its deadline, silent; without them only what
-   * speaks.
-   */
-  #mayBeBound(group: GroupId): boolean {
-    const { hold, gate } = this.#parts;
-    const { holdings, session } = hold.state();
-    const holding = holdings.get(group);
-    const hasRules = gate.kind !== 'address-lifetime';
-    switch (holding?.kind) {
-      case undefined:
-        return this.#kept.has(group) && session.kind !== 'open';
-      case 'owned':
-        return hasRules || this.#kept.has(group);
-      case 'open':
-        return hasRules || holding.until > this.#ports.clock.now();
-      case 'leaving':
-        return hasRules || holding.phase === 'waiting';
-      case 'closing':
-      case 'shut':
-        return false;
-    }
-  }
-
-  async #checkGate(): Promise<void> {
-    const checked = await this.#parts.gate.check((group) => this.#mayBeBound(group));
-    const problem = checked.ok ? null : checked.error.message;
-    if (problem !== null && problem !== this.#gateProblem)
-      this.#ports.log.error({ problem }, 'gate.damaged');
-    this.#gateProblem = problem;
-  }
-
-  /** First the rules, which silence at once, then the addresses. */
-  async #clearGate(keep: readonly GroupId[]): Promise<boolean> {
-    const { keeper, gate, specs } = this.#parts;
-    const { devices } = this.#options;
-    if (!(await keeper.ensureLinks())) return false;
-    const groups = keep.flatMap((id) => {
-      const group = specs.group(id);
-      return (group && gateGroupOf(group, devices, keeper.links())) ?? [];
-    });
-    const adopted = await gate.adopt(groups);
-    if (!adopted.ok) {
-      this.#ports.log.error({ problem: adopted.error.message }, 'gate.unadopted');
-      return false;
-    }
-    this.#kept = new Set(adopted.value);
-    return keeper.clear(this.#kept);
-  }
-
-  #onAddressGone(linkIndex: number, address: IpAddress): void {
-    const { gate, hold } = this.#parts;
-    const group = gate.forget(linkIndex, address);
-    if (group === null || !isSpeaking(this.#parts, group, this.#ports.clock.now())) return;
-    this.#ports.log.warn({ vipGroup: group, address }, 'address.lost');
-    hold.offer({ kind: 'address-lost', group });
-  }
-
   #speakingVips(): ReturnType<Parameters<typeof createConflictWatch>[0]['held']> {
-    const now = this.#ports.clock.now();
-    const groups = [...this.#parts.hold.state().holdings.keys()];
-    return groups.flatMap((id) => {
-      const group = isSpeaking(this.#parts, id, now) ? this.#allowedGroup(id) : undefined;
+    const { hold, gates } = this.#parts;
+    return [...hold.state().holdings.keys()].flatMap((id) => {
+      const group = gates.isSpeaking(id) ? this.#allowedGroup(id) : undefined;
       if (group === undefined) return [];
       return announcementsOf(group, this.#options.devices).map((vip) => ({ ...vip, group: id }));
     });
@@ -484,39 +395,6 @@ class Director implements Agent {
   async #hear(signal: AbortSignal): Promise<void> {
     for await (const { from, message } of this.#ports.peerLink.receive(signal))
       this.#parts.hold.offer({ kind: 'peer', from, message });
-  }
-
-  #living(): ReturnType<typeof livingOf> {
-    const { specs, records } = this.#parts;
-    return livingOf(this.#options.me, specs.spec(), records, this.#ports.clock.now());
-  }
-
-  /** Those that are alive share the checks. */
-  #assign(): void {
-    const { specs, desk } = this.#parts;
-    if (specs.spec() === null) return;
-    const checks = desk.assignmentsOf(this.#options.me, this.#living().alive);
-    this.#probes.setAssignments(checks, desk.statuses());
-  }
-
-  #countVotes(): void {
-    const { desk, records, reconcile } = this.#parts;
-    for (const { check, current } of desk.count(records.votes)) {
-      this.#ports.log.info({ check, ...current }, 'check.decided');
-      reconcile.wake();
-    }
-  }
-
-  #desired(): ReturnType<Parameters<typeof createReconcileLoop>[1]['input']> {
-    const { specs, desk, records } = this.#parts;
-    const spec = specs.spec();
-    if (spec === null) return null;
-    return {
-      spec,
-      checks: desk.checks().byRealServer,
-      overrides: records.overrides,
-      statuses: desk.statuses(),
-    };
   }
 }
 

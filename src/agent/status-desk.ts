@@ -29,18 +29,12 @@ export function createAgentView(
       document: records.spec?.document ?? null,
       spec: specs.spec(),
     }),
-    holdsNow: (group) => isSpeaking(parts, group, ports.clock.now()),
+    holdsNow: (group) => parts.gates.isSpeaking(group),
     isLive: () => hold.isLive(),
     operations: () => [...records.operations.values()],
     events: () => records.events,
     watchEvents,
   };
-}
-
-/** By its deadline: the kernel lets the group speak now. */
-export function isSpeaking({ hold }: AgentParts, group: GroupId, now: MonoMs): boolean {
-  const holding = hold.state().holdings.get(group);
-  return holding?.kind === 'open' && holding.until > now;
 }
 
 export function isStoreConnected(store: Pick<ClusterStore, 'health'>, now: MonoMs): boolean {
@@ -61,7 +55,7 @@ export function problemsHere(options: AgentOptions, parts: AgentParts): readonly
       hostProblems: options.hostProblems,
       kernelProblem: keeper.problem(),
       gateKind: gate.kind,
-      gateProblem: parts.gateProblem(),
+      gateProblem: parts.gates.problem(),
       refusals: hold.refusals(),
     }),
     ...(spec?.groups ?? []).flatMap(({ id }) => {
