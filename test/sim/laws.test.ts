@@ -1,8 +1,9 @@
 /** Single laws, each on a cluster of real agents brought into the one situation where it counts. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { formatRecord } from '../../src/model/records.ts';
+import { calmStore } from './faults.ts';
 import type { Machine } from './machine.ts';
-import { keys } from './spec.ts';
+import { keys, vipOf } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
 
 let world: World;
@@ -23,6 +24,7 @@ async function startPair(
   });
   const [d1, d2] = world.directors;
   if (d1 === undefined || d2 === undefined) throw new Error('two directors are needed');
+  world.onConnect = (_, store) => calmStore(store);
   world.applySpec({ holdFactor });
   d1.start();
   await world.clock.runUntil(() => world.isSettled(), 60_000);
@@ -42,9 +44,9 @@ describe('a VIP that moves from one group to another', () => {
     if (d1.store !== null) d1.store.faults.watchLagMs = 5000;
     world.applySpec({ isMoved: true });
     await world.clock.advance(4000);
-    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(world.answering(vipOf('g1'))).toEqual(['d1']);
     await world.clock.advance(8000);
-    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(world.answering(vipOf('g1'))).toEqual(['d2']);
     expect(world.violations).toEqual([]);
   });
 
@@ -52,7 +54,7 @@ describe('a VIP that moves from one group to another', () => {
     await startPair({ rejectsMove: 'd1' });
     world.applySpec({ isMoved: true });
     await world.clock.advance(30_000);
-    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(world.answering(vipOf('g1'))).toEqual(['d1']);
     expect(world.violations).toEqual([]);
   });
 
@@ -63,7 +65,7 @@ describe('a VIP that moves from one group to another', () => {
     await world.clock.advance(1000);
     d2.start();
     await world.clock.advance(30_000);
-    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(world.answering(vipOf('g1'))).toEqual(['d1']);
     expect(world.violations).toEqual([]);
   });
 });

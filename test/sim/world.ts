@@ -177,13 +177,17 @@ export class World {
     this.onConnect(machine, store);
   }
 
-  /** Machines whose kernel answers for the group's first VIP now. */
-  holdersOf(group: string): readonly string[] {
-    const [vip] = vipsOf(group, this.#document.isMoved);
-    if (vip === undefined) return [];
+  /** Machines whose kernel answers for the address now. */
+  answering(vip: IpAddress): readonly string[] {
     return this.machines()
       .filter((one) => one.answers(vip))
       .map((one) => one.name);
+  }
+
+  /** Those that answer for the group's first VIP by the document in force. */
+  holdersOf(group: string): readonly string[] {
+    const [vip] = vipsOf(group, this.#document.isMoved);
+    return vip === undefined ? [] : this.answering(vip);
   }
 
   /** As `isSettled`, but what costs most is not asked at every event. */

@@ -190,6 +190,18 @@ describe('arming', () => {
     expect(contents.ok && contents.value?.managed.has(A)).toBe(true);
   });
 
+  it('keeps it managed also when an old notification says that it has gone', async () => {
+    const { gate, places, open, h, eth0, bound, speaks, clock } = setUp();
+    await open(h);
+    // The notification of an address that expired, read after it was bound again.
+    gate.forget(eth0, B);
+    gate.setPlaces({ ...places, vips: [A] });
+    await clock.advance(ALIVE_MS);
+    await gate.permit(100, PERMIT_MS);
+    expect(bound()).toContain(B);
+    expect(speaks(B)).toBe(false);
+  });
+
   it('lets exactly the named groups speak; the rest is silent at once, then unbound', async () => {
     const { open, g, h, bound, speaks, pause, kernel } = setUp();
     await open(g, h);
