@@ -126,8 +126,7 @@ export async function startProbe<T>(
   const name = `${kind}-probe-${sequence}`;
   const resultFile = join(network.directory, `${name}.json`);
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
-  // A judge that waits for its turn on a busy machine would see outages of its own.
-  const argv = ['nice', '-n', '-15', process.execPath, '--import', tsx, ...args(resultFile)];
+  const argv = [process.execPath, '--import', tsx, ...args(resultFile)];
   const daemon = network.spawn(client, name, argv);
   await waitFor(`${name} runs`, () => isReady(daemon), { timeoutMs: 10_000, intervalMs: 20 });
   return {

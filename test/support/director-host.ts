@@ -119,7 +119,7 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
     },
     stallAgent(milliseconds) {
       writeFileSync(stallFile, String(milliseconds));
-      running().signal('SIGUSR2');
+      running().signal('SIGWINCH');
     },
     agentPid: () => running().pid,
     agentEnded: (timeoutMs) =>

@@ -218,7 +218,8 @@ export function faultNamed(id: string): Fault {
 
 async function cliOk(director: DirectorHost, args: readonly string[]): Promise<void> {
   const done = await director.cli([...args, '--reason', 'lab']);
-  if (done.code !== 0) throw new Error(`${args.join(' ')}: code ${done.code}: ${done.stderr}`);
+  if (done.code !== 0)
+    throw new Error(`${args.join(' ')}: code ${done.code}: ${done.stdout}${done.stderr}`);
 }
 
 /** One of the members that do not lead, another one each run. */

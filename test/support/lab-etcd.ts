@@ -1,6 +1,6 @@
 /** etcd members, each in its own host of the lab. */
 import { type Etcd, startEtcd } from './etcd.ts';
-import type { Network } from './network.ts';
+import { AHEAD, type Network } from './network.ts';
 
 export interface LabEtcd {
   /** Names of the hosts, in the order of the members. */
@@ -41,7 +41,7 @@ export async function createLabEtcd(
       etcd ??= await startEtcd({
         members: addresses.length,
         listen: addresses.map((address) => ({ address, clientPort: 2379, peerPort: 2380 })),
-        wrap: (member) => network.wrap(hosts[member] ?? '', []),
+        wrap: (member) => [...AHEAD, ...network.wrap(hosts[member] ?? '', [])],
         extraArguments: ['--unsafe-no-fsync'],
       });
       for (const member of etcd.members) if (!isRunning(member)) member.restart();

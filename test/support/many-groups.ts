@@ -1,14 +1,15 @@
-/** Two hundred VIP groups and more on the directors of a lab, one IPv4 address each. */
-import { CLIENT, type ClusterLab, clusterDocument } from './cluster-lab.ts';
+/** Two hundred VIP groups and more on the directors of a lab, one IPv4 address each but for the first. */
+import { CLIENT, type ClusterLab, clusterDocument, VIP } from './cluster-lab.ts';
 import { waitFor } from './processes.ts';
 
 export const MANY_CLIENT_ADDRESS = '10.91.0.1';
 
-/** 10.91.1.1, 10.91.1.2, … */
+/** The VIP of the group `web`, then 10.91.1.1, 10.91.1.2, … */
 export function manyVips(count: number): readonly string[] {
-  return Array.from({ length: count }, (_, index) => {
+  const more = Array.from({ length: count - 1 }, (_, index) => {
     return `10.91.${1 + Math.floor(index / 250)}.${1 + (index % 250)}`;
   });
+  return [VIP, ...more];
 }
 
 /** Gives the client and the directors addresses in the VIPs' network. */
@@ -19,16 +20,19 @@ export async function joinManyNetwork(lab: ClusterLab): Promise<void> {
     await director.execOk(`${add.join(' ')} 10.91.0.${11 + index}/16 dev ${director.device}`);
 }
 
-/** A document with a group per VIP besides what the usual one says, d1 preferred in all of them. */
+/** The usual document with a group for each further VIP, d1 preferred in all of them. */
 export function manyDocument(lab: ClusterLab, vips: readonly string[]): object {
   const priorities = Object.fromEntries(
     lab.directors.map((each, index) => [each.name, 150 - 50 * index]),
   );
-  const groups = vips.map((vip, index) => [
-    `g${index + 1}`,
-    { addresses: [`${vip}/32`], interface: 'public', priorities, preempt: 'never' },
-  ]);
-  return clusterDocument(lab, { groups: Object.fromEntries(groups) as object });
+  const { groups: usual } = clusterDocument(lab) as { readonly groups: object };
+  const more = vips
+    .slice(1)
+    .map((vip, index) => [
+      `g${index + 1}`,
+      { addresses: [`${vip}/32`], interface: 'public', priorities, preempt: 'never' },
+    ]);
+  return clusterDocument(lab, { groups: { ...usual, ...Object.fromEntries(more) } });
 }
 
 /** Waits until one director has all the VIPs in its kernel. */

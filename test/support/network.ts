@@ -19,6 +19,12 @@ import {
   startDaemon,
 } from './processes.ts';
 
+/**
+ * What runs beside the tests goes before other work of the machine, all of it alike: agents as their
+ * systemd unit has it, and so etcd, keepalived and the probes, that no load from elsewhere is judged.
+ */
+export const AHEAD = ['nice', '-n', '-10'] as const;
+
 /** What `leftovers` and the reaper look for: every namespace of a lab begins with it. */
 export const NAMESPACE_PREFIX = 'lh-';
 
@@ -150,7 +156,7 @@ function assemble(parts: Parts): Network {
     exec: (host, argv, runOptions) => run(wrap(host, argv), runOptions),
     execOk: (host, argv, runOptions) => runOk(wrap(host, argv), runOptions),
     spawn: (host, daemonName, argv) =>
-      startDaemon(wrap(host, argv), {
+      startDaemon([...AHEAD, ...wrap(host, argv)], {
         name: daemonName,
         logFile: join(directory, `${host}-${daemonName}.log`),
       }),
