@@ -229,12 +229,22 @@ class FenceGate implements LocalGate {
 
   async #prepareDevices(): Promise<Result<void, KernelError>> {
     const { devices } = this.#places;
-    if (this.#contents === null) return err(MISSING);
-    if (isSame(this.#contents.devices, devices)) return ok(undefined);
+    const known = this.#contents;
+    if (known === null) return err(MISSING);
+    if (isSame(known.devices, devices)) return ok(undefined);
+    this.#contents = null;
     const installed = await this.#ports.fence.install(devices);
-    if (installed.ok) this.#contents = { ...this.#contents, devices };
-    else this.#contents = null;
-    return installed;
+    if (!installed.ok) return installed;
+    const observed = await this.#ports.fence.observe();
+    if (!observed.ok) return observed;
+    // Somebody flushed the rules, unseen so far: these are new and empty, and manage nothing.
+    if (
+      observed.value === null ||
+      [...known.managed].some((one) => !observed.value?.managed.has(one))
+    )
+      return this.#recover();
+    this.#contents = observed.value;
+    return ok(undefined);
   }
 
   /** Before anything of the spec, or of `extra`, is bound; what left the spec stays while it is bound. */
