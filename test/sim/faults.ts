@@ -147,6 +147,42 @@ const freeze: Fault = (stage) => {
   stage.later(stage.ms(0.05, 20), () => director.resume());
 };
 
+/** Frozen until just after the others have declared it dead, and slow to hear of it. */
+const lateAwakening: Fault = (stage) => {
+  const { world } = stage;
+  const director = stage.any();
+  director.pause();
+  const lag = stage.ms(0.3, 4);
+  world.whenBroken(director.director, () => {
+    const { store } = director;
+    if (store !== null) store.faults.watchLagMs = [lag / 2, lag];
+    world.clock.schedule(stage.draw.between(0, 40), () => director.resume());
+  });
+  stage.later(stage.ms(3, 20), () => {
+    director.resume();
+    calmStore(director.store);
+  });
+};
+
+/** An end or a loss that is cut short, while what it wrote is still under way; the next process begins at once. */
+const interruptedEnd: Fault = (stage) => {
+  const { world, draw } = stage;
+  const director = stage.any();
+  const { store } = director;
+  if (store === null) return;
+  const lateMs = stage.ms(0.2, 3);
+  Object.assign(store.faults, { lateCommit: draw.between(0.2, 0.9), lateMs: [lateMs / 4, lateMs] });
+  const isEnd = draw.chance(0.5);
+  if (isEnd) director.stop();
+  else director.setCarrier(false);
+  world.note(`${director.name} is cut short`);
+  world.clock.schedule(draw.between(1, 40), () => {
+    director.crash();
+    director.setCarrier(true);
+    stage.later(draw.between(0, 60), () => director.start());
+  });
+};
+
 /** Stopped or killed exactly between a decision and its call, or between a call and its return. */
 const strike: Fault = (stage) => strikeOne(stage, stage.any());
 
@@ -201,6 +237,22 @@ const struckSwitchover: Fault = (stage) => {
   );
 };
 
+/** The target of a switchover cannot take it after all, and somebody hears late of everything. */
+const vainSwitchover: Fault = (stage) => {
+  const { world, draw } = stage;
+  const to = stage.any();
+  const late = stage.any();
+  if (late.store !== null) late.store.faults.watchLagMs = [0, stage.ms(0.1, 2)];
+  if (draw.chance(0.7)) world.lossOf.set('prepared', 1);
+  world.switchover(stage.anyGroup(), to.director);
+  world.clock.schedule(draw.between(1, 12), () => to.setCarrier(false));
+  stage.later(stage.ms(0.5, 4), () => {
+    to.setCarrier(true);
+    world.lossOf.delete('prepared');
+    calmStore(late.store);
+  });
+};
+
 const drain: Fault = (stage) => {
   const { world } = stage;
   const director = stage.any();
@@ -219,6 +271,12 @@ const tamper: Fault = (stage) => {
 };
 
 const tamperOwner: Fault = (stage) => {
+  const late = stage.draw.chance(0.5) ? stage.any() : null;
+  if (late?.store) {
+    const lag = stage.ms(1, 8);
+    late.store.faults.watchLagMs = [lag / 2, lag];
+    stage.later(lag, () => calmStore(late.store));
+  }
   const group = stage.anyGroup();
   stage.world.note(`somebody deletes the owner record of ${group}`);
   stage.world.cluster.remove(keys.owner(groupId(group)));
@@ -324,10 +382,13 @@ export const FAULTS: ReadonlyMap<string, Fault> = new Map(
     reboot,
     terminate,
     freeze,
+    lateAwakening,
+    interruptedEnd,
     strike,
     stallAtCommit,
     switchover,
     struckSwitchover,
+    vainSwitchover,
     drain,
     tamper,
     tamperOwner,

@@ -249,7 +249,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'round-without-owners',
     overrides: { profile: 'default', hasFence: true },
-    faults: ['tamperOwner', 'slowStore', 'cutPeers', 'switchover'],
+    faults: ['tamperOwner'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'owner') : txn,
@@ -258,7 +258,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'round-without-session',
     overrides: { profile: 'default', hasFence: true, groups: 5 },
-    faults: ['freeze', 'slowStore', 'cutPeers', 'lossyPeers', 'stallAtCommit'],
+    faults: ['lateAwakening', 'failTrack'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'session') : txn,
@@ -348,7 +348,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'session-opened-unguarded',
     overrides: { profile: 'default', hasFence: true },
-    faults: ['slowStore', 'restart', 'terminate', 'reboot'],
+    faults: ['slowStore', 'restart', 'interruptedEnd'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         txn.success.some((one) => one.op === 'put' && isOf(one.key, 'session', me))
@@ -409,7 +409,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'pending-lost-at-a-claim',
     overrides: { hasFence: true },
-    faults: [...CHAOS_OF_HANDOVER, 'terminate', 'restart', 'slowStore', 'losesCarrier'],
+    faults: ['vainSwitchover', 'loseWords', 'switchover'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         putRecords(
@@ -424,7 +424,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'adopted-without-superseding',
-    faults: ['slowStore', 'restart', 'switchover', 'drain', 'strike', 'struckSwitchover'],
+    faults: ['interruptedEnd'],
     store: (store, { me }) => adoptSilently(store, me),
   },
   {

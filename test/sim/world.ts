@@ -8,6 +8,7 @@ import type { Log } from '../../src/ports/log.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
 import { FakeCluster, type FakeStore } from '../fakes/fake-store.ts';
+import type { HistoryEntry } from '../fakes/fake-store-state.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
 import { Checkers } from './checkers.ts';
 import { Machine } from './machine.ts';
@@ -61,6 +62,7 @@ export class World {
   #document: SimDocument;
   #operations = 0;
   #askedAt = -Infinity;
+  readonly #awaited = new Map<string, () => void>();
   #seen: Revision;
 
   constructor(options: WorldOptions) {
@@ -160,6 +162,11 @@ export class World {
     return Array.from({ length: this.#document.groups }, (_, i) => `g${i + 1}`);
   }
 
+  /** Calls `action` once, as soon as the director's session is broken in the store. */
+  whenBroken(director: string, action: () => void): void {
+    this.#awaited.set(director, action);
+  }
+
   /** False: the network loses this message. */
   passes(message: PeerMessage): boolean {
     const loss = this.lossOf.get(message.kind) ?? 0;
@@ -230,6 +237,17 @@ export class World {
       if (entry === null) return;
       this.#seen = entry.revision;
       this.checkers.committed(entry);
+      if (this.#awaited.size > 0) this.#tellBroken(entry);
+    }
+  }
+
+  #tellBroken({ changes }: HistoryEntry): void {
+    for (const { key, value } of changes) {
+      const parsed = keys.parse(key);
+      if (parsed?.kind !== 'session' || value?.includes('"state":"broken"') !== true) continue;
+      const action = this.#awaited.get(parsed.director);
+      this.#awaited.delete(parsed.director);
+      action?.();
     }
   }
 }
