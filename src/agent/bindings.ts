@@ -26,12 +26,17 @@ export type BindOutcome = {
 type Request = { readonly group: GroupId; readonly address: GateGroup['addresses'][number] };
 type Binding = Place & { readonly group: GroupId; readonly expiresAt: MonoMs };
 
+/** The notification of an unbinding of ours comes within this. */
+const NOTICE_MS = 1000;
+
 const NO_ANSWER: KernelError = { code: 'TIMEOUT', message: 'the kernel gave no answer' };
 
 export class Bindings {
   readonly #kernel: Pick<NetworkKernel, 'bind' | 'unbind'>;
   readonly #clock: Clock;
   readonly #bound = new Map<string, Binding>();
+  /** Unbound by us, and until when the kernel's word of it is no news: it may be bound again by then. */
+  readonly #leaving = new Map<string, MonoMs>();
 
   constructor(ports: {
     readonly kernel: Pick<NetworkKernel, 'bind' | 'unbind'>;
@@ -115,16 +120,25 @@ export class Bindings {
 
   async unbind(places: readonly Place[]): Promise<Result<void, KernelError>> {
     if (places.length === 0) return ok(undefined);
+    // Beforehand: the word of it may come before the answer.
+    const until = monoMs(this.#clock.now() + NOTICE_MS);
+    for (const key of places.map(keyOf)) if (this.#bound.has(key)) this.#leaving.set(key, until);
     const results = await this.#kernel.unbind(places);
     for (const [i, result] of results.entries()) {
       const place = places[i];
-      if (result.ok && place !== undefined) this.#bound.delete(keyOf(place));
+      if (place === undefined) continue;
+      if (result.ok) this.#bound.delete(keyOf(place));
+      else this.#leaving.delete(keyOf(place));
     }
     return results.find((result) => !result.ok) ?? ok(undefined);
   }
 
+  /** Null: it was not bound, or it is our own unbinding that is told. */
   forget(linkIndex: number, address: IpAddress): GroupId | null {
     const key = keyOf({ linkIndex, address });
+    const leavingUntil = this.#leaving.get(key);
+    this.#leaving.delete(key);
+    if (leavingUntil !== undefined && this.#clock.now() < leavingUntil) return null;
     const group = this.#bound.get(key)?.group ?? null;
     this.#bound.delete(key);
     return group;

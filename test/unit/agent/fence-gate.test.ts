@@ -429,6 +429,22 @@ describe('rules that are gone', () => {
     expect(speaks(A)).toBe(false);
   });
 
+  it('do not make news of our own unbinding, which is told when all is bound again', async () => {
+    const { open, g, fence, gate, eth0, clock } = setUp();
+    await open(g);
+    fence.flush();
+    await open(g);
+    expect(gate.forget(eth0, A)).toBeNull();
+    expect(await open(g)).toMatchObject({ value: { opened: [] } });
+    // The next one is somebody else's doing, and so is a late one.
+    expect(gate.forget(eth0, A)).toBe('g');
+    await open(g);
+    fence.flush();
+    await open(g);
+    await clock.advance(1000);
+    expect(gate.forget(eth0, A)).toBe('g');
+  });
+
   it.each(['arm', 'close', 'mute'] as const)('at %s: nothing stays bound', async (name) => {
     const { open, gate, g, fence, bound, pause, speaks } = setUp();
     await open(g);
@@ -468,6 +484,20 @@ describe('rules that are gone', () => {
     expect(kernel.boundNow()).toEqual([]);
     expect(await open(moved)).toMatchObject({ value: { opened: ['g'] } });
     expect(fence.speaks(A, index)).toBe(true);
+  });
+
+  it('flushed unseen, and with the device made anew: what is prepared stays silent', async () => {
+    const { round, gate, g, kernel, fence, eth0, group, places } = setUp();
+    await round([]);
+    fence.flush();
+    kernel.removeLink(eth0);
+    const index = kernel.addLink('eth0');
+    gate.setPlaces({ ...places, devices: [{ index, name: 'eth0' }] });
+    const addresses = group('g', A).addresses.map((a) => ({ ...a, linkIndex: index }));
+    const done = await round([{ ...g, addresses, mode: 'prepared' }]);
+    expect(done.ok).toBe(true);
+    expect(kernel.isBound(A)).toBe(true);
+    expect(fence.speaks(A, index)).toBe(false);
   });
 
   it('that cannot be made leave nothing bound, and the problem is told', async () => {
