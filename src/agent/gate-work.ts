@@ -15,7 +15,7 @@ import type { Voices } from './voices.ts';
 
 export type GateWorkPorts = {
   readonly gate: Gate;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'sleep'>;
   readonly log: Log;
   readonly epochs: EpochFence;
   readonly voices: Pick<Voices, 'limit'>;
@@ -34,6 +34,8 @@ export type GateEffect = Extract<
 export type Epochs = ReadonlyMap<GroupId, Epoch>;
 
 const NEVER = monoMs(-Infinity);
+/** A round that is wanted at once, and gets no permit, is not wanted again and again without a breath. */
+const REFUSAL_REST_MS = 20;
 
 export class GateWork {
   readonly #ports: GateWorkPorts;
@@ -58,6 +60,14 @@ export class GateWork {
 
   /** Never rejects. */
   async carryOut(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
+    const event = await this.#try(effect, epochs);
+    // Beside the queue: what is to be silenced meanwhile does not wait for this.
+    if (event.kind === 'permit-given' && !event.isOk)
+      await this.#ports.clock.sleep(REFUSAL_REST_MS);
+    return event;
+  }
+
+  async #try(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
     try {
       return await this.#queue.run(() => this.#do(effect, epochs));
     } catch (error) {

@@ -500,6 +500,36 @@ describe('rules that are gone', () => {
     expect(fence.speaks(A, index)).toBe(false);
   });
 
+  it('and a device made anew: nothing is built on rules that are new and empty', async () => {
+    const { round, open, g, h, kernel, fence, gate, places, speaks, bound } = setUp();
+    await open(g);
+    await round([
+      { ...g, mode: 'open' },
+      { ...h, mode: 'prepared' },
+    ]);
+    fence.flush();
+    const index = kernel.addLink('eth1');
+    gate.setPlaces({ ...places, devices: [...places.devices, { index, name: 'eth1' }] });
+    expect(await gate.check(() => true)).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+    const contents = await fence.observe();
+    expect(contents.ok && contents.value?.managed.has(B)).toBe(true);
+    expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
+    expect([A, B].map(speaks)).toEqual([true, false]);
+  });
+
+  it('and a device made anew, met by the permit: the same', async () => {
+    const { open, g, h, kernel, fence, gate, places, round, bound, speaks } = setUp();
+    await round([{ ...h, mode: 'prepared' }]);
+    fence.flush();
+    const index = kernel.addLink('eth1');
+    gate.setPlaces({ ...places, devices: [...places.devices, { index, name: 'eth1' }] });
+    expect(await gate.permit(77, PERMIT_MS)).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+    await open(g);
+    expect([A, B].map(speaks)).toEqual([true, false]);
+  });
+
   it('that cannot be made leave nothing bound, and the problem is told', async () => {
     const { open, g, fence, bound, gate } = setUp();
     await open(g);

@@ -197,6 +197,20 @@ describe('the hold loop', () => {
     },
   );
 
+  it('asks for a permit at a bounded pace, also while something waits to be taken', async () => {
+    const { clock, next, begin, holding, calls } = setUp();
+    next.permit = () => REFUSED;
+    await begin();
+    calls.length = 0;
+    await clock.advance(1000);
+    const permits = calls.filter((call) => call.startsWith('permit')).length;
+    expect(permits).toBeGreaterThan(0);
+    expect(permits).toBeLessThanOrEqual(50);
+    next.permit = () => ok(undefined);
+    await clock.advance(1000);
+    expect(holding()).toBe('open');
+  });
+
   it('asks again for a silence that the kernel refused or that threw', async () => {
     const { clock, fitness, next, begin, calls, log, holding } = setUp();
     await begin();
