@@ -35,6 +35,7 @@ export class Bindings {
   readonly #kernel: Pick<NetworkKernel, 'bind' | 'unbind'>;
   readonly #clock: Clock;
   readonly #bound = new Map<string, Binding>();
+  #heirs: ReadonlyMap<IpAddress, GroupId> = new Map();
   /** Unbound by us, and until when the kernel's word of it is no news: it may be bound again by then. */
   readonly #leaving = new Map<string, MonoMs>();
 
@@ -54,15 +55,22 @@ export class Bindings {
     return this.#bound.has(keyOf(place));
   }
 
+  /** The group of each address by the spec now; until it is armed, the former one has it too. */
+  setHeirs(heirs: ReadonlyMap<IpAddress, GroupId>): void {
+    this.#heirs = heirs;
+  }
+
   /** Everything of these groups, as they are now and as they were bound; nothing that another group took over. */
   of(groups: readonly GateGroup[]): readonly Place[] {
     const names = new Set(groups.map((group) => group.group));
     const places = new Map<string, Place>();
     for (const group of groups)
       for (const address of group.addresses) places.set(keyOf(address), placeOf(address));
-    for (const [key, binding] of this.#bound)
-      if (names.has(binding.group)) places.set(key, placeOf(binding));
+    for (const [key, binding] of this.#bound) {
+      const heir = this.#heirs.get(binding.address) ?? binding.group;
+      if (names.has(binding.group) || names.has(heir)) places.set(key, placeOf(binding));
       else places.delete(key);
+    }
     return [...places.values()];
   }
 

@@ -50,7 +50,7 @@ class FenceGate implements LocalGate {
   readonly kind: FenceKind;
   readonly #ports: Ports;
   readonly #bindings: Bindings;
-  #places: GatePlaces = { devices: [], vips: [] };
+  #places: GatePlaces = { devices: [], vips: [], groups: new Map() };
   /** As the kernel acknowledged it last; null: in doubt, to be asked before anything is built on it. */
   #contents: FenceContents | null = null;
   /** How the last arming, or an operation after it, left each group. */
@@ -65,6 +65,7 @@ class FenceGate implements LocalGate {
 
   setPlaces(places: GatePlaces): void {
     this.#places = places;
+    this.#bindings.setHeirs(places.groups);
     // With a link its addresses went, also where the notification of each was lost.
     this.#bindings.forgetLinksBut(new Set(places.devices.map((device) => device.index)));
   }

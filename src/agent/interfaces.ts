@@ -72,6 +72,9 @@ export function gatePlacesOf(
       link === undefined ? [] : [{ index: link.index, name: link.name }],
     ),
     vips: [...new Set(vips.map(({ address }) => address))],
+    groups: new Map(
+      groups.flatMap(({ id, addresses }) => addresses.map((one) => [one.address, id])),
+    ),
   };
 }
 

@@ -50,7 +50,7 @@ export function createLifetimeGate(ports: {
 
   return {
     kind: 'address-lifetime',
-    setPlaces: () => {},
+    setPlaces: ({ groups }) => bindings.setHeirs(groups),
     permit: () => Promise.resolve(ok(undefined)),
     forget: (linkIndex, address) => bindings.forget(linkIndex, address),
     close: silence,

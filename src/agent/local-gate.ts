@@ -12,6 +12,8 @@ export type GatePlaces = {
   readonly devices: readonly FenceDevice[];
   /** Every VIP of the spec that has its place on one of this director's devices. */
   readonly vips: readonly IpAddress[];
+  /** The group of each VIP by the spec: it may be bound in the name of another one yet. */
+  readonly groups: ReadonlyMap<IpAddress, GroupId>;
 };
 
 /** One call at a time, as for every gate. */

@@ -3,10 +3,10 @@
  * new group only when every other holder has told that it enforces the spec that moved it.
  */
 import type { ElectionView } from '../core/election/view.ts';
-import { ownerStanding } from '../core/election/view.ts';
+import { ownerStanding, pendingOf } from '../core/election/view.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
-import type { DirectorId, GroupId, Revision } from '../model/ids.ts';
+import { type DirectorId, directorId, type GroupId, type Revision } from '../model/ids.ts';
 
 export type SpecBarrier = {
   /** A newer spec is in force here. */
@@ -52,14 +52,24 @@ function groupsByAddress(spec: ClusterSpec): Map<IpAddress, GroupId> {
   );
 }
 
-/** A holder that is dead is killed, and then holds nothing: nobody blocks this for ever. */
+/**
+ * A holder that is dead is killed, and then holds nothing: nobody blocks this for ever. A former holder
+ * that is not proven silent may still speak by the spec before.
+ */
 function isEnforcedByOthers(view: ElectionView, me: DirectorId, revision: Revision): boolean {
-  for (const group of view.owners.keys()) {
-    const standing = ownerStanding(view, group);
-    if (standing.kind !== 'owned' && standing.kind !== 'session-missing') continue;
-    if (standing.director === me) continue;
-    const report = view.reports.get(standing.director)?.value;
-    if (report === undefined || report === null || report.specRevision < revision) return false;
-  }
+  for (const group of view.owners.keys())
+    for (const director of speakersOf(view, group)) {
+      if (director === me) continue;
+      const report = view.reports.get(director)?.value;
+      if (report === undefined || report === null || report.specRevision < revision) return false;
+    }
   return true;
+}
+
+function speakersOf(view: ElectionView, group: GroupId): readonly DirectorId[] {
+  const former = pendingOf(view, group).map((entry) => directorId(entry.director));
+  const standing = ownerStanding(view, group);
+  return standing.kind === 'owned' || standing.kind === 'session-missing'
+    ? [standing.director, ...former]
+    : former;
 }

@@ -47,7 +47,7 @@ function setUp() {
   };
   const life = () => createFenceGate({ fence: paused, kernel, clock, log });
   const gate = life();
-  const places = { devices: [{ index: eth0, name: 'eth0' }], vips: [A, B, C] };
+  const places = { devices: [{ index: eth0, name: 'eth0' }], vips: [A, B, C], groups: new Map() };
   gate.setPlaces(places);
   const group = (name: string, ...addresses: IpAddress[]): GateGroup => ({
     group: groupId(name),
@@ -358,6 +358,15 @@ describe('a handover', () => {
     expect([B, C].map(speaks)).toEqual([true, true]);
     expect(await gate.close([h])).toMatchObject({ ok: true });
     expect(bound()).toEqual([A]);
+  });
+
+  it('ends answers also for a VIP that the spec has just moved into the group', async () => {
+    const { gate, open, g, h, places, answers } = setUp();
+    await open(g, h);
+    // B was bound for h; by the new spec it is g's, and nothing has been armed by that yet.
+    gate.setPlaces({ ...places, groups: new Map([[B, g.group]]) });
+    await gate.mute([g]);
+    expect([answers(A), answers(B), answers(C)]).toEqual([false, false, true]);
   });
 
   it('that fails lets the former holder answer again', async () => {

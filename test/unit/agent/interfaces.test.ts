@@ -107,9 +107,11 @@ describe('a group’s addresses', () => {
 
 describe('the places of VIPs', () => {
   it('are the devices of the agent’s file that are there, and the VIPs on them', () => {
+    const groups = new Map(both.addresses.map(({ address }) => [address, both.id]));
     expect(gatePlacesOf([both], devices, links(eth0, link('eth9', 9)))).toEqual({
       devices: [{ index: 2, name: 'eth0' }],
       vips: ['10.90.0.100'],
+      groups,
     });
     expect(gatePlacesOf([both, both], devices, links(eth0, eth1))).toEqual({
       devices: [
@@ -117,7 +119,12 @@ describe('the places of VIPs', () => {
         { index: 3, name: 'eth1' },
       ],
       vips: ['10.90.0.100', '10.91.0.1'],
+      groups,
     });
-    expect(gatePlacesOf([both], new Map(), links(eth0))).toEqual({ devices: [], vips: [] });
+    expect(gatePlacesOf([both], new Map(), links(eth0))).toEqual({
+      devices: [],
+      vips: [],
+      groups,
+    });
   });
 });
