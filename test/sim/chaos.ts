@@ -71,10 +71,10 @@ function drawWorld(seed: number, draw: SeededRandom): WorldOptions {
   const size = draw.next();
   const pace = draw.next();
   const hasFence = draw.next() > 1 / 6;
-  const profile = pace < 0.06 ? 'fast' : pace < 0.3 ? 'default' : 'relaxed';
+  const profile = pace < 0.03 ? 'fast' : pace < 0.2 ? 'default' : 'relaxed';
   return {
     seed,
-    directors: size < 0.45 ? 2 : size < 0.85 ? 3 : 5,
+    directors: size < 0.55 ? 2 : size < 0.92 ? 3 : 5,
     groups: draw.integer(1, draw.chance(0.3) ? 5 : 3),
     hasFence,
     profile: hasFence ? profile : 'relaxed',
