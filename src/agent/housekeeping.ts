@@ -36,6 +36,7 @@ export type Housekeeping = {
 };
 
 const PASS_MS = 1000;
+const PASS_GAP_MS = 40;
 
 export function createHousekeeping(
   options: AgentOptions,
@@ -49,6 +50,8 @@ export function createHousekeeping(
     run: async (signal) => {
       while (!signal.aborted) {
         await keeper.pass();
+        // Rounds end many times a second; what follows from them need not follow each.
+        await ports.clock.sleep(PASS_GAP_MS, signal);
         await waitFor(wakeup, PASS_MS, ports.clock, signal);
       }
     },
@@ -114,21 +117,18 @@ class Keeper {
     const { clock, epochs, reasonOf } = this.#ports;
     const state = this.#parts.hold.state();
     const { me } = this.#options;
-    const groups = (this.#parts.specs.spec()?.groups ?? []).filter(({ notify }) => notify !== null);
-    return groups.flatMap((group): readonly ObservedGroup[] => {
+    return (this.#parts.specs.spec()?.groups ?? []).map((group): ObservedGroup => {
       const holding = state.holdings.get(group.id);
-      if (holding !== undefined && !epochs.admit(group.id, holding.epoch, 'notify')) return [];
+      const isOld = holding !== undefined && !epochs.admit(group.id, holding.epoch, 'notify');
       const owner = state.view.owners.get(group.id)?.rev ?? ABSENT;
-      return [
-        {
-          group,
-          phase: phaseOf(holding),
-          epoch: holding?.epoch ?? (owner === ABSENT ? null : epochOf(owner)),
-          ineligible: myObstacle(state, group, clock.now(), me),
-          reason: reasonOf(group.id),
-          bonus: state.bonus.get(group.id) ?? 0,
-        },
-      ];
+      return {
+        group,
+        phase: isOld ? 'leaving' : phaseOf(holding),
+        epoch: holding?.epoch ?? (owner === ABSENT ? null : epochOf(owner)),
+        ineligible: myObstacle(state, group, clock.now(), me),
+        reason: reasonOf(group.id),
+        bonus: state.bonus.get(group.id) ?? 0,
+      };
     });
   }
 

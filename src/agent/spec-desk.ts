@@ -10,6 +10,7 @@ import type { Keys } from '../model/keys.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { StoredSpec } from './cluster-view.ts';
+import { createHeirs } from '../core/placement/order.ts';
 import { gateNeedsOf } from './fitness.ts';
 
 export type SpecDesk = {
@@ -82,5 +83,6 @@ function electionConfigOf(options: SpecDeskOptions, spec: ClusterSpec): Election
     directors: spec.directors,
     groups: spec.groups,
     gate: gateNeedsOf(gateKind),
+    heirs: createHeirs(spec.directors.map(({ id }) => id)),
   };
 }

@@ -68,6 +68,12 @@ function adopt(draft: Draft, group: GroupId): void {
       // What closes for the former epoch finishes first.
       return;
     case 'leaving':
+      notice(draft, 'handover.failed', 'warn', `${holding.giveUp.to} did not keep it`, {
+        group,
+        director: holding.giveUp.to,
+        epoch,
+      });
+      break;
     case undefined:
       break;
   }

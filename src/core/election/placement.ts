@@ -86,13 +86,14 @@ function placementOf(state: KnownState, config: ElectionConfig): Placement {
   for (const { id } of config.directors)
     if (openSession(state.view, id) !== null && state.view.drains.get(id)?.value !== true)
       able.add(id);
-  return createPlacement({
+  const situation = {
     directors: config.directors,
     groups: config.groups,
     owners,
     able,
-    bonus: (director, group) => bonusOf(state, config.me, director, group),
-  });
+    bonus: (director: DirectorId, group: GroupId) => bonusOf(state, config.me, director, group),
+  };
+  return createPlacement(situation, config.heirs);
 }
 
 function bonusOf(state: KnownState, me: DirectorId, director: DirectorId, group: GroupId): number {
@@ -137,15 +138,22 @@ export const bestSuccessor = (
 ): DirectorId | null =>
   candidates.find((candidate) => isOfferable(state, group, candidate, me))?.director ?? null;
 
-/** The same, of those that could take it without a packet lost. */
-export const readySuccessor = (
+/**
+ * The same, of those that could take it without a packet lost: all is in their kernels, or it is not in
+ * this one either (a kernel without ip_vs has no services to lose).
+ */
+export function readySuccessor(
   state: KnownState,
   group: VipGroup,
   candidates: readonly Candidate[],
   me: DirectorId,
-): Candidate | null =>
-  candidates.find((candidate) => candidate.isReady && isOfferable(state, group, candidate, me)) ??
-  null;
+): Candidate | null {
+  const isReadyHere = state.ready.has(group.id);
+  const ready = candidates.find(
+    (candidate) => (candidate.isReady || !isReadyHere) && isOfferable(state, group, candidate, me),
+  );
+  return ready ?? null;
+}
 
 const isOfferable = (
   state: KnownState,

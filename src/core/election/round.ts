@@ -22,6 +22,8 @@ import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, usableHoldMs, wantedHoldMs } fr
 
 /** After so many rounds without arming, or without an answer, challenges are no longer answered. */
 const UNARMED_LIMIT = 3;
+/** After a refused permit the kernel is left alone for so long, whatever is due. */
+const REFUSED_PERMIT_MS = 20;
 /** So many refusals of the kernel in a row, and the group is given up. */
 const REFUSAL_LIMIT = 3;
 
@@ -30,7 +32,7 @@ export function advanceRound(draft: Draft): void {
   lapse(draft);
   if (state.round.kind === 'permitted') send(draft, state.round);
   if (state.round.kind === 'confirmed') arm(draft, state.round);
-  if (state.round.kind === 'idle' && isDue(draft, state.round.nextAt)) {
+  if (state.round.kind === 'idle' && isDue(draft, state.round)) {
     state.roundNumber += 1;
     const permitMs = permitMsOf(usable(draft) || draft.config.timing.holdMs, draft.config.timing);
     state.round = { kind: 'permit', round: state.roundNumber, startedAt: now, permitMs };
@@ -77,10 +79,11 @@ export const ownedHolding = (
   formers,
 });
 
-function isDue(draft: Draft, nextAt: MonoMs): boolean {
+function isDue(draft: Draft, { nextAt, soonestAt }: RoundState & { kind: 'idle' }): boolean {
   const { state, now } = draft;
   if (state.session.kind !== 'open' || state.isFrozen || isLosing(draft)) return false;
-  return draft.acquisitions.length > 0 || (now >= nextAt && needsRound(draft));
+  const isUrgent = draft.acquisitions.length > 0 && now >= soonestAt;
+  return isUrgent || (now >= nextAt && needsRound(draft));
 }
 
 /** Whose record is lost must be silent, by the kernel's word, before anything is armed again. */
@@ -109,8 +112,8 @@ export function onPermit(draft: Draft, event: ElectionEvent & { kind: 'permit-gi
   if (event.isOk && state.session.kind === 'open')
     state.round = { ...state.round, kind: 'permitted' };
   else {
+    rest(draft, state.round.startedAt, event.isOk ? 0 : REFUSED_PERMIT_MS);
     if (!event.isOk) state.unarmedRounds += 1;
-    rest(draft, state.round.startedAt);
   }
 }
 
@@ -393,13 +396,14 @@ function countRefusal(draft: Draft, group: GroupId): void {
  * The next round starts R after the start of this one, or at once where that has passed, or where a
  * group was gained meanwhile: this round's guard did not name it.
  */
-function rest(draft: Draft, startedAt: number): void {
+function rest(draft: Draft, startedAt: number, pauseMs = 0): void {
   const { state, now, config } = draft;
   let isNew = false;
   for (const one of state.holdings.values())
     isNew ||= one.kind === 'owned' && one.since > startedAt;
+  const soonestAt = later(draft, pauseMs);
   const nextAt = isNew ? now : Math.max(now, startedAt + config.timing.roundMs);
-  state.round = { kind: 'idle', nextAt: monoMs(nextAt) };
+  state.round = { kind: 'idle', nextAt: monoMs(Math.max(nextAt, soonestAt)), soonestAt };
 }
 
 /** A new group need not wait for the rhythm; `paceMs` keeps that far from the start of the last round. */
@@ -407,8 +411,9 @@ export function hurryRound(draft: Draft, paceMs = 0): void {
   const { state, now, config } = draft;
   if (state.round.kind !== 'idle' || state.round.nextAt <= now) return;
   const lastStartedAt = state.round.nextAt - config.timing.roundMs;
-  const nextAt = Math.min(state.round.nextAt, Math.max(now, lastStartedAt + paceMs));
-  state.round = { kind: 'idle', nextAt: monoMs(nextAt) };
+  const { soonestAt } = state.round;
+  const nextAt = Math.min(state.round.nextAt, Math.max(now, soonestAt, lastStartedAt + paceMs));
+  state.round = { kind: 'idle', nextAt: monoMs(nextAt), soonestAt };
 }
 
 function advanceHeartbeat(draft: Draft): void {
@@ -427,5 +432,7 @@ export function* roundWakes(draft: Draft): Generator<number> {
   const { state } = draft;
   for (const holding of state.holdings.values()) if (holding.kind === 'open') yield holding.until;
   if (state.session.kind === 'open') yield state.nextHeartbeatAt;
-  if (state.round.kind === 'idle' && needsRound(draft)) yield state.round.nextAt;
+  if (state.round.kind !== 'idle') return;
+  if (draft.acquisitions.length > 0) yield state.round.soonestAt;
+  if (needsRound(draft)) yield state.round.nextAt;
 }

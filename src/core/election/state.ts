@@ -10,6 +10,7 @@ import type { Keys } from '../../model/keys.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import type { OwnerRecord, ScopeRecord, SessionRecord } from '../../model/records.ts';
 import type { Damping } from '../placement/damping.ts';
+import type { Heirs } from '../placement/order.ts';
 import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
 
 /** Who this life of this director is. Same boot and namespace mean the same kernel gate. */
@@ -30,6 +31,8 @@ export type ElectionConfig = {
   readonly groups: readonly VipGroup[];
   /** What this director's kernel gate asks of the timing: the shortest D, and the least δ. */
   readonly gate: { readonly minHoldMs: number; readonly slackMs: number };
+  /** Rendezvous order of these directors, remembered. */
+  readonly heirs: Heirs;
 };
 
 /** A txn in the words of the store's port, without its types: core knows no ports. */
@@ -193,7 +196,8 @@ type RoundBase = {
 };
 
 export type RoundState =
-  | { readonly kind: 'idle'; readonly nextAt: MonoMs }
+  /** `nextAt` by the rhythm; what cannot wait for it starts at `soonestAt`. */
+  | { readonly kind: 'idle'; readonly nextAt: MonoMs; readonly soonestAt: MonoMs }
   | ({ readonly kind: 'permit' } & RoundBase)
   /** To be sent in this very step, when it is known what rides along. */
   | ({ readonly kind: 'permitted' } & RoundBase)
@@ -447,7 +451,7 @@ export function initialState(now: MonoMs): ElectionState {
     startedAt: now,
     session: { kind: 'none', notBefore: now },
     holdings: new Map(),
-    round: { kind: 'idle', nextAt: now },
+    round: { kind: 'idle', nextAt: now, soonestAt: now },
     roundNumber: 0,
     unarmedRounds: 0,
     unansweredRounds: 0,

@@ -142,7 +142,7 @@ function answerOperation(
     return fail(`${operation.to} is no candidate for the group`);
   if (target.obstacle !== null)
     return fail(`${target.director} cannot take the group: ${target.obstacle}`);
-  if (!target.isReady)
+  if (!target.isReady && state.ready.has(group.id))
     return isWaitedFor ? null : fail(`${target.director} did not become ready for the group`);
   const reason = operation.kind === 'rebalance' ? 'rebalance' : 'switchover';
   return handover(reason, target.director, id);

@@ -28,6 +28,7 @@ import {
   sessionIdOf,
 } from '../../../../src/model/ids.ts';
 import type { ArmMode } from '../../../../src/model/kernel.ts';
+import { rendezvousOrder } from '../../../../src/lib/hash.ts';
 import { createKeys } from '../../../../src/model/keys.ts';
 import {
   formatRecord,
@@ -123,7 +124,7 @@ export class ElectionDriver {
   /** Directors whose heartbeats arrive, naming no group, as long as their session is open. */
   audible: readonly DirectorId[] = [D2, D3];
 
-  constructor(fields: Partial<ElectionConfig> = {}, store?: FakeStoreState) {
+  constructor(fields: Partial<Omit<ElectionConfig, 'heirs'>> = {}, store?: FakeStoreState) {
     this.store =
       store ?? new FakeStoreState({ clock: new FakeClock(), random: new SeededRandom(1) });
     this.config = {
@@ -135,6 +136,11 @@ export class ElectionDriver {
       directors: directorsOf(D1, D2),
       gate: { minHoldMs: 0, slackMs: 0 },
       groups: [group(G1)],
+      heirs: (id) =>
+        rendezvousOrder(
+          id,
+          this.config.directors.map((one) => one.id),
+        ),
       ...fields,
     };
     this.state = initialState(monoMs(this.now));
