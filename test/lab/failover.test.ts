@@ -3,8 +3,10 @@
  * answers for them, and what is lost, judged from the client, in the profiles fast and default. The
  * cases of a profile share one cluster and run in order; each begins with a settled cluster.
  */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { startVoiceProbe, turnsOf } from '../support/client-probe.ts';
+import { sourceFile, startVoiceProbe, turnsOf } from '../support/client-probe.ts';
 import {
   boundsOf,
   CLIENT,
@@ -16,7 +18,7 @@ import {
   VIP6,
 } from '../support/cluster-lab.ts';
 import { expectClaim } from '../support/expect-claim.ts';
-import { FAULTS, faultNamed, perform } from '../support/faults.ts';
+import { cliOk, FAULTS, faultNamed, perform } from '../support/faults.ts';
 import { createKeepalivedPair, type KeepalivedKind } from '../support/keepalived.ts';
 import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
 import { macOf, settle } from '../support/settled.ts';
@@ -88,6 +90,46 @@ describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
     });
   });
 
+  describe('an agent that is stopped between its decision and the system call', () => {
+    it('wakes up silent: its permit has died, and the other one is the only voice', async () => {
+      const { holder: first, other: paused } = await settle(lab);
+      await paused.signalAgent('SIGTERM');
+      await paused.agentEnded(8000);
+      const trigger = join(paused.directory, 'stop-now');
+      await paused.startProgram(sourceFile('./stopping-agent-main.ts'), [trigger]);
+      await settle(lab);
+      await cliOk(first, ['switchover', 'web', '--to', paused.name]);
+      await settle(lab);
+      const { takeoverMs } = boundsOf(profile);
+      const seen = await watch(lab.network, {
+        vips: [VIP, VIP6],
+        oldMac: await macOf(paused),
+        echo: 'neighbour',
+        windowMs: takeoverMs + 3000,
+        async act() {
+          writeFileSync(trigger, '');
+          const isStopped = (): boolean => stateOf(paused.agentPid()) === 'T';
+          await waitFor('it stops', isStopped, { timeoutMs: 5000, intervalMs: 5 });
+          await sleep(takeoverMs);
+          const logged = paused.agentLog().length;
+          await paused.signalAgent('SIGCONT');
+          await waitFor(
+            'its batch is refused',
+            () => /LATE/.test(paused.agentLog().slice(logged)),
+            {
+              timeoutMs: 2000,
+              intervalMs: 20,
+            },
+          );
+        },
+      });
+      const fault = { ...faultNamed('kill'), name: 'stopped before the system call' };
+      expectClaim(lab, fault, seen);
+      await paused.signalAgent('SIGTERM');
+      await paused.agentEnded(8000);
+    });
+  });
+
   describe('when the etcd member that leads is killed', () => {
     it('never two answer, and one does again within 5 s', async () => {
       const fault = faultNamed('etcd-killed');
@@ -131,6 +173,12 @@ describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
     });
   });
 });
+
+/** One letter of proc(5). */
+function stateOf(pid: number): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '';
+}
 
 function round(values: readonly number[]): string {
   return values.map((value) => value.toFixed(0)).join(', ');

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { bootGuest, type Guest, quote } from './guest.ts';
@@ -37,8 +38,11 @@ export interface DirectorHost {
   cli(args: readonly string[], options?: { timeoutMs?: number }): Promise<Completed>;
   /** GET from the agent's API, inside. Code 0: nothing listens. */
   get(path: string): Promise<{ readonly status: number; readonly body: string }>;
-  /** Node's own arguments come before the program, for agents with something planted in them. */
-  startAgent(nodeArguments?: readonly string[]): Promise<void>;
+  startAgent(): Promise<void>;
+  /**
+   * An agent of another main program, which is given agent.yaml and these arguments. In namespaces only.
+   */
+  startProgram(file: string, args: readonly string[]): Promise<void>;
   isAgentRunning(): Promise<boolean>;
   /** SIGTERM to the agent; any other signal also to every process that it started. */
   signalAgent(signal: 'SIGTERM' | 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void>;
@@ -105,9 +109,15 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
   };
   return {
     ...common,
-    async startAgent(nodeArguments = []) {
-      const planted = ['--import', `${stall}?${encodeURIComponent(stallFile)}`, ...nodeArguments];
+    async startAgent() {
+      const planted = ['--import', `${stall}?${encodeURIComponent(stallFile)}`];
       const argv = leaseholdArgv(['agent', '--config', common.configFile], planted);
+      agent = network.spawn(name, 'agent', argv);
+      await Promise.resolve();
+    },
+    async startProgram(file, args) {
+      const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+      const argv = [process.execPath, '--import', tsx, file, common.configFile, ...args];
       agent = network.spawn(name, 'agent', argv);
       await Promise.resolve();
     },
@@ -171,6 +181,7 @@ export async function createGuestDirector(
       agentPid = await guest.spawn(leaseholdArgv(['agent', '--config', common.configFile]));
     },
     isAgentRunning,
+    startProgram: () => notInGuests('another program'),
     stallAgent: () => notInGuests('a stall'),
     agentPid: () => notInGuests('the pid'),
     async signalAgent(signal) {

@@ -216,7 +216,8 @@ export function faultNamed(id: string): Fault {
   return found;
 }
 
-async function cliOk(director: DirectorHost, args: readonly string[]): Promise<void> {
+/** The command line tool on a director, with a reason; any code but 0 throws with its words. */
+export async function cliOk(director: DirectorHost, args: readonly string[]): Promise<void> {
   const done = await director.cli([...args, '--reason', 'lab']);
   if (done.code !== 0)
     throw new Error(`${args.join(' ')}: code ${done.code}: ${done.stdout}${done.stderr}`);
