@@ -29,6 +29,7 @@ import { checkShrink } from './core/shrink-guard.ts';
 import { err, messageOf, ok, type Result } from './lib/result.ts';
 import { formatIp, type IpAddress } from './model/address.ts';
 import type { ClusterSpec } from './model/cluster.ts';
+import { ADDRESS_PROTOCOL } from './model/kernel.ts';
 import { createKeys } from './model/keys.ts';
 import type { Clock } from './ports/clock.ts';
 import { type Log, silentLog } from './ports/log.ts';
@@ -161,6 +162,13 @@ export async function runUninstallGate({
     return EXIT_BAD_INPUT;
   }
   try {
+    // A crashed or frozen agent may have left VIPs: without their rules nothing would silence them.
+    const unbound = await unbindOwn(clock);
+    if (!unbound.ok) {
+      stderr(`the gate stays: the VIPs of an earlier agent cannot be removed: ${unbound.error}\n`);
+      return EXIT_FAILED;
+    }
+    if (unbound.value > 0) stdout(`addresses of an earlier agent removed: ${unbound.value}\n`);
     const removed = await uninstallFences({ clock, log: silentLog });
     if (!removed.ok) {
       stderr(`the gate cannot be removed: ${removed.error.message}\n`);
@@ -171,6 +179,20 @@ export async function runUninstallGate({
     return EXIT_OK;
   } finally {
     lock.value.release();
+  }
+}
+
+/** Removes every address that is tagged as leasehold's; how many. */
+async function unbindOwn(clock: Clock): Promise<Result<number, string>> {
+  const kernel = createNetworkKernel({ clock, log: silentLog });
+  try {
+    const bound = await kernel.addresses();
+    if (!bound.ok) return err(bound.error.message);
+    const own = bound.value.filter(({ protocol }) => protocol === ADDRESS_PROTOCOL);
+    for (const result of await kernel.unbind(own)) if (!result.ok) return err(result.error.message);
+    return ok(own.length);
+  } finally {
+    kernel.close();
   }
 }
 
