@@ -62,6 +62,7 @@ export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionCo
     better: new LazyMap(state.better),
     offeredUntil: new LazyMap(state.offeredUntil),
     transferring: new LazyMap(state.transferring),
+    kept: new Set(state.kept),
     muted: new Set(state.muted),
     damping: new LazyMap(state.damping),
     operationSeenAt: new LazyMap(state.operationSeenAt),

@@ -1,5 +1,5 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
-import { ABSENT, type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
+import { ABSENT, type DirectorId, epochOf, type GroupId, revision } from '../../model/ids.ts';
 import { HOLD_REASONS } from '../../model/decision.ts';
 import { alarmOnce, type Draft, notice } from './draft.ts';
 import { beginLeaving } from './handover.ts';
@@ -12,6 +12,7 @@ import { ownerStanding, revOf } from './view.ts';
 export function advanceOwnership(draft: Draft): void {
   const { state, config } = draft;
   if (!state.isSynced) return;
+  settleKept(draft);
   const groups = new Set<GroupId>(state.view.owners.keys());
   for (const { id } of config.groups) groups.add(id);
   for (const group of state.holdings.keys()) groups.add(group);
@@ -20,6 +21,25 @@ export function advanceOwnership(draft: Draft): void {
     if (isMine(draft, group)) adopt(draft, group);
     else follow(draft, group);
   }
+}
+
+/**
+ * What the former process wrote may commit until the session is this one's: a group that it left
+ * speaking, and gave away at last, is silenced before anybody is told that it is.
+ */
+function settleKept(draft: Draft): void {
+  const { state, now } = draft;
+  if (state.session.kind !== 'open' || state.kept.size === 0) return;
+  for (const group of state.kept) {
+    if (isMine(draft, group) || state.holdings.has(group)) continue;
+    const entry = myEntry(draft, group);
+    const epoch = epochOf(
+      entry === undefined ? revOf(state.view.owners, group) : revision(entry.epoch),
+    );
+    const isLost = entry === undefined;
+    silence(draft, group, ownedHolding(epoch, now, []), { giveUp: null, isLost });
+  }
+  state.kept = new Set();
 }
 
 /** An owner that stays while only the pending entries change is no new one: it gets no time anew. */

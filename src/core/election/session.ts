@@ -63,7 +63,9 @@ function clearGate(draft: Draft): boolean {
   if (state.holdings.size > 0) return false;
   if (state.gate === 'unknown') {
     state.gate = 'clearing';
-    draft.effects.push({ kind: 'clear-gate', keep: ownedBefore(draft) });
+    const keep = ownedBefore(draft);
+    state.kept = new Set(keep);
+    draft.effects.push({ kind: 'clear-gate', keep });
   }
   return state.gate === 'clear';
 }

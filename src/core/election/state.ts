@@ -237,6 +237,8 @@ export type ElectionState = {
   readonly isSynced: boolean;
   /** The kernel acknowledged that nothing of an earlier life speaks. */
   readonly gate: 'unknown' | 'clearing' | 'clear';
+  /** Groups that a former process of this kernel may have left speaking, until this session takes or closes them. */
+  readonly kept: ReadonlySet<GroupId>;
   readonly isStopping: boolean;
   /** A new process of this director is to go on; `isFrozen`: the kernel holds long enough for it. */
   readonly isFreezing: boolean;
@@ -445,6 +447,7 @@ export function initialState(now: MonoMs): ElectionState {
     view: EMPTY_VIEW,
     isSynced: false,
     gate: 'unknown',
+    kept: new Set(),
     isStopping: false,
     isFreezing: false,
     isFrozen: false,
