@@ -6,7 +6,7 @@ import type { ElectionView } from '../core/election/view.ts';
 import { ownerStanding, pendingOf } from '../core/election/view.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
-import { type DirectorId, directorId, type GroupId, type Revision } from '../model/ids.ts';
+import { ABSENT, type DirectorId, directorId, type GroupId, type Revision } from '../model/ids.ts';
 
 export type SpecBarrier = {
   /** A newer spec is in force here. */
@@ -53,17 +53,19 @@ function groupsByAddress(spec: ClusterSpec): Map<IpAddress, GroupId> {
 }
 
 /**
- * A holder that is dead is killed, and then holds nothing: nobody blocks this for ever. A former holder
- * that is not proven silent may still speak by the spec before.
+ * All that are shown alive, and all that the records name: a holder that is dead is killed, and then
+ * holds nothing, so nobody blocks this for ever. A record that somebody deleted hides its holder, and a
+ * former holder that is not proven silent may still speak by the spec before.
  */
 function isEnforcedByOthers(view: ElectionView, me: DirectorId, revision: Revision): boolean {
-  for (const group of view.owners.keys())
-    for (const director of speakersOf(view, group)) {
-      if (director === me) continue;
-      const report = view.reports.get(director)?.value;
-      if (report === undefined || report === null || report.specRevision < revision) return false;
-    }
-  return true;
+  const named = [...view.owners.keys()].flatMap((group) => speakersOf(view, group));
+  const shown = [...view.reports].flatMap(([director, { value }]) =>
+    value === null ? [] : [director],
+  );
+  return [...named, ...shown].every((director) => {
+    const report = view.reports.get(director)?.value;
+    return director === me || (report?.specRevision ?? ABSENT) >= revision;
+  });
 }
 
 function speakersOf(view: ElectionView, group: GroupId): readonly DirectorId[] {

@@ -80,7 +80,18 @@ describe('a former holder that is not proven silent', () => {
     expect(isReady(viewWith('open', 6))).toBe(true);
   });
 
-  it('is not waited for when its session is over', () => {
-    expect(isReady(viewWith('broken', 5))).toBe(true);
+  it('is not waited for when its session is over and it shows itself no more', () => {
+    const view = viewWith('broken', 5);
+    expect(isReady(view)).toBe(false);
+    const gone = { rev: revision(0), asOf: revision(100), value: null };
+    expect(isReady({ ...view, reports: new Map([...view.reports, [D2, gone]]) })).toBe(true);
+  });
+});
+
+describe('a director that no record names', () => {
+  it('is waited for as long as it shows itself: somebody may have deleted the record', () => {
+    const view = { ...viewWith('open', 5), owners: new Map() };
+    expect(isReady(view)).toBe(false);
+    expect(isReady({ ...viewWith('open', 6), owners: new Map() })).toBe(true);
   });
 });
