@@ -179,8 +179,30 @@ const interruptedEnd: Fault = (stage) => {
   world.clock.schedule(draw.between(1, 40), () => {
     director.crash();
     director.setCarrier(true);
-    stage.later(draw.between(0, 60), () => director.start());
+    stage.later(draw.between(0, 60), () => {
+      director.start();
+      if (director.store === null || draw.chance(0.5)) return;
+      // It hears late of what still commits.
+      director.store.faults.watchLagMs = [lateMs / 4, lateMs];
+      stage.later(2 * lateMs, () => calmStore(director.store));
+    });
   });
+};
+
+/** A machine starts anew, and what it writes commits late, perhaps after it was written once more. */
+const doubtfulStart: Fault = (stage) => {
+  const director = stage.any();
+  director.reboot();
+  director.start();
+  const { store } = director;
+  if (store === null) return;
+  const lateMs = stage.ms(0.3, 3);
+  Object.assign(store.faults, {
+    lateCommit: stage.draw.between(0.2, 0.7),
+    lateMs: [lateMs / 4, lateMs],
+    watchLagMs: [lateMs / 8, lateMs / 2],
+  });
+  stage.later(3 * lateMs, () => calmStore(director.store));
 };
 
 /** Stopped or killed exactly between a decision and its call, or between a call and its return. */
@@ -384,6 +406,7 @@ export const FAULTS: ReadonlyMap<string, Fault> = new Map(
     freeze,
     lateAwakening,
     interruptedEnd,
+    doubtfulStart,
     strike,
     stallAtCommit,
     switchover,

@@ -282,6 +282,8 @@ export const MUTATIONS: readonly Mutation[] = [
   { name: 'lifetime-never-ends', overrides: { hasFence: false }, kernelKeeps: true },
   {
     name: 'doubt-taken-as-success',
+    overrides: { hasFence: false, profile: 'relaxed' },
+    faults: ['cutFromStore', 'cutPeers'],
     store: (store, { me }) =>
       rewriteTxn(
         store,
@@ -348,7 +350,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'session-opened-unguarded',
     overrides: { profile: 'default', hasFence: true },
-    faults: ['slowStore', 'restart', 'interruptedEnd'],
+    faults: ['doubtfulStart'],
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         txn.success.some((one) => one.op === 'put' && isOf(one.key, 'session', me))
