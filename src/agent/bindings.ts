@@ -112,7 +112,7 @@ export class Bindings {
       ageMs,
       limit,
     }: { readonly until: MonoMs; readonly ageMs: number; readonly limit: number },
-  ): Promise<void> {
+  ): Promise<BindOutcome['failed']> {
     const before = this.#clock.now() + lifetimeS * 1000 - ageMs;
     const due: (Request & { readonly at: MonoMs })[] = [];
     for (const { group, addresses } of groups)
@@ -120,10 +120,10 @@ export class Bindings {
         const at = this.#bound.get(keyOf(address))?.expiresAt;
         if (at !== undefined && at <= before) due.push({ group, address, at });
       }
-    if (due.length === 0) return;
+    if (due.length === 0) return new Map();
     const urgent = due.filter(({ at }) => at <= until);
     const rest = due.filter(({ at }) => at > until).toSorted((a, b) => a.at - b.at);
-    await this.#bind([...urgent, ...rest.slice(0, limit)], lifetimeS);
+    return (await this.#bind([...urgent, ...rest.slice(0, limit)], lifetimeS)).failed;
   }
 
   async unbind(places: readonly Place[]): Promise<Result<void, KernelError>> {

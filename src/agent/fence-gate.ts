@@ -6,7 +6,12 @@
 import { err, ok, type Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
-import type { ArmMode, KernelError } from '../model/kernel.ts';
+import {
+  ADDRESS_PROTOCOL,
+  type ArmMode,
+  type BoundAddress,
+  type KernelError,
+} from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 import type {
   Fence,
@@ -64,10 +69,13 @@ class FenceGate implements LocalGate {
   }
 
   setPlaces(places: GatePlaces): void {
+    const isHere = new Set(places.devices.map((device) => device.index));
+    // A device that left may come back with its index, and without the rules that were on it.
+    if (this.#places.devices.some(({ index }) => !isHere.has(index))) this.#contents = null;
     this.#places = places;
     this.#bindings.setHeirs(places.groups);
     // With a link its addresses went, also where the notification of each was lost.
-    this.#bindings.forgetLinksBut(new Set(places.devices.map((device) => device.index)));
+    this.#bindings.forgetLinksBut(isHere);
   }
 
   forget(linkIndex: number, address: IpAddress): GroupId | null {
@@ -107,7 +115,7 @@ class FenceGate implements LocalGate {
     this.#speaksUntil = speaksUntil;
     this.#modes.clear();
     for (const { group, mode } of armed) this.#modes.set(group, mode);
-    await this.#tidy(groups, lifetimeS);
+    for (const [group, error] of await this.#tidy(groups, lifetimeS)) failed.set(group, error);
     const refusals = [...failed].map(([group, error]) => ({ group, error }));
     return ok({ speaksUntil, opened, failed: refusals });
   }
@@ -202,11 +210,18 @@ class FenceGate implements LocalGate {
   }
 
   async uninstall(): Promise<Result<void, KernelError>> {
-    const unbound = await this.#bindings.unbind(this.#bindings.all());
+    const { fence, kernel } = this.#ports;
+    const observed = await fence.observe();
+    if (!observed.ok) return observed;
+    const bound = await kernel.addresses();
+    if (!bound.ok) return bound;
+    // By what the kernel says: an earlier life may have bound what this one has not heard of yet.
+    const left = bound.value.filter((one) => isGated(one, observed.value));
+    const unbound = await this.#bindings.unbind([...this.#bindings.all(), ...left]);
     // What could not be unbound needs the rules that silence it.
     if (!unbound.ok) return unbound;
     this.#contents = null;
-    return this.#ports.fence.uninstall();
+    return fence.uninstall();
   }
 
   #isSpeaking(group: GroupId): boolean {
@@ -372,13 +387,23 @@ class FenceGate implements LocalGate {
   }
 
   /** After the batch: what no group wants any more is silent already, and lifetimes are no deadline. */
-  async #tidy(groups: readonly GateGroup[], lifetimeS: number): Promise<void> {
+  async #tidy(
+    groups: readonly GateGroup[],
+    lifetimeS: number,
+  ): Promise<ReadonlyMap<GroupId, KernelError>> {
     const stale = await this.#bindings.unbind(this.#bindings.besides(groups));
     if (!stale.ok) this.#ports.log.warn({ problem: stale.error.message }, 'address.stuck');
     const limits = { until: this.#speaksUntil, ageMs: REFRESH_AGE_MS, limit: REFRESH_LIMIT };
-    await this.#bindings.refresh(groups, lifetimeS, limits);
+    return this.#bindings.refresh(groups, lifetimeS, limits);
   }
 }
+
+/** Bound by an agent, or silenced by its rules on one of its devices. */
+const isGated = (one: BoundAddress, contents: FenceContents | null): boolean =>
+  one.protocol === ADDRESS_PROTOCOL ||
+  (contents !== null &&
+    contents.managed.has(one.address) &&
+    contents.devices.some(({ index }) => index === one.linkIndex));
 
 const NO_DEVICE: KernelError = { code: 'ENODEV', message: 'the device of an address is gone' };
 

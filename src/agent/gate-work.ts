@@ -142,7 +142,7 @@ export class GateWork {
   async #mute(effect: GateEffect & { kind: 'mute' }): Promise<ElectionEvent> {
     const { gate, log } = this.#ports;
     const { groups } = effect;
-    const muted = await gate.mute(groups.flatMap((group) => this.#armed.get(group) ?? []));
+    const muted = await gate.mute(groups.map((group) => this.#known(group)));
     if (!muted.ok) log.warn({ groups, problem: muted.error.message }, 'group.unmuted');
     return { kind: 'muted', groups, isOk: muted.ok };
   }
@@ -150,15 +150,17 @@ export class GateWork {
   async #close(effect: GateEffect & { kind: 'close' }): Promise<ElectionEvent> {
     const { gate, log } = this.#ports;
     const { groups } = effect;
-    const closed = await gate.close(groups.flatMap((group) => this.#known(group)));
+    const closed = await gate.close(groups.map((group) => this.#known(group)));
     if (!closed.ok) log.error({ groups, problem: closed.error.message }, 'address.stuck');
     return { kind: 'closed', groups, isOk: closed.ok };
   }
 
-  /** A group that was adopted may have to be closed before it was ever armed. */
-  #known(group: GroupId): readonly GateGroup[] {
-    const known = this.#armed.get(group) ?? this.#ports.gateGroup(group);
-    return known === null ? [] : [known];
+  /**
+   * A group that was adopted may have to be closed before it was ever armed, and while one of its
+   * devices is missing: the gate knows by name what of it is bound.
+   */
+  #known(group: GroupId): GateGroup {
+    return this.#armed.get(group) ?? this.#ports.gateGroup(group) ?? { group, addresses: [] };
   }
 
   #admitted(operation: 'arm' | 'open', group: GroupId, epochs: Epochs): GateGroup | null {

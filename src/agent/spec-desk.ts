@@ -82,6 +82,7 @@ function electionConfigOf(options: SpecDeskOptions, spec: ClusterSpec): Election
     timing: spec.timing,
     directors: spec.directors,
     groups: spec.groups,
+    groupsById: new Map(spec.groups.map((group) => [group.id, group])),
     gate: gateNeedsOf(gateKind),
     heirs: createHeirs(spec.directors.map(({ id }) => id)),
   };

@@ -23,6 +23,10 @@ export function advanceGiveUp(draft: Draft): void {
   for (const [group, holding] of state.holdings) {
     if (holding.kind === 'owned' || holding.kind === 'open') part(draft, group, holding, transfers);
     else if (holding.kind === 'closing') {
+      if (now >= holding.silentAt) {
+        finishClosing(draft, group, holding);
+        continue;
+      }
       if (holding.retryAt === null || now < holding.retryAt) continue;
       state.holdings.set(group, { ...holding, retryAt: null });
       draft.effects.push({ kind: 'close', groups: [group] });
@@ -62,21 +66,28 @@ function isTransferring({ state }: Draft, group: GroupId): boolean {
 }
 
 export function onClosed(draft: Draft, event: ElectionEvent & { kind: 'closed' }): void {
-  const { state, now } = draft;
+  const { state } = draft;
   for (const group of event.groups) {
     const holding = state.holdings.get(group);
     if (holding?.kind !== 'closing') continue;
-    const { epoch, giveUp } = holding;
-    if (!event.isOk) {
-      state.holdings.set(group, { ...holding, retryAt: later(draft, CLOSE_RETRY_MS) });
-    } else if (giveUp !== null) {
-      state.holdings.set(group, { kind: 'shut', epoch, giveUp, nextTryAt: now });
-    } else {
-      state.holdings.delete(group);
-      if (!holding.isLost)
-        notice(draft, 'handover.completed', 'info', 'silent here', { group, epoch });
-    }
+    if (event.isOk) finishClosing(draft, group, holding);
+    else state.holdings.set(group, { ...holding, retryAt: later(draft, CLOSE_RETRY_MS) });
   }
+}
+
+/** It is silent: by the kernel's word, or because its deadline has passed long since. */
+function finishClosing(
+  draft: Draft,
+  group: GroupId,
+  { epoch, giveUp, isLost }: Holding & { kind: 'closing' },
+): void {
+  const { state, now } = draft;
+  if (giveUp !== null) {
+    state.holdings.set(group, { kind: 'shut', epoch, giveUp, nextTryAt: now });
+    return;
+  }
+  state.holdings.delete(group);
+  if (!isLost) notice(draft, 'handover.completed', 'info', 'silent here', { group, epoch });
 }
 
 function writeAway(draft: Draft, group: GroupId, holding: Holding & { kind: 'shut' }): void {
@@ -122,7 +133,7 @@ function writeAway(draft: Draft, group: GroupId, holding: Holding & { kind: 'shu
 /** The chosen successor while it can, else the best other one: the VIPs are silent, so time counts. */
 function successorNow(draft: Draft, id: GroupId, giveUp: GiveUp): DirectorId | null {
   const { state, config } = draft;
-  const group = config.groups.find((one) => one.id === id);
+  const group = config.groupsById.get(id);
   if (group === undefined) return null;
   const candidates = draft.ranking().of(group);
   const chosen = candidates.find((candidate) => candidate.director === giveUp.to);
@@ -170,10 +181,12 @@ export function* giveUpWakes(draft: Draft): Generator<number> {
   const { state, config } = draft;
   for (const holding of state.holdings.values()) {
     if (holding.kind === 'shut') yield holding.nextTryAt;
-    if (holding.kind === 'closing' && holding.retryAt !== null) yield holding.retryAt;
+    if (holding.kind !== 'closing') continue;
+    yield holding.silentAt;
+    if (holding.retryAt !== null) yield holding.retryAt;
   }
   for (const [id, better] of state.better) {
-    const preempt = config.groups.find((one) => one.id === id)?.preempt;
+    const preempt = config.groupsById.get(id)?.preempt;
     if (preempt?.kind === 'after') yield better.since + preempt.ms;
   }
   for (const seenAt of state.operationSeenAt.values()) yield seenAt + READY_WAIT_MS;

@@ -295,12 +295,12 @@ export function onHandoverWord(
   }
   const holding = state.holdings.get(group);
   if (holding?.kind !== 'leaving' || holding.giveUp.to !== from) return;
-  if (!isSessionOf(draft, from, session)) return;
+  if (!isSessionOf(draft, from, session) || message.epoch < holding.successorEpoch) return;
   if (message.kind === 'prepared') {
     if (holding.phase === 'waiting') startMuting(draft, group, holding);
     return;
   }
-  if (holding.phase !== 'muted' || message.epoch < holding.successorEpoch) return;
+  if (holding.phase !== 'muted') return;
   const closeAt = monoMs(Math.min(holding.closeAt ?? Infinity, now + LINGER_MS));
   state.holdings.set(group, { ...holding, closeAt });
 }

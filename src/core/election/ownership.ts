@@ -85,7 +85,9 @@ function adopt(draft: Draft, group: GroupId): void {
       if (holding.epoch === epoch) return;
       break;
     case 'closing':
-      // What closes for the former epoch finishes first.
+      // What closes for the former epoch finishes first; the rounds follow the record meanwhile.
+      if (holding.ownerRev !== known.rev)
+        state.holdings.set(group, { ...holding, ownerRev: known.rev });
       return;
     case 'leaving':
       notice(draft, 'handover.failed', 'warn', `${holding.giveUp.to} did not keep it`, {

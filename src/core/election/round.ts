@@ -268,8 +268,9 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   }
   const holdMs = usable(draft);
   const aliveMs = holdMs - permitMs;
-  // Nothing to arm is no failure to arm.
+  // Nothing to arm is no failure to arm; what is stuck in the kernel is one.
   if (state.holdings.size === 0) state.unarmedRounds = 0;
+  else if (modes.size === 0) state.unarmedRounds += 1;
   if (modes.size === 0 || !isSame || isLosing(draft) || aliveMs <= 0) {
     rest(draft, startedAt);
     return;
@@ -277,6 +278,8 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   const until = monoMs(sentAt + holdMs);
   // Longer from the decision on, shorter only by the kernel's word.
   state.armedHoldMs = Math.max(state.armedHoldMs ?? 0, holdMs);
+  state.armedUntil = monoMs(Math.max(state.armedUntil, until));
+  state.allArmed = null;
   state.round = { kind: 'arming', round, startedAt, permitMs, until, holdMs, modes };
   const groups = [...modes].map(([group, mode]) => ({ group, mode }));
   draft.effects.push({ kind: 'arm', round, groups, until, aliveMs });
@@ -332,7 +335,8 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   );
   if (areAllArmed && failed.size === 0) {
     state.armedHoldMs = round.holdMs;
-    state.adoptedUntil = now;
+    state.armedUntil = round.until;
+    state.allArmed = { holdMs: round.holdMs, until: event.speaksUntil };
   }
   for (const group of failed) countRefusal(draft, group);
   if (event.opened.length > 0) state.nextHeartbeatAt = now;

@@ -14,7 +14,7 @@ import {
 } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
 import { silence } from './silence.ts';
-import type { Purpose, TxnReply } from './state.ts';
+import type { Holding, Purpose, TxnReply } from './state.ts';
 import {
   CHALLENGE_REST_MS,
   FREEZE_HOLD_MS,
@@ -313,8 +313,12 @@ function advanceScope(draft: Draft): void {
 function mayOutlast(draft: Draft, holdMs: number): boolean {
   const { state, now } = draft;
   if (state.armedHoldMs === null || state.armedHoldMs <= holdMs) return false;
-  if (state.round.kind === 'arming' || now < state.adoptedUntil) return true;
-  for (const { kind } of state.holdings.values())
+  if (state.round.kind === 'arming') return true;
+  return state.holdings.size > 0 && (now < state.armedUntil || isSpeaking(state.holdings.values()));
+}
+
+function isSpeaking(holdings: Iterable<Holding>): boolean {
+  for (const { kind } of holdings)
     if (kind === 'open' || kind === 'leaving' || kind === 'closing') return true;
   return false;
 }
@@ -421,24 +425,30 @@ function onOpened(
   const id = sessionOf(known);
   state.session = { kind: 'open', id, rev: known.rev, since: now };
   state.alarms = new Set();
+  // What an earlier session could not arm is no reason to leave challenges against this one.
+  state.unarmedRounds = 0;
+  state.unansweredRounds = 0;
   if (known.value.id === 0) {
     notice(draft, 'session.opened', 'info', `session ${id}`, { director: config.me });
     return;
   }
   const armedHoldMs = state.view.scopes.get(config.me)?.value?.holdMs ?? UNKNOWN_SCOPE_HOLD_MS;
   state.armedHoldMs = armedHoldMs;
-  state.adoptedUntil = later(draft, armedHoldMs);
+  state.armedUntil = later(draft, armedHoldMs);
   const text = `goes on with session ${id} of the former process`;
   notice(draft, 'session.adopted', 'info', text, { director: config.me, reason: 'adopted' });
 }
 
 /** A new process can go on from here: the kernel holds for the long D, and nothing is on its way. */
 export function advanceFreeze(draft: Draft): void {
-  const { state, config } = draft;
+  const { state, config, now } = draft;
   if (!state.isFreezing || state.isFrozen || state.isStopping) return;
   const needed = wantedHoldMs(config.timing, true);
-  const isHeldLong = state.armedHoldMs === needed && state.round.kind === 'idle';
-  for (const { kind } of state.holdings.values()) if (kind !== 'open' || !isHeldLong) return;
+  // By the kernel's word, and with most of it ahead; what is being given away would not be adopted.
+  const isHeldLong = state.allArmed?.holdMs === needed && state.allArmed.until > now + needed / 2;
+  const isBusyNow = state.round.kind !== 'idle' || state.transferring.size > 0;
+  for (const { kind } of state.holdings.values())
+    if (kind !== 'open' || !isHeldLong || isBusyNow) return;
   state.isFrozen = true;
   const text = `the kernel holds ${state.holdings.size} groups for ${needed} ms without an agent`;
   notice(draft, 'session.frozen', 'info', text, { director: config.me });

@@ -1,5 +1,5 @@
 /** The one way in which a group becomes silent here: told to the kernel, and to the world. */
-import { type GroupId, type Revision, revisionOf } from '../../model/ids.ts';
+import { type GroupId, monoMs, type Revision, revisionOf } from '../../model/ids.ts';
 import type { Draft } from './draft.ts';
 import type { GiveUp, Holding } from './state.ts';
 
@@ -8,6 +8,9 @@ export const ownerRevOf = (holding: Holding): Revision =>
   holding.kind === 'leaving' || holding.kind === 'closing'
     ? holding.ownerRev
     : revisionOf(holding.epoch);
+
+/** The kernel counts in ticks, and address lifetimes in seconds. */
+const CLOSE_SLACK_MS = 1100;
 
 /**
  * `giveUp: null`: the record is somebody else's already, nothing is left to write. `isLost`: it was
@@ -21,7 +24,10 @@ export function silence(
 ): void {
   const { epoch } = holding;
   const ownerRev = ownerRevOf(holding);
-  draft.state.holdings.set(group, { kind: 'closing', epoch, ownerRev, ...then, retryAt: null });
+  // Every later arming leaves it out, and without one the last deadline passes.
+  const silentAt = monoMs(Math.max(draft.state.armedUntil, draft.now) + CLOSE_SLACK_MS);
+  const closing = { epoch, ownerRev, ...then, retryAt: null, silentAt };
+  draft.state.holdings.set(group, { kind: 'closing', ...closing });
   draft.effects.push({ kind: 'close', groups: [group] });
   draft.effects.push({ kind: 'show-lease', group, epoch: null });
 }

@@ -29,6 +29,7 @@ export type ElectionConfig = {
   readonly timing: Timing;
   readonly directors: readonly Pick<Director, 'id' | 'zone'>[];
   readonly groups: readonly VipGroup[];
+  readonly groupsById: ReadonlyMap<GroupId, VipGroup>;
   /** What this director's kernel gate asks of the timing: the shortest D, and the least δ. */
   readonly gate: { readonly minHoldMs: number; readonly slackMs: number };
   /** Rendezvous order of these directors, remembered. */
@@ -165,6 +166,8 @@ export type Holding =
       readonly giveUp: GiveUp | null;
       /** The record was lost, not given: nothing is armed before the kernel has silenced this. */
       readonly isLost: boolean;
+      /** Silent after that by the kernel's own clock, whatever it answers. */
+      readonly silentAt: MonoMs;
       /** Set when the kernel refused: ask again then. */
       readonly retryAt: MonoMs | null;
     }
@@ -254,8 +257,10 @@ export type ElectionState = {
   readonly unansweredRounds: number;
   /** D of the last armed round; null before the first. */
   readonly armedHoldMs: number | null;
-  /** An earlier life of this director may have armed its groups until then. */
-  readonly adoptedUntil: MonoMs;
+  /** Nothing that this life or a former process armed speaks later, whatever became of its answer. */
+  readonly armedUntil: MonoMs;
+  /** The last arming, where it left nothing out by the kernel's word. */
+  readonly allArmed: { readonly holdMs: number; readonly until: MonoMs } | null;
   /**
    * A write of my scope record that may commit yet: the D in it, and the record it is guarded by.
    * Nothing longer is armed until that record has been replaced.
@@ -459,7 +464,8 @@ export function initialState(now: MonoMs): ElectionState {
     unarmedRounds: 0,
     unansweredRounds: 0,
     armedHoldMs: null,
-    adoptedUntil: now,
+    armedUntil: now,
+    allArmed: null,
     scopeInDoubt: null,
     lastRoundMs: null,
     lastConfirmedAt: null,

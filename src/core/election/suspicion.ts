@@ -9,8 +9,15 @@ import { ownRecord } from './claim.ts';
 import { learnOwners } from './handover.ts';
 import { unresolvedOf } from './pending.ts';
 import { onRoundAcquisition } from './round.ts';
-import type { ChallengeState, Purpose, TxnReply } from './state.ts';
-import { CHALLENGE_REST_MS, GROUPS_PER_TXN, RANK_DELAY_MS, RETRY_MS, waitMs } from './timing.ts';
+import type { ChallengeState, Purpose, TxnReply, TxnRequest } from './state.ts';
+import {
+  CHALLENGE_REST_MS,
+  GROUPS_PER_TXN,
+  PREPARE_WAIT_MS,
+  RANK_DELAY_MS,
+  RETRY_MS,
+  waitMs,
+} from './timing.ts';
 import { ownerStanding, revOf, sessionOf } from './view.ts';
 
 export function advanceSuspicion(draft: Draft): void {
@@ -31,7 +38,7 @@ type Held = { readonly owned: GroupId[]; readonly pending: GroupId[] };
 function isSuspect(draft: Draft, director: DirectorId, { owned, pending }: Held): boolean {
   return (
     owned.some((group) => suspectAt(draft, director, group) <= draft.now) ||
-    pending.some((group) => pendingSuspectAt(draft, director, group) <= draft.now)
+    pending.some((group) => pendingSuspectAt(draft, group) <= draft.now)
   );
 }
 
@@ -55,11 +62,13 @@ function groupsByHolder(draft: Draft): Map<DirectorId, Held> {
   return held;
 }
 
-/** A former holder that may still answer names the group no more; any word of it will do. */
-function pendingSuspectAt(draft: Draft, director: DirectorId, group: GroupId): number {
-  const { state, config } = draft;
-  const seenAt = state.ownerSeenAt.get(group)?.at ?? draft.now;
-  return Math.max(seenAt, state.lastHeard.get(director) ?? seenAt) + config.timing.suspectMs;
+/**
+ * A former holder that may still answer names the group no more, so that its heartbeats say nothing of
+ * it: it may never have learnt that it is to go mute. Alive, it answers the challenge.
+ */
+function pendingSuspectAt({ state, config, now }: Draft, group: GroupId): number {
+  const seenAt = state.ownerSeenAt.get(group)?.at ?? now;
+  return seenAt + PREPARE_WAIT_MS + config.timing.suspectMs;
 }
 
 /** When silence about this group becomes suspicion; at once when its shown lease ended. */
@@ -171,17 +180,26 @@ function rankDelay(draft: Draft, director: DirectorId, groups: readonly GroupId[
 
 function rankAmongOthers(draft: Draft, dead: DirectorId, id: GroupId): number {
   const { config } = draft;
-  const group = config.groups.find((one) => one.id === id);
+  const group = config.groupsById.get(id);
   if (group === undefined) return config.directors.length;
-  const able = draft
+  const others = draft
     .ranking()
     .of(group)
-    .filter((candidate) => candidate.obstacle === null && candidate.director !== dead);
+    .filter((candidate) => candidate.director !== dead);
+  const able = others.filter((candidate) => candidate.obstacle === null);
+  const mine = others.find((candidate) => candidate.director === config.me);
+  // Who only makes way for others takes at once what no other can take.
+  if (able.length === 0 && (mine?.obstacle === 'flapping' || mine?.obstacle === 'draining'))
+    return 0;
   const rank = able.findIndex((candidate) => candidate.director === config.me);
   return rank === -1 ? config.directors.length : rank;
 }
 
-/** Rides on a round: the same answer breaks the session, gives its groups, and lets them speak. */
+/**
+ * Rides on a round: the same answers break the session, give its groups, and let them speak. Groups
+ * beyond one txn are taken by txns sent before it: with the challenge standing for D' the holder's
+ * rounds are over, and each compares what the kill compares.
+ */
 function kill(
   draft: Draft,
   director: DirectorId,
@@ -191,23 +209,24 @@ function kill(
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
   const { keys, me } = config;
-  const names = groups
-    .filter((group) => rankAmongOthers(draft, director, group) === 0)
-    .slice(0, GROUPS_PER_TXN);
-  const claims = new Map(
-    names.map((group) => [group, ownRecord(draft, group, 'holder-dead')] as const),
-  );
-  const broken = brokenRecord(draft, director, challenge.session);
-  const compares = [
+  const proof = [
     { key: keys.challenge(director), modRevision: challenge.rev },
     { key: keys.session(director), modRevision: challenge.session },
     { key: keys.scope(director), modRevision: revOf(state.view.scopes, director) },
     { key: keys.session(me), modRevision: state.session.rev },
-    ...names.map((group) => ({
-      key: keys.owner(group),
-      modRevision: revOf(state.view.owners, group),
-    })),
   ];
+  const mine = groups.filter((group) => rankAmongOthers(draft, director, group) === 0);
+  while (mine.length > GROUPS_PER_TXN) {
+    const names = mine.splice(0, GROUPS_PER_TXN);
+    const { claims, compares, puts } = takeFrom(draft, names, proof);
+    draft.acquisitions.push({
+      slot: `take/${director}/${names[0] ?? ''}`,
+      purposeOf: (round) => ({ kind: 'claim', round, claims }),
+      txn: { compares, success: puts, failure: compares.map(({ key }) => ({ op: 'get', key })) },
+    });
+  }
+  const broken = brokenRecord(draft, director, challenge.session);
+  const { claims, compares, puts } = takeFrom(draft, mine, proof);
   draft.acquisitions.push({
     slot: `kill/${director}`,
     purposeOf: (round) => ({ kind: 'kill', round, against: director, broken, claims }),
@@ -216,15 +235,28 @@ function kill(
       success: [
         { op: 'put', key: keys.session(director), value: formatRecord(broken) },
         { op: 'delete', key: keys.challenge(director) },
-        ...[...claims].map(([group, record]) => ({
-          op: 'put' as const,
-          key: keys.owner(group),
-          value: formatRecord(record),
-        })),
+        ...puts,
       ],
       failure: compares.map(({ key }) => ({ op: 'get', key })),
     },
   });
+}
+
+function takeFrom(draft: Draft, names: readonly GroupId[], proof: TxnRequest['compares']) {
+  const { keys } = draft.config;
+  const claims = new Map(
+    names.map((group) => [group, ownRecord(draft, group, 'holder-dead')] as const),
+  );
+  const owners = names.map((group) => ({
+    key: keys.owner(group),
+    modRevision: revOf(draft.state.view.owners, group),
+  }));
+  const puts = [...claims].map(([group, record]) => ({
+    op: 'put' as const,
+    key: keys.owner(group),
+    value: formatRecord(record),
+  }));
+  return { claims, compares: [...proof, ...owners], puts };
 }
 
 function brokenRecord(draft: Draft, director: DirectorId, rev: Revision): SessionRecord {
@@ -329,7 +361,7 @@ export function* suspicionWakes(draft: Draft): Generator<number> {
   if (state.session.kind !== 'open') return;
   for (const [director, groups] of groupsByHolder(draft)) {
     for (const group of groups.owned) yield suspectAt(draft, director, group);
-    for (const group of groups.pending) yield pendingSuspectAt(draft, director, group);
+    for (const group of groups.pending) yield pendingSuspectAt(draft, group);
     const challenge = state.challenges.get(director);
     if (challenge?.kind === 'resting') yield challenge.until;
     if (challenge?.kind !== 'standing') continue;

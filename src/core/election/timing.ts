@@ -1,6 +1,6 @@
 /** The inequalities of design 4 and 5, each in one place. */
 import type { Timing } from '../../model/cluster.ts';
-import type { DirectorId } from '../../model/ids.ts';
+import { ABSENT, type DirectorId } from '../../model/ids.ts';
 import type { ScopeRecord } from '../../model/records.ts';
 import type { ElectionView } from './view.ts';
 
@@ -82,7 +82,10 @@ export function longestWaitMs(view: ElectionView, timing: Timing): number {
     timing,
   );
   for (const known of view.scopes.values())
-    if (known.value !== null) longest = Math.max(longest, waitMs(known.value, timing));
+    if (known.rev !== ABSENT) longest = Math.max(longest, waitMs(known.value, timing));
+  for (const [director, { value }] of view.sessions)
+    if (value?.state === 'open' && (view.scopes.get(director)?.value ?? null) === null)
+      longest = Math.max(longest, waitMs(null, timing));
   return longest;
 }
 

@@ -31,7 +31,7 @@ const SPEECHLESS: ReadonlySet<IneligibleReason> = new Set([
 
 export function whyPart(draft: Draft, id: GroupId, holding: Holding): Parting | null {
   const { state, config, now } = draft;
-  const group = config.groups.find((one) => one.id === id);
+  const group = config.groupsById.get(id);
   if (group === undefined) return shut('group-removed', null);
   if (!isNamed(draft, group)) return removedHere(draft, group);
   if (state.isFreezing && !state.isStopping) return null;

@@ -329,6 +329,7 @@ describe('a group on its way', () => {
       ownerRev: mine.store.read(keys.owner(G1)).modRevision,
       giveUp: { reason: 'interface-down', to: null, operation: null },
       isLost: false,
+      silentAt: monoMs(0),
       retryAt: null,
     };
     const election = { ...mine.state, holdings: new Map([[G1, closing]]) };
@@ -379,6 +380,7 @@ describe('a group on its way', () => {
       ownerRev: leaving.ownerRev,
       giveUp: null,
       isLost: true,
+      silentAt: monoMs(0),
       retryAt: null,
     };
     expect(statusWith(closing)).toMatchObject({ state: 'held-elsewhere', handover: null });

@@ -28,7 +28,7 @@ import {
   sessionIdOf,
 } from '../../../../src/model/ids.ts';
 import type { ArmMode } from '../../../../src/model/kernel.ts';
-import { rendezvousOrder } from '../../../../src/lib/hash.ts';
+import { createHeirs } from '../../../../src/core/placement/order.ts';
 import { createKeys } from '../../../../src/model/keys.ts';
 import {
   formatRecord,
@@ -101,9 +101,17 @@ export const isTxn =
   (effect: ElectionEffect): effect is TxnEffect =>
     effect.kind === 'txn' && purposes.includes(effect.purpose.kind);
 
+type ChosenConfig = Omit<ElectionConfig, 'heirs' | 'groupsById'>;
+
+const configOf = (chosen: ChosenConfig): ElectionConfig => ({
+  ...chosen,
+  heirs: createHeirs(chosen.directors.map(({ id }) => id)),
+  groupsById: new Map(chosen.groups.map((one) => [one.id, one])),
+});
+
 export class ElectionDriver {
   readonly store: FakeStoreState;
-  config: ElectionConfig;
+  #config: ElectionConfig;
   state: ElectionState;
   now = 1000;
   wakeAt: MonoMs = monoMs(0);
@@ -124,10 +132,10 @@ export class ElectionDriver {
   /** Directors whose heartbeats arrive, naming no group, as long as their session is open. */
   audible: readonly DirectorId[] = [D2, D3];
 
-  constructor(fields: Partial<Omit<ElectionConfig, 'heirs'>> = {}, store?: FakeStoreState) {
+  constructor(fields: Partial<ChosenConfig> = {}, store?: FakeStoreState) {
     this.store =
       store ?? new FakeStoreState({ clock: new FakeClock(), random: new SeededRandom(1) });
-    this.config = {
+    this.#config = configOf({
       me: D1,
       address: '10.90.0.11',
       identity: { boot: 'boot', namespace: 'ns', machine: 'm1', nonce: 'nonce-1' },
@@ -136,14 +144,16 @@ export class ElectionDriver {
       directors: directorsOf(D1, D2),
       gate: { minHoldMs: 0, slackMs: 0 },
       groups: [group(G1)],
-      heirs: (id) =>
-        rendezvousOrder(
-          id,
-          this.config.directors.map((one) => one.id),
-        ),
       ...fields,
-    };
+    });
     this.state = initialState(monoMs(this.now));
+  }
+
+  get config(): ElectionConfig {
+    return this.#config;
+  }
+  set config(chosen: ChosenConfig) {
+    this.#config = configOf(chosen);
   }
 
   /** One step; what it decided is carried out by `run`. */
@@ -432,7 +442,7 @@ export function hold(store: FakeStoreState, name = D2, id: GroupId = G1): number
 }
 
 /** An election in which this director holds its groups, and d2 lives. */
-export function holder(fields: Partial<ElectionConfig> = {}): ElectionDriver {
+export function holder(fields: Partial<ChosenConfig> = {}): ElectionDriver {
   const driver = new ElectionDriver(fields);
   live(driver.store);
   driver.begin();
@@ -442,7 +452,7 @@ export function holder(fields: Partial<ElectionConfig> = {}): ElectionDriver {
 }
 
 /** An election in which d2 holds g1 and has been heard until now. */
-export function candidate(fields: Partial<ElectionConfig> = {}): ElectionDriver {
+export function candidate(fields: Partial<ChosenConfig> = {}): ElectionDriver {
   const driver = new ElectionDriver(fields);
   hold(driver.store);
   driver.begin();

@@ -231,7 +231,7 @@ describe('the end of a session (4.2, 4.7)', () => {
     driver.settle();
     expect(driver.notices()).toEqual(['session.lost', 'holder.lost']);
     expect(driver.of('close').map((one) => one.groups)).toEqual([[G1]]);
-    driver.advance(5000);
+    driver.advance(3000);
     expect(driver.of('clear-gate')).toEqual([]);
     expect(driver.txns('round', 'open-session')).toEqual([]);
     driver.feed({ kind: 'closed', groups: [G1], isOk: true });

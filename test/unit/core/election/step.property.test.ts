@@ -45,6 +45,7 @@ class Adversary {
   #armed = new Set<GroupId>();
   readonly #prepared = new Set<GroupId>();
   readonly #muted = new Set<GroupId>();
+  #armedUntil = 0;
 
   /** From the start, or as the holder of both groups. */
   constructor(isHolder: boolean) {
@@ -67,6 +68,7 @@ class Adversary {
       for (const { group: id } of effect.groups)
         expect(this.#confirmed.has(id), 'armed').toBe(true);
       expect(effect.until).toBeLessThanOrEqual(this.driver.now + TIMING.holdMs);
+      this.#armedUntil = Math.max(this.#armedUntil, effect.until);
     }
     if (effect.kind === 'open') {
       for (const id of effect.groups) expect(this.#prepared.has(id), 'prepared').toBe(true);
@@ -85,7 +87,10 @@ class Adversary {
       this.#rounds.set(purpose.round, { groups, open: (known?.open ?? 0) + 1, isConfirmed: true });
     }
     if (purpose.kind === 'give-up')
-      expect(this.#silenced.has(purpose.group), 'silenced before given up').toBe(true);
+      expect(
+        this.#silenced.has(purpose.group) || this.driver.now > this.#armedUntil,
+        'silenced, or long after the last deadline, before given up',
+      ).toBe(true);
     for (const compare of effect.txn.compares)
       expect(compare.modRevision).toBeGreaterThanOrEqual(0);
     expect(effect.txn.compares.length).toBeLessThanOrEqual(128);

@@ -139,6 +139,7 @@ describe('the states of a life', () => {
         ownerRev: revision(1),
         giveUp,
         isLost: false,
+        silentAt: monoMs(0),
         retryAt: null,
       }),
     ).toBe('leaving');
