@@ -1,0 +1,50 @@
+/** What a former process of this kernel left speaking is taken or silenced, never forgotten (design 4.14). */
+import { describe, expect, it } from 'vitest';
+import { formatRecord, type SessionRecord } from '../../../../src/model/records.ts';
+import { D1, ElectionDriver, G1, keys, ownerOf, TIMING } from './election-driver.ts';
+
+/** A former process of this director's kernel left its session open, and owned the group. */
+function withFormer(): { readonly driver: ElectionDriver; readonly session: number } {
+  const driver = new ElectionDriver();
+  const { boot, namespace, machine } = driver.config.identity;
+  const record: SessionRecord = {
+    v: 1,
+    state: 'open',
+    boot,
+    namespace,
+    machine,
+    nonce: 'former',
+    address: '',
+    id: 0,
+  };
+  driver.store.write(keys.session(D1), formatRecord(record));
+  const session: number = driver.store.read(keys.session(D1)).modRevision;
+  const { holdMs, slackMs, driftMargin } = TIMING;
+  driver.store.write(keys.scope(D1), formatRecord({ v: 1, holdMs, slackMs, driftMargin, session }));
+  driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+  return { driver, session };
+}
+
+describe('a group that was kept, and given away by what the former process had under way', () => {
+  it('is silenced before its pending entry is resolved', () => {
+    const { driver, session } = withFormer();
+    const epoch = driver.store.read(keys.owner(G1)).modRevision;
+    driver.keep = (effect) => effect.kind === 'clear-gate' || effect.kind === 'close';
+    driver.begin();
+    expect(driver.of('clear-gate')).toMatchObject([{ keep: [G1] }]);
+    const pending = [{ director: 'd1', session, epoch }];
+    driver.store.write(
+      keys.owner(G1),
+      formatRecord(ownerOf({ director: 'd2', session: 1, pending })),
+    );
+    driver.see();
+    driver.feed({ kind: 'gate-cleared', isOk: true });
+    driver.settle();
+    expect(driver.state.session.kind).toBe('open');
+    expect(driver.of('close')).toMatchObject([{ groups: [G1] }]);
+    expect(driver.txns('resolve-pending')).toEqual([]);
+    driver.feed({ kind: 'closed', groups: [G1], isOk: true });
+    driver.settle();
+    expect(driver.txns('resolve-pending')).toHaveLength(1);
+  });
+});
