@@ -1,12 +1,13 @@
 /**
  * A VIP that moves from one group to another must not speak in both (design 4.13): it is opened in the
- * new group only when every other holder has told that it enforces the spec that moved it.
+ * new group only when all others tell that they enforce the very spec that moved it. Who is further on
+ * has not told what it allows meanwhile: the VIP may have moved back.
  */
 import type { ElectionView } from '../core/election/view.ts';
 import { ownerStanding, pendingOf } from '../core/election/view.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
-import { ABSENT, type DirectorId, directorId, type GroupId, type Revision } from '../model/ids.ts';
+import { type DirectorId, directorId, type GroupId, type Revision } from '../model/ids.ts';
 
 export type SpecBarrier = {
   /** A newer spec is in force here. */
@@ -21,53 +22,57 @@ export type SpecBarrier = {
 
 export function createSpecBarrier(): SpecBarrier {
   let current: { readonly spec: ClusterSpec; readonly revision: Revision } | null = null;
-  /** The group of each address in the last spec that all holders enforced. */
-  let settled: ReadonlyMap<IpAddress, GroupId> | null = null;
+  /** The groups of each address in the last spec that all enforced, and in every one since. */
+  let groups = new Map<IpAddress, Set<GroupId>>();
   let isSettled = false;
+  let wasSettled = false;
   return {
     setSpec: (spec, revision) => {
       if (current?.revision !== revision) isSettled = false;
       current = { spec, revision };
+      addGroups(groups, spec);
     },
     look: (view, me) => {
       if (current === null || isSettled) return;
-      isSettled = isEnforcedByOthers(view, me, current.revision);
-      if (isSettled) settled = groupsByAddress(current.spec);
+      const { revision } = current;
+      const isAt = (director: DirectorId): boolean =>
+        director === me || view.reports.get(director)?.value?.specRevision === revision;
+      if (!namedIn(view).every(isAt)) return;
+      // After the start there is nothing to compare with: the holders' word must do.
+      wasSettled = true;
+      isSettled = shownIn(view).every(isAt);
+      if (!isSettled) return;
+      groups = new Map();
+      addGroups(groups, current.spec);
     },
-    isReady: () => settled !== null,
+    isReady: () => wasSettled,
     allowed: (group) =>
       group.addresses.filter(({ address }) => {
         if (isSettled) return true;
-        const former = settled?.get(address);
-        return settled !== null && (former === undefined || former === group.id);
+        const held = groups.get(address);
+        return wasSettled && (held === undefined || [...held].every((one) => one === group.id));
       }),
   };
 }
 
-function groupsByAddress(spec: ClusterSpec): Map<IpAddress, GroupId> {
-  return new Map(
-    spec.groups.flatMap((group) =>
-      group.addresses.map(({ address }) => [address, group.id] as const),
-    ),
-  );
+function addGroups(groups: Map<IpAddress, Set<GroupId>>, spec: ClusterSpec): void {
+  for (const { id, addresses } of spec.groups)
+    for (const { address } of addresses) {
+      const known = groups.get(address);
+      if (known === undefined) groups.set(address, new Set([id]));
+      else known.add(id);
+    }
 }
 
-/**
- * All that are shown alive, and all that the records name: a holder that is dead is killed, and then
- * holds nothing, so nobody blocks this for ever. A record that somebody deleted hides its holder, and a
- * former holder that is not proven silent may still speak by the spec before.
- */
-function isEnforcedByOthers(view: ElectionView, me: DirectorId, revision: Revision): boolean {
-  const named = [...view.owners.keys()].flatMap((group) => speakersOf(view, group));
-  const shown = [...view.reports].flatMap(([director, { value }]) =>
-    value === null ? [] : [director],
-  );
-  return [...named, ...shown].every((director) => {
-    const report = view.reports.get(director)?.value;
-    return director === me || (report?.specRevision ?? ABSENT) >= revision;
-  });
-}
+/** Holders by the records: one that is dead is killed, and then holds nothing, so none blocks for ever. */
+const namedIn = (view: ElectionView): readonly DirectorId[] =>
+  [...view.owners.keys()].flatMap((group) => speakersOf(view, group));
 
+/** A record that somebody deleted hides its holder, and who holds nothing may claim by the spec it has. */
+const shownIn = (view: ElectionView): readonly DirectorId[] =>
+  [...view.reports].flatMap(([director, { value }]) => (value === null ? [] : [director]));
+
+/** The owner, and former holders that are not proven silent: these speak by the spec before. */
 function speakersOf(view: ElectionView, group: GroupId): readonly DirectorId[] {
   const former = pendingOf(view, group).map((entry) => directorId(entry.director));
   const standing = ownerStanding(view, group);

@@ -1,10 +1,11 @@
 /** A moved VIP waits for all that may still speak by the spec before (design 4.13). */
 import { describe, expect, it } from 'vitest';
-import { createSpecBarrier } from '../../../src/agent/spec-barrier.ts';
+import { createSpecBarrier, type SpecBarrier } from '../../../src/agent/spec-barrier.ts';
 import { EMPTY_VIEW, type ElectionView, type Known } from '../../../src/core/election/view.ts';
+import type { ClusterSpec, VipGroup } from '../../../src/model/cluster.ts';
 import { directorId, groupId, revision } from '../../../src/model/ids.ts';
 import type { OwnerRecord, ReportRecord, SessionRecord } from '../../../src/model/records.ts';
-import { anySpec } from '../core/desired/spec-builders.ts';
+import { anySpec, ip } from '../core/desired/spec-builders.ts';
 
 const known = <T>(rev: number, value: T): Known<T> => ({
   rev: revision(rev),
@@ -67,12 +68,34 @@ function viewWith(state: SessionRecord['state'], enforcedByD2: number): Election
   };
 }
 
-function isReady(view: ElectionView): boolean {
-  const barrier = createSpecBarrier();
-  barrier.setSpec(anySpec([]), revision(6));
-  barrier.look(view, directorId('d3'));
-  return barrier.isReady();
+const VIP = ip('10.90.0.101');
+
+function groupWith(id: string): VipGroup {
+  const place = { address: VIP, prefix: 24, interface: 'public', label: null } as const;
+  return {
+    id: groupId(id),
+    addresses: [{ ...place, scope: 'global' }],
+    priorities: null,
+    preempt: { kind: 'never' },
+    virtualRouterId: null,
+    weight: 1,
+    antiAffinity: [],
+    tracks: [],
+    notify: null,
+  };
 }
+
+const specWith = (id: string): ClusterSpec => ({ ...anySpec([]), groups: [groupWith(id)] });
+
+/** The barrier of d3 at that spec. */
+function barrierAt(view: ElectionView, at: number): SpecBarrier {
+  const barrier = createSpecBarrier();
+  barrier.setSpec(specWith('g1'), revision(at));
+  barrier.look(view, directorId('d3'));
+  return barrier;
+}
+
+const isReady = (view: ElectionView): boolean => barrierAt(view, 6).isReady();
 
 describe('a former holder that is not proven silent', () => {
   it('is waited for until it enforces the spec', () => {
@@ -80,18 +103,39 @@ describe('a former holder that is not proven silent', () => {
     expect(isReady(viewWith('open', 6))).toBe(true);
   });
 
-  it('is not waited for when its session is over and it shows itself no more', () => {
-    const view = viewWith('broken', 5);
-    expect(isReady(view)).toBe(false);
-    const gone = { rev: revision(0), asOf: revision(100), value: null };
-    expect(isReady({ ...view, reports: new Map([...view.reports, [D2, gone]]) })).toBe(true);
+  it('is not waited for at the start when its session is over', () => {
+    expect(isReady(viewWith('broken', 5))).toBe(true);
   });
 });
 
-describe('a director that no record names', () => {
-  it('is waited for as long as it shows itself: somebody may have deleted the record', () => {
-    const view = { ...viewWith('open', 5), owners: new Map() };
-    expect(isReady(view)).toBe(false);
-    expect(isReady({ ...viewWith('open', 6), owners: new Map() })).toBe(true);
+describe('a VIP that moves to another group', () => {
+  const speaksAfter = (moves: readonly string[], view: ElectionView): boolean => {
+    const barrier = barrierAt(viewWith('open', 6), 6);
+    for (const [i, id] of moves.entries()) barrier.setSpec(specWith(id), revision(7 + i));
+    barrier.look(view, directorId('d3'));
+    return barrier.allowed(groupWith(moves.at(-1) ?? 'g1')).length === 1;
+  };
+  const at = (view: ElectionView, specRevision: number): ElectionView => ({
+    ...view,
+    reports: new Map([D1, D2].map((one) => [one, known(20, report(specRevision))])),
+  });
+
+  it('waits for a director that no record names: somebody may have deleted the record', () => {
+    const hidden = { ...viewWith('open', 6), owners: new Map() };
+    expect(speaksAfter(['g2'], hidden)).toBe(false);
+    expect(speaksAfter(['g2'], at(hidden, 7))).toBe(true);
+  });
+
+  it('and moves back waits too: somebody may be at the spec in between', () => {
+    expect(speaksAfter(['g2', 'g1'], at(viewWith('open', 6), 7))).toBe(false);
+    expect(speaksAfter(['g2', 'g1'], at(viewWith('open', 6), 8))).toBe(true);
+  });
+
+  it('waits for who is further on: it may have moved back', () => {
+    expect(speaksAfter(['g2'], at(viewWith('open', 6), 8))).toBe(false);
+  });
+
+  it('does not wait where nothing moves', () => {
+    expect(speaksAfter(['g1'], viewWith('open', 6))).toBe(true);
   });
 });
