@@ -38,6 +38,7 @@ export type AddressKeeperPorts = {
   readonly linksChanged: () => void;
   /** The kernel dropped an address; told for every address, whoever removed it. */
   readonly addressGone: (linkIndex: number, address: IpAddress) => void;
+  readonly addressSeen: (linkIndex: number, address: IpAddress) => void;
 };
 
 export type AddressKeeper = {
@@ -130,7 +131,9 @@ class Keeper implements AddressKeeper {
         return;
       case 'address':
         if (event.isGone) this.#ports.addressGone(event.address.linkIndex, event.address.address);
-        else if (this.#isCleared && this.#isForbidden(event.address)) this.#wakeup.wake();
+        else this.#ports.addressSeen(event.address.linkIndex, event.address.address);
+        if (event.isGone) return;
+        if (this.#isCleared && this.#isForbidden(event.address)) this.#wakeup.wake();
         return;
     }
   }

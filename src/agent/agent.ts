@@ -197,6 +197,7 @@ class Director implements Agent {
         checkGate: () => this.#parts.gates.check(),
         linksChanged: () => this.#onLinks(),
         addressGone: (linkIndex, address) => this.#parts.gates.addressGone(linkIndex, address),
+        addressSeen: (linkIndex, address) => this.#parts.gate.seen(linkIndex, address),
       }),
       reconcile: this.#createReconcile(),
       tracks: createTrackLoop(

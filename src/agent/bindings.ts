@@ -3,7 +3,7 @@
  * kernel acknowledged; what went away behind its back is forgotten by the kernel's notifications.
  */
 import { ok, type Result } from '../lib/result.ts';
-import type { IpAddress } from '../model/address.ts';
+import { familyOf, type IpAddress } from '../model/address.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { BoundAddress, KernelError } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -26,6 +26,8 @@ export type BindOutcome = {
 type Request = { readonly group: GroupId; readonly address: GateGroup['addresses'][number] };
 type Binding = Place & { readonly group: GroupId; readonly expiresAt: MonoMs };
 
+/** A notification that got lost is waited for no longer. */
+const SETTLE_MS = 250;
 /** The notification of an unbinding of ours comes within this. */
 const NOTICE_MS = 1000;
 
@@ -38,6 +40,8 @@ export class Bindings {
   #heirs: ReadonlyMap<IpAddress, GroupId> = new Map();
   /** Unbound by us, and until when the kernel's word of it is no news: it may be bound again by then. */
   readonly #leaving = new Map<string, MonoMs>();
+  /** Bound, and not yet told of by the kernel; and until when that is waited for. */
+  readonly #unsettled = new Map<string, MonoMs>();
 
   constructor(ports: {
     readonly kernel: Pick<NetworkKernel, 'bind' | 'unbind'>;
@@ -49,6 +53,15 @@ export class Bindings {
 
   all(): readonly (Place & { readonly group: GroupId })[] {
     return [...this.#bound.values()];
+  }
+
+  /** A new IPv6 address is in force only when the kernel has told of it: a worker of it makes the route. */
+  isSettled(place: Pick<Place, 'linkIndex' | 'address'>): boolean {
+    return (this.#unsettled.get(keyOf(place)) ?? -Infinity) <= this.#clock.now();
+  }
+
+  seen(linkIndex: number, address: IpAddress): void {
+    this.#unsettled.delete(keyOf({ linkIndex, address }));
   }
 
   has(place: Pick<Place, 'linkIndex' | 'address'>): boolean {
@@ -149,6 +162,7 @@ export class Bindings {
     if (leavingUntil !== undefined && this.#clock.now() < leavingUntil) return null;
     const group = this.#bound.get(key)?.group ?? null;
     this.#bound.delete(key);
+    this.#unsettled.delete(key);
     return group;
   }
 
@@ -191,6 +205,8 @@ export class Bindings {
       const key = keyOf(address);
       if (result?.ok === true) {
         if (!this.#bound.has(key)) fresh.add(group);
+        if (!this.#bound.has(key) && familyOf(address.address) === 6)
+          this.#unsettled.set(key, monoMs(this.#clock.now() + SETTLE_MS));
         this.#bound.set(key, { ...placeOf(address), group, expiresAt });
         continue;
       }

@@ -31,6 +31,8 @@ const REFRESH_AGE_MS = 1000;
 /** Refreshed with one arming at most: what is open must not wait for the second line of all others. */
 const REFRESH_LIMIT = 64;
 const LIFETIME_MIN_S = 3;
+/** Longer than most D': what is bound ahead is silent, and opens with a lifetime of its own. */
+const FORESEEN_LIFETIME_S = 20;
 
 const NOTHING: FenceSetChange = { add: [], remove: [] };
 const LATE: KernelError = { code: 'LATE', message: 'nothing of the hold time is left' };
@@ -60,6 +62,8 @@ class FenceGate implements LocalGate {
   #contents: FenceContents | null = null;
   /** How the last arming, or an operation after it, left each group. */
   readonly #modes = new Map<GroupId, ArmMode>();
+  /** Bound ahead for a takeover that may come. */
+  #foreseen: readonly GateGroup[] = [];
   #speaksUntil: MonoMs = monoMs(-Infinity);
 
   constructor(ports: Ports) {
@@ -117,7 +121,28 @@ class FenceGate implements LocalGate {
     for (const { group, mode } of armed) this.#modes.set(group, mode);
     for (const [group, error] of await this.#tidy(groups, lifetimeS)) failed.set(group, error);
     const refusals = [...failed].map(([group, error]) => ({ group, error }));
-    return ok({ speaksUntil, opened, failed: refusals });
+    const unsettled = armed
+      .filter(({ addresses: own }) => !own.every((one) => this.#bindings.isSettled(one)))
+      .map(({ group }) => group);
+    return ok({ speaksUntil, opened, unsettled, failed: refusals });
+  }
+
+  async foresee(groups: readonly GateGroup[]): Promise<void> {
+    const left = this.#foreseen.filter((one) => !groups.some(({ group }) => group === one.group));
+    this.#foreseen = groups;
+    const ready = await this.#prepare(addressesOf(groups));
+    if (!ready.ok) return;
+    const covered = new Set(this.#places.devices.map((device) => device.index));
+    const bindable = groups.filter((one) =>
+      one.addresses.every(({ linkIndex }) => covered.has(linkIndex)),
+    );
+    await this.#bindings.bindMissing(bindable, FORESEEN_LIFETIME_S);
+    const idle = left.filter(({ group }) => !this.#modes.has(group));
+    await this.#bindings.unbind(this.#bindings.of(idle));
+  }
+
+  seen(linkIndex: number, address: IpAddress): void {
+    this.#bindings.seen(linkIndex, address);
   }
 
   async open(groups: readonly GateGroup[], until: MonoMs): Promise<Result<Armed, KernelError>> {
@@ -139,7 +164,12 @@ class FenceGate implements LocalGate {
       if (!done.ok) return this.#afterFailure(done.error);
     }
     for (const { group } of ready) this.#modes.set(group, 'open');
-    return ok({ speaksUntil, opened: ready.map(({ group }) => group), failed });
+    return ok({
+      speaksUntil,
+      opened: ready.map(({ group }) => group),
+      unsettled: [],
+      failed,
+    });
   }
 
   async mute(groups: readonly GateGroup[]): Promise<Result<void, KernelError>> {
@@ -391,7 +421,8 @@ class FenceGate implements LocalGate {
     groups: readonly GateGroup[],
     lifetimeS: number,
   ): Promise<ReadonlyMap<GroupId, KernelError>> {
-    const stale = await this.#bindings.unbind(this.#bindings.besides(groups));
+    const wanted = [...groups, ...this.#foreseen];
+    const stale = await this.#bindings.unbind(this.#bindings.besides(wanted));
     if (!stale.ok) this.#ports.log.warn({ problem: stale.error.message }, 'address.stuck');
     const limits = { until: this.#speaksUntil, ageMs: REFRESH_AGE_MS, limit: REFRESH_LIMIT };
     return this.#bindings.refresh(groups, lifetimeS, limits);

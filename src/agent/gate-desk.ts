@@ -57,12 +57,14 @@ export class GateDesk {
    * speaks.
    */
   mayBeBound(group: GroupId): boolean {
-    const { holdings, session } = this.#ports.election();
+    const { holdings, session, foreseen } = this.#ports.election();
     const holding = holdings.get(group);
     const hasRules = this.#ports.gate.kind !== 'address-lifetime';
     switch (holding?.kind) {
       case undefined:
-        return this.#kept.has(group) && session.kind !== 'open';
+        return (
+          (this.#kept.has(group) && session.kind !== 'open') || (hasRules && foreseen.has(group))
+        );
       case 'owned':
         return hasRules || this.#kept.has(group);
       case 'open':

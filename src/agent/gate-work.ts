@@ -53,6 +53,16 @@ export class GateWork {
     return this.#refusals;
   }
 
+  /** In turn with the other operations; nothing comes of it but time won later. */
+  async foresee(groups: readonly GroupId[]): Promise<void> {
+    const { gate, gateGroup, log } = this.#ports;
+    try {
+      await this.#queue.run(() => gate.foresee(groups.flatMap((group) => gateGroup(group) ?? [])));
+    } catch (error) {
+      log.error({ operation: 'foresee', problem: messageOf(error) }, 'kernel.failed');
+    }
+  }
+
   /** Runs the work in turn with the gate's operations, never beside one. */
   exclusively<T>(work: () => Promise<T>): Promise<T> {
     return this.#queue.run(work);
@@ -112,11 +122,12 @@ export class GateWork {
       log.warn({ round, problem: armed.error.message }, 'round.unarmed');
       return failureOf(effect);
     }
-    const { speaksUntil, opened } = armed.value;
+    const { speaksUntil, opened, unsettled } = armed.value;
     const failed = [...left, ...this.#noteRefusals(groups, armed.value.failed)];
     for (const { group, mode } of groups) if (mode === 'open') voices.limit(group, speaksUntil);
     const names = effect.groups.map((one) => one.group);
-    return { kind: 'armed', round, isOk: true, groups: names, opened, failed, speaksUntil };
+    const told = { groups: names, opened, unsettled, failed, speaksUntil };
+    return { kind: 'armed', round, isOk: true, ...told };
   }
 
   async #open(effect: GateEffect & { kind: 'open' }, epochs: Epochs): Promise<ElectionEvent> {
@@ -193,7 +204,7 @@ function failureOf(effect: GateEffect): ElectionEvent {
       return { kind: 'permit-given', round: effect.round, isOk: false };
     case 'arm': {
       const groups = effect.groups.map((one) => one.group);
-      return { kind: 'armed', round: effect.round, groups, ...nothing };
+      return { kind: 'armed', round: effect.round, groups, unsettled: [], ...nothing };
     }
     case 'open': {
       const { groups } = effect;

@@ -204,6 +204,9 @@ class Loop implements HoldLoop {
         for (const group of effect.groups) this.#voices.stop(group);
         this.#inKernel(effect);
         return;
+      case 'foresee':
+        void this.#work.foresee(effect.groups);
+        return;
       case 'clear-gate':
       case 'permit':
       case 'open':

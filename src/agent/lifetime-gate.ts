@@ -39,6 +39,7 @@ export function createLifetimeGate(ports: {
     return ok({
       speaksUntil,
       opened: [...fresh].filter((group) => !failed.has(group)),
+      unsettled: [],
       failed: [...failed].map(([group, error]) => ({ group, error })),
     });
   };
@@ -76,6 +77,9 @@ export function createLifetimeGate(ports: {
         .map(({ group }) => ({ group, error: NOT_PREPARED }));
       return ok({ ...opened.value, failed: [...opened.value.failed, ...unready] });
     },
+    // What is bound speaks here: nothing can be bound ahead.
+    foresee: () => Promise.resolve(),
+    seen: () => {},
     adopt: async (keep) => {
       const observed = await kernel.addresses();
       return observed.ok ? ok(bindings.seed(keep, observed.value)) : observed;

@@ -22,6 +22,8 @@ export type LocalGate = Gate & {
   setPlaces(places: GatePlaces): void;
   /** The kernel says that an address went away; the next arming binds it, and opens its group, anew. */
   forget(linkIndex: number, address: IpAddress): GroupId | null;
+  /** The kernel says that an address is in force: it takes all traffic to it. */
+  seen(linkIndex: number, address: IpAddress): void;
   /**
    * At the start of a life, before anything is armed: silences all that an earlier life left but the
    * groups of `keep`. Answers those of them that were there to be kept; other addresses are still

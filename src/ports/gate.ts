@@ -27,6 +27,8 @@ export type Armed = {
   readonly speaksUntil: MonoMs;
   /** Groups that were not open before: to be announced now. */
   readonly opened: readonly GroupId[];
+  /** Groups bound a moment ago: the kernel acknowledged them, and does not take all their traffic yet. */
+  readonly unsettled: readonly GroupId[];
   /** Groups of which at least one address could not be bound. */
   readonly failed: readonly { readonly group: GroupId; readonly error: KernelError }[];
 };
@@ -46,6 +48,8 @@ export interface Gate {
    * A group that it did not prepare is a failure.
    */
   open(groups: readonly GateGroup[], until: MonoMs): Promise<Result<Armed, KernelError>>;
+  /** Binds these ahead, silent, and nothing else that is not armed; a gate without rules does nothing. */
+  foresee(groups: readonly GateGroup[]): Promise<void>;
   /** Ends the answers to ARP and ND, acknowledged by the kernel; IP goes on. A gate that cannot closes. */
   mute(groups: readonly GateGroup[]): Promise<Result<void, KernelError>>;
   /** Silences and unbinds, acknowledged by the kernel; a group that is not open is a success. */

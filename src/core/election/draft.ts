@@ -16,7 +16,7 @@ import { createRanking, type Ranking } from './placement.ts';
 import { type ElectionView, type Known, mergeView, type ViewChange } from './view.ts';
 
 /** Replaced as a whole, never written to. */
-type Replaced = 'eligibility' | 'ready' | 'bonus';
+type Replaced = 'eligibility' | 'ready' | 'bonus' | 'foreseen';
 
 type Mutable<T> = {
   -readonly [K in keyof T]: K extends Replaced

@@ -22,6 +22,8 @@ import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, usableHoldMs, wantedHoldMs } fr
 
 /** After so many rounds without arming, or without an answer, challenges are no longer answered. */
 const UNARMED_LIMIT = 3;
+/** What was bound a moment ago is looked at again this soon after the start of the round. */
+const UNSETTLED_PACE_MS = 25;
 /** After a refused permit the kernel is left alone for so long, whatever is due. */
 const REFUSED_PERMIT_MS = 20;
 /** So many refusals of the kernel in a row, and the group is given up. */
@@ -327,7 +329,8 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   for (const group of armed) {
     const mode = round.modes.get(group);
     if (mode === 'open') markOpen(draft, group, event.speaksUntil, event.opened.includes(group));
-    else if (mode === 'prepared') markPrepared(draft, group, event.speaksUntil);
+    else if (mode === 'prepared' && !event.unsettled.includes(group))
+      markPrepared(draft, group, event.speaksUntil);
   }
   const areAllArmed = [...state.holdings].every(
     ([group, { kind }]) =>
@@ -340,6 +343,7 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   }
   for (const group of failed) countRefusal(draft, group);
   if (event.opened.length > 0) state.nextHeartbeatAt = now;
+  if (event.unsettled.length > 0) hurryRound(draft, UNSETTLED_PACE_MS);
 }
 
 /** Opened between two rounds, within the last arming. */

@@ -269,6 +269,8 @@ export type ElectionState = {
   readonly lastRoundMs: number | null;
   readonly lastConfirmedAt: MonoMs | null;
   readonly heard: ReadonlyMap<DirectorId, Heard>;
+  /** Groups that would be this director's if a standing challenge stays unanswered; bound ahead, silent. */
+  readonly foreseen: ReadonlySet<GroupId>;
   /** When a director was last heard at all: only who is heard is given a group. */
   readonly lastHeard: ReadonlyMap<DirectorId, MonoMs>;
   readonly challenges: ReadonlyMap<DirectorId, ChallengeState>;
@@ -332,6 +334,8 @@ export type ElectionEvent =
       readonly round: number;
       readonly isOk: boolean;
       readonly groups: readonly GroupId[];
+      /** Bound a moment ago: the kernel does not take all their traffic yet. */
+      readonly unsettled: readonly GroupId[];
       /** Groups that were silent before. */
       readonly opened: readonly GroupId[];
       readonly failed: readonly GroupId[];
@@ -388,6 +392,8 @@ export type ElectionEffect =
       readonly until: MonoMs;
       readonly aliveMs: number;
     }
+  /** Bind these ahead, and nothing else that is not armed: they stay silent. */
+  | { readonly kind: 'foresee'; readonly groups: readonly GroupId[] }
   /** Open what the last arming prepared, within that arming. */
   | { readonly kind: 'open'; readonly groups: readonly GroupId[]; readonly until: MonoMs }
   | { readonly kind: 'mute'; readonly groups: readonly GroupId[] }
@@ -469,6 +475,7 @@ export function initialState(now: MonoMs): ElectionState {
     scopeInDoubt: null,
     lastRoundMs: null,
     lastConfirmedAt: null,
+    foreseen: new Set(),
     heard: new Map(),
     lastHeard: new Map(),
     challenges: new Map(),

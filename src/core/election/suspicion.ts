@@ -30,7 +30,29 @@ export function advanceSuspicion(draft: Draft): void {
     if (isSuspect(draft, director, groups)) pursue(draft, director, groups);
     else dropChallenge(draft, director);
   }
+  foresee(draft, held);
 }
+
+/** A live holder answers within R: after two of them its groups are bound ahead, so that a kill only opens. */
+function foresee(draft: Draft, held: ReadonlyMap<DirectorId, Held>): void {
+  const { state, now } = draft;
+  const groups = new Set<GroupId>();
+  for (const [director, challenge] of state.challenges) {
+    if (challenge.kind !== 'standing' || now < foreseeAt(draft, challenge)) continue;
+    for (const group of held.get(director)?.owned ?? [])
+      if (rankAmongOthers(draft, director, group) === 0) groups.add(group);
+  }
+  // What was taken meanwhile stays bound until it is open.
+  for (const group of state.foreseen)
+    if (state.holdings.get(group)?.kind === 'owned') groups.add(group);
+  if (groups.size === state.foreseen.size && [...groups].every((one) => state.foreseen.has(one)))
+    return;
+  state.foreseen = groups;
+  draft.effects.push({ kind: 'foresee', groups: [...groups] });
+}
+
+const foreseeAt = ({ config }: Draft, challenge: ChallengeState & { kind: 'standing' }): number =>
+  challenge.ackedAt + 2 * config.timing.roundMs;
 
 /** What a director has by the records: groups that it owns, and groups that it may still answer for. */
 type Held = { readonly owned: GroupId[]; readonly pending: GroupId[] };
@@ -365,6 +387,7 @@ export function* suspicionWakes(draft: Draft): Generator<number> {
     const challenge = state.challenges.get(director);
     if (challenge?.kind === 'resting') yield challenge.until;
     if (challenge?.kind !== 'standing') continue;
+    yield foreseeAt(draft, challenge);
     const scope = state.view.scopes.get(director)?.value ?? null;
     yield challenge.ackedAt +
       waitMs(scope, config.timing) +

@@ -49,6 +49,7 @@ function setUp() {
     checkGate: async () => void world.checks++,
     mayBeBound: (group) => held.has(group),
     linksChanged: () => world.links++,
+    addressSeen: () => {},
     addressGone: (_, address) => gone.push(address),
   });
   const end = new AbortController();

@@ -378,6 +378,57 @@ describe('a handover', () => {
   });
 });
 
+describe('what is foreseen', () => {
+  it('is bound and silent, and stays so beside what is armed', async () => {
+    const { gate, g, h, open, bound, speaks, clock } = setUp();
+    await open(g);
+    await gate.foresee([h]);
+    expect(bound().toSorted()).toEqual([A, B, C]);
+    await clock.advance(100);
+    await open(g);
+    expect(bound().toSorted()).toEqual([A, B, C]);
+    expect([A, B, C].map(speaks)).toEqual([true, false, false]);
+    expect((await gate.check(({ length }) => length > 0)).ok).toBe(true);
+    expect(speaks(B)).toBe(false);
+  });
+
+  it('opens by one batch more, and is announced', async () => {
+    const { gate, h, open, speaks } = setUp();
+    await gate.foresee([h]);
+    const armed = await open(h);
+    expect(armed.ok && armed.value.opened).toEqual(['h']);
+    expect(speaks(B)).toBe(true);
+    await gate.foresee([]);
+    expect(speaks(B)).toBe(true);
+  });
+
+  it('is unbound when it is foreseen no more', async () => {
+    const { gate, h, bound } = setUp();
+    await gate.foresee([h]);
+    await gate.foresee([]);
+    expect(bound()).toEqual([]);
+  });
+});
+
+describe('an IPv6 address', () => {
+  it('is settled when the kernel has told of it, or after a while', async () => {
+    const { gate, h, round, clock, eth0 } = setUp();
+    const prepare = () => round([{ ...h, mode: 'prepared' }]);
+    const unsettled = async (): Promise<unknown> => {
+      const armed = await prepare();
+      return armed.ok ? armed.value.unsettled : armed.error;
+    };
+    expect(await unsettled()).toEqual(['h']);
+    expect(await unsettled()).toEqual(['h']);
+    gate.seen(eth0, C);
+    expect(await unsettled()).toEqual([]);
+    await gate.close([h]);
+    expect(await unsettled()).toEqual(['h']);
+    await clock.advance(250);
+    expect(await unsettled()).toEqual([]);
+  });
+});
+
 describe('closing', () => {
   it('silences first, then unbinds, and is a success where nothing is open', async () => {
     const { open, gate, g, h, group, pause, kernel, bound } = setUp();

@@ -69,14 +69,22 @@ function setUp(fields: Partial<HoldPorts> = {}) {
           if (!done.ok) return done;
           const opened = groups.map((one) => one.group).filter((one) => !spoken.has(one));
           spoken = new Set([...spoken, ...opened]);
-          return ok({ opened, failed: [], speaksUntil: until });
+          return ok({ opened, failed: [], unsettled: [], speaksUntil: until });
         }),
       open: (groups, until) =>
         inKernel(`open ${names(groups)}`, () => {
           const done = next.open();
           if (!done.ok) return done;
-          return ok({ opened: groups.map((one) => one.group), failed: [], speaksUntil: until });
+          return ok({
+            opened: groups.map((one) => one.group),
+            failed: [],
+            unsettled: [],
+            speaksUntil: until,
+          });
         }),
+      foresee: async (groups) => {
+        await inKernel(`foresee ${names(groups)}`, () => ok(undefined));
+      },
       mute: (groups) => inKernel(`mute ${names(groups)}`, next.mute),
       close: (groups) => inKernel(`close ${names(groups)}`, next.close),
     },

@@ -267,7 +267,16 @@ export class ElectionDriver {
       this.#bound.set(id, mode);
     }
     const { round, until: speaksUntil } = effect;
-    this.feed({ kind: 'armed', round, isOk: true, groups, opened, failed, speaksUntil });
+    this.feed({
+      kind: 'armed',
+      round,
+      isOk: true,
+      groups,
+      opened,
+      unsettled: [],
+      failed,
+      speaksUntil,
+    });
   }
 
   #open({ groups, until }: ElectionEffect & { kind: 'open' }): void {

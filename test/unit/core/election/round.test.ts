@@ -39,6 +39,7 @@ const armedOf = (
   round,
   groups: groups.map((one) => one.group),
   opened: [],
+  unsettled: [],
   failed: [],
   speaksUntil: until,
   ...fields,

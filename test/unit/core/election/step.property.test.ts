@@ -144,7 +144,16 @@ class Adversary {
         else this.#prepared.delete(id);
         if (mode === 'muted') this.#muted.add(id);
       }
-      this.feed({ kind: 'armed', round, isOk, groups, opened: groups, failed, speaksUntil });
+      this.feed({
+        kind: 'armed',
+        round,
+        isOk,
+        groups,
+        opened: groups,
+        unsettled: [],
+        failed,
+        speaksUntil,
+      });
     }
     if (effect.kind === 'open') {
       const { groups, until: speaksUntil } = effect;

@@ -250,6 +250,47 @@ describe('a challenge (4.5)', () => {
   });
 });
 
+describe('what is foreseen', () => {
+  it('is the groups of a holder that has not answered for two rounds, until they are open', () => {
+    const driver = candidate();
+    driver.advance(TIMING.suspectMs);
+    expect(driver.txns('challenge')).toHaveLength(1);
+    driver.advance(2 * TIMING.roundMs - 1);
+    expect(driver.of('foresee')).toEqual([]);
+    driver.advance(1);
+    expect(driver.of('foresee')).toEqual([{ kind: 'foresee', groups: [G1] }]);
+    driver.forget();
+    driver.keep = (effect) => effect.kind === 'arm';
+    driver.advance(WAIT_MS - 2 * TIMING.roundMs);
+    expect(driver.holding()).toBe('owned');
+    expect(driver.of('foresee')).toEqual([]);
+    for (const { effect, at } of driver.kept.splice(0)) driver.carryOut(effect, at);
+    driver.settle();
+    expect(driver.holding()).toBe('open');
+    expect(driver.of('foresee').at(-1)).toEqual({ kind: 'foresee', groups: [] });
+  });
+
+  it('is nothing any more when the holder is heard again', () => {
+    const driver = candidate();
+    driver.advance(TIMING.suspectMs + 2 * TIMING.roundMs);
+    driver.hear();
+    expect(driver.of('foresee').at(-1)).toEqual({ kind: 'foresee', groups: [] });
+  });
+
+  it('is nothing for who would not be first', () => {
+    const priorities = new Map([
+      [D1, 50],
+      [D3, 100],
+      [D2, 150],
+    ]);
+    const directors = directorsOf(D1, D2, D3);
+    const driver = candidate({ directors, groups: [group(G1, { priorities })] });
+    live(driver.store, D3);
+    driver.advance(TIMING.suspectMs + 3 * TIMING.roundMs);
+    expect(driver.of('foresee')).toEqual([]);
+  });
+});
+
 describe('a kill (4.6)', () => {
   it('comes D′ of the scope record after the challenge was acknowledged', () => {
     const driver = candidate();
