@@ -73,6 +73,13 @@ export class Bindings {
     this.#heirs = heirs;
   }
 
+  /** Nothing is bound in the name of a group that the spec has taken it from. */
+  isPlaced(): boolean {
+    for (const { address, group } of this.#bound.values())
+      if ((this.#heirs.get(address) ?? group) !== group) return false;
+    return true;
+  }
+
   /** Everything of these groups, as they are now and as they were bound; nothing that another group took over. */
   of(groups: readonly GateGroup[]): readonly Place[] {
     const names = new Set(groups.map((group) => group.group));

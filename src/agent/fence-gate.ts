@@ -82,6 +82,10 @@ class FenceGate implements LocalGate {
     this.#bindings.forgetLinksBut(isHere);
   }
 
+  isPlaced(): boolean {
+    return this.#bindings.isPlaced();
+  }
+
   forget(linkIndex: number, address: IpAddress): GroupId | null {
     return this.#bindings.forget(linkIndex, address);
   }

@@ -85,12 +85,15 @@ class Keeper {
     this.#measure();
   }
 
-  /** A spec counts as enforced when the kernel has nothing any more that it forbids. */
+  /**
+   * A spec counts as enforced when the kernel has nothing any more that it forbids, and nothing of one
+   * group in the name of another: that would be muted and closed with the other.
+   */
   async #enforce(): Promise<void> {
-    const { specs, keeper } = this.#parts;
+    const { specs, keeper, gate } = this.#parts;
     const accepted = specs.accepted();
     if (accepted === ABSENT || accepted === this.#enforced) return;
-    if (await keeper.enforce()) this.#enforced = accepted;
+    if ((await keeper.enforce()) && gate.isPlaced()) this.#enforced = accepted;
   }
 
   #publishReport(): void {

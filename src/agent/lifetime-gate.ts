@@ -52,6 +52,7 @@ export function createLifetimeGate(ports: {
   return {
     kind: 'address-lifetime',
     setPlaces: ({ groups }) => bindings.setHeirs(groups),
+    isPlaced: () => bindings.isPlaced(),
     permit: () => Promise.resolve(ok(undefined)),
     forget: (linkIndex, address) => bindings.forget(linkIndex, address),
     close: silence,

@@ -20,6 +20,8 @@ export type GatePlaces = {
 export type LocalGate = Gate & {
   /** Remembered at once, in the kernel before the next operation. */
   setPlaces(places: GatePlaces): void;
+  /** False while a VIP is bound in the name of a group that the spec has taken it from. */
+  isPlaced(): boolean;
   /** The kernel says that an address went away; the next arming binds it, and opens its group, anew. */
   forget(linkIndex: number, address: IpAddress): GroupId | null;
   /** The kernel says that an address is in force: it takes all traffic to it. */

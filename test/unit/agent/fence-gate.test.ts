@@ -369,6 +369,16 @@ describe('a handover', () => {
     expect([answers(A), answers(B), answers(C)]).toEqual([false, false, true]);
   });
 
+  it('is placed only when nothing is bound for the group that had it before', async () => {
+    const { gate, open, g, h, places } = setUp();
+    await open(g, h);
+    expect(gate.isPlaced()).toBe(true);
+    gate.setPlaces({ ...places, groups: new Map([[B, g.group]]) });
+    expect(gate.isPlaced()).toBe(false);
+    await open({ ...g, addresses: [...g.addresses, ...h.addresses.slice(0, 1)] });
+    expect(gate.isPlaced()).toBe(true);
+  });
+
   it('that fails lets the former holder answer again', async () => {
     const { open, gate, g, answers } = setUp();
     await open(g);
