@@ -153,6 +153,10 @@ const lateAwakening: Fault = (stage) => {
   const director = stage.any();
   director.pause();
   const lag = stage.ms(0.3, 4);
+  // Who is drained breaks its session, and leaves its groups for a second.
+  const drained = stage.draw.chance(0.4) ? world.directors.filter((one) => one !== director) : [];
+  for (const { id } of drained)
+    world.cluster.write(keys.drain(id), formatRecord({ v: 1, by: 'sim', reason: 'sim', at: '' }));
   world.whenBroken(director.director, () => {
     const { store } = director;
     if (store !== null) store.faults.watchLagMs = [lag / 2, lag];
@@ -161,6 +165,7 @@ const lateAwakening: Fault = (stage) => {
   stage.later(stage.ms(3, 20), () => {
     director.resume();
     calmStore(director.store);
+    for (const { id } of drained) world.cluster.remove(keys.drain(id));
   });
 };
 

