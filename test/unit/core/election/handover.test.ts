@@ -164,6 +164,21 @@ describe('the former holder', () => {
     expect(driver.of('mute')).toEqual([]);
   });
 
+  it('takes no word of the successor about an earlier handover of the group to it', () => {
+    const driver = leaving();
+    const earlier = epochOf((driver.epochOf() - 1) as never);
+    driver.word('prepared', D2, earlier);
+    expect(driver.of('mute')).toEqual([]);
+    driver.word('prepared', D2, driver.epochOf());
+    expect(driver.of('mute')).toHaveLength(1);
+    driver.word('verified', D2, earlier);
+    driver.advance(200);
+    expect(driver.of('close')).toEqual([]);
+    driver.word('verified', D2, driver.epochOf());
+    driver.advance(100);
+    expect(driver.of('close')).toHaveLength(1);
+  });
+
   it('learns from the record what became of a transfer in doubt', () => {
     const driver = holder();
     driver.keep = isTxn('transfer');

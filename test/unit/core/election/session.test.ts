@@ -239,6 +239,29 @@ describe('the end of a session (4.2, 4.7)', () => {
     expect(driver.of('clear-gate')).toHaveLength(1);
   });
 
+  it('ends also what it could not arm: the next session answers challenges', () => {
+    const driver = holder();
+    driver.keep = (effect) => effect.kind === 'permit';
+    for (let i = 0; i < 4; i++) {
+      driver.advance(TIMING.roundMs);
+      const round = driver.of('permit').at(-1)?.round ?? 0;
+      driver.feed({ kind: 'permit-given', round, isOk: false });
+    }
+    expect(driver.state.unarmedRounds).toBeGreaterThanOrEqual(3);
+    const broken = sessionOf({ state: 'broken', id: driver.sessionId });
+    driver.store.write(keys.session(D1), formatRecord(broken));
+    driver.keep = () => false;
+    driver.settle();
+    expect(driver.state.session.kind).toBe('open');
+    const challenge = { v: 1, by: 'd2', session: driver.sessionId } as const;
+    driver.store.write(keys.challenge(D1), formatRecord(challenge));
+    driver.forget();
+    driver.advance(TIMING.roundMs);
+    expect(driver.store.read(keys.challenge(D1)).value).toBeNull();
+    const [first] = driver.txns('round');
+    expect(first?.txn.compares.map(({ key }) => key)).not.toContain(keys.challenge(D1));
+  });
+
   it('is noticed when somebody deletes the record', () => {
     const driver = holder();
     driver.store.remove(keys.session(D1));
@@ -333,6 +356,28 @@ describe('the scope record (4.9)', () => {
     expect(armed(driver), 'while it may commit yet').toBe(3000);
     // The next write, guarded by the same record, ends the doubt either way.
     expect(driver.takeKept().txn.compares).toEqual(write.txn.compares);
+  });
+
+  it('D down after a lapse: is not written before the end of what the kernel may have armed', () => {
+    const driver = holder();
+    driver.keep = (effect) => effect.kind === 'arm';
+    while (driver.kept.length === 0) driver.advance(driver.wakeAt - driver.now);
+    const [arm] = driver.of('arm');
+    if (arm === undefined) throw new Error('no arm');
+    // In doubt: the kernel may have done it. Nothing is armed any more after that.
+    driver.keep = (effect) => effect.kind === 'permit';
+    const { round, groups } = arm;
+    const names = groups.map((one) => one.group);
+    const nothing = { opened: [], unsettled: [], failed: [], speaksUntil: arm.until };
+    driver.feed({ kind: 'armed', round, isOk: false, groups: names, ...nothing });
+    driver.advance(arm.until - driver.now - 100);
+    expect(driver.holding()).toBe('owned');
+    driver.config = { ...driver.config, timing: { ...TIMING, holdMs: 3000, permitMs: 750 } };
+    driver.advance(99);
+    expect(driver.txns('write-scope')).toEqual([]);
+    driver.advance(1);
+    driver.settle();
+    expect(scopeHold(driver)).toBe(3000);
   });
 
   it('D down while nothing is held: is written at once', () => {

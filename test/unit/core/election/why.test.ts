@@ -1,0 +1,296 @@
+/** Design 4.7 and 6: why a holder gives a group away, to whom, and when it would rather keep it. */
+import { describe, expect, it } from 'vitest';
+import type { VipGroup } from '../../../../src/model/cluster.ts';
+import { formatRecord, type OperationRecord } from '../../../../src/model/records.ts';
+import {
+  D1,
+  D2,
+  D3,
+  directorsOf,
+  type ElectionDriver,
+  fit,
+  G1,
+  group,
+  holder,
+  isTxn,
+  keys,
+  live,
+  operationOf,
+  reportOf,
+  TIMING,
+} from './election-driver.ts';
+
+type Track = VipGroup['tracks'][number];
+const track = (weight: number | null): Track => ({
+  id: `link ${weight ?? 'forbids'}`,
+  kind: 'interface',
+  device: 'eth1',
+  weight,
+});
+const owner = (driver: ElectionDriver): unknown =>
+  JSON.parse(driver.store.read(keys.owner(G1)).value ?? 'null');
+const moves = (driver: ElectionDriver): string[] =>
+  driver.txns('transfer', 'give-up').map(({ purpose }) => purpose.kind);
+const sessionRev = (driver: ElectionDriver, name = D2): number =>
+  driver.store.read(keys.session(name)).modRevision;
+/** What d2 tells of itself. */
+const report = (driver: ElectionDriver, fields: Parameters<typeof reportOf>[0]): void => {
+  const session = sessionRev(driver);
+  driver.store.write(keys.report(D2), formatRecord(reportOf({ session, ...fields })));
+  driver.settle();
+};
+/** What this director finds of itself: fit, and ready or not. */
+const local = (driver: ElectionDriver, isReady: boolean, bonus = 0): void => {
+  driver.feed({
+    kind: 'eligibility',
+    groups: new Map([[G1, null]]),
+    ready: new Set(isReady ? [G1] : []),
+    bonus: new Map([[G1, bonus]]),
+  });
+  driver.settle();
+};
+const drain = (driver: ElectionDriver): void => {
+  driver.store.write(keys.drain(D1), formatRecord({ v: 1, by: '', reason: '', at: '' }));
+  driver.settle();
+};
+const ask = (driver: ElectionDriver, fields: Partial<OperationRecord> = {}): void => {
+  driver.store.write(keys.operation('op'), formatRecord(operationOf(fields)));
+  driver.settle();
+};
+const told = (driver: ElectionDriver): string[] =>
+  driver.of('operation').map(({ state, text }) => `${state}: ${text}`);
+const NOT_READY = { eligible: ['g1'], ready: [] };
+
+describe('a track without weight that fails', () => {
+  const fails = (driver: ElectionDriver): void => {
+    driver.feed(fit([G1, 'track-failed']));
+    driver.settle();
+  };
+
+  it('hands over to who is ready: no packet is lost', () => {
+    const driver = holder();
+    fails(driver);
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+  });
+
+  it('hands over also where nobody is ready: silence first would lose more', () => {
+    const driver = holder();
+    report(driver, NOT_READY);
+    fails(driver);
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+  });
+
+  it('of a group that does not speak shuts at once', () => {
+    const driver = holder();
+    driver.keep = isTxn('round');
+    driver.advance(TIMING.holdMs + 100);
+    expect(driver.holding()).toBe('owned');
+    driver.kept = [];
+    fails(driver);
+    expect(moves(driver)).toEqual(['give-up']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+  });
+
+  it('shuts where nobody can take the group at all', () => {
+    const driver = holder();
+    report(driver, { eligible: [] });
+    fails(driver);
+    expect(moves(driver)).toEqual(['give-up']);
+    expect(owner(driver)).toMatchObject({ director: null, reason: 'track-failed' });
+  });
+});
+
+describe('a track with a weight that fails', () => {
+  const failing = (fields: Partial<VipGroup> = {}): ElectionDriver =>
+    holder({ groups: [group(G1, { tracks: [track(100)], ...fields })] });
+
+  it.each(['never', 'immediate'] as const)(
+    'gives way to a ready better one, with preempt %s',
+    (kind) => {
+      const driver = failing({ preempt: { kind } });
+      report(driver, { bonus: { g1: 100 } });
+      expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+    },
+  );
+
+  it('does not wait for the delay of a preemption', () => {
+    const driver = failing({ preempt: { kind: 'after', ms: 60_000 } });
+    report(driver, { bonus: { g1: 100 } });
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+  });
+
+  it.each([
+    ['is not ready', { ...NOT_READY, bonus: { g1: 100 } }],
+    ['is not fit', { eligible: [], bonus: { g1: 100 } }],
+    ['is as good', { bonus: { g1: 50 } }],
+    ['is worse, failing too', { bonus: {} }],
+  ])('keeps the group where the other one %s', (_, fields) => {
+    const driver = failing();
+    local(driver, true, 0);
+    report(driver, fields);
+    driver.advance(1000);
+    expect(moves(driver)).toEqual([]);
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('keeps the group while it passes, however good the other one is', () => {
+    const driver = failing();
+    local(driver, true, 100);
+    report(driver, { bonus: { g1: 254 } });
+    driver.advance(1000);
+    expect(moves(driver)).toEqual([]);
+  });
+
+  it('of negative weight that takes away moves the group too', () => {
+    const driver = holder({ groups: [group(G1, { tracks: [track(-100)] })] });
+    driver.advance(1000);
+    expect(moves(driver)).toEqual([]);
+    local(driver, true, -100);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+  });
+
+  it('moves a group without priorities by what the tracks add alone', () => {
+    const driver = failing({ priorities: null });
+    report(driver, { bonus: { g1: 1 } });
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+  });
+
+  it('that is a file adds what its number says: nothing is no failure', () => {
+    const file: Track = { id: 'f', kind: 'file', path: '/f', initFail: false, weight: 10 };
+    const driver = holder({ groups: [group(G1, { tracks: [file] })] });
+    report(driver, { bonus: { g1: 200 } });
+    driver.advance(1000);
+    expect(moves(driver)).toEqual([]);
+  });
+});
+
+describe('a preemption', () => {
+  const preempting = { preempt: { kind: 'immediate' } } as const;
+
+  it('counts what the tracks add', () => {
+    const driver = holder({ groups: [group(G1, preempting)] });
+    report(driver, { bonus: { g1: 50 } });
+    driver.advance(1000);
+    expect(moves(driver), 'as good is not better').toEqual([]);
+    report(driver, { bonus: { g1: 51 } });
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'preempt' });
+  });
+
+  it('counts what the tracks add here', () => {
+    const driver = holder({ groups: [group(G1, preempting)] });
+    local(driver, true, 60);
+    report(driver, { bonus: { g1: 100 } });
+    driver.advance(1000);
+    expect(moves(driver)).toEqual([]);
+  });
+
+  it('is not for a director that is not ready, where this one is', () => {
+    const driver = holder({ groups: [group(G1, preempting)] });
+    report(driver, { ...NOT_READY, bonus: { g1: 100 } });
+    driver.advance(1000);
+    expect(moves(driver)).toEqual([]);
+    report(driver, { bonus: { g1: 100 } });
+    expect(moves(driver)).toEqual(['transfer']);
+  });
+});
+
+describe('readiness', () => {
+  it('of neither is no reason to shut: a drain hands over', () => {
+    const driver = holder();
+    local(driver, false);
+    report(driver, NOT_READY);
+    drain(driver);
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'drain' });
+  });
+
+  it('of neither is no reason to fail: an operation hands over', () => {
+    const driver = holder();
+    local(driver, false);
+    report(driver, NOT_READY);
+    ask(driver, { to: 'd2' });
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(told(driver)).toEqual(['running: the owner record names d2; d1 still answers']);
+  });
+
+  it('here alone keeps a draining holder: it would end traffic', () => {
+    const driver = holder();
+    report(driver, NOT_READY);
+    drain(driver);
+    driver.advance(60_000);
+    expect(moves(driver)).toEqual([]);
+    report(driver, {});
+    expect(moves(driver)).toEqual(['transfer']);
+  });
+
+  it('here alone makes a stop silence first: nothing is handed over to who would drop it', () => {
+    const driver = holder();
+    report(driver, NOT_READY);
+    driver.feed({ kind: 'stop' });
+    driver.settle();
+    expect(moves(driver)).toEqual(['give-up']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'shutdown', pending: [] });
+  });
+
+  it('is preferred to a better rank', () => {
+    const priorities = new Map([
+      [D1, 200],
+      [D2, 150],
+      [D3, 100],
+    ]);
+    const directors = directorsOf(D1, D2, D3);
+    const driver = holder({ directors, groups: [group(G1, { priorities })] });
+    live(driver.store, D3);
+    report(driver, NOT_READY);
+    drain(driver);
+    expect(owner(driver)).toMatchObject({ director: 'd3', reason: 'drain' });
+  });
+
+  it.each([
+    ['named', { to: 'd2' }, 'd2 did not become ready for the group'],
+    ['left open', {}, 'no other director can take the group now'],
+  ])('is waited for by an operation whose target is %s, ten seconds at most', (_, fields, text) => {
+    const driver = holder();
+    report(driver, NOT_READY);
+    ask(driver, fields);
+    driver.advance(9999);
+    expect(told(driver)).toEqual([]);
+    driver.advance(1);
+    expect(told(driver)).toEqual([`failed: ${text}`]);
+    driver.advance(20_000);
+    expect(told(driver)).toHaveLength(1);
+    expect(moves(driver)).toEqual([]);
+  });
+
+  it.each([
+    ['named', { to: 'd2' }],
+    ['left open', {}],
+  ])('that comes in time is used by an operation whose target is %s', (_, fields) => {
+    const driver = holder();
+    report(driver, NOT_READY);
+    ask(driver, fields);
+    driver.advance(9000);
+    report(driver, {});
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'switchover' });
+  });
+});
+
+describe('a rebalance', () => {
+  it('moves the group as asked, and says why', () => {
+    const driver = holder({ groups: [group(G1, { priorities: null })] });
+    ask(driver, { kind: 'rebalance', from: 'd1', to: 'd2' });
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'rebalance' });
+  });
+
+  it('that was planned for another holder fails: the plan is out of date', () => {
+    const driver = holder({ groups: [group(G1, { priorities: null })] });
+    ask(driver, { kind: 'rebalance', from: 'd3', to: 'd2' });
+    driver.advance(1000);
+    expect(told(driver)).toEqual(['failed: d1 holds the group, not d3']);
+    expect(moves(driver)).toEqual([]);
+  });
+});
