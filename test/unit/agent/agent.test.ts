@@ -127,6 +127,29 @@ describe('operators', () => {
     expect(d1.agent?.view.operations()).toHaveLength(1);
   });
 
+  it('see each step of a switchover as it is done', async () => {
+    const { world, d1, d2 } = await settled();
+    world.lossOf.set('prepared', 1);
+    world.cluster.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+    const seen = new Set<string>();
+    for (let i = 0; i < 100; i++) {
+      await world.clock.advance(10);
+      const steps = d2.agent?.view.operations()[0]?.record.steps ?? [];
+      seen.add(`${operation(world).state} ${steps.length} ${world.holdersOf('g1').join()}`);
+    }
+    // While the successor is awaited the former holder answers.
+    expect([...seen]).toEqual(['running 1 d1', 'succeeded 3 d2']);
+    for (const { agent } of [d1, d2])
+      expect(agent?.view.operations()).toMatchObject([
+        { id: 'op', record: { state: 'succeeded' } },
+      ]);
+    expect(operation(world).steps.map(({ text }) => text)).toEqual([
+      'the owner record names d2; d1 still answers',
+      'mute here, forwarding on',
+      expect.stringMatching(/^d2 holds the group, epoch [0-9]+$/),
+    ]);
+  });
+
   it('read why a switchover cannot be', async () => {
     const { world, d2 } = await settled();
     d2.crash();
@@ -172,6 +195,26 @@ describe('SIGTERM', () => {
       state: 'closed',
     });
     expect(world.cluster.read(keys.report(d1.id)).value).toBeNull();
+  });
+
+  it.each([
+    ['the gateway answers nobody', (world: World) => void (world.gatewayAnswers = false)],
+    ['the word of being prepared is lost', (world: World) => void world.lossOf.set('prepared', 1)],
+    ['the word of going mute is lost', (world: World) => void world.lossOf.set('muted', 1)],
+    ['the proof is lost', (world: World) => void world.lossOf.set('verified', 1)],
+  ])('with one ready peer ends within 1.5 s also where %s', async (_, hinder) => {
+    const { world, d1, d2 } = await settled({ profile: 'default' });
+    hinder(world);
+    d1.stop();
+    for (let i = 0; i < 1500; i++) {
+      await world.clock.advance(1);
+      // Somebody forwards at every instant.
+      expect([d1, d2].some((one) => one.speaks(vipOf('g1')))).toBe(true);
+    }
+    expect(d1.isAlive).toBe(false);
+    expect(d1.kernel.isBound(vipOf('g1'))).toBe(false);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(world.violations).toEqual([]);
   });
 
   it('ends also when etcd is away: silent by the deadline, and the VIPs gone', async () => {
@@ -232,6 +275,37 @@ describe('a new life', () => {
     expect(world.holdersOf('g1')).toHaveLength(1);
     expect(world.violations).toEqual([]);
   });
+});
+
+describe('a new life that is stopped before it has learnt anything', () => {
+  it.each([
+    ['killed', 'default', (d1: Machine) => d1.crash()],
+    ['killed', 'relaxed', (d1: Machine) => d1.crash()],
+    ['frozen', 'relaxed', (d1: Machine) => d1.stop('freeze')],
+  ] as const)(
+    'lets nothing of the life before, which was %s, speak without rules (%s)',
+    async (_, profile, end) => {
+      const { world, d1 } = await settled({ profile });
+      const vip = vipOf('g1');
+      end(d1);
+      await world.clock.advance(d1.isAlive ? 6000 : 0);
+      expect([d1.isAlive, d1.kernel.isBound(vip)]).toEqual([false, true]);
+      // The new life gets no answer of etcd before it is told to stop.
+      world.onConnect = (_machine, store) => store.cut();
+      d1.start();
+      d1.stop();
+      for (let i = 0; i < 3000; i++) {
+        await world.clock.advance(10);
+        const rules = await d1.fence?.observe();
+        const isGated = rules?.ok === true && rules.value !== null;
+        expect(isGated || !d1.kernel.isBound(vip), `${i * 10} ms`).toBe(true);
+        expect(world.holdersOf('g1').length).toBeLessThanOrEqual(1);
+      }
+      expect(d1.isAlive).toBe(false);
+      expect(world.holdersOf('g1')).toEqual(['d2']);
+      expect(world.violations).toEqual([]);
+    },
+  );
 });
 
 describe('freezing', () => {

@@ -267,6 +267,18 @@ describe('arming', () => {
     expect((left() ?? 0) * 1000).toBeGreaterThan(9_000);
   });
 
+  it('tells of a group whose lifetimes the kernel will not refresh: it ends before its time', async () => {
+    const { clock, open, g, h, kernel, speaks } = setUp();
+    await open(g, h);
+    await clock.advance(1000);
+    kernel.failNext('bind', 'EPERM');
+    const armed = await open(g, h);
+    expect(armed).toMatchObject({ value: { failed: [{ group: 'g', error: { code: 'EPERM' } }] } });
+    // It was armed all the same, and speaks while its address lives.
+    expect([A, B].map(speaks)).toEqual([true, true]);
+    expect(await open(g, h)).toMatchObject({ value: { failed: [] } });
+  });
+
   it('with nothing of the time left fails before anything is asked of the kernel', async () => {
     const { gate, g, clock, fence } = setUp();
     await gate.permit(1, PERMIT_MS);
@@ -600,6 +612,29 @@ describe('rules that are gone', () => {
     expect([A, B].map(speaks)).toEqual([true, false]);
   });
 
+  it('on a device that left and came back with its index are looked at, and made anew, before it speaks', async () => {
+    const { open, gate, g, places, fence, speaks } = setUp();
+    await open(g);
+    gate.setPlaces({ ...places, devices: [] });
+    gate.setPlaces(places);
+    // The tables outlive the device; what was hooked to it does not.
+    const [observe, install] = [fence.observe.bind(fence), fence.install.bind(fence)];
+    let installed: readonly string[] = [];
+    fence.observe = async () => {
+      const seen = await observe();
+      const isWhole = installed.length > 0 || !seen.ok || seen.value === null;
+      return isWhole ? seen : { ok: true, value: { ...seen.value, devices: [] } };
+    };
+    fence.install = (devices) => {
+      installed = devices.map(({ name }) => name);
+      return install(devices);
+    };
+    const armed = await open(g);
+    expect(installed).toEqual(['eth0']);
+    expect(armed).toMatchObject({ value: { opened: ['g'], failed: [] } });
+    expect(speaks(A)).toBe(true);
+  });
+
   it('that cannot be made leave nothing bound, and the problem is told', async () => {
     const { open, g, fence, bound, gate } = setUp();
     await open(g);
@@ -646,6 +681,20 @@ describe('a new life', () => {
     expect(contents.ok && [...(contents.value?.managed ?? [])]).toEqual([A, B, C]);
   });
 
+  it('of which nothing is known by name closes and mutes what it keeps of a group by its name', async () => {
+    const { open, gate, g, h, life, places, bound, answers } = setUp();
+    await open(g, h);
+    const next = life();
+    next.setPlaces(places);
+    await next.adopt([g, h]);
+    const nameOnly = { group: g.group, addresses: [] };
+    expect(await next.mute([nameOnly])).toMatchObject({ ok: true });
+    expect([A, B].map(answers)).toEqual([false, true]);
+    expect(await next.close([nameOnly])).toMatchObject({ ok: true });
+    expect(bound()).toEqual([B, C]);
+    expect(gate.kind).toBe('netdev');
+  });
+
   it('closes what the election turns out not to hold', async () => {
     const { open, g, life, places, bound, speaks } = setUp();
     await open(g);
@@ -665,6 +714,64 @@ describe('the end', () => {
     expect(await gate.uninstall()).toMatchObject({ ok: true });
     expect(bound()).toEqual([]);
     expect(await fence.observe()).toEqual({ ok: true, value: null });
+  });
+
+  it('of a life that never adopted unbinds first what an earlier one left speaking', async () => {
+    const { open, g, h, life, places, fence, kernel, bound, eth0 } = setUp();
+    await open(g, h);
+    const next = life();
+    next.setPlaces(places);
+    const order: string[] = [];
+    const [unbind, uninstall] = [kernel.unbind.bind(kernel), fence.uninstall.bind(fence)];
+    kernel.unbind = (keys) => {
+      order.push(`unbind ${keys.length}`);
+      return unbind(keys);
+    };
+    fence.uninstall = () => {
+      order.push('uninstall');
+      return uninstall();
+    };
+    const foreign = { linkIndex: eth0, address: ip('10.90.0.7'), prefix: 24 };
+    kernel.addForeignAddress(foreign);
+    expect(await next.uninstall()).toMatchObject({ ok: true });
+    expect(order).toEqual(['unbind 3', 'uninstall']);
+    // What nobody bound for the gate, and no rule silences, is none of its business.
+    expect(bound()).toEqual(['10.90.0.7']);
+    expect(await fence.observe()).toEqual({ ok: true, value: null });
+  });
+
+  it('unbinds also an address without our mark that its rules silence', async () => {
+    const { open, g, life, places, kernel, bound, eth0 } = setUp();
+    await open(g);
+    kernel.addForeignAddress({ linkIndex: eth0, address: B, prefix: 24 });
+    const next = life();
+    next.setPlaces(places);
+    expect(await next.uninstall()).toMatchObject({ ok: true });
+    expect(bound()).toEqual([]);
+  });
+
+  it.each(['addresses', 'unbind'] as const)(
+    'of a life that never adopted leaves the rules where the kernel refuses %s',
+    async (call) => {
+      const { open, g, life, places, fence, kernel, speaks, clock } = setUp();
+      await open(g);
+      const next = life();
+      next.setPlaces(places);
+      kernel.failNext(call, 'EPERM');
+      expect(await next.uninstall()).toMatchObject({ error: { code: 'EPERM' } });
+      expect(await fence.observe()).not.toEqual({ ok: true, value: null });
+      await clock.advance(ALIVE_MS);
+      expect(speaks(A)).toBe(false);
+    },
+  );
+
+  it('leaves everything where the rules cannot be looked at', async () => {
+    const { open, g, gate, fence, bound } = setUp();
+    await open(g);
+    fence.failNext({ code: 'EBUSY', message: 'EBUSY' });
+    expect(await gate.uninstall()).toMatchObject({ error: { code: 'EBUSY' } });
+    expect(bound()).toEqual([A]);
+    expect(await fence.observe()).not.toEqual({ ok: true, value: null });
   });
 
   it('leaves the rules where something cannot be unbound', async () => {
