@@ -314,7 +314,9 @@ function mayOutlast(draft: Draft, holdMs: number): boolean {
   const { state, now } = draft;
   if (state.armedHoldMs === null || state.armedHoldMs <= holdMs) return false;
   if (state.round.kind === 'arming') return true;
-  return state.holdings.size > 0 && (now < state.armedUntil || isSpeaking(state.holdings.values()));
+  // What a former process left speaking has no holding yet in the step of the adoption.
+  if (state.holdings.size === 0 && state.kept.size === 0) return false;
+  return now < state.armedUntil || isSpeaking(state.holdings.values());
 }
 
 function isSpeaking(holdings: Iterable<Holding>): boolean {

@@ -4,7 +4,7 @@ import { formatRecord, type SessionRecord } from '../../../../src/model/records.
 import { D1, ElectionDriver, G1, keys, ownerOf, TIMING } from './election-driver.ts';
 
 /** A former process of this director's kernel left its session open, and owned the group. */
-function withFormer(): { readonly driver: ElectionDriver; readonly session: number } {
+function withFormer(longerMs = 0): { readonly driver: ElectionDriver; readonly session: number } {
   const driver = new ElectionDriver();
   const { boot, namespace, machine } = driver.config.identity;
   const record: SessionRecord = {
@@ -20,7 +20,10 @@ function withFormer(): { readonly driver: ElectionDriver; readonly session: numb
   driver.store.write(keys.session(D1), formatRecord(record));
   const session: number = driver.store.read(keys.session(D1)).modRevision;
   const { holdMs, slackMs, driftMargin } = TIMING;
-  driver.store.write(keys.scope(D1), formatRecord({ v: 1, holdMs, slackMs, driftMargin, session }));
+  driver.store.write(
+    keys.scope(D1),
+    formatRecord({ v: 1, holdMs: holdMs + longerMs, slackMs, driftMargin, session }),
+  );
   driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
   return { driver, session };
 }
@@ -46,5 +49,17 @@ describe('a group that was kept, and given away by what the former process had u
     driver.feed({ kind: 'closed', groups: [G1], isOk: true });
     driver.settle();
     expect(driver.txns('resolve-pending')).toHaveLength(1);
+  });
+});
+
+describe('a D that a former process had raised', () => {
+  it('stays what others wait for until the kernel has taken the shorter one', () => {
+    const { driver } = withFormer(6000);
+    driver.keep = (effect) => effect.kind === 'arm';
+    driver.begin();
+    expect(driver.state.session.kind).toBe('open');
+    expect(driver.of('arm')).toHaveLength(1);
+    expect(driver.txns('write-scope')).toEqual([]);
+    expect(driver.state.view.scopes.get(D1)?.value?.holdMs).toBe(TIMING.holdMs + 6000);
   });
 });
