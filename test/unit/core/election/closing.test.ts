@@ -47,6 +47,8 @@ describe('a group that the kernel will not close', () => {
   it('counts as silent a moment after its deadline, not before, and its record is written away', () => {
     const { driver, silentAt } = stuck();
     driver.advance(silentAt - driver.now - 1);
+    // Without any event it is looked at just then.
+    expect(driver.wakeAt).toBe(silentAt);
     expect(driver.txns('give-up')).toEqual([]);
     expect(driver.holding()).toBe('closing');
     driver.advance(1);

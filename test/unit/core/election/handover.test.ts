@@ -1,6 +1,6 @@
 /** Design 4.12: transfer, mute, open, verify, leave; one owner by the record, one voice, nothing lost. */
 import { describe, expect, it } from 'vitest';
-import { epochOf, type SessionId, sessionIdOf } from '../../../../src/model/ids.ts';
+import { epochOf, monoMs, type SessionId, sessionIdOf } from '../../../../src/model/ids.ts';
 import { formatRecord, type OwnerRecord } from '../../../../src/model/records.ts';
 import {
   D1,
@@ -206,6 +206,44 @@ describe('the former holder', () => {
     expect(driver.of('announce')).toHaveLength(1);
   });
 
+  it('says again and again that it is mute, until its entry has left the record', () => {
+    const driver = leaving();
+    driver.keep = isTxn('resolve-pending');
+    driver.word('prepared', D2, driver.epochOf());
+    driver.advance(2 * TIMING.heartbeatMs);
+    expect(told(driver)).toEqual(['muted to d2', 'muted to d2', 'muted to d2']);
+    const resolve = driver.takeKept();
+    driver.reply(resolve, driver.commit(resolve), driver.now);
+    driver.settle();
+    driver.forget();
+    driver.advance(TIMING.heartbeatMs - 1);
+    expect(told(driver)).toEqual([]);
+    expect(driver.holding()).toBe('leaving');
+  });
+
+  it('closes at once where a record without its entry takes it out of the handover', () => {
+    const driver = leaving();
+    const pending = owner(driver).pending.map((entry) => ({ ...entry, director: 'd3' }));
+    driver.store.write(keys.owner(G1), formatRecord({ ...owner(driver), pending }));
+    driver.settle();
+    expect(driver.of('close')).toHaveLength(1);
+    expect(driver.notices()).toContain('holder.lost');
+  });
+
+  it('that gets the group back tells that the operation has failed', () => {
+    const driver = leaving();
+    driver.word('prepared', D2, driver.epochOf());
+    const running = operationOf({ from: 'd1', state: 'running' });
+    driver.store.write(keys.operation('op'), formatRecord(running));
+    const broken = sessionOf({ state: 'broken', id: sessionRev(driver) });
+    driver.store.write(keys.session(D2), formatRecord(broken));
+    driver.advance(TIMING.roundMs);
+    expect(driver.of('operation').at(-1)).toMatchObject({
+      state: 'failed',
+      text: 'd1 holds the group instead of a successor',
+    });
+  });
+
   it('closes at once where its session is lost on the way', () => {
     const driver = leaving();
     driver.store.write(
@@ -267,6 +305,38 @@ describe('the successor', () => {
     for (let i = 0; i < 10; i++) driver.advance(TIMING.heartbeatMs);
     expect(driver.notices()).toContain('holder.killed');
     expect(driver.holding()).toBe('open');
+  });
+
+  it('that the kernel did not open is opened by the next round', () => {
+    const driver = succeeding();
+    driver.keep = (effect) => effect.kind === 'open';
+    driver.word('muted', D2, formerEpoch(driver));
+    const speaksUntil = monoMs(driver.now);
+    driver.feed({ kind: 'opened', groups: [G1], isOk: false, failed: [G1], speaksUntil });
+    expect(driver.holding()).toBe('owned');
+    driver.keep = () => false;
+    driver.forget();
+    driver.advance(TIMING.roundMs);
+    expect(modes(driver)).toContain('open');
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('whose addresses are not in force yet says nothing, and looks again soon', () => {
+    const driver = succeeding();
+    driver.keep = (effect) => effect.kind === 'arm';
+    driver.advance(TIMING.roundMs);
+    const [arm] = driver.of('arm').slice(-1);
+    if (arm === undefined) throw new Error('no arm');
+    driver.forget();
+    const { round, until: speaksUntil } = arm;
+    const groups = [G1];
+    const nothing = { opened: [], failed: [], speaksUntil };
+    driver.feed({ kind: 'armed', round, isOk: true, groups, unsettled: groups, ...nothing });
+    driver.settle();
+    expect(told(driver)).toEqual([]);
+    driver.keep = () => false;
+    driver.advance(25);
+    expect(told(driver)).toEqual(['prepared to d2']);
   });
 
   it('does not open what it prepared too long ago', () => {

@@ -302,6 +302,43 @@ describe('the end of a session (4.2, 4.7)', () => {
     expect(driver.state.session.kind).toBe('closed');
   });
 
+  it('by shutdown after a loss waits for the silence of what was lost', () => {
+    const driver = holder();
+    driver.keep = (effect) => effect.kind === 'close';
+    const broken = sessionOf({ state: 'broken', id: driver.sessionId });
+    driver.store.write(keys.session(D1), formatRecord(broken));
+    driver.settle();
+    driver.feed({ kind: 'stop' });
+    driver.advance(1000);
+    expect(driver.state.session.kind).toBe('none');
+    driver.feed({ kind: 'closed', groups: [G1], isOk: true });
+    driver.settle();
+    expect(driver.state.session.kind).toBe('closed');
+    expect(driver.txns('open-session')).toEqual([]);
+  });
+
+  it('by shutdown may be seen by the watch before its answer comes', () => {
+    const driver = new ElectionDriver({ groups: [] }).begin();
+    driver.keep = isTxn('close-session');
+    driver.feed({ kind: 'stop' });
+    driver.settle();
+    driver.commit(driver.takeKept());
+    driver.forget();
+    driver.see();
+    expect(driver.state.session.kind).toBe('closed');
+    expect(driver.notices()).toEqual(['session.closed']);
+  });
+
+  it('by shutdown is not put off by a namesake that is waited for', () => {
+    const driver = withEarlier({ state: 'open' });
+    driver.begin();
+    expect(driver.state.session.kind).toBe('namesake');
+    driver.feed({ kind: 'stop' });
+    driver.advance(2 * WAIT_MS);
+    expect(driver.state.session.kind).toBe('closed');
+    expect(driver.txns('open-session')).toEqual([]);
+  });
+
   it('by shutdown is over at once where nothing was ever opened', () => {
     const driver = new ElectionDriver();
     driver.feed({ kind: 'stop' });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { VipGroup } from '../../../../src/model/cluster.ts';
 import { formatRecord, type OperationRecord } from '../../../../src/model/records.ts';
 import {
+  candidate,
   D1,
   D2,
   D3,
@@ -16,8 +17,10 @@ import {
   keys,
   live,
   operationOf,
+  ownerOf,
   reportOf,
   TIMING,
+  WAIT_MS,
 } from './election-driver.ts';
 
 type Track = VipGroup['tracks'][number];
@@ -256,6 +259,7 @@ describe('readiness', () => {
     report(driver, NOT_READY);
     ask(driver, fields);
     driver.advance(9999);
+    expect(driver.wakeAt, 'looked at without any event').toBe(driver.now + 1);
     expect(told(driver)).toEqual([]);
     driver.advance(1);
     expect(told(driver)).toEqual([`failed: ${text}`]);
@@ -276,6 +280,92 @@ describe('readiness', () => {
     expect(moves(driver)).toEqual(['transfer']);
     expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'switchover' });
   });
+});
+
+describe('an operation that brought the group here', () => {
+  /** d2 held, and wrote the record over to d1; its word of the operation is on its way. */
+  function brought(fields: Partial<OperationRecord>, isEarlier = true): ElectionDriver {
+    const driver = candidate();
+    if (isEarlier) ask(driver, fields);
+    const record = ownerOf({ director: 'd1', session: driver.sessionId, reason: 'switchover' });
+    driver.store.write(keys.owner(G1), formatRecord(record));
+    driver.settle();
+    if (!isEarlier) ask(driver, fields);
+    return driver;
+  }
+
+  it.each([{ to: 'd1' }, { to: null }])(
+    '%o is not answered again, and ended when no word comes',
+    (fields) => {
+      const driver = brought(fields);
+      expect(driver.holding()).toBe('open');
+      driver.advance(1999);
+      expect(told(driver)).toEqual([]);
+      for (let i = 0; i < 5; i++) driver.advance(1000);
+      expect(told(driver)).toEqual([`succeeded: d1 holds the group, epoch ${driver.epochOf()}`]);
+      expect(moves(driver)).toEqual([]);
+    },
+  );
+
+  it('is not one that was asked for later', () => {
+    const driver = brought({ to: 'd1' }, false);
+    expect(told(driver)).toEqual(['failed: d1 holds the group already']);
+  });
+
+  it('is not one that asks for another', () => {
+    const driver = brought({ to: 'd2' });
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd2' });
+  });
+});
+
+describe('a group that the kernel lets nobody arm', () => {
+  it('is given up after D′, and not claimed again for a while', () => {
+    const driver = candidate();
+    driver.keep = (effect) => effect.kind === 'arm';
+    const record = ownerOf({ director: null, session: 0 });
+    driver.store.write(keys.owner(G1), formatRecord(record));
+    driver.store.remove(keys.report(D2));
+    driver.settle();
+    expect(driver.holding()).toBe('owned');
+    const since = driver.now;
+    const failArms = (): void => {
+      for (const { effect } of driver.kept.splice(0)) {
+        if (effect.kind !== 'arm') continue;
+        const groups = effect.groups.map((one) => one.group);
+        const nothing = { opened: [], unsettled: [], failed: [], speaksUntil: effect.until };
+        driver.feed({ kind: 'armed', round: effect.round, isOk: false, groups, ...nothing });
+        driver.settle();
+      }
+    };
+    while (driver.now < since + WAIT_MS - 10) {
+      failArms();
+      driver.advance(10);
+    }
+    expect(moves(driver)).toEqual([]);
+    for (let i = 0; i < 100; i++) {
+      failArms();
+      driver.advance(10);
+    }
+    expect(moves(driver)).toEqual(['give-up']);
+    expect(owner(driver)).toMatchObject({ director: null, reason: 'cannot-arm' });
+    driver.forget();
+    driver.keep = () => false;
+    driver.advance(28_000);
+    expect(driver.txns('claim')).toEqual([]);
+    driver.advance(2000);
+    expect(driver.holding()).toBe('open');
+  });
+});
+
+it('a group that leaves this director goes silent where nobody is ready', () => {
+  const driver = holder();
+  report(driver, NOT_READY);
+  driver.config = { ...driver.config, groups: [group(G1, { priorities: new Map([[D2, 1]]) })] };
+  driver.feed({ kind: 'tick' });
+  driver.settle();
+  expect(moves(driver)).toEqual(['give-up']);
+  expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'group-removed' });
 });
 
 describe('a rebalance', () => {
