@@ -15,6 +15,10 @@ export class LazyMap<K, V> implements Map<K, V> {
   get value(): ReadonlyMap<K, V> {
     return this.#entries;
   }
+  /** Something was set or deleted: it shares its entries no longer. */
+  get isWritten(): boolean {
+    return this.#own !== null;
+  }
   get size(): number {
     return this.#entries.size;
   }

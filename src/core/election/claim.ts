@@ -3,13 +3,23 @@ import type { VipGroup } from '../../model/cluster.ts';
 import type { HoldReason } from '../../model/decision.ts';
 import { ABSENT, type GroupId, monoMs, type MonoMs, revisionOf } from '../../model/ids.ts';
 import { formatRecord, type OwnerRecord } from '../../model/records.ts';
-import { alarmOnce, type Draft, isBusy, learn, notice, request, written } from './draft.ts';
+import {
+  alarmOnce,
+  type Draft,
+  isBusy,
+  learn,
+  notice,
+  request,
+  surveyed,
+  written,
+} from './draft.ts';
 import { learnOwners } from './handover.ts';
 import { carriedOf } from './pending.ts';
 import { onRoundAcquisition } from './round.ts';
 import type { Purpose, TxnReply } from './state.ts';
+import { standingIn } from './survey.ts';
 import { DRAINED_CLAIM_MS, longestWaitMs, RANK_DELAY_MS, VACANT_RANK_DELAY_MS } from './timing.ts';
-import { type OwnerStanding, ownerStanding, revOf } from './view.ts';
+import { type OwnerStanding, revOf } from './view.ts';
 
 /** Each may need its owner and its former owner's session compared; etcd allows 128 a txn. */
 const CLAIMS_PER_TXN = 60;
@@ -20,7 +30,7 @@ export function advanceClaims(draft: Draft): void {
   const due = new Map<GroupId, OwnerStanding>();
   for (const group of config.groups) {
     if (isHolding(draft, group.id)) continue;
-    const standing = ownerStanding(state.view, group.id);
+    const standing = standingIn(surveyed(draft), group.id);
     const dueAt = claimDueAt(draft, group, standing);
     if (dueAt === null || dueAt > draft.now || isBusy(draft, `claim/${group.id}`)) continue;
     if (standing.kind === 'absent') markVacant(draft, group.id);
@@ -192,7 +202,7 @@ export function* claimWakes(draft: Draft): Generator<number> {
   if (draft.state.session.kind !== 'open') return;
   for (const group of draft.config.groups) {
     if (isHolding(draft, group.id)) continue;
-    const dueAt = claimDueAt(draft, group, ownerStanding(draft.state.view, group.id));
+    const dueAt = claimDueAt(draft, group, standingIn(surveyed(draft), group.id));
     if (dueAt !== null) yield dueAt;
   }
 }

@@ -13,6 +13,7 @@ import type {
 } from './state.ts';
 import { LazyMap } from '../../lib/lazy-map.ts';
 import { createRanking, type Ranking } from './placement.ts';
+import { type Survey, surveyOf } from './survey.ts';
 import { type ElectionView, type Known, mergeView, type ViewChange } from './view.ts';
 
 /** Replaced as a whole, never written to. */
@@ -101,6 +102,16 @@ export const finishDraft = ({ state }: Draft): ElectionState => ({
   inFlight: bare(state.inFlight),
   restingSlots: bare(state.restingSlots),
 });
+
+/** What the records say now. */
+export function surveyed({ state }: Draft): Survey {
+  state.survey = surveyOf(state.view, state.survey);
+  return state.survey;
+}
+
+/** The map of the step before, which nothing writes to any more; null where this step has written to it. */
+export const untouched = <K, V>(map: Map<K, V>): ReadonlyMap<K, V> | null =>
+  map instanceof LazyMap && !map.isWritten ? map.value : null;
 
 const bare = <K, V>(map: Map<K, V>): ReadonlyMap<K, V> =>
   map instanceof LazyMap ? map.value : map;

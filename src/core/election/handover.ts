@@ -17,7 +17,17 @@ import {
 } from '../../model/ids.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import { formatRecord, type OwnerRecord } from '../../model/records.ts';
-import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
+import {
+  alarmOnce,
+  type Draft,
+  isBusy,
+  later,
+  learn,
+  notice,
+  request,
+  surveyed,
+  written,
+} from './draft.ts';
 import { carriedOf, isUnresolved, myEntry, onMutedWord } from './pending.ts';
 import { offerKey } from './placement.ts';
 import { silence } from './silence.ts';
@@ -243,8 +253,9 @@ function resolveEntries(draft: Draft): void {
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
   const { keys, me } = config;
-  for (const [group, known] of state.view.owners) {
-    if (known.value === null || known.value.pending.length === 0) continue;
+  for (const group of surveyed(draft).pending) {
+    const known = state.view.owners.get(group);
+    if (known?.value === null || known === undefined) continue;
     const slot = `pending/${group}`;
     if (myEntry(draft, group) === undefined || !isSilent(state.holdings.get(group))) continue;
     if (isBusy(draft, slot)) continue;

@@ -1,18 +1,20 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
 import { ABSENT, type DirectorId, epochOf, type GroupId, revision } from '../../model/ids.ts';
 import { HOLD_REASONS } from '../../model/decision.ts';
-import { alarmOnce, type Draft, notice } from './draft.ts';
+import { alarmOnce, type Draft, notice, surveyed, untouched } from './draft.ts';
 import { beginLeaving } from './handover.ts';
 import { myEntry } from './pending.ts';
 import { hurryRound, ownedHolding } from './round.ts';
 import { silence } from './silence.ts';
 import type { Holding } from './state.ts';
-import { ownerStanding, revOf } from './view.ts';
+import { standingIn } from './survey.ts';
+import { revOf } from './view.ts';
 
 export function advanceOwnership(draft: Draft): void {
   const { state, config } = draft;
   if (!state.isSynced) return;
   settleKept(draft);
+  if (isFollowed(draft)) return;
   const groups = new Set<GroupId>(state.view.owners.keys());
   for (const { id } of config.groups) groups.add(id);
   for (const group of state.holdings.keys()) groups.add(group);
@@ -21,6 +23,22 @@ export function advanceOwnership(draft: Draft): void {
     if (isMine(draft, group)) adopt(draft, group);
     else follow(draft, group);
   }
+  const holdings = untouched(state.holdings);
+  const survey = surveyed(draft);
+  state.followed = holdings && { survey, holdings, session: state.session, groups: config.groups };
+}
+
+/** The last pass changed no holding, and nothing that it looked at has changed since. */
+function isFollowed(draft: Draft): boolean {
+  const { state, config } = draft;
+  const { followed } = state;
+  return (
+    followed !== null &&
+    followed.holdings === untouched(state.holdings) &&
+    followed.session === state.session &&
+    followed.groups === config.groups &&
+    followed.survey === surveyed(draft)
+  );
 }
 
 /**
@@ -56,7 +74,7 @@ function seeOwner({ state, now }: Draft, group: GroupId): void {
 function isMine(draft: Draft, group: GroupId): boolean {
   const { state, config } = draft;
   if (state.session.kind !== 'open') return false;
-  const standing = ownerStanding(state.view, group);
+  const standing = standingIn(surveyed(draft), group);
   return (
     standing.kind === 'owned' &&
     standing.director === config.me &&
@@ -153,8 +171,7 @@ function lose(draft: Draft, group: GroupId, holding: Holding): void {
     epoch: holding.epoch,
     reason: 'ownership-lost',
   });
-  const { view } = draft.state;
-  if (ownerStanding(view, group).kind === 'absent' && alarmOnce(draft, `absent:${group}`))
+  if (standingIn(surveyed(draft), group).kind === 'absent' && alarmOnce(draft, `absent:${group}`))
     notice(draft, 'owner.missing', 'error', 'somebody removed the owner record', { group });
 }
 

@@ -11,6 +11,7 @@ import type { PeerMessage } from '../../model/peer.ts';
 import type { OwnerRecord, ScopeRecord, SessionRecord } from '../../model/records.ts';
 import type { Damping } from '../placement/damping.ts';
 import type { Heirs } from '../placement/order.ts';
+import type { Survey } from './survey.ts';
 import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
 
 /** Who this life of this director is. Same boot and namespace mean the same kernel gate. */
@@ -234,8 +235,19 @@ export type RoundState =
 /** When a director was last heard naming a group. */
 export type Heard = ReadonlyMap<GroupId, MonoMs>;
 
+/** What the holdings were found in step with: while all of it is the same, there is nothing to follow. */
+export type Followed = {
+  readonly survey: Survey;
+  readonly holdings: ReadonlyMap<GroupId, Holding>;
+  readonly session: SessionState;
+  readonly groups: readonly VipGroup[];
+};
+
 export type ElectionState = {
   readonly view: ElectionView;
+  /** Of the view when it was last needed; looked up by `surveyed` alone, which makes it anew. */
+  readonly survey: Survey | null;
+  readonly followed: Followed | null;
   /** The first snapshot of the store is in: before it nothing is decided. */
   readonly isSynced: boolean;
   /** The kernel acknowledged that nothing of an earlier life speaks. */
@@ -456,6 +468,8 @@ export type ElectionNotice = {
 export function initialState(now: MonoMs): ElectionState {
   return {
     view: EMPTY_VIEW,
+    survey: null,
+    followed: null,
     isSynced: false,
     gate: 'unknown',
     kept: new Set(),

@@ -4,12 +4,23 @@
  */
 import { ABSENT, type DirectorId, type GroupId, type Revision } from '../../model/ids.ts';
 import { type ChallengeRecord, formatRecord, type SessionRecord } from '../../model/records.ts';
-import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
+import {
+  alarmOnce,
+  type Draft,
+  isBusy,
+  later,
+  learn,
+  notice,
+  request,
+  surveyed,
+  written,
+} from './draft.ts';
 import { ownRecord } from './claim.ts';
 import { learnOwners } from './handover.ts';
 import { unresolvedOf } from './pending.ts';
 import { onRoundAcquisition } from './round.ts';
 import type { ChallengeState, Purpose, TxnReply, TxnRequest } from './state.ts';
+import { standingIn } from './survey.ts';
 import {
   CHALLENGE_REST_MS,
   GROUPS_PER_TXN,
@@ -18,7 +29,7 @@ import {
   RETRY_MS,
   waitMs,
 } from './timing.ts';
-import { ownerStanding, revOf, sessionOf } from './view.ts';
+import { revOf, sessionOf } from './view.ts';
 
 export function advanceSuspicion(draft: Draft): void {
   const { state, config } = draft;
@@ -55,7 +66,7 @@ const foreseeAt = ({ config }: Draft, challenge: ChallengeState & { kind: 'stand
   challenge.ackedAt + 2 * config.timing.roundMs;
 
 /** What a director has by the records: groups that it owns, and groups that it may still answer for. */
-type Held = { readonly owned: GroupId[]; readonly pending: GroupId[] };
+type Held = { readonly owned: readonly GroupId[]; readonly pending: GroupId[] };
 
 function isSuspect(draft: Draft, director: DirectorId, { owned, pending }: Held): boolean {
   return (
@@ -66,21 +77,19 @@ function isSuspect(draft: Draft, director: DirectorId, { owned, pending }: Held)
 
 /** Every other director that a group's record names, with a session not proven over. */
 function groupsByHolder(draft: Draft): Map<DirectorId, Held> {
-  const { state, config } = draft;
+  const { config } = draft;
   const held = new Map<DirectorId, Held>();
   const of = (director: DirectorId): Held => {
     const known = held.get(director) ?? { owned: [], pending: [] };
     held.set(director, known);
     return known;
   };
-  for (const [group, known] of state.view.owners) {
-    if ((known.value?.pending.length ?? 0) > 0)
-      for (const entry of unresolvedOf(draft, group))
-        if (entry.director !== config.me) of(entry.director as DirectorId).pending.push(group);
-    const standing = ownerStanding(state.view, group);
-    if (standing.kind !== 'owned' && standing.kind !== 'session-missing') continue;
-    if (standing.director !== config.me) of(standing.director).owned.push(group);
-  }
+  const { owned, pending } = surveyed(draft);
+  for (const [director, groups] of owned)
+    if (director !== config.me) held.set(director, { owned: groups, pending: [] });
+  for (const group of pending)
+    for (const entry of unresolvedOf(draft, group))
+      if (entry.director !== config.me) of(entry.director as DirectorId).pending.push(group);
   return held;
 }
 
@@ -96,7 +105,7 @@ function pendingSuspectAt({ state, config, now }: Draft, group: GroupId): number
 /** When silence about this group becomes suspicion; at once when its shown lease ended. */
 function suspectAt(draft: Draft, director: DirectorId, group: GroupId): number {
   const { state, config } = draft;
-  if (ownerStanding(state.view, group).kind === 'session-missing') return 0;
+  if (standingIn(surveyed(draft), group).kind === 'session-missing') return 0;
   const seenAt = state.ownerSeenAt.get(group)?.at ?? draft.now;
   const heardAt = state.heard.get(director)?.get(group) ?? seenAt;
   const lease = state.view.leases.get(group);

@@ -2,6 +2,7 @@
  * What this director knows of the keys that decide who holds: one revision-ordered view, fed by the
  * watch and by the reads of its own txns. Newer knowledge of a key replaces older, never the reverse.
  */
+import { LazyMap } from '../../lib/lazy-map.ts';
 import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.ts';
 import { ABSENT, revision, sessionIdOf } from '../../model/ids.ts';
 import type {
@@ -57,17 +58,17 @@ export type ViewChange =
   | { readonly of: 'drain'; readonly name: DirectorId; readonly known: Known<true> }
   | { readonly of: 'operation'; readonly name: string; readonly known: Known<OperationRecord> };
 
-/** Merges changes; a change older than what is known is dropped. */
+/** Merges changes; a change older than what is known is dropped. Maps without a change are shared. */
 export function mergeView(view: ElectionView, changes: readonly ViewChange[]): ElectionView {
   if (changes.length === 0) return view;
-  const sessions = new Map(view.sessions);
-  const owners = new Map(view.owners);
-  const scopes = new Map(view.scopes);
-  const challenges = new Map(view.challenges);
-  const leases = new Map(view.leases);
-  const reports = new Map(view.reports);
-  const drains = new Map(view.drains);
-  const operations = new Map(view.operations);
+  const sessions = new LazyMap(view.sessions);
+  const owners = new LazyMap(view.owners);
+  const scopes = new LazyMap(view.scopes);
+  const challenges = new LazyMap(view.challenges);
+  const leases = new LazyMap(view.leases);
+  const reports = new LazyMap(view.reports);
+  const drains = new LazyMap(view.drains);
+  const operations = new LazyMap(view.operations);
   for (const change of changes) {
     switch (change.of) {
       case 'session':
@@ -96,7 +97,16 @@ export function mergeView(view: ElectionView, changes: readonly ViewChange[]): E
         break;
     }
   }
-  return { sessions, owners, scopes, challenges, leases, reports, drains, operations };
+  return {
+    sessions: sessions.value,
+    owners: owners.value,
+    scopes: scopes.value,
+    challenges: challenges.value,
+    leases: leases.value,
+    reports: reports.value,
+    drains: drains.value,
+    operations: operations.value,
+  };
 }
 
 function merge<K, T>(map: Map<K, Known<T>>, name: K, known: Known<T>): void {
