@@ -36,6 +36,7 @@ const EXAMPLES = [
       machine: 'm',
       nonce: '0f',
       address: '10.0.0.1',
+      id: 0,
     },
   ],
   [
@@ -64,6 +65,8 @@ const EXAMPLES = [
       startedAt: at,
       specRevision: 3,
       eligible: ['web'],
+      ready: ['web'],
+      bonus: { web: -20 },
       ineligible: { db: 'interface-down' },
       gate: 'address-lifetime',
       ipvs: { available: true, detail: '1.2.1' },
