@@ -139,8 +139,9 @@ export const bestSuccessor = (
   candidates.find((candidate) => isOfferable(state, group, candidate, me))?.director ?? null;
 
 /**
- * The same, of those that could take it without a packet lost: all is in their kernels, or it is not in
- * this one either (a kernel without ip_vs has no services to lose).
+ * The same, of those that could take it without a packet lost: all is in their kernels. Where it is not
+ * in this one either, and nobody else is ready, any will do (a kernel without ip_vs has no services to
+ * lose).
  */
 export function readySuccessor(
   state: KnownState,
@@ -148,11 +149,9 @@ export function readySuccessor(
   candidates: readonly Candidate[],
   me: DirectorId,
 ): Candidate | null {
-  const isReadyHere = state.ready.has(group.id);
-  const ready = candidates.find(
-    (candidate) => (candidate.isReady || !isReadyHere) && isOfferable(state, group, candidate, me),
-  );
-  return ready ?? null;
+  const able = candidates.filter((candidate) => isOfferable(state, group, candidate, me));
+  const ready = able.find(({ isReady }) => isReady);
+  return ready ?? (state.ready.has(group.id) ? null : (able[0] ?? null));
 }
 
 const isOfferable = (

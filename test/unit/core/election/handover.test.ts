@@ -212,13 +212,26 @@ describe('the former holder', () => {
     driver.word('prepared', D2, driver.epochOf());
     driver.advance(2 * TIMING.heartbeatMs);
     expect(told(driver)).toEqual(['muted to d2', 'muted to d2', 'muted to d2']);
-    const resolve = driver.takeKept();
-    driver.reply(resolve, driver.commit(resolve), driver.now);
-    driver.settle();
-    driver.forget();
-    driver.advance(TIMING.heartbeatMs - 1);
-    expect(told(driver)).toEqual([]);
+  });
+
+  it('says so once where its entry leaves the record at once', () => {
+    const driver = leaving();
+    driver.word('prepared', D2, driver.epochOf());
+    driver.advance(2 * TIMING.heartbeatMs);
+    expect(told(driver)).toEqual(['muted to d2']);
     expect(driver.holding()).toBe('leaving');
+  });
+
+  it('does not stay longer because the kernel says twice that it is mute', () => {
+    const driver = leaving();
+    driver.word('prepared', D2, driver.epochOf());
+    driver.advance(2000);
+    driver.feed({ kind: 'muted', groups: [G1], isOk: true });
+    driver.advance(999);
+    expect(driver.of('close')).toEqual([]);
+    expect(driver.notices().filter((one) => one === 'handover.muted')).toHaveLength(1);
+    driver.advance(1);
+    expect(driver.of('close')).toHaveLength(1);
   });
 
   it('closes at once where a record without its entry takes it out of the handover', () => {
@@ -314,6 +327,7 @@ describe('the successor', () => {
     const speaksUntil = monoMs(driver.now);
     driver.feed({ kind: 'opened', groups: [G1], isOk: false, failed: [G1], speaksUntil });
     expect(driver.holding()).toBe('owned');
+    expect(driver.of('open'), 'not asked again and again').toHaveLength(1);
     driver.keep = () => false;
     driver.forget();
     driver.advance(TIMING.roundMs);

@@ -251,12 +251,30 @@ describe('readiness', () => {
     expect(owner(driver)).toMatchObject({ director: 'd3', reason: 'drain' });
   });
 
+  it('is preferred to a better rank also where this one is not ready either, for a failing track', () => {
+    const priorities = new Map([
+      [D1, 200],
+      [D2, 150],
+      [D3, 100],
+    ]);
+    const directors = directorsOf(D1, D2, D3);
+    const driver = holder({ directors, groups: [group(G1, { priorities })] });
+    live(driver.store, D3);
+    report(driver, NOT_READY);
+    driver.feed(fit([G1, 'track-failed']));
+    driver.settle();
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd3', reason: 'track-failed' });
+  });
+
   it.each([
     ['named', { to: 'd2' }, 'd2 did not become ready for the group'],
     ['left open', {}, 'no other director can take the group now'],
   ])('is waited for by an operation whose target is %s, ten seconds at most', (_, fields, text) => {
     const driver = holder();
     report(driver, NOT_READY);
+    // Apart from rounds and heartbeats.
+    driver.advance(137);
     ask(driver, fields);
     driver.advance(9999);
     expect(driver.wakeAt, 'looked at without any event').toBe(driver.now + 1);
