@@ -381,7 +381,9 @@ class Director implements Agent {
   /** The group with those of its addresses that may speak by now. */
   #allowedGroup(id: GroupId): VipGroup | undefined {
     const group = this.#parts.specs.group(id);
-    return group === undefined ? undefined : { ...group, addresses: this.#barrier.allowed(group) };
+    if (group === undefined) return undefined;
+    const addresses = this.#barrier.allowed(group);
+    return addresses === group.addresses ? group : { ...group, addresses };
   }
 
   #speakingVips(): ReturnType<Parameters<typeof createConflictWatch>[0]['held']> {

@@ -16,7 +16,7 @@ export type SpecBarrier = {
   look(view: ElectionView, me: DirectorId): void;
   /** False after the start until every other holder enforces the spec: a move may be under way. */
   isReady(): boolean;
-  /** The addresses of the group that may speak now. */
+  /** The addresses of the group that may speak now; its very own list where all may. */
   allowed(group: VipGroup): VipGroup['addresses'];
 };
 
@@ -46,12 +46,13 @@ export function createSpecBarrier(): SpecBarrier {
       addGroups(groups, current.spec);
     },
     isReady: () => wasSettled,
-    allowed: (group) =>
-      group.addresses.filter(({ address }) => {
-        if (isSettled) return true;
+    allowed: (group) => {
+      if (isSettled) return group.addresses;
+      return group.addresses.filter(({ address }) => {
         const held = groups.get(address);
         return wasSettled && (held === undefined || [...held].every((one) => one === group.id));
-      }),
+      });
+    },
   };
 }
 
