@@ -42,16 +42,25 @@ export function advanceSession(draft: Draft): void {
       return;
     case 'namesake':
       advanceNamesake(draft);
+      again(draft);
       return;
     case 'open':
       noticeLoss(draft);
-      if (state.session.kind !== 'open') return;
+      if (state.session.kind !== 'open') {
+        again(draft);
+        return;
+      }
       advanceScope(draft);
       if (state.isStopping && state.holdings.size === 0) close(draft);
       return;
     case 'closed':
       return;
   }
+}
+
+/** What has just ended may begin anew in this very step: no event need follow. */
+function again(draft: Draft): void {
+  if (draft.state.session.kind === 'none') advanceSession(draft);
 }
 
 /**

@@ -116,6 +116,32 @@ describe('a namesake (4.2)', () => {
     expect(driver.store.read(keys.challenge(D1)).value).toBeNull();
   });
 
+  it('that begins another session while it is waited for is waited for anew', () => {
+    const driver = withEarlier({ state: 'open' });
+    driver.begin();
+    driver.advance(WAIT_MS - 1000);
+    driver.store.write(keys.session(D1), formatRecord(sessionOf()));
+    driver.store.remove(keys.challenge(D1));
+    driver.advance(WAIT_MS - 1);
+    expect(driver.txns('open-session')).toEqual([]);
+    expect(driver.notices()).toEqual([]);
+    driver.advance(1000);
+    expect(driver.txns('open-session')).toHaveLength(1);
+  });
+
+  it('and an opening in doubt: it is tried again with the same guard', () => {
+    const driver = withEarlier({ state: 'open' });
+    driver.begin();
+    driver.keep = isTxn('open-session');
+    driver.advance(WAIT_MS);
+    const first = driver.takeKept();
+    driver.doubt(first);
+    driver.advance(199);
+    expect(driver.kept).toEqual([]);
+    driver.advance(1);
+    expect(driver.takeKept().txn.compares).toEqual(first.txn.compares);
+  });
+
   it('that answers keeps this machine out, with one alarm for its session', () => {
     const driver = withEarlier({ state: 'open' });
     driver.begin();
@@ -262,6 +288,17 @@ describe('the end of a session (4.2, 4.7)', () => {
     expect(first?.txn.compares.map(({ key }) => key)).not.toContain(keys.challenge(D1));
   });
 
+  it('of a director that holds nothing begins another one without any further event', () => {
+    const driver = new ElectionDriver({ groups: [] }).begin();
+    const broken = sessionOf({ state: 'broken', id: driver.sessionId });
+    driver.store.write(keys.session(D1), formatRecord(broken));
+    driver.forget();
+    driver.see();
+    expect(driver.of('clear-gate')).toHaveLength(1);
+    driver.run();
+    expect(driver.state.session.kind).toBe('open');
+  });
+
   it('is noticed when somebody deletes the record', () => {
     const driver = holder();
     driver.store.remove(keys.session(D1));
@@ -315,6 +352,22 @@ describe('the end of a session (4.2, 4.7)', () => {
     driver.settle();
     expect(driver.state.session.kind).toBe('closed');
     expect(driver.txns('open-session')).toEqual([]);
+  });
+
+  it('by shutdown while it is being opened waits for the answer, and closes what was opened', () => {
+    const driver = new ElectionDriver({ groups: [] });
+    driver.keep = isTxn('open-session');
+    driver.begin();
+    const open = driver.takeKept();
+    driver.feed({ kind: 'stop' });
+    driver.settle();
+    expect(driver.state.session.kind).toBe('none');
+    driver.reply(open, driver.commit(open), driver.now);
+    driver.settle();
+    expect(driver.state.session.kind).toBe('closed');
+    expect(JSON.parse(driver.store.read(keys.session(D1)).value ?? '')).toMatchObject({
+      state: 'closed',
+    });
   });
 
   it('by shutdown may be seen by the watch before its answer comes', () => {
@@ -415,6 +468,16 @@ describe('the scope record (4.9)', () => {
     driver.advance(1);
     driver.settle();
     expect(scopeHold(driver)).toBe(3000);
+  });
+
+  it.each([{ driftMargin: 0.5 }, { slackMs: 2000 }])('follows %o of the spec', (fields) => {
+    const driver = holder();
+    driver.config = { ...driver.config, timing: { ...TIMING, ...fields } };
+    driver.advance(100);
+    expect(JSON.parse(driver.store.read(keys.scope(D1)).value ?? '{}')).toMatchObject(fields);
+    driver.forget();
+    driver.advance(5000);
+    expect(driver.txns('write-scope')).toEqual([]);
   });
 
   it('D down while nothing is held: is written at once', () => {
