@@ -33,7 +33,7 @@ import { advanceFreeze, advanceSession, onSessionReply, sessionWakes } from './s
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
 import { LOST_ADDRESS_PACE_MS, RETRY_MS } from './timing.ts';
-import { sessionOf } from './view.ts';
+import { revOf, sessionOf } from './view.ts';
 
 export type Step = {
   readonly state: ElectionState;
@@ -210,7 +210,7 @@ function prune(draft: Draft): void {
   forgetCalm(draft);
   for (const key of state.alarms) {
     const id = /^operation(?:-end)?:(.+)$/.exec(key)?.[1];
-    if (id !== undefined && !state.view.operations.has(id)) state.alarms.delete(key);
+    if (id !== undefined && revOf(state.view.operations, id) === ABSENT) state.alarms.delete(key);
   }
 }
 

@@ -325,6 +325,15 @@ describe('an operation that brought the group here', () => {
     },
   );
 
+  it('as a rebalance is treated alike', () => {
+    const driver = brought({ kind: 'rebalance', from: 'd2', to: 'd1' });
+    const record = ownerOf({ director: 'd1', session: driver.sessionId, reason: 'rebalance' });
+    driver.store.write(keys.owner(G1), formatRecord(record));
+    driver.settle();
+    driver.advance(3000);
+    expect(told(driver)).toEqual([`succeeded: d1 holds the group, epoch ${driver.epochOf()}`]);
+  });
+
   it('is not one that was asked for later', () => {
     const driver = brought({ to: 'd1' }, false);
     expect(told(driver)).toEqual(['failed: d1 holds the group already']);
@@ -335,6 +344,18 @@ describe('an operation that brought the group here', () => {
     expect(moves(driver)).toEqual(['transfer']);
     expect(owner(driver)).toMatchObject({ director: 'd2' });
   });
+});
+
+it('an operation that was removed is forgotten, with what was told of it', () => {
+  const driver = holder();
+  ask(driver, { to: 'd9' });
+  expect(told(driver)).toEqual(['failed: d9 is no candidate for the group']);
+  expect([...driver.state.alarms]).toContain('operation:op');
+  driver.store.remove(keys.operation('op'));
+  driver.settle();
+  driver.feed({ kind: 'tick' });
+  expect([...driver.state.alarms]).toEqual([]);
+  expect(told(driver)).toHaveLength(1);
 });
 
 describe('a group that the kernel lets nobody arm', () => {
