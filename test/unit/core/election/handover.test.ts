@@ -371,6 +371,29 @@ describe('the successor', () => {
     expect(told(driver)).toEqual(['verified to d2']);
   });
 
+  it('says nothing, and does not warn, where there is no gateway to ask', () => {
+    const driver = succeeding();
+    driver.gateway = 'none';
+    driver.forget();
+    driver.word('muted', D2, formerEpoch(driver));
+    const [verify] = driver.of('verify');
+    if (verify === undefined) throw new Error('no question');
+    driver.feed({ ...verify, kind: 'verified', isOk: null });
+    driver.settle();
+    expect(told(driver)).toEqual([]);
+    expect(driver.notices().filter((one) => one.startsWith('handover.'))).toEqual([]);
+  });
+
+  it('forgets words that no record asks for, and keeps those that one does', () => {
+    const driver = succeeding();
+    driver.keep = (effect) => effect.kind === 'open';
+    driver.word('muted', D2, formerEpoch(driver));
+    for (let i = 0; i < 2000; i++) driver.word('muted', D2, epochOf((100_000 + i) as never));
+    expect(driver.state.muted.size).toBeLessThanOrEqual(1001);
+    driver.feed({ kind: 'muted', groups: [], isOk: true });
+    expect([...driver.state.muted].join()).toContain(` ${formerEpoch(driver)}`);
+  });
+
   it('says nothing, and warns, when the gateway is silent', () => {
     const driver = succeeding();
     driver.gateway = 'silent';

@@ -195,6 +195,25 @@ describe('a challenge (4.5)', () => {
     });
   });
 
+  it('says nothing about a session that a new process goes on with: the wait is a new one', () => {
+    const driver = challenged();
+    const id = sessionOfD2(driver);
+    driver.advance(WAIT_MS - 1000);
+    driver.store.write(keys.session(D2), formatRecord(sessionOf({ id })));
+    const rewritten = sessionOfD2(driver);
+    driver.settle();
+    const since = driver.now;
+    driver.advance(WAIT_MS);
+    expect(driver.txns('kill')).toEqual([]);
+    driver.advance(2000);
+    expect(driver.txns('withdraw')).toHaveLength(1);
+    expect(driver.now - since).toBeGreaterThan(WAIT_MS);
+    expect(driver.txns('kill')[0]?.txn.compares).toContainEqual({
+      key: keys.session(D2),
+      modRevision: rewritten,
+    });
+  });
+
   it('is withdrawn when the holder is heard again', () => {
     const driver = challenged();
     const { modRevision } = challengeOf(driver);
