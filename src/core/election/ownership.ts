@@ -176,10 +176,7 @@ function lose(draft: Draft, group: GroupId, holding: Holding): void {
 }
 
 function tellReleased(draft: Draft, group: GroupId, holding: Holding & { kind: 'shut' }): void {
-  const { to, reason, operation } = holding.giveUp;
+  const { to, reason } = holding.giveUp;
   const text = to === null ? 'to nobody' : `to ${to}`;
   notice(draft, 'holder.released', 'info', text, { group, epoch: holding.epoch, reason });
-  if (operation === null || to === null) return;
-  const told = `silent here; the owner record names ${to}`;
-  draft.effects.push({ kind: 'operation', id: operation, state: 'running', text: told });
 }

@@ -58,8 +58,9 @@ export function step(
   advanceHandover(draft);
   advanceSuspicion(draft);
   advanceClaims(draft);
-  advanceRound(draft);
+  // Before another round begins: with long armings one would always be under way.
   advanceFreeze(draft);
+  advanceRound(draft);
   prune(draft);
   return { state: finishDraft(draft), effects: draft.effects, wakeAt: wakeAt(draft) };
 }
