@@ -23,8 +23,12 @@ export async function awaitOperation(
       shown = steps.length;
       last = state;
       if (state === 'succeeded' || state === 'failed') {
-        io.stdout(`${state}${result === null ? '' : `: ${result}`}\n`);
-        return state === 'succeeded' ? EXIT.ok : EXIT.precondition;
+        const end = result === null ? state : `${state}: ${result}`;
+        io.stdout(`${end}\n`);
+        if (state === 'succeeded') return EXIT.ok;
+        // Scripts that keep only the errors see why it ended with that code.
+        io.stderr(`operation ${id} ${end}\n`);
+        return EXIT.precondition;
       }
     }
     const left = deadline - io.clock.now();

@@ -355,7 +355,7 @@ describe('switchover', () => {
     expect(err).toContain('no director answers');
   });
 
-  it('gives 3 for one that failed', async () => {
+  it('gives 3 for one that failed, and says why among the errors as well', async () => {
     const { run, view, store, keys } = await rig();
     const onSleep = (): void => {
       for (const key of store.keys()) {
@@ -364,9 +364,10 @@ describe('switchover', () => {
           view.operationList = [createOperation(parsed.id, { state: 'failed', result: 'd2 died' })];
       }
     };
-    const { code, out } = await run('switchover web --reason x', { onSleep });
+    const { code, out, err } = await run('switchover web --reason x', { onSleep });
     expect(code).toBe(3);
     expect(out).toContain('failed: d2 died');
+    expect(err).toMatch(/^operation \S+ failed: d2 died\n$/);
   });
 });
 
