@@ -11,7 +11,7 @@ export const RANK_DELAY_MS = 30;
  * The same for a vacant group: nobody waits for it, and each director counts D' from when it saw the
  * marker, so the best one gets more room.
  */
-export const VACANT_RANK_DELAY_MS = 300;
+export const VACANT_RANK_DELAY_MS = 1000;
 
 /** A challenge that was answered, or failed, is not repeated before this. */
 export const CHALLENGE_REST_MS = 1000;

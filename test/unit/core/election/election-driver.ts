@@ -455,7 +455,7 @@ export function holder(fields: Partial<ChosenConfig> = {}): ElectionDriver {
   const driver = new ElectionDriver(fields);
   live(driver.store);
   driver.begin();
-  driver.advance(WAIT_MS + 1000);
+  driver.advance(WAIT_MS + 1200);
   driver.forget();
   return driver;
 }
