@@ -21,10 +21,12 @@ import {
 import { hasIpvs } from '../test/support/director-host.ts';
 import { monotonicMs, sleep, waitFor } from '../test/support/processes.ts';
 import { openDoors } from './demo-doors.ts';
+import { showHolding } from './demo-hold.ts';
 
-const LIMIT_MS = 230_000;
+const LIMIT_MS = 280_000;
 const START_MS = monotonicMs();
 const URL = `http://${VIP}/`;
+const isInteractive = process.stdin.isTTY && process.stdout.isTTY;
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
@@ -61,13 +63,24 @@ function document(lab: ClusterLab): object {
   });
 }
 
-async function build(): Promise<ClusterLab> {
+/** Where everything is; one cluster at a time. */
+let current: ClusterLab | null = null;
+
+/** The hold protocol, between namespaces: this kernel has what the profile default asks for. */
+async function buildForHolding(): Promise<ClusterLab> {
+  step('Building: 3 etcd members, 2 directors as network namespaces, 1 client');
+  return await createClusterLab({ name: 'demo-hold', kind: 'namespace', etcdMembers: 3 });
+}
+
+async function buildForServing(): Promise<ClusterLab> {
   const kind = (await hasIpvs()) ? 'namespace' : 'guest';
   step('Building: 3 etcd members, 2 directors, 3 real servers with nginx, 1 client');
-  say(
+  show(
     kind === 'guest'
-      ? '    This kernel has no IPVS: each director is a User Mode Linux guest with a kernel of its own.'
-      : '    This kernel has IPVS: each director is a network namespace.',
+      ? `This kernel has no IPVS: each director is a User Mode Linux guest with a kernel of its own.
+That one has no nftables for its network card; its only gate counts whole seconds. So the profile is
+relaxed here: a crash costs seconds, where it cost less than one above.`
+      : 'This kernel has IPVS: each director is a network namespace.',
   );
   return await createClusterLab({ name: 'demo', kind, etcdMembers: 3, realServers: 3 });
 }
@@ -144,9 +157,7 @@ async function revive(lab: ClusterLab, dead: string, heir: string): Promise<void
   step(`Booting ${dead} again; it joins and does not take the VIP back (preempt: never)`);
   await lab.director(dead).powerOn();
   await lab.startAgents([dead]);
-  await lab.until(`${dead} has joined`, heir, (status) =>
-    status.directors.some((each) => each.name === dead && each.isAlive),
-  );
+  await lab.until(`${dead} has joined`, heir, (status) => status.health === 'ok', 30_000);
 }
 
 async function tables(lab: ClusterLab): Promise<readonly string[]> {
@@ -193,7 +204,7 @@ async function play(lab: ClusterLab): Promise<void> {
   await new Promise(() => {}); // Until Ctrl-C.
 }
 
-async function run(lab: ClusterLab): Promise<void> {
+async function serve(lab: ClusterLab): Promise<void> {
   await start(lab);
   await showStatus(lab, 'd1');
   await showTurns(lab);
@@ -201,8 +212,18 @@ async function run(lab: ClusterLab): Promise<void> {
   await revive(lab, dead, heir);
   await showStatus(lab, heir);
   await stopRealServer(lab);
-  if (process.stdin.isTTY && process.stdout.isTTY) await play(lab);
+  if (isInteractive) await play(lab);
   step('Done; removing everything.');
+}
+
+/** Both parts; a cluster that is built is removed at the end, also after a failure. */
+async function run(): Promise<void> {
+  current = await buildForHolding();
+  await showHolding(current, { step, show });
+  await current.close();
+  current = null;
+  current = await buildForServing();
+  await serve(current);
 }
 
 async function main(): Promise<number> {
@@ -210,25 +231,24 @@ async function main(): Promise<number> {
     say('The demo makes network namespaces: run it as root.');
     return 2;
   }
-  const lab = await build();
   const stop = (): void => {
     say('\nremoving everything…');
-    void lab.close().then(() => process.exit(0));
+    void Promise.resolve(current?.close()).then(() => process.exit(0));
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   const late = sleep(LIMIT_MS).then(() => 'late' as const);
   try {
-    const isInteractive = process.stdin.isTTY && process.stdout.isTTY;
-    const result = await (isInteractive ? run(lab) : Promise.race([run(lab), late]));
+    const result = await (isInteractive ? run() : Promise.race([run(), late]));
     if (result === 'late') throw new Error(`not done within ${LIMIT_MS / 1000} s`);
     return 0;
   } catch (cause) {
     say(`\nThe demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);
-    say(`What the cluster looked like: ${await lab.collectEvidence('demo')}`);
+    if (current !== null)
+      say(`What the cluster looked like: ${await current.collectEvidence('demo')}`);
     return 1;
   } finally {
-    await lab.close();
+    await current?.close();
   }
 }
 
