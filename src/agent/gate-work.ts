@@ -43,6 +43,7 @@ export class GateWork {
   /** What each group was last armed with: closing needs it after the spec dropped the group. */
   readonly #armed = new Map<GroupId, GateGroup>();
   readonly #refusals = new Map<GroupId, string>();
+  #foreseen: readonly GroupId[] = [];
 
   constructor(ports: GateWorkPorts) {
     this.#ports = ports;
@@ -56,8 +57,14 @@ export class GateWork {
   /** In turn with the other operations; nothing comes of it but time won later. */
   async foresee(groups: readonly GroupId[]): Promise<void> {
     const { gate, gateGroup, log } = this.#ports;
+    this.#foreseen = groups;
     try {
-      await this.#queue.run(() => gate.foresee(groups.flatMap((group) => gateGroup(group) ?? [])));
+      // What is decided meanwhile goes first: each part takes its turn. What was foreseen anew ends this.
+      for (let hasMore = true; hasMore && this.#foreseen === groups; )
+        // oxlint-disable-next-line no-await-in-loop -- one part after the other is the point
+        hasMore = await this.#queue.run(() =>
+          gate.foresee(groups.flatMap((group) => gateGroup(group) ?? [])),
+        );
     } catch (error) {
       log.error({ operation: 'foresee', problem: messageOf(error) }, 'kernel.failed');
     }
@@ -122,10 +129,13 @@ export class GateWork {
       log.warn({ round, problem: armed.error.message }, 'round.unarmed');
       return failureOf(effect);
     }
-    const { speaksUntil, opened, unsettled } = armed.value;
+    const { speaksUntil, opened, unsettled, deferred } = armed.value;
     const failed = [...left, ...this.#noteRefusals(groups, armed.value.failed)];
-    for (const { group, mode } of groups) if (mode === 'open') voices.limit(group, speaksUntil);
-    const names = effect.groups.map((one) => one.group);
+    for (const { group, mode } of groups)
+      if (mode === 'open' && !deferred.includes(group)) voices.limit(group, speaksUntil);
+    const names = effect.groups
+      .map((one) => one.group)
+      .filter((group) => !deferred.includes(group));
     const told = { groups: names, opened, unsettled, failed, speaksUntil };
     return { kind: 'armed', round, isOk: true, ...told };
   }

@@ -40,6 +40,7 @@ export function createLifetimeGate(ports: {
       speaksUntil,
       opened: [...fresh].filter((group) => !failed.has(group)),
       unsettled: [],
+      deferred: [],
       failed: [...failed].map(([group, error]) => ({ group, error })),
     });
   };
@@ -79,7 +80,7 @@ export function createLifetimeGate(ports: {
       return ok({ ...opened.value, failed: [...opened.value.failed, ...unready] });
     },
     // What is bound speaks here: nothing can be bound ahead.
-    foresee: () => Promise.resolve(),
+    foresee: () => Promise.resolve(false),
     seen: () => {},
     adopt: async (keep) => {
       const observed = await kernel.addresses();

@@ -27,6 +27,8 @@ export type Armed = {
   readonly speaksUntil: MonoMs;
   /** Groups that were not open before: to be announced now. */
   readonly opened: readonly GroupId[];
+  /** Left for the next arming: binding all at once would have taken longer than a permit lives. */
+  readonly deferred: readonly GroupId[];
   /** Groups bound a moment ago: the kernel acknowledged them, and does not take all their traffic yet. */
   readonly unsettled: readonly GroupId[];
   /** Groups of which at least one address could not be bound. */
@@ -48,8 +50,11 @@ export interface Gate {
    * A group that it did not prepare is a failure.
    */
   open(groups: readonly GateGroup[], until: MonoMs): Promise<Result<Armed, KernelError>>;
-  /** Binds these ahead, silent, and nothing else that is not armed; a gate without rules does nothing. */
-  foresee(groups: readonly GateGroup[]): Promise<void>;
+  /**
+   * Binds some of these ahead, silent, and nothing else that is not armed; true: again for the rest. A gate
+   * without rules does nothing.
+   */
+  foresee(groups: readonly GateGroup[]): Promise<boolean>;
   /** Ends the answers to ARP and ND, acknowledged by the kernel; IP goes on. A gate that cannot closes. */
   mute(groups: readonly GateGroup[]): Promise<Result<void, KernelError>>;
   /** Silences and unbinds, acknowledged by the kernel; a group that is not open is a success. */

@@ -343,7 +343,9 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   }
   for (const group of failed) countRefusal(draft, group);
   if (event.opened.length > 0) state.nextHeartbeatAt = now;
-  if (event.unsettled.length > 0) hurryRound(draft, UNSETTLED_PACE_MS);
+  // What the kernel had no time for, or does not serve yet, is looked at again soon.
+  const isPartial = event.unsettled.length > 0 || event.groups.length < round.modes.size;
+  if (isPartial) hurryRound(draft, UNSETTLED_PACE_MS);
 }
 
 /** Opened between two rounds, within the last arming. */

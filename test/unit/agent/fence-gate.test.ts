@@ -400,6 +400,37 @@ describe('a handover', () => {
   });
 });
 
+describe('many groups at once', () => {
+  const manyOf = (group: (name: string, ...own: IpAddress[]) => GateGroup) =>
+    Array.from({ length: 100 }, (_, i) => group(`m${i}`, ip(`10.91.0.${i + 1}`)));
+
+  it('are bound by 32 with each arming, and what speaks already goes on', async () => {
+    const { gate, g, group, open, speaks, bound } = setUp();
+    const many = manyOf(group);
+    await open(g);
+    gate.forget(1, A);
+    let rounds = 0;
+    for (let left = many.length; left > 0; rounds++) {
+      const armed = await open(...many, g);
+      expect(armed.ok && armed.value.failed).toEqual([]);
+      expect(speaks(A)).toBe(true);
+      left = armed.ok ? armed.value.deferred.length : left;
+    }
+    expect(rounds).toBe(4);
+    expect(bound()).toHaveLength(101);
+  });
+
+  it('are foreseen part by part', async () => {
+    const { gate, group, bound } = setUp();
+    const many = manyOf(group);
+    expect(await gate.foresee(many)).toBe(true);
+    expect(bound()).toHaveLength(32);
+    for (let i = 0; i < 2; i++) expect(await gate.foresee(many)).toBe(true);
+    expect(await gate.foresee(many)).toBe(false);
+    expect(bound()).toHaveLength(100);
+  });
+});
+
 describe('what is foreseen', () => {
   it('is bound and silent, and stays so beside what is armed', async () => {
     const { gate, g, h, open, bound, speaks, clock } = setUp();

@@ -35,7 +35,7 @@ function setUp(fields: Partial<GateWorkPorts> = {}) {
   };
   const armed = (groups: readonly GateGroup[], speaksUntil: ReturnType<typeof monoMs>) => {
     const opened = groups.map(({ group }) => group);
-    return { opened, unsettled: [], failed: [], speaksUntil };
+    return { opened, unsettled: [], deferred: [], failed: [], speaksUntil };
   };
   const gate: Gate = {
     kind: 'netdev',
@@ -48,7 +48,10 @@ function setUp(fields: Partial<GateWorkPorts> = {}) {
       const done = await call('open', groups);
       return done.ok ? ok(armed(groups, until)) : done;
     },
-    foresee: async (groups) => void (await call('foresee', groups)),
+    foresee: async (groups) => {
+      await call('foresee', groups);
+      return false;
+    },
     mute: (groups) => call('mute', groups),
     close: (groups) => call('close', groups),
   };

@@ -69,7 +69,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
           if (!done.ok) return done;
           const opened = groups.map((one) => one.group).filter((one) => !spoken.has(one));
           spoken = new Set([...spoken, ...opened]);
-          return ok({ opened, failed: [], unsettled: [], speaksUntil: until });
+          return ok({ opened, failed: [], unsettled: [], deferred: [], speaksUntil: until });
         }),
       open: (groups, until) =>
         inKernel(`open ${names(groups)}`, () => {
@@ -79,11 +79,13 @@ function setUp(fields: Partial<HoldPorts> = {}) {
             opened: groups.map((one) => one.group),
             failed: [],
             unsettled: [],
+            deferred: [],
             speaksUntil: until,
           });
         }),
       foresee: async (groups) => {
         await inKernel(`foresee ${names(groups)}`, () => ok(undefined));
+        return false;
       },
       mute: (groups) => inKernel(`mute ${names(groups)}`, next.mute),
       close: (groups) => inKernel(`close ${names(groups)}`, next.close),
