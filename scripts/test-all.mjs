@@ -4,13 +4,23 @@
  * "N passed, N failed": tests, and each failed step that is no test run counts as one failed.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
 const MINUTE_MS = 60_000;
 const temporary = mkdtempSync(join(tmpdir(), 'lh-test-'));
+// Programs that tests run as another user are in there.
+chmodSync(temporary, 0o711);
 const journal = join(temporary, 'leasehold-networks.txt');
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];

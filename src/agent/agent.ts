@@ -342,13 +342,16 @@ class Director implements Agent {
 
   #takeSpec(): void {
     const { records, specs, desk, tracks, hold } = this.#parts;
-    if (!specs.take(records.spec)) return;
+    const isTaken = specs.take(records.spec);
+    specs.see(records.revisionOf(this.#options.keys.spec));
     const spec = specs.spec();
     if (spec === null) return;
-    desk.setSpec(spec);
-    this.#barrier.setSpec(spec, specs.accepted());
-    tracks.setGroups(spec.groups);
-    this.#onLinks();
+    if (isTaken) {
+      desk.setSpec(spec);
+      this.#barrier.setSpec(spec, specs.accepted());
+      tracks.setGroups(spec.groups);
+      this.#onLinks();
+    }
     hold.setConfig(specs.electionConfig());
   }
 

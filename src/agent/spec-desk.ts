@@ -24,6 +24,8 @@ export type SpecDesk = {
   group(id: GroupId): VipGroup | undefined;
   /** Null before there is a spec. */
   electionConfig(): ElectionConfig | null;
+  /** The revision of what is stored now, usable or not; 0: somebody removed it. */
+  see(specRev: Revision): void;
 };
 
 export type SpecDeskOptions = {
@@ -58,11 +60,14 @@ export function createSpecDesk(
       problem = null;
       spec = parsed.value;
       groups = new Map(spec.groups.map((group) => [group.id, group]));
-      config = electionConfigOf(options, spec);
+      config = electionConfigOf(options, spec, stored.revision);
       accepted = stored.revision;
       metrics.specRevision(stored.revision);
       log.info({ revision: stored.revision, by: stored.by }, 'spec.enforced');
       return true;
+    },
+    see: (specRev) => {
+      if (config !== null) config = { ...config, specRev };
     },
     spec: () => spec,
     accepted: () => accepted,
@@ -72,7 +77,11 @@ export function createSpecDesk(
   };
 }
 
-function electionConfigOf(options: SpecDeskOptions, spec: ClusterSpec): ElectionConfig {
+function electionConfigOf(
+  options: SpecDeskOptions,
+  spec: ClusterSpec,
+  specRev: Revision,
+): ElectionConfig {
   const { me, identity, keys, gateKind } = options;
   return {
     me,
@@ -81,6 +90,7 @@ function electionConfigOf(options: SpecDeskOptions, spec: ClusterSpec): Election
     keys,
     timing: spec.timing,
     directors: spec.directors,
+    specRev,
     groups: spec.groups,
     groupsById: new Map(spec.groups.map((group) => [group.id, group])),
     gate: gateNeedsOf(gateKind),

@@ -132,7 +132,11 @@ function claim(
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
   const { keys, me } = config;
-  const compares = new Map([[keys.session(me), state.session.rev]]);
+  // With an older spec in sight a VIP could be taken that has moved to another group since.
+  const compares = new Map([
+    [keys.session(me), state.session.rev],
+    [keys.spec, config.specRev],
+  ]);
   const reads = new Set([keys.session(me)]);
   const claims = new Map<GroupId, OwnerRecord>();
   for (const [group, standing] of groups) {

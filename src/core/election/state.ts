@@ -31,6 +31,8 @@ export type ElectionConfig = {
   readonly directors: readonly Pick<Director, 'id' | 'zone'>[];
   readonly groups: readonly VipGroup[];
   readonly groupsById: ReadonlyMap<GroupId, VipGroup>;
+  /** The stored spec that this director has seen last, usable or not: groups are taken only while it is that. */
+  readonly specRev: Revision;
   /** What this director's kernel gate asks of the timing: the shortest D, and the least δ. */
   readonly gate: { readonly minHoldMs: number; readonly slackMs: number };
   /** Rendezvous order of these directors, remembered. */

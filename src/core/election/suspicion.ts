@@ -245,6 +245,7 @@ function kill(
     { key: keys.session(director), modRevision: challenge.session },
     { key: keys.scope(director), modRevision: revOf(state.view.scopes, director) },
     { key: keys.session(me), modRevision: state.session.rev },
+    { key: keys.spec, modRevision: config.specRev },
   ];
   const mine = groups.filter((group) => rankAmongOthers(draft, director, group) === 0);
   while (mine.length > GROUPS_PER_TXN) {
@@ -253,7 +254,7 @@ function kill(
     draft.acquisitions.push({
       slot: `take/${director}/${names[0] ?? ''}`,
       purposeOf: (round) => ({ kind: 'claim', round, claims }),
-      txn: { compares, success: puts, failure: compares.map(({ key }) => ({ op: 'get', key })) },
+      txn: { compares, success: puts, failure: readsOf(draft, compares) },
     });
   }
   const broken = brokenRecord(draft, director, challenge.session);
@@ -268,10 +269,16 @@ function kill(
         { op: 'delete', key: keys.challenge(director) },
         ...puts,
       ],
-      failure: compares.map(({ key }) => ({ op: 'get', key })),
+      failure: readsOf(draft, compares),
     },
   });
 }
+
+/** All but the spec, which the watch brings. */
+const readsOf = ({ config }: Draft, compares: TxnRequest['compares']): TxnRequest['failure'] =>
+  compares
+    .filter(({ key }) => key !== config.keys.spec)
+    .map(({ key }) => ({ op: 'get' as const, key }));
 
 function takeFrom(draft: Draft, names: readonly GroupId[], proof: TxnRequest['compares']) {
   const { keys } = draft.config;

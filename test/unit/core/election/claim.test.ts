@@ -43,6 +43,7 @@ describe('a released group', () => {
     const [claim] = driver.txns('claim');
     expect(claim?.txn.compares).toEqual([
       { key: keys.session(D1), modRevision: driver.sessionId },
+      { key: keys.spec, modRevision: driver.config.specRev },
       { key: keys.owner(G1), modRevision: rev },
     ]);
     // What speaks already is guarded by the round that the claim rides on.
@@ -155,6 +156,22 @@ describe('a released group', () => {
     driver.doubt(claim);
     driver.commit(claim);
     driver.advance(100);
+    expect(driver.holding()).toBe('open');
+  });
+});
+
+describe('a newer spec than the one in sight', () => {
+  it('keeps a director from taking anything: a VIP may have moved', () => {
+    const driver = new ElectionDriver();
+    driver.store.write(keys.spec, '{}');
+    own(driver, released);
+    driver.begin();
+    driver.advance(1000);
+    expect(driver.txns('claim').length).toBeGreaterThan(0);
+    expect(driver.holding()).toBe('none');
+    const specRev = driver.store.read(keys.spec).modRevision;
+    driver.config = { ...driver.config, specRev };
+    driver.advance(300);
     expect(driver.holding()).toBe('open');
   });
 });

@@ -58,23 +58,24 @@ describe('255 groups of a dead holder', () => {
     expect(holdings(driver)).toEqual(new Set(['open']));
     expect(driver.state.holdings.size).toBe(255);
     for (const { txn } of driver.txns('claim', 'kill')) {
-      expect(txn.compares.length).toBeLessThanOrEqual(104);
+      expect(txn.compares.length).toBeLessThanOrEqual(105);
       expect(txn.success.length).toBeLessThanOrEqual(102);
     }
   });
 
-  it('are each guarded by challenge, session, scope, my session and their own record', () => {
+  it('are each guarded by challenge, session, scope, my session, the spec and their own record', () => {
     const driver = silentWithMany();
     driver.keep = isTxn('claim', 'kill');
-    const proof = [keys.challenge(D2), keys.session(D2), keys.scope(D2), keys.session(D1)];
+    const [c, s, o] = [keys.challenge(D2), keys.session(D2), keys.scope(D2)];
+    const proof = [c, s, o, keys.session(D1), keys.spec];
     const guards = [...proof, ...MANY.map((id) => keys.owner(id))].map((key) => rev(driver, key));
     driver.advance(1);
     expect(driver.kept).toHaveLength(3);
     const owners: string[] = [];
     for (const { txn } of driver.txns('claim', 'kill')) {
-      expect(txn.compares.slice(0, 4)).toEqual(guards.slice(0, 4));
+      expect(txn.compares.slice(0, 5)).toEqual(guards.slice(0, 5));
       for (const compare of txn.compares) expect(guards).toContainEqual(compare);
-      const named = txn.compares.slice(4).map(({ key }) => key);
+      const named = txn.compares.slice(5).map(({ key }) => key);
       const put = txn.success.map(({ key }) => key).filter((key) => !proof.includes(key));
       expect(put).toEqual(named);
       owners.push(...named);

@@ -15,6 +15,7 @@ import { step } from '../../../../src/core/election/step.ts';
 import type { VipGroup } from '../../../../src/model/cluster.ts';
 import type { IneligibleReason } from '../../../../src/model/decision.ts';
 import {
+  ABSENT,
   type DirectorId,
   directorId,
   type Epoch,
@@ -143,6 +144,7 @@ export class ElectionDriver {
       timing: TIMING,
       directors: directorsOf(D1, D2),
       gate: { minHoldMs: 0, slackMs: 0 },
+      specRev: ABSENT,
       groups: [group(G1)],
       ...fields,
     });

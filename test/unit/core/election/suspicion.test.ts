@@ -348,9 +348,14 @@ describe('a kill (4.6)', () => {
     const { txn } = driver.takeKept();
     const rev = (key: string) => ({ key, modRevision: driver.store.read(key).modRevision });
     expect(txn.compares).toEqual(
-      [keys.challenge(D2), keys.session(D2), keys.scope(D2), keys.session(D1), keys.owner(G1)].map(
-        rev,
-      ),
+      [
+        keys.challenge(D2),
+        keys.session(D2),
+        keys.scope(D2),
+        keys.session(D1),
+        keys.spec,
+        keys.owner(G1),
+      ].map(rev),
     );
     const guards = driver.txns('round').at(-1)?.txn.compares;
     expect(guards).toEqual([keys.session(D1), keys.owner(G2)].map(rev));
