@@ -167,10 +167,12 @@ class FenceGate implements LocalGate {
     const missing = bindable.filter((one) =>
       one.addresses.some((address) => !this.#bindings.has(address)),
     );
-    await this.#bindings.bindMissing(missing.slice(0, BIND_LIMIT), FORESEEN_LIFETIME_S);
+    const part = missing.slice(0, BIND_LIMIT);
+    const bound = await this.#bindings.bindMissing(part, FORESEEN_LIFETIME_S);
     const idle = left.filter(({ group }) => !this.#modes.has(group));
     await this.#bindings.unbind(this.#bindings.of(idle));
-    return missing.length > BIND_LIMIT;
+    // What is refused would be asked for again without end.
+    return missing.length > BIND_LIMIT && bound.failed.size === 0;
   }
 
   seen(linkIndex: number, address: IpAddress): void {

@@ -6,7 +6,6 @@ import type { ElectionEffect, ElectionEvent } from '../core/election/state.ts';
 import { messageOf } from '../lib/result.ts';
 import { type Epoch, type GroupId, monoMs } from '../model/ids.ts';
 import type { ArmMode } from '../model/kernel.ts';
-import type { Clock } from '../ports/clock.ts';
 import type { Gate, GateGroup } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
 import type { EpochFence } from './epoch-fence.ts';
@@ -15,7 +14,6 @@ import type { Voices } from './voices.ts';
 
 export type GateWorkPorts = {
   readonly gate: Gate;
-  readonly clock: Pick<Clock, 'sleep'>;
   readonly log: Log;
   readonly epochs: EpochFence;
   readonly voices: Pick<Voices, 'limit'>;
@@ -34,8 +32,6 @@ export type GateEffect = Extract<
 export type Epochs = ReadonlyMap<GroupId, Epoch>;
 
 const NEVER = monoMs(-Infinity);
-/** A round that is wanted at once, and gets no permit, is not wanted again and again without a breath. */
-const REFUSAL_REST_MS = 20;
 
 export class GateWork {
   readonly #ports: GateWorkPorts;
@@ -77,14 +73,6 @@ export class GateWork {
 
   /** Never rejects. */
   async carryOut(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
-    const event = await this.#try(effect, epochs);
-    // Beside the queue: what is to be silenced meanwhile does not wait for this.
-    if (event.kind === 'permit-given' && !event.isOk)
-      await this.#ports.clock.sleep(REFUSAL_REST_MS);
-    return event;
-  }
-
-  async #try(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
     try {
       return await this.#queue.run(() => this.#do(effect, epochs));
     } catch (error) {

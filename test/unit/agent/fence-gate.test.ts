@@ -420,6 +420,13 @@ describe('many groups at once', () => {
     expect(bound()).toHaveLength(101);
   });
 
+  it('that the kernel refuses are not asked for again and again', async () => {
+    const { gate, group, kernel } = setUp();
+    const many = manyOf(group);
+    kernel.failNext('bind', 'EPERM', 100);
+    expect(await gate.foresee(many)).toBe(false);
+  });
+
   it('are foreseen part by part', async () => {
     const { gate, group, bound } = setUp();
     const many = manyOf(group);
