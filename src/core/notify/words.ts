@@ -4,14 +4,13 @@
  */
 import type { NotifySpec, VipGroup } from '../../model/cluster.ts';
 import type { DirectorId } from '../../model/ids.ts';
+import { effectivePriority } from '../placement/order.ts';
 import type { Notification } from './transitions.ts';
 
 /** What a VIP group is to keepalived: it has VIPs, a priority and a VRID of its own, as an instance has. */
 const TYPE = 'INSTANCE';
 /** keepalived's priority of an instance without one. */
 const PRIORITY_DEFAULT = 100;
-const PRIORITY_MIN = 1;
-const PRIORITY_MAX = 254;
 
 /** With what tracks add, kept within VRRP's range for those that do not own the address. */
 export function priorityOf(
@@ -20,7 +19,7 @@ export function priorityOf(
   bonus: number,
 ): number {
   const base = group.priorities?.get(director) ?? PRIORITY_DEFAULT;
-  return Math.min(PRIORITY_MAX, Math.max(PRIORITY_MIN, base + bonus));
+  return effectivePriority(base, bonus);
 }
 
 /** The programs to run, in order: the state's own as it stands, then the one for all with its arguments. */

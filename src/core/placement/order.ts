@@ -43,8 +43,8 @@ export type Placement = {
   readonly apartFrom: (group: GroupId) => ReadonlySet<GroupId>;
 };
 
-const LOWEST_PRIORITY = 1;
-const HIGHEST_PRIORITY = 254;
+export const LOWEST_PRIORITY = 1;
+export const HIGHEST_PRIORITY = 254;
 const NONE: ReadonlySet<GroupId> = new Set();
 
 /** Priority with what tracks add, kept within 1 to 254 (RFC 9568 5.2.4: 0 and 255 mean other things). */

@@ -1,4 +1,5 @@
 /** What the tracks of a group together say: whether this director may hold it, and how much it is worth. */
+import { HIGHEST_PRIORITY, LOWEST_PRIORITY } from '../placement/order.ts';
 import type { Track } from '../../model/cluster.ts';
 import type { TrackState } from './track-state.ts';
 
@@ -15,11 +16,8 @@ export type TrackVerdict = {
   readonly isSettled: boolean;
 };
 
-/** RFC 9568: 0 releases and 255 is the address's owner; tracks lead to neither, as in keepalived. */
-const PRIORITY_MIN = 1;
-const PRIORITY_MAX = 254;
 /** No sum beyond it changes what is left after the clamp. */
-const BONUS_MAX = PRIORITY_MAX - PRIORITY_MIN;
+const BONUS_MAX = HIGHEST_PRIORITY - LOWEST_PRIORITY;
 
 export function judgeTracks(tracks: readonly JudgedTrack[]): TrackVerdict {
   const failed = tracks.filter(forbidsHolding);
@@ -33,11 +31,6 @@ export function judgeTracks(tracks: readonly JudgedTrack[]): TrackVerdict {
     bonus: Math.max(-BONUS_MAX, Math.min(BONUS_MAX, sum)),
     isSettled: tracks.every(({ state }) => state.isObserved),
   };
-}
-
-/** What is left of a priority after tracks moved it: within 1 to 254. */
-export function effectivePriority(priority: number, bonus: number): number {
-  return Math.max(PRIORITY_MIN, Math.min(PRIORITY_MAX, priority + bonus));
 }
 
 /** A failing track without weight, and a file whose weight × number took all priority there is. */

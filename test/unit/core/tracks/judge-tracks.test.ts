@@ -1,10 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  effectivePriority,
-  type JudgedTrack,
-  judgeTracks,
-} from '../../../../src/core/tracks/judge-tracks.ts';
+import { type JudgedTrack, judgeTracks } from '../../../../src/core/tracks/judge-tracks.ts';
+import { effectivePriority } from '../../../../src/core/placement/order.ts';
 import { startTrack, type TrackState } from '../../../../src/core/tracks/track-state.ts';
 import type { Track } from '../../../../src/model/cluster.ts';
 import { fileTrack, interfaceTrack, processTrack, scriptTrack } from './track-builders.ts';
