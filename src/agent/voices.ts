@@ -33,6 +33,7 @@ export function createVoices(ports: {
       const before = told.get(group);
       if (before === undefined) return;
       const now = announcements(group);
+      if (now === before) return;
       const isStill = (one: Announcement): boolean =>
         now.some((other) => other.device === one.device && other.address === one.address);
       const removed = before.filter((one) => !isStill(one));
