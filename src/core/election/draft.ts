@@ -49,6 +49,8 @@ export type Acquisition = {
   readonly slot: string;
   readonly txn: TxnRequest;
   readonly purposeOf: (round: number) => Purpose;
+  /** Sent when all else of the round has been answered: it would void what the others compare. */
+  readonly isLast?: boolean;
 };
 
 export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionConfig): Draft {

@@ -138,10 +138,14 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
     request(draft, `round/${unanswered}`, purpose, guardTxn(draft, chunk, guarded));
     unanswered++;
   }
-  for (const { slot, purposeOf, txn } of draft.acquisitions) {
+  for (const { slot, purposeOf, txn, isLast } of draft.acquisitions) {
+    if (isLast === true) continue;
     request(draft, slot, purposeOf(round), txn);
     unanswered++;
   }
+  const last = draft.acquisitions
+    .filter(({ isLast }) => isLast === true)
+    .map(({ slot, purposeOf, txn }) => ({ slot, purpose: purposeOf(round), txn }));
   const sessionRev = state.session.rev;
   state.round = {
     kind: 'sent',
@@ -149,6 +153,7 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
     startedAt,
     permitMs,
     unanswered,
+    last,
     firstSentAt: null,
     isConfirmed: true,
     isAnswered: true,
@@ -245,6 +250,12 @@ function countAnswer(
     return;
   }
   const isLate = now - firstSentAt > round.permitMs;
+  if (round.last.length > 0 && !isLate) {
+    for (const { slot, purpose, txn } of round.last) request(draft, slot, purpose, txn);
+    const sent = { unanswered: round.last.length, last: [] };
+    state.round = { ...round, ...sent, firstSentAt, isConfirmed, isAnswered, guarded };
+    return;
+  }
   // An answer in time, whatever it says, proves that this director could use the next one.
   state.unansweredRounds = isAnswered && !isLate ? 0 : state.unansweredRounds + 1;
   const isSame = state.session.kind === 'open' && state.session.rev === round.sessionRev;

@@ -211,6 +211,12 @@ export type RoundState =
       readonly kind: 'sent';
       /** More than 100 groups, kills and claims take several txns; all are timed from the first send. */
       readonly unanswered: number;
+      /** To be sent when all these have been answered. */
+      readonly last: readonly {
+        readonly slot: string;
+        readonly purpose: Purpose;
+        readonly txn: TxnRequest;
+      }[];
       readonly firstSentAt: MonoMs | null;
       /** Every txn that guards what may speak has succeeded so far. */
       readonly isConfirmed: boolean;

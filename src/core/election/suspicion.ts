@@ -53,13 +53,19 @@ function foresee(draft: Draft, held: ReadonlyMap<DirectorId, Held>): void {
     for (const group of held.get(director)?.owned ?? [])
       if (rankAmongOthers(draft, director, group) === 0) groups.add(group);
   }
-  // What was taken meanwhile stays bound until it is open.
+  // What was taken meanwhile, or is free and about to be, stays bound until it is open.
   for (const group of state.foreseen)
-    if (state.holdings.get(group)?.kind === 'owned') groups.add(group);
+    if (state.holdings.get(group)?.kind === 'owned' || isToBeClaimed(draft, group))
+      groups.add(group);
   if (groups.size === state.foreseen.size && [...groups].every((one) => state.foreseen.has(one)))
     return;
   state.foreseen = groups;
   draft.effects.push({ kind: 'foresee', groups: [...groups] });
+}
+
+function isToBeClaimed(draft: Draft, group: GroupId): boolean {
+  const standing = standingIn(surveyed(draft), group);
+  return standing.kind === 'orphaned' && rankAmongOthers(draft, standing.director, group) === 0;
 }
 
 const foreseeAt = ({ config }: Draft, challenge: ChallengeState & { kind: 'standing' }): number =>
@@ -228,8 +234,8 @@ function rankAmongOthers(draft: Draft, dead: DirectorId, id: GroupId): number {
 
 /**
  * Rides on a round: the same answers break the session, give its groups, and let them speak. Groups
- * beyond one txn are taken by txns sent before it: with the challenge standing for D' the holder's
- * rounds are over, and each compares what the kill compares.
+ * beyond one txn are taken by txns answered before it is sent: with the challenge standing for D' the
+ * holder's rounds are over, and each compares what the kill compares, and changes.
  */
 function kill(
   draft: Draft,
@@ -238,7 +244,8 @@ function kill(
   challenge: ChallengeState & { kind: 'standing' },
 ): void {
   const { state, config } = draft;
-  if (state.session.kind !== 'open') return;
+  // What rides on a round that is under way was said when it began.
+  if (state.session.kind !== 'open' || state.round.kind === 'sent') return;
   const { keys, me } = config;
   const proof = [
     { key: keys.challenge(director), modRevision: challenge.rev },
@@ -248,6 +255,7 @@ function kill(
     { key: keys.spec, modRevision: config.specRev },
   ];
   const mine = groups.filter((group) => rankAmongOthers(draft, director, group) === 0);
+  const isLast = mine.length > GROUPS_PER_TXN;
   while (mine.length > GROUPS_PER_TXN) {
     const names = mine.splice(0, GROUPS_PER_TXN);
     const { claims, compares, puts } = takeFrom(draft, names, proof);
@@ -261,6 +269,7 @@ function kill(
   const { claims, compares, puts } = takeFrom(draft, mine, proof);
   draft.acquisitions.push({
     slot: `kill/${director}`,
+    isLast,
     purposeOf: (round) => ({ kind: 'kill', round, against: director, broken, claims }),
     txn: {
       compares,
