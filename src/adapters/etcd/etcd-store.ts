@@ -2,7 +2,7 @@
  * The ClusterStore port over etcd 3.4 and later (library etcd3). Not here: any decision about what an
  * answer proves. Calls go to one endpoint and move on after a failure; a watch has clients of its own.
  */
-import type { Etcd3 } from 'etcd3';
+import type { Etcd3, ITxnRequest } from 'etcd3';
 import type { CallOptions as GrpcCallOptions } from '@grpc/grpc-js';
 
 import { err, ok, type Result } from '../../lib/result.ts';
@@ -52,6 +52,8 @@ class EtcdStore implements ClusterStore {
   #lastAnswerAt: MonoMs | null = null;
   #lastError: StoreError | null = null;
   #revision = revision(0);
+  /** Rounds repeat their txn: the very same object again and again. */
+  readonly #encoded = new WeakMap<Txn, ITxnRequest>();
 
   constructor(options: EtcdOptions, ports: EtcdPorts) {
     this.#options = options;
@@ -60,7 +62,8 @@ class EtcdStore implements ClusterStore {
   }
 
   async txn(txn: Txn, options: CallOptions): Promise<TxnAnswer> {
-    const request = encodeTxn(txn);
+    const request = this.#encoded.get(txn) ?? encodeTxn(txn);
+    this.#encoded.set(txn, request);
     const answer = await this.#try((etcd, grpc) => etcd.kv.txn(request, grpc), options);
     const receivedAt = this.#ports.clock.now();
     return { ...this.#txnOutcome(txn, answer), sentAt: answer.sentAt, receivedAt };
