@@ -167,7 +167,7 @@ class Loop implements HoldLoop {
     }
     const result = step(this.#state, event, now, config);
     this.#state = result.state;
-    for (const effect of result.effects) this.#carryOut(effect);
+    this.#carryOutAll(result.effects);
     this.#scheduleNext(Math.min(result.wakeAt, now + IDLE_STEP_MS), now);
     const tookMs = clock.now() - now;
     if (tookMs > this.#lagMs) {
@@ -187,6 +187,20 @@ class Loop implements HoldLoop {
       this.#ports.metrics.eventLoopLag(this.#lagMs / 1000);
       this.offer({ kind: 'tick' });
     });
+  }
+
+  /** First what ends an outage, then all else in its order, then what only tells of it. */
+  #carryOutAll(effects: readonly ElectionEffect[]): void {
+    const heard = effects.flatMap((effect) =>
+      effect.kind === 'announce' && this.#mayAnnounce(effect.group) ? [effect.group] : [],
+    );
+    if (heard.length > 0) this.#voices.announce(heard);
+    for (const effect of effects) if (!isTold(effect)) this.#carryOut(effect);
+    for (const effect of effects) if (isTold(effect)) this.#carryOut(effect);
+  }
+
+  #mayAnnounce(group: GroupId): boolean {
+    return this.#ports.epochs.admit(group, this.#epochOf(group), 'announce');
   }
 
   #carryOut(effect: ElectionEffect): void {
@@ -213,8 +227,7 @@ class Loop implements HoldLoop {
         this.#inKernel(effect);
         return;
       case 'announce':
-        if (ports.epochs.admit(effect.group, this.#epochOf(effect.group), 'announce'))
-          this.#voices.announce(effect.group);
+        // Done before, with all the others of this step.
         return;
       case 'stop-announcing':
         this.#voices.stop(effect.group);
@@ -316,6 +329,10 @@ const QUIET_EVENTS: ReadonlySet<ElectionEvent['kind']> = new Set([
   'permit-given',
   'armed',
 ]);
+
+/** A takeover of many groups has many of them, and none may hold up what opens or announces. */
+const isTold = ({ kind }: ElectionEffect): boolean =>
+  kind === 'event' || kind === 'show-lease' || kind === 'verify';
 
 const isChange = (effect: ElectionEffect): boolean =>
   effect.kind === 'event' || effect.kind === 'show-lease' || effect.kind === 'operation';
