@@ -46,13 +46,15 @@ type Writable<T> =
       ? Set<E>
       : never;
 
+type DraftState = { -readonly [K in keyof ElectionState]: ElectionState[K] };
+
 export type Draft = {
   readonly config: ElectionConfig;
   readonly now: MonoMs;
   /** As it was before the step. */
   readonly before: ElectionState;
   /** Its maps and sets are shared with the state before the step until `own` is asked for one. */
-  readonly state: { -readonly [K in keyof ElectionState]: ElectionState[K] };
+  readonly state: DraftState;
   readonly effects: ElectionEffect[];
   /** Kills and claims that are due: they ride on the next round. */
   readonly acquisitions: Acquisition[];
@@ -79,11 +81,64 @@ export const beginDraft = (before: ElectionState, now: MonoMs, config: ElectionC
   config,
   now,
   before,
-  state: { ...before },
+  state: copyState(before),
   effects: [],
   acquisitions: [],
   ranked: null,
   pending: null,
+});
+
+/** Name by name: in every step, and many times as fast as a spread of so many. */
+const copyState = (state: ElectionState): DraftState => ({
+  view: state.view,
+  survey: state.survey,
+  roster: state.roster,
+  lapseAt: state.lapseAt,
+  listening: state.listening,
+  followed: state.followed,
+  unclaimable: state.unclaimable,
+  contented: state.contented,
+  guard: state.guard,
+  isSynced: state.isSynced,
+  gate: state.gate,
+  kept: state.kept,
+  isStopping: state.isStopping,
+  isFreezing: state.isFreezing,
+  isFrozen: state.isFrozen,
+  startedAt: state.startedAt,
+  session: state.session,
+  holdings: state.holdings,
+  round: state.round,
+  roundNumber: state.roundNumber,
+  unarmedRounds: state.unarmedRounds,
+  unansweredRounds: state.unansweredRounds,
+  armedHoldMs: state.armedHoldMs,
+  armedUntil: state.armedUntil,
+  allArmed: state.allArmed,
+  scopeInDoubt: state.scopeInDoubt,
+  lastRoundMs: state.lastRoundMs,
+  lastConfirmedAt: state.lastConfirmedAt,
+  foreseen: state.foreseen,
+  heard: state.heard,
+  lastHeard: state.lastHeard,
+  challenges: state.challenges,
+  claimable: state.claimable,
+  ownerSeenAt: state.ownerSeenAt,
+  better: state.better,
+  offeredUntil: state.offeredUntil,
+  eligibility: state.eligibility,
+  ready: state.ready,
+  bonus: state.bonus,
+  transferring: state.transferring,
+  muted: state.muted,
+  damping: state.damping,
+  operationSeenAt: state.operationSeenAt,
+  refusedUntil: state.refusedUntil,
+  nextHeartbeatAt: state.nextHeartbeatAt,
+  inFlight: state.inFlight,
+  restingSlots: state.restingSlots,
+  nextTxnId: state.nextTxnId,
+  alarms: state.alarms,
 });
 
 /**
