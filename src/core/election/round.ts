@@ -491,7 +491,11 @@ export function hurryRound(draft: Draft, paceMs = 0): void {
 
 function advanceHeartbeat(draft: Draft): void {
   const { state, now, config } = draft;
-  if (now < state.nextHeartbeatAt || state.session.kind !== 'open') return;
+  const { heartbeatMs, roundMs } = config.timing;
+  // One that would be due before the next round goes with this one: a wake-up less for the machine.
+  const isBeginning = state.round.kind === 'permit' && state.round.startedAt === now;
+  const earlierMs = isBeginning && heartbeatMs >= roundMs ? roundMs : 0;
+  if (now < state.nextHeartbeatAt - earlierMs || state.session.kind !== 'open') return;
   const { armed } = rosterOf(draft);
   // Without groups too: the others give a group only to a director they hear.
   state.nextHeartbeatAt = later(draft, config.timing.heartbeatMs);

@@ -370,6 +370,15 @@ describe('heartbeats', () => {
       expect(one).toMatchObject({ session: driver.sessionId, armed });
   });
 
+  it('that would be due before the next round go with the beginning of this one', () => {
+    const driver = holder();
+    driver.advance(5 * TIMING.heartbeatMs);
+    const kinds = driver.effects.map(({ kind }) => kind);
+    const before = kinds.flatMap((kind, i) => (kind === 'heartbeat' ? [kinds[i - 1]] : []));
+    expect(before.length).toBeGreaterThanOrEqual(5);
+    expect(new Set(before.slice(1))).toEqual(new Set(['permit']));
+  });
+
   it('of who holds nothing name nothing: they only say that it can be heard', () => {
     const driver = new ElectionDriver();
     live(driver.store, D2);
