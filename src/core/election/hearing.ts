@@ -98,17 +98,13 @@ export type Listening = {
   readonly endedSeenAt: number;
 };
 
-/** The soonest `suspectAt` of these groups, which the director owns by the records; Infinity for none. */
-export function firstSuspectAt(
-  draft: Draft,
-  director: DirectorId,
-  groups: readonly GroupId[],
-): number {
+/** The soonest `suspectAt` of the groups that the director owns by the records; Infinity for none. */
+export function firstSuspectAt(draft: Draft, director: DirectorId): number {
   const { state, config } = draft;
   const heard = state.heard.get(director) ?? Heard.nothing;
   let known = state.listening.get(director);
   if (known === undefined || !isCurrent(draft, known, heard)) {
-    known = listen(draft, director, groups, heard);
+    known = listen(draft, director, heard);
     own(draft, 'listening').set(director, known);
   }
   return Math.min(
@@ -126,25 +122,21 @@ const isCurrent = (draft: Draft, known: Listening, heard: Heard): boolean =>
   known.named === heard.named &&
   known.earlier === heard.earlier;
 
-function listen(
-  draft: Draft,
-  director: DirectorId,
-  groups: readonly GroupId[],
-  { named, earlier }: Heard,
-): Listening {
+function listen(draft: Draft, director: DirectorId, { named, earlier }: Heard): Listening {
   const { state, config } = draft;
   let unnamedAt = Number.POSITIVE_INFINITY;
   let seenAt = Number.POSITIVE_INFINITY;
   let endedSeenAt = Number.POSITIVE_INFINITY;
-  for (const group of groups) {
+  const survey = surveyed(draft);
+  for (const group of survey.owned.get(director) ?? []) {
     const at = state.ownerSeenAt.get(group)?.at ?? draft.now;
-    const isMissing = standingIn(surveyed(draft), group).kind === 'session-missing';
+    const isMissing = standingIn(survey, group).kind === 'session-missing';
     if (isMissing || !named.has(group))
       unnamedAt = Math.min(unnamedAt, suspectAt(draft, director, group));
     else if (hasLeaseEnded(state.view, group)) endedSeenAt = Math.min(endedSeenAt, at);
     else seenAt = Math.min(seenAt, at);
   }
   const { view, ownerSeenAt } = state;
-  const inputs = { survey: surveyed(draft), ownerSeenAt, leases: view.leases, named, earlier };
+  const inputs = { survey, ownerSeenAt, leases: view.leases, named, earlier };
   return { ...inputs, timing: config.timing, unnamedAt, seenAt, endedSeenAt };
 }

@@ -83,9 +83,9 @@ function isToBeClaimed(draft: Draft, group: GroupId): boolean {
 const foreseeAt = ({ config }: Draft, challenge: ChallengeState & { kind: 'standing' }): number =>
   challenge.ackedAt + 2 * config.timing.roundMs;
 
-function isSuspect(draft: Draft, director: DirectorId, { owned, pending }: Held): boolean {
+function isSuspect(draft: Draft, director: DirectorId, { pending }: Held): boolean {
   return (
-    firstSuspectAt(draft, director, owned) <= draft.now ||
+    firstSuspectAt(draft, director) <= draft.now ||
     pending.some((group) => pendingSuspectAt(draft, group) <= draft.now)
   );
 }
@@ -406,7 +406,7 @@ export function suspicionWakes(draft: Draft, wake: Wake): void {
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
   for (const [director, groups] of groupsByHolder(draft)) {
-    const firstAt = firstSuspectAt(draft, director, groups.owned);
+    const firstAt = firstSuspectAt(draft, director);
     if (firstAt > draft.now) wake.by(firstAt);
     else for (const group of groups.owned) wake.by(suspectAt(draft, director, group));
     for (const group of groups.pending) wake.by(pendingSuspectAt(draft, group));

@@ -52,6 +52,20 @@ const challenge = (driver: ElectionDriver): number =>
   );
 
 describe('a round (4.3)', () => {
+  it('asks the very same of the store and of the kernel as long as nothing changes', () => {
+    const driver = holder({ groups: [group(G1), group(G2)] });
+    driver.advance(5000);
+    const txns = new Set(driver.txns('round').map(({ txn }) => txn));
+    const armed = new Set(driver.of('arm').map(({ groups }) => groups));
+    expect(driver.txns('round').length).toBeGreaterThan(3);
+    expect([txns.size, armed.size]).toEqual([1, 1]);
+    driver.config = { ...driver.config, groups: [group(G1)] };
+    driver.advance(5000);
+    const last = driver.txns('round').at(-1)?.txn;
+    expect(last?.compares.map(({ key }) => key)).toEqual([keys.session(D1), keys.owner(G1)]);
+    expect(driver.of('arm').at(-1)?.groups).toEqual([{ group: G1, mode: 'open' }]);
+  });
+
   it('asks for a permit first, and sends only with it', () => {
     const driver = holder();
     driver.keep = (effect) => effect.kind === 'permit';
