@@ -258,6 +258,7 @@ class Director implements Agent {
         this.#parts.leases.show(group, epoch);
       },
       reportOperation: createOperationWriter({ keys }, { store, clock, log }),
+      noted: (notice) => this.#note(notice),
       tell: (notice) => this.#tell(notice),
       changed: () => this.#housekeeping.wake(),
     });
@@ -279,13 +280,16 @@ class Director implements Agent {
     );
   }
 
+  #note(notice: ElectionNotice): void {
+    if (notice.group !== null && notice.reason !== null)
+      this.#reasons.set(notice.group, notice.reason);
+    this.#gauges.noticed(notice, this.#parts.hold.state());
+  }
+
   #tell(notice: ElectionNotice): void {
     const { severity, kind, ...fields } = notice;
     const { log, clock } = this.#ports;
     log[severity](fields, kind);
-    if (notice.group !== null && notice.reason !== null)
-      this.#reasons.set(notice.group, notice.reason);
-    this.#gauges.noticed(notice, this.#parts.hold.state());
     this.#events.record(recordOf(notice, this.#options.me, clock));
   }
 

@@ -28,6 +28,7 @@ import type { Gate, GateGroup } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
+import { Aftermath } from './aftermath.ts';
 import type { EpochFence } from './epoch-fence.ts';
 import { type Epochs, type GateEffect, GateWork } from './gate-work.ts';
 import { createVoices, type Voices } from './voices.ts';
@@ -53,6 +54,9 @@ export type HoldPorts = {
   readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
+  /** In the very step. */
+  readonly noted: (notice: ElectionNotice) => void;
+  /** The same, in the same order; where there are many, after the round that is under way. */
   readonly tell: (notice: ElectionNotice) => void;
   /** What others read off the state may have changed; steady rounds and heartbeats change nothing. */
   readonly changed: () => void;
@@ -93,6 +97,7 @@ class Loop implements HoldLoop {
   readonly #ports: HoldPorts;
   readonly #voices: Voices;
   readonly #work: GateWork;
+  readonly #aftermath: Aftermath<ElectionEffect>;
   #config: ElectionConfig | null = null;
   #state: ElectionState;
   readonly #events: ElectionEvent[] = [];
@@ -106,6 +111,7 @@ class Loop implements HoldLoop {
     this.#ports = ports;
     this.#voices = createVoices(ports);
     this.#work = new GateWork({ ...ports, voices: this.#voices });
+    this.#aftermath = new Aftermath(ports.clock, (effect) => this.#carryOut(effect));
     this.#state = initialState(ports.clock.now());
     this.#dueAt = ports.clock.now();
   }
@@ -138,6 +144,7 @@ class Loop implements HoldLoop {
   end(): void {
     this.#isEnded = true;
     this.#cancelTimer();
+    this.#aftermath.finish();
   }
 
   offer(event: ElectionEvent): void {
@@ -195,8 +202,13 @@ class Loop implements HoldLoop {
       effect.kind === 'announce' && this.#mayAnnounce(effect.group) ? [effect.group] : [],
     );
     if (heard.length > 0) this.#voices.announce(heard);
-    for (const effect of effects) if (!isTold(effect)) this.#carryOut(effect);
-    for (const effect of effects) if (isTold(effect)) this.#carryOut(effect);
+    for (const effect of effects) {
+      if (effect.kind === 'event') this.#ports.noted(effect.event);
+      if (!isTold(effect)) this.#carryOut(effect);
+    }
+    const { kind } = this.#state.round;
+    const isToWait = kind === 'sent' || kind === 'arming';
+    this.#aftermath.add(effects.filter(isTold), { isToWait });
   }
 
   #mayAnnounce(group: GroupId): boolean {

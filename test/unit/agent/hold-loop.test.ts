@@ -109,6 +109,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     verify: async () => null,
     showLease: (id, epoch) => calls.push(`lease ${id} ${epoch === null ? 'ends' : 'shown'}`),
     reportOperation: () => {},
+    noted: () => {},
     tell: ({ kind }) => calls.push(kind),
     changed: () => {},
     ...fields,
