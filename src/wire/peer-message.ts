@@ -6,6 +6,7 @@
  * its own: a receiver takes a heartbeat as news about the groups it names, never as news that others
  * are not armed. So a lost part delays only its own groups.
  */
+import { assert } from '../lib/assert.ts';
 import { err, ok, type Result } from '../lib/result.ts';
 import {
   type DirectorId,
@@ -16,7 +17,12 @@ import {
   revision,
   sessionIdOf,
 } from '../model/ids.ts';
-import type { PeerMessage } from '../model/peer.ts';
+import {
+  type AskedGroup,
+  type AskedRound,
+  type PeerMessage,
+  REFUSAL_REASONS,
+} from '../model/peer.ts';
 
 /** Fits every path with an MTU of 1428 or more, IPv4 or IPv6, unfragmented. */
 export const DATAGRAM_LENGTH_MAX = 1_400;
@@ -28,7 +34,10 @@ const VERSION = 1;
 const KIND_HELLO = 0;
 const KIND_HEARTBEAT = 1;
 /** Those that name one holding and nothing else. */
-const HOLDING_KINDS = { prepared: 2, muted: 3, verified: 4 } as const;
+const HOLDING_KINDS = { prepared: 2, muted: 3, verified: 4, consent: 5, yield: 6 } as const;
+/** Those that name one asked round. */
+const ROUND_KINDS = { hold: 7, promise: 8, refusal: 9, relayed: 10 } as const;
+const BASES = ['peers', 'segment'] as const;
 const FIXED_HEADER_LENGTH = 4 + 1 + 1 + NONCE_LENGTH + 8 + NONCE_LENGTH;
 const NAME_LENGTH_MAX = 63;
 const NAME = new RegExp(NAME_PATTERN);
@@ -48,7 +57,7 @@ export type PeerEnvelope = {
 };
 
 type Heartbeat = Extract<PeerMessage, { readonly kind: 'heartbeat' }>;
-type HoldingWord = Extract<PeerMessage, { readonly kind: keyof typeof HOLDING_KINDS }>;
+type RoundWord = Extract<PeerMessage, { readonly kind: keyof typeof ROUND_KINDS }>;
 
 /** The link's own answer to a sender that has not yet shown that it is alive; never delivered. */
 export type Hello = {
@@ -76,27 +85,37 @@ export function splitMessage(
   message: PeerMessage,
 ): readonly PeerMessage[] {
   if (message.kind !== 'heartbeat') return [message];
-  const room =
-    DATAGRAM_LENGTH_MAX -
-    MAC_LENGTH -
-    headerLength(names) -
-    varintLength(message.session) -
-    VARINT_LENGTH_MAX;
-  const parts: Heartbeat[] = [];
-  let armed: Heartbeat['armed'][number][] = [];
+  const room = roomIn(names) - varintLength(message.session) - VARINT_LENGTH_MAX;
+  return chunksOf(message.armed, room, lengthOf).map((armed) => ({ ...message, armed }));
+}
+
+const roomIn = (names: Parameters<typeof splitMessage>[0]): number =>
+  DATAGRAM_LENGTH_MAX - MAC_LENGTH - headerLength(names);
+
+const lengthOf = ({ group, epoch }: Heartbeat['armed'][number]): number =>
+  1 + group.length + varintLength(epoch);
+
+/** At least one chunk, each as long as it may be. */
+function chunksOf<T>(
+  entries: readonly T[],
+  room: number,
+  lengthOfOne: (entry: T) => number,
+): readonly (readonly T[])[] {
+  const chunks: T[][] = [];
+  let chunk: T[] = [];
   let used = 0;
-  for (const entry of message.armed) {
-    const length = 1 + entry.group.length + varintLength(entry.epoch);
+  for (const entry of entries) {
+    const length = lengthOfOne(entry);
     if (used + length > room) {
-      parts.push({ ...message, armed });
-      armed = [];
+      chunks.push(chunk);
+      chunk = [];
       used = 0;
     }
-    armed.push(entry);
+    chunk.push(entry);
     used += length;
   }
-  if (armed.length > 0 || parts.length === 0) parts.push({ ...message, armed });
-  return parts;
+  if (chunk.length > 0 || chunks.length === 0) chunks.push(chunk);
+  return chunks;
 }
 
 /** All bytes but the MAC. */
@@ -148,10 +167,13 @@ export function looksLikePeerDatagram(bytes: Uint8Array): boolean {
   return view.getUint32(0) === MAGIC && bytes[4] === VERSION;
 }
 
-function kindOf({ kind }: PeerBody): number {
-  if (kind === 'hello') return KIND_HELLO;
-  return kind === 'heartbeat' ? KIND_HEARTBEAT : HOLDING_KINDS[kind];
+function kindOf(body: PeerBody): number {
+  if (body.kind === 'hello') return KIND_HELLO;
+  if (body.kind === 'heartbeat') return KIND_HEARTBEAT;
+  return isRoundWord(body) ? ROUND_KINDS[body.kind] : HOLDING_KINDS[body.kind];
 }
+
+const isRoundWord = (body: PeerBody): body is RoundWord => body.kind in ROUND_KINDS;
 
 function writeBody(writer: Writer, body: PeerBody): void {
   if (body.kind === 'hello') {
@@ -160,6 +182,10 @@ function writeBody(writer: Writer, body: PeerBody): void {
     return;
   }
   writer.varint(body.session);
+  if (isRoundWord(body)) {
+    writeRoundWord(writer, body);
+    return;
+  }
   if (body.kind !== 'heartbeat') {
     writer.name(body.group);
     writer.varint(body.epoch);
@@ -172,6 +198,22 @@ function writeBody(writer: Writer, body: PeerBody): void {
   }
 }
 
+function writeRoundWord(writer: Writer, body: RoundWord): void {
+  writer.varint(body.sessionRev);
+  writer.varint(body.round);
+  writer.varint(body.part);
+  if (body.kind === 'refusal') writer.byte(REFUSAL_REASONS.indexOf(body.reason));
+  if (body.kind !== 'hold') return;
+  writer.byte(BASES.indexOf(body.basis));
+  writer.varint(body.forMs);
+  writer.varint(body.groups.length);
+  for (const { group, epoch, ownerRev } of body.groups) {
+    writer.name(group);
+    writer.varint(epoch);
+    writer.varint(ownerRev);
+  }
+}
+
 function readBody(reader: Reader, kind: number): PeerBody | UnknownBody {
   if (kind === KIND_HELLO)
     return {
@@ -180,11 +222,13 @@ function readBody(reader: Reader, kind: number): PeerBody | UnknownBody {
       answersCounter: reader.uint64(),
     };
   const word = HOLDING_WORDS.get(kind);
-  if (word === undefined && kind !== KIND_HEARTBEAT) {
+  const roundWord = ROUND_WORDS.get(kind);
+  if (word === undefined && roundWord === undefined && kind !== KIND_HEARTBEAT) {
     reader.skipRest();
     return { kind: 'unknown', code: kind };
   }
   const session = sessionIdOf(revision(reader.varint()));
+  if (roundWord !== undefined) return readRoundWord(reader, roundWord, session);
   if (word !== undefined) {
     const group = groupId(reader.name());
     return { kind: word, session, group, epoch: epochOf(revision(reader.varint())) };
@@ -196,9 +240,32 @@ function readBody(reader: Reader, kind: number): PeerBody | UnknownBody {
   return { kind: 'heartbeat', session, armed };
 }
 
-const HOLDING_WORDS: ReadonlyMap<number, HoldingWord['kind']> = new Map(
-  (['prepared', 'muted', 'verified'] as const).map((word) => [HOLDING_KINDS[word], word]),
-);
+function readRoundWord(
+  reader: Reader,
+  kind: RoundWord['kind'],
+  session: AskedRound['session'],
+): RoundWord {
+  const sessionRev = revision(reader.varint());
+  const asked = { session, sessionRev, round: reader.varint(), part: reader.varint() };
+  if (kind === 'refusal') return { kind, ...asked, reason: reader.oneOf(REFUSAL_REASONS) };
+  if (kind !== 'hold') return { kind, ...asked };
+  const basis = reader.oneOf(BASES);
+  const forMs = reader.varint();
+  const count = reader.varint();
+  const groups: AskedGroup[] = [];
+  for (let i = 0; i < count && !reader.hasFailed; i++)
+    groups.push({
+      group: groupId(reader.name()),
+      epoch: epochOf(revision(reader.varint())),
+      ownerRev: revision(reader.varint()),
+    });
+  return { kind, ...asked, basis, forMs, groups };
+}
+
+const wordsOf = <K extends string>(kinds: Readonly<Record<K, number>>): ReadonlyMap<number, K> =>
+  new Map((Object.keys(kinds) as K[]).map((word) => [kinds[word], word]));
+const HOLDING_WORDS = wordsOf(HOLDING_KINDS);
+const ROUND_WORDS = wordsOf(ROUND_KINDS);
 
 function headerLength(names: Pick<PeerEnvelope, 'cluster' | 'from' | 'to'>): number {
   return FIXED_HEADER_LENGTH + 3 + names.cluster.length + names.from.length + names.to.length;
@@ -300,6 +367,16 @@ class Reader {
     const value = this.#bytes[this.#offset++];
     if (value === undefined) this.#hasFailed = true;
     return value ?? 0;
+  }
+
+  /** The word with this number; fails where there is none. */
+  oneOf<T>(words: readonly T[]): T {
+    const word = words[this.byte()];
+    if (word !== undefined) return word;
+    this.#hasFailed = true;
+    const [first] = words;
+    assert(first !== undefined, 'a list of words is empty');
+    return first;
   }
 
   /** Refuses what a number cannot hold exactly. */

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { toHex } from '../../../src/lib/bytes.ts';
 import { directorId, epochOf, groupId, revision, sessionIdOf } from '../../../src/model/ids.ts';
-import type { PeerMessage } from '../../../src/model/peer.ts';
+import { ASKED_GROUPS_MAX, type PeerMessage, REFUSAL_REASONS } from '../../../src/model/peer.ts';
 import {
   DATAGRAM_LENGTH_MAX,
   decodePeerDatagram,
@@ -38,19 +38,48 @@ const heartbeats = (maxLength: number): fc.Arbitrary<Heartbeat> =>
     armed: fc.array(armed, { maxLength }),
   });
 const handoverWords: fc.Arbitrary<PeerMessage> = fc
-  .tuple(
-    fc.constantFrom('prepared' as const, 'muted' as const, 'verified' as const),
-    numbers,
-    armed,
-  )
+  .tuple(fc.constantFrom('prepared', 'muted', 'verified', 'consent', 'yield'), numbers, armed)
   .map(([kind, session, holding]) => ({
     kind,
     session: sessionIdOf(revision(session)),
     ...holding,
   }));
+const asked = fc.record({
+  session: numbers.map((value) => sessionIdOf(revision(value))),
+  sessionRev: numbers.map(revision),
+  round: numbers,
+  part: fc.nat(9),
+});
+const askedGroups = fc.record({
+  group: names.map(groupId),
+  epoch: numbers.map((value) => epochOf(revision(value))),
+  ownerRev: numbers.map(revision),
+});
+type Hold = Extract<PeerMessage, { readonly kind: 'hold' }>;
+const holds = (maxLength: number): fc.Arbitrary<Hold> =>
+  fc
+    .tuple(
+      asked,
+      fc.record({
+        basis: fc.constantFrom('peers', 'segment'),
+        forMs: fc.nat(100_000),
+        groups: fc.array(askedGroups, { maxLength }),
+      }),
+    )
+    .map(([round, rest]) => ({ kind: 'hold', ...round, ...rest }));
+const roundWords: fc.Arbitrary<PeerMessage> = fc.oneof(
+  holds(10),
+  fc
+    .tuple(fc.constantFrom('promise', 'relayed'), asked)
+    .map(([kind, round]) => ({ kind, ...round })),
+  fc
+    .tuple(fc.constantFrom(...REFUSAL_REASONS), asked)
+    .map(([reason, round]) => ({ kind: 'refusal' as const, reason, ...round })),
+);
 const bodies: fc.Arbitrary<PeerBody> = fc.oneof(
   heartbeats(10),
   handoverWords,
+  roundWords,
   fc.record({ kind: fc.constant('hello' as const), answersNonce: nonces, answersCounter: numbers }),
 );
 
@@ -221,5 +250,29 @@ describe('splitMessage', () => {
     expect(splitMessage(envelope, { ...heartbeat, armed: [] })).toEqual([
       { ...heartbeat, armed: [] },
     ]);
+  });
+
+  test('fit into one datagram with the longest names, also where a holder asks', () => {
+    const long = 'x'.repeat(63);
+    const most = Number.MAX_SAFE_INTEGER;
+    const one = {
+      group: groupId(long),
+      epoch: epochOf(revision(most)),
+      ownerRev: revision(most),
+    };
+    const hold: PeerMessage = {
+      kind: 'hold',
+      session: sessionIdOf(revision(most)),
+      sessionRev: revision(most),
+      round: most,
+      part: most,
+      basis: 'segment',
+      forMs: most,
+      groups: Array.from({ length: ASKED_GROUPS_MAX }, () => one),
+    };
+    const names = { cluster: long, from: directorId(long), to: directorId(long) };
+    const bytes = encodePeerDatagram({ ...envelope, ...names }, hold);
+    expect(bytes.length + MAC_LENGTH).toBeLessThanOrEqual(DATAGRAM_LENGTH_MAX);
+    expect(splitMessage(names, hold)).toEqual([hold]);
   });
 });
