@@ -60,6 +60,8 @@ export const ScopeRecord = Type.Object({
   slackMs: Type.Integer({ minimum: 0 }),
   driftMargin: Type.Number({ minimum: 0 }),
   session: RevisionNumber,
+  /** Whom the director asks for promises; nobody else may accuse it, but everybody where there are none. */
+  peers: Type.Array(Name),
 });
 
 /** `run/challenge/<director>`; `session` is the mod revision of the session record in doubt. */

@@ -18,12 +18,14 @@ import {
 } from './draft.ts';
 import { learnOwners } from './handover.ts';
 import { carriedOf } from './pending.ts';
+import { promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
+import { mayAccuse } from './scope.ts';
 import { rosterOf } from './roster.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { standingIn } from './survey.ts';
 import { DRAINED_CLAIM_MS, longestWaitMs, RANK_DELAY_MS, VACANT_RANK_DELAY_MS } from './timing.ts';
-import { type OwnerStanding, revOf } from './view.ts';
+import { openSession, type OwnerStanding, revOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
 /** Each may need its owner and its former owner's session compared; etcd allows 128 a txn. */
@@ -47,6 +49,7 @@ export function advanceClaims(draft: Draft): void {
     if (dueAt === null) continue;
     seeClaimable(draft, group.id);
     if (dueAt > draft.now || isBusy(draft, `claim/${group.id}`)) continue;
+    if (promisedTo(draft, group.id) !== null) continue;
     if (standing.kind === 'absent') markVacant(draft, group.id);
     else if (standing.kind === 'unreadable') leaveAlone(draft, group.id);
     else due.set(group.id, standing);
@@ -90,11 +93,24 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
   const able = candidates.filter((candidate) => candidate.obstacle === null);
   const rank = able.findIndex((candidate) => candidate.director === config.me);
   if (rank === -1 && mine?.obstacle !== 'draining' && mine?.obstacle !== 'flapping') return null;
+  if (standing.kind === 'vacant' && !isKnownToAll(draft)) return null;
   const since = claimableSince(draft, group.id);
   const barrier = standing.kind === 'vacant' ? longestWaitMs(state.view, config.timing) : 0;
   const perRank = standing.kind === 'vacant' ? VACANT_RANK_DELAY_MS : RANK_DELAY_MS;
   const delay = rank === -1 ? DRAINED_CLAIM_MS : rank * perRank;
   return monoMs(since + barrier + delay);
+}
+
+/**
+ * Somebody may hold what has lost its record, by the promises of its peers: whoever claims it after D' must
+ * have been asked.
+ */
+function isKnownToAll({ state, config }: Draft): boolean {
+  for (const { id } of config.directors) {
+    if (id === config.me || openSession(state.view, id) === null) continue;
+    if (!mayAccuse(state.view, id, config.me)) return false;
+  }
+  return true;
 }
 
 function claimableSince({ state, now }: Draft, group: GroupId): MonoMs {

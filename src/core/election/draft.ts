@@ -19,6 +19,7 @@ import { type ElectionView, type Known, mergeView, type ViewChange } from './vie
 type Owned =
   | 'holdings'
   | 'heard'
+  | 'promises'
   | 'lastHeard'
   | 'listening'
   | 'challenges'
@@ -118,6 +119,10 @@ const copyState = (state: ElectionState): DraftState => ({
   scopeInDoubt: state.scopeInDoubt,
   lastRoundMs: state.lastRoundMs,
   lastConfirmedAt: state.lastConfirmedAt,
+  consensusAt: state.consensusAt,
+  basis: state.basis,
+  promises: state.promises,
+  doubts: state.doubts,
   foreseen: state.foreseen,
   heard: state.heard,
   lastHeard: state.lastHeard,
@@ -219,7 +224,7 @@ export const isBusy = (draft: Draft, slot: string): boolean =>
 
 export function request(draft: Draft, slot: string, purpose: Purpose, txn: TxnRequest): void {
   const id = draft.state.nextTxnId++;
-  own(draft, 'inFlight').set(slot, { id, purpose });
+  own(draft, 'inFlight').set(slot, { id, purpose, compares: txn.compares });
   draft.effects.push({
     kind: 'txn',
     id,

@@ -32,6 +32,7 @@ import {
 } from './draft.ts';
 import { carriedOf, isUnresolved, myEntry, onMutedWord } from './pending.ts';
 import { offerKey } from './placement.ts';
+import { promisedTo, releasePromise } from './promises.ts';
 import { hold, rosterOf } from './roster.ts';
 import { silence } from './silence.ts';
 import type { ElectionEvent, GiveUp, Holding, OwnerRecords, Purpose, TxnReply } from './state.ts';
@@ -191,7 +192,7 @@ function openPrepared(
 ): void {
   const { preparedUntil, isOpening } = holding;
   if (preparedUntil === null || preparedUntil <= now || isOpening) return;
-  if (isUnresolved(draft, group)) return;
+  if (isUnresolved(draft, group) || promisedTo(draft, group) !== null) return;
   hold(draft, group, { ...holding, isOpening: true });
   draft.effects.push({ kind: 'open', groups: [group], until: preparedUntil });
 }
@@ -302,12 +303,13 @@ export function onPendingReply(
 export function onHandoverWord(
   draft: Draft,
   from: DirectorId,
-  message: Exclude<PeerMessage, { kind: 'heartbeat' }>,
+  message: PeerMessage & { readonly kind: 'prepared' | 'muted' | 'verified' },
 ): void {
   const { state, now } = draft;
   const { group, session } = message;
   if (message.kind === 'muted') {
     onMutedWord(draft, from, message);
+    releasePromise(draft, from, group);
     return;
   }
   const holding = state.holdings.get(group);

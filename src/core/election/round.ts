@@ -13,18 +13,21 @@ import {
   type Revision,
 } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
-import { type Draft, later, learn, notice, own, request } from './draft.ts';
+import { advanceAsking, askAt } from './asking.ts';
+import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
+import { guardRequest } from './guard.ts';
 import { isUnresolved, tellPrepared } from './pending.ts';
+import { promisedTo } from './promises.ts';
 import { hold, lapseAt, ownerRevOf, renew, rosterOf } from './roster.ts';
 import type {
+  Basis,
   ElectionEvent,
   Guard,
   Holding,
   Purpose,
   RoundState,
   TxnReply,
-  TxnRequest,
 } from './state.ts';
 import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, usableHoldMs, wantedHoldMs } from './timing.ts';
 import type { Wake } from './wake.ts';
@@ -42,6 +45,7 @@ export function advanceRound(draft: Draft): void {
   const { state, now } = draft;
   lapse(draft);
   if (state.round.kind === 'permitted') send(draft, state.round);
+  advanceAsking(draft);
   if (state.round.kind === 'confirmed') arm(draft, state.round);
   if (state.round.kind === 'idle' && isDue(draft, state.round)) {
     state.roundNumber += 1;
@@ -157,6 +161,7 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
     isAnswered: true,
     sessionRev,
     guarded,
+    asked: null,
   };
 }
 
@@ -182,7 +187,9 @@ function guardOf(draft: Draft, sessionRev: Revision): Guard {
   const chunks: Guard['chunks'][number][] = [];
   for (let i = 0; i < Math.max(groups.length, 1); i += GROUPS_PER_TXN) {
     const chunk = groups.slice(i, i + GROUPS_PER_TXN);
-    chunks.push({ groups: chunk, txn: guardTxn(made, chunk) });
+    const guarded = new Map(chunk.map((group) => [group, roster.guarded.get(group) ?? ABSENT]));
+    const txn = guardRequest(keys, me, sessionRev, guarded, { isYielding });
+    chunks.push({ groups: chunk, txn });
   }
   state.guard = { ...made, chunks, arming: armingOf(draft) };
   return state.guard;
@@ -194,30 +201,6 @@ function armingOf(draft: Draft): Guard['arming'] {
   if (armed.length === 0 || armed.length < draft.state.holdings.size) return null;
   const groups = armed.map(({ group }) => ({ group, mode: 'open' as const }));
   return { modes: new Map(groups.map(({ group, mode }) => [group, mode])), groups };
-}
-
-function guardTxn(
-  { roster, sessionRev, isYielding, keys, me }: Omit<Guard, 'chunks' | 'arming'>,
-  groups: readonly GroupId[],
-): TxnRequest {
-  const compares = [
-    { key: keys.session(me), modRevision: sessionRev },
-    ...groups.map((group) => ({
-      key: keys.owner(group),
-      modRevision: roster.guarded.get(group) ?? ABSENT,
-    })),
-  ];
-  if (isYielding) compares.push({ key: keys.challenge(me), modRevision: ABSENT });
-  return {
-    compares,
-    // Deleting a key that is not there is agreed upon by consensus and makes no revision.
-    success: [{ op: 'delete', key: keys.challenge(me) }],
-    failure: [
-      { op: 'get', key: keys.session(me) },
-      { op: 'get', key: keys.challenge(me) },
-      ...groups.map((group) => ({ op: 'get' as const, key: keys.owner(group) })),
-    ],
-  };
 }
 
 export function onRoundReply(
@@ -289,9 +272,10 @@ function countAnswer(
   }
   state.lastRoundMs = now - firstSentAt;
   state.lastConfirmedAt = now;
+  state.consensusAt = firstSentAt;
   const { round: id, startedAt, permitMs, sessionRev } = round;
   const base = { round: id, startedAt, permitMs, sessionRev };
-  state.round = { kind: 'confirmed', ...base, sentAt: firstSentAt, guarded };
+  state.round = { kind: 'confirmed', ...base, basis: 'consensus', sentAt: firstSentAt, guarded };
 }
 
 function withGained(
@@ -307,7 +291,7 @@ function withGained(
 
 function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void {
   const { state } = draft;
-  const { round, startedAt, permitMs, sentAt, guarded, sessionRev } = confirmed;
+  const { round, startedAt, permitMs, sentAt, guarded, sessionRev, basis } = confirmed;
   const isSame = state.session.kind === 'open' && state.session.rev === sessionRev;
   const { modes, groups } = toArm(draft, guarded);
   const holdMs = usable(draft);
@@ -324,7 +308,7 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   state.armedHoldMs = Math.max(state.armedHoldMs ?? 0, holdMs);
   state.armedUntil = monoMs(Math.max(state.armedUntil, until));
   state.allArmed = null;
-  state.round = { kind: 'arming', round, startedAt, permitMs, until, holdMs, modes };
+  state.round = { kind: 'arming', round, startedAt, permitMs, basis, until, holdMs, modes };
   draft.effects.push({ kind: 'arm', round, groups, until, aliveMs });
 }
 
@@ -335,10 +319,12 @@ function toArm(
   const { holdings, guard } = draft.state;
   const roster = rosterOf(draft);
   const isSame = guard?.roster === roster && roster.guarded === guarded;
-  if (isSame && guard.arming !== null) return guard.arming;
+  if (isSame && guard.arming !== null && draft.state.promises.size === 0) return guard.arming;
   const modes = new Map<GroupId, ArmMode>();
   for (const [group, holding] of holdings) {
     const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
+    // Silent so far, and promised to stay so.
+    if (holding.kind === 'owned' && promisedTo(draft, group) !== null) continue;
     if (mode !== null) modes.set(group, mode);
   }
   return { modes, groups: [...modes].map(([group, mode]) => ({ group, mode })) };
@@ -385,6 +371,7 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   const armed = new Set(event.groups);
   for (const group of failed) armed.delete(group);
   state.unarmedRounds = armed.size > 0 ? 0 : state.unarmedRounds + 1;
+  noteBasis(draft, round.basis);
   for (const group of armed) {
     const mode = round.modes.get(group);
     if (mode === 'open') markOpen(draft, group, event.speaksUntil, opened.has(group));
@@ -402,6 +389,22 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   const isPartial = event.unsettled.length > 0 || event.groups.length < round.modes.size;
   if (isPartial) hurryRound(draft, UNSETTLED_PACE_MS);
 }
+
+function noteBasis(draft: Draft, basis: Basis): void {
+  const { state } = draft;
+  const before = state.basis;
+  state.basis = basis;
+  if (before === null || before === basis) return;
+  if (basis === 'consensus') {
+    for (const key of state.alarms) if (key.startsWith('refused:')) remove(draft, 'alarms', key);
+    notice(draft, 'basis.changed', 'info', 'etcd answers again');
+  } else notice(draft, 'basis.changed', 'warn', BASIS_TEXTS[basis]);
+}
+
+const BASIS_TEXTS = {
+  relay: 'etcd does not answer here; the groups are held through another director that it answers',
+  peers: 'etcd does not answer; the groups are held by the promises of all other directors',
+} as const;
 
 function areAllArmed(
   holdings: ReadonlyMap<GroupId, Holding>,
@@ -507,6 +510,7 @@ export function roundWakes(draft: Draft, wake: Wake): void {
   const { state } = draft;
   wake.by(lapseAt(draft));
   if (state.session.kind === 'open') wake.by(state.nextHeartbeatAt);
+  if (state.round.kind === 'sent') wake.by(askAt(draft, state.round));
   if (state.round.kind !== 'idle') return;
   if (draft.acquisitions.length > 0) wake.by(state.round.soonestAt);
   if (needsRound(draft)) wake.by(state.round.nextAt);

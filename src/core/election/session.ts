@@ -6,19 +6,14 @@ import {
   revisionOf,
   type SessionId,
 } from '../../model/ids.ts';
-import {
-  type ChallengeRecord,
-  formatRecord,
-  type ScopeRecord,
-  type SessionRecord,
-} from '../../model/records.ts';
+import { type ChallengeRecord, formatRecord, type SessionRecord } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
 import { hold } from './roster.ts';
+import { adoptedScope, advanceScope, onScopeWritten, scopeRecord } from './scope.ts';
 import { silence } from './silence.ts';
-import type { Holding, Purpose, TxnReply } from './state.ts';
+import type { Purpose, TxnReply } from './state.ts';
 import {
   CHALLENGE_REST_MS,
-  FREEZE_HOLD_MS,
   RETRY_MS,
   UNKNOWN_SCOPE_HOLD_MS,
   waitMs,
@@ -226,28 +221,6 @@ const sessionRecord = (draft: Draft, id: SessionId | null): SessionRecord => ({
   id: id === null ? 0 : revisionOf(id),
 });
 
-/** What others wait for covers the gate too, which may be coarser than the spec's δ. */
-const scopeRecord = (draft: Draft): ScopeRecord => ({
-  v: 1,
-  holdMs: wantedHoldMs(draft.config.timing, draft.state.isFreezing),
-  slackMs: Math.max(draft.config.timing.slackMs, draft.config.gate.slackMs),
-  driftMargin: draft.config.timing.driftMargin,
-  session: draft.state.session.kind === 'open' ? revisionOf(draft.state.session.id) : 0,
-});
-
-/** Never less than what the former process may have armed with. */
-function adoptedScope(draft: Draft): ScopeRecord {
-  const mine = scopeRecord(draft);
-  const before = draft.state.view.scopes.get(draft.config.me)?.value ?? null;
-  if (before === null) return { ...mine, holdMs: Math.max(mine.holdMs, FREEZE_HOLD_MS) };
-  return {
-    ...mine,
-    holdMs: Math.max(mine.holdMs, before.holdMs),
-    slackMs: Math.max(mine.slackMs, before.slackMs),
-    driftMargin: Math.max(mine.driftMargin, before.driftMargin),
-  };
-}
-
 /** Any newer record than mine means that this session is over; shutting on a hint is always safe. */
 function noticeLoss(draft: Draft): void {
   const { state, config, now } = draft;
@@ -283,59 +256,6 @@ function noticeLoss(draft: Draft): void {
   }
 }
 
-/** D up: write, then use. D down: use, then write (design 4.9). */
-function advanceScope(draft: Draft): void {
-  const { state, config } = draft;
-  const { keys, me } = config;
-  const known = state.view.scopes.get(me);
-  if (state.scopeInDoubt !== null && (known?.rev ?? ABSENT) !== state.scopeInDoubt.rev)
-    state.scopeInDoubt = null;
-  if (isBusy(draft, 'scope') || state.session.kind !== 'open') return;
-  const scope = known?.value ?? null;
-  const record = scopeRecord(draft);
-  const isSame =
-    scope !== null &&
-    scope.holdMs === record.holdMs &&
-    scope.slackMs === record.slackMs &&
-    scope.driftMargin === record.driftMargin;
-  if (isSame && state.scopeInDoubt === null) return;
-  if (mayOutlast(draft, record.holdMs)) return;
-  const holdMs = Math.min(record.holdMs, state.scopeInDoubt?.holdMs ?? record.holdMs);
-  state.scopeInDoubt = { holdMs, rev: known?.rev ?? ABSENT };
-  request(
-    draft,
-    'scope',
-    { kind: 'write-scope', record },
-    {
-      compares: [
-        { key: keys.session(me), modRevision: state.session.rev },
-        { key: keys.scope(me), modRevision: known?.rev ?? ABSENT },
-      ],
-      success: [{ op: 'put', key: keys.scope(me), value: formatRecord(record) }],
-      failure: [
-        { op: 'get', key: keys.session(me) },
-        { op: 'get', key: keys.scope(me) },
-      ],
-    },
-  );
-}
-
-/** Something may speak here that was armed with a longer D than the one to be written. */
-function mayOutlast(draft: Draft, holdMs: number): boolean {
-  const { state, now } = draft;
-  if (state.armedHoldMs === null || state.armedHoldMs <= holdMs) return false;
-  if (state.round.kind === 'arming') return true;
-  // What a former process left speaking has no holding yet in the step of the adoption.
-  if (state.holdings.size === 0 && state.kept.size === 0) return false;
-  return now < state.armedUntil || isSpeaking(state.holdings.values());
-}
-
-function isSpeaking(holdings: Iterable<Holding>): boolean {
-  for (const { kind } of holdings)
-    if (kind === 'open' || kind === 'leaving' || kind === 'closing') return true;
-  return false;
-}
-
 function close(draft: Draft): void {
   const { state, config } = draft;
   if (isBusy(draft, SLOT) || state.session.kind !== 'open') return;
@@ -364,13 +284,6 @@ export function onSessionReply(draft: Draft, purpose: Purpose, reply: TxnReply):
   if (purpose.kind === 'challenge-namesake') onNamesakeChallenged(draft, purpose.session, reply);
   if (purpose.kind === 'write-scope') onScopeWritten(draft, purpose.record, reply);
   if (purpose.kind === 'close-session' && reply.kind === 'answered') markClosed(draft);
-}
-
-/** Only an answer tells what became of the write; in doubt it stays one that may commit yet. */
-function onScopeWritten(draft: Draft, record: ScopeRecord, reply: TxnReply): void {
-  if (reply.kind !== 'answered') return;
-  if (reply.succeeded)
-    learn(draft, [{ of: 'scope', name: draft.config.me, known: written(reply.revision, record) }]);
 }
 
 /** The watch may bring my own closing before its answer comes. */

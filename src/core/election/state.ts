@@ -7,7 +7,7 @@ import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
 import type { DirectorId, Epoch, GroupId, MonoMs, Revision, SessionId } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import type { Keys } from '../../model/keys.ts';
-import type { PeerMessage } from '../../model/peer.ts';
+import type { AskedGroup, AskedRound, PeerMessage, RefusalReason } from '../../model/peer.ts';
 import type { OwnerRecord, ScopeRecord, SessionRecord } from '../../model/records.ts';
 import type { Damping } from '../placement/damping.ts';
 import type { Heirs } from '../placement/order.ts';
@@ -83,7 +83,9 @@ export type Purpose =
       readonly to: DirectorId;
       readonly records: OwnerRecords;
     }
-  | { readonly kind: 'resolve-pending'; readonly group: GroupId; readonly record: OwnerRecord };
+  | { readonly kind: 'resolve-pending'; readonly group: GroupId; readonly record: OwnerRecord }
+  /** The round of another director, which cannot reach the store. */
+  | { readonly kind: 'relay'; readonly to: DirectorId; readonly asked: AskedRound };
 
 export type OwnerRecords = ReadonlyMap<GroupId, OwnerRecord>;
 
@@ -203,6 +205,37 @@ type RoundBase = {
   readonly permitMs: number;
 };
 
+/** What the last round counted by: the store, the store through a peer, or the promises of all peers. */
+export type Basis = 'consensus' | 'relay' | 'peers';
+
+/** The question of a round to the peers, and what they said so far. */
+export type Asked = {
+  /** Just before it was sent first: whatever it confirms counts from here. */
+  readonly at: MonoMs;
+  /** Repeated then to who has not answered. */
+  readonly nextAt: MonoMs;
+  /** Whose promises are needed. */
+  readonly needed: readonly DirectorId[];
+  /** Those and all others that were heard: each may relay. */
+  readonly everybody: readonly DirectorId[];
+  readonly parts: readonly (readonly AskedGroup[])[];
+  /** Parts that each of them promised. */
+  readonly promised: ReadonlyMap<DirectorId, ReadonlySet<number>>;
+  readonly refused: ReadonlyMap<DirectorId, RefusalReason>;
+  /** Parts that the store agreed to, asked by whomever. */
+  readonly relayed: ReadonlySet<number>;
+};
+
+/** What a holder was promised here: until then it is not killed, and these groups are not touched. */
+export type Promised = { readonly until: MonoMs; readonly groups: ReadonlySet<GroupId> };
+
+/** A txn of mine that may have been committed or may be yet. */
+export type Doubt = {
+  readonly against: DirectorId | null;
+  readonly groups: ReadonlySet<GroupId>;
+  readonly compares: TxnRequest['compares'];
+};
+
 export type RoundState =
   /** `nextAt` by the rhythm; what cannot wait for it starts at `soonestAt`. */
   | { readonly kind: 'idle'; readonly nextAt: MonoMs; readonly soonestAt: MonoMs }
@@ -227,16 +260,20 @@ export type RoundState =
       readonly sessionRev: Revision;
       /** Owner records that its compares prove, or its puts wrote; only these may be armed. */
       readonly guarded: ReadonlyMap<GroupId, Revision>;
+      /** Null: the peers were not asked, yet. */
+      readonly asked: Asked | null;
     } & RoundBase)
   /** To be armed in this very step, when the holdings have followed the answers. */
   | ({
       readonly kind: 'confirmed';
+      readonly basis: Basis;
       readonly sentAt: MonoMs;
       readonly sessionRev: Revision;
       readonly guarded: ReadonlyMap<GroupId, Revision>;
     } & RoundBase)
   | ({
       readonly kind: 'arming';
+      readonly basis: Basis;
       readonly until: MonoMs;
       readonly holdMs: number;
       readonly modes: ReadonlyMap<GroupId, ArmMode>;
@@ -330,12 +367,22 @@ export type ElectionState = {
   /** The last arming, where it left nothing out by the kernel's word. */
   readonly allArmed: { readonly holdMs: number; readonly until: MonoMs } | null;
   /**
-   * A write of my scope record that may commit yet: the D in it, and the record it is guarded by.
-   * Nothing longer is armed until that record has been replaced.
+   * A write of my scope record that may commit yet: the least D and all the peers in it, and the record it
+   * is guarded by. Nothing longer is armed, and all of them are asked, until that has been replaced.
    */
-  readonly scopeInDoubt: { readonly holdMs: number; readonly rev: Revision } | null;
+  readonly scopeInDoubt: {
+    readonly holdMs: number;
+    readonly peers: readonly string[];
+    readonly rev: Revision;
+  } | null;
   readonly lastRoundMs: number | null;
   readonly lastConfirmedAt: MonoMs | null;
+  /** Send of the last round that the store itself confirmed; null before the first. */
+  readonly consensusAt: MonoMs | null;
+  /** What the kernel was armed by last. */
+  readonly basis: Basis | null;
+  readonly promises: ReadonlyMap<DirectorId, Promised>;
+  readonly doubts: readonly Doubt[];
   readonly heard: ReadonlyMap<DirectorId, Heard>;
   /** Groups that would be this director's if a standing challenge stays unanswered; bound ahead, silent. */
   readonly foreseen: ReadonlySet<GroupId>;
@@ -368,7 +415,14 @@ export type ElectionState = {
   /** After the kernel refused a group's addresses, not a candidate before this time. */
   readonly refusedUntil: ReadonlyMap<GroupId, MonoMs>;
   readonly nextHeartbeatAt: MonoMs;
-  readonly inFlight: ReadonlyMap<string, { readonly id: number; readonly purpose: Purpose }>;
+  readonly inFlight: ReadonlyMap<
+    string,
+    {
+      readonly id: number;
+      readonly purpose: Purpose;
+      readonly compares: TxnRequest['compares'];
+    }
+  >;
   /** A slot whose last txn failed or was in doubt rests until then. */
   readonly restingSlots: ReadonlyMap<string, MonoMs>;
   readonly nextTxnId: number;
@@ -513,6 +567,9 @@ export type ElectionNotice = {
     | 'session.adopted'
     | 'session.frozen'
     | 'owner.missing'
+    | 'basis.changed'
+    | 'promise.refused'
+    | 'holder.unaccusable'
     | 'record.unreadable';
   readonly group: GroupId | null;
   readonly director: DirectorId | null;
@@ -556,6 +613,10 @@ export function initialState(now: MonoMs): ElectionState {
     scopeInDoubt: null,
     lastRoundMs: null,
     lastConfirmedAt: null,
+    consensusAt: null,
+    basis: null,
+    promises: new Map(),
+    doubts: [],
     foreseen: new Set(),
     heard: new Map(),
     lastHeard: new Map(),

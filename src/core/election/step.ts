@@ -6,6 +6,8 @@ import { unreachable } from '../../lib/assert.ts';
 import { ABSENT, type DirectorId, type MonoMs } from '../../model/ids.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import { advanceClaims, claimWakes, onClaimReply, onVacantReply } from './claim.ts';
+import { onAnswer } from './asking.ts';
+import { noteDoubt, settleDoubts } from './doubts.ts';
 import { beginDraft, type Draft, later, learn, own, remove } from './draft.ts';
 import { fault, flappingWakes, forgetCalm } from './flapping.ts';
 import {
@@ -18,6 +20,7 @@ import {
   onVerified,
 } from './handover.ts';
 import { forgetMuted } from './pending.ts';
+import { forgetPromises, onHold, onRelayReply, promiseWakes } from './promises.ts';
 import { advanceGiveUp, giveUpWakes, onClosed, onGiveUpReply } from './give-up.ts';
 import { Heard } from './hearing.ts';
 import { advanceOwnership } from './ownership.ts';
@@ -54,6 +57,7 @@ export function step(
 ): Step {
   const draft = beginDraft(state, now, config);
   take(draft, event);
+  settleDoubts(draft);
   advanceSession(draft);
   advanceOwnership(draft);
   advanceGiveUp(draft);
@@ -104,8 +108,7 @@ function take(draft: Draft, event: ElectionEvent): void {
       onVerified(draft, event);
       return;
     case 'peer':
-      if (event.message.kind === 'heartbeat') takeHeartbeat(draft, event.from, event.message);
-      else onHandoverWord(draft, event.from, event.message);
+      takeMessage(draft, event.from, event.message);
       return;
     case 'eligibility':
       takeEligibility(draft, event);
@@ -125,6 +128,32 @@ function take(draft: Draft, event: ElectionEvent): void {
   }
 }
 
+function takeMessage(draft: Draft, from: DirectorId, message: PeerMessage): void {
+  switch (message.kind) {
+    case 'heartbeat':
+      takeHeartbeat(draft, from, message);
+      return;
+    case 'hold':
+      onHold(draft, from, message);
+      return;
+    case 'promise':
+    case 'refusal':
+    case 'relayed':
+      onAnswer(draft, from, message);
+      return;
+    case 'prepared':
+    case 'muted':
+    case 'verified':
+      onHandoverWord(draft, from, message);
+      return;
+    case 'consent':
+    case 'yield':
+      return;
+    default:
+      unreachable(message);
+  }
+}
+
 function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' }): void {
   const { state } = draft;
   const flight = state.inFlight.get(event.slot);
@@ -140,6 +169,7 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
       later(draft, reply.kind === 'answered' ? 20 : RETRY_MS),
     );
   if (reply.kind === 'answered') learn(draft, reply.reads);
+  if (reply.kind === 'ambiguous') noteDoubt(draft, purpose, flight.compares);
   switch (purpose.kind) {
     case 'open-session':
     case 'close-session':
@@ -169,6 +199,9 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
       return;
     case 'give-up':
       onGiveUpReply(draft, purpose, reply);
+      return;
+    case 'relay':
+      onRelayReply(draft, purpose, reply);
       return;
     default:
       unreachable(purpose);
@@ -216,6 +249,7 @@ function prune(draft: Draft): void {
   for (const group of state.transferring.keys())
     if (state.holdings.get(group)?.kind !== 'open') remove(draft, 'transferring', group);
   forgetMuted(draft);
+  forgetPromises(draft);
   forgetCalm(draft);
   for (const key of state.alarms) {
     if (!key.startsWith('operation')) continue;
@@ -235,6 +269,7 @@ function wakeAt(draft: Draft): MonoMs {
   suspicionWakes(draft, wake);
   claimWakes(draft, wake);
   roundWakes(draft, wake);
+  promiseWakes(draft, wake);
   for (const at of restingSlots.values()) wake.by(at);
   for (const at of refusedUntil.values()) wake.by(at);
   for (const at of offeredUntil.values()) wake.by(at);

@@ -22,7 +22,9 @@ import { ownRecord } from './claim.ts';
 import { learnOwners } from './handover.ts';
 import { firstSuspectAt, suspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
+import { mayKill, promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
+import { mayAccuse } from './scope.ts';
 import type { ChallengeState, ElectionConfig, Purpose, TxnReply, TxnRequest } from './state.ts';
 import { type Held, standingIn } from './survey.ts';
 import {
@@ -33,21 +35,52 @@ import {
   RETRY_MS,
   waitMs,
 } from './timing.ts';
-import { revOf, sessionOf } from './view.ts';
+import { openSession, revOf, sessionOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
 export function advanceSuspicion(draft: Draft): void {
   const { state, config } = draft;
   if (state.session.kind !== 'open' || !isNamed(config)) return;
   const held = groupsByHolder(draft);
+  const absent = absentBystanders(draft, held);
   for (const director of state.challenges.keys())
-    if (!held.has(director)) dropChallenge(draft, director);
+    if (!held.has(director) && !absent.includes(director)) dropChallenge(draft, director);
   for (const [director, groups] of held) {
     if (isSuspect(draft, director, groups)) pursue(draft, director, groups);
     else dropChallenge(draft, director);
   }
+  for (const director of absent) pursue(draft, director, NOTHING);
   foresee(draft, held);
 }
+
+/**
+ * Directors that hold nothing and are not heard at all: while their sessions are open every holder needs
+ * their promises when the store is away, and the dead give none.
+ */
+function absentBystanders(
+  draft: Draft,
+  held: ReadonlyMap<DirectorId, Held>,
+): readonly DirectorId[] {
+  const { config, state, now } = draft;
+  const absent: DirectorId[] = [];
+  for (const { id } of config.directors) {
+    if (id === config.me || held.has(id) || openSession(state.view, id) === null) continue;
+    if (absentAt(draft, id) <= now) absent.push(id);
+  }
+  return absent;
+}
+
+/** Counted from when this director could have heard it; it challenges whom it may accuse alone. */
+function absentAt({ state, config }: Draft, director: DirectorId): number {
+  const sinceAt = state.session.kind === 'open' ? state.session.since : state.startedAt;
+  const heardAt = state.lastHeard.get(director) ?? sinceAt;
+  return Math.max(heardAt, sinceAt) + Math.max(ABSENT_MS, 6 * config.timing.suspectMs);
+}
+
+/** A director that nobody waits for is given more time than a holder. */
+const ABSENT_MS = 3000;
+const BYSTANDER_REST_MS = 10_000;
+const NOTHING: Held = { owned: [], pending: [] };
 
 /** The spec knows this director. */
 function isNamed({ directors, me }: ElectionConfig): boolean {
@@ -127,6 +160,7 @@ function dropChallenge(draft: Draft, director: DirectorId): void {
   if (state.alarms.size > 0) {
     remove(draft, 'alarms', `deaf:${director}`);
     remove(draft, 'alarms', `alive:${director}`);
+    remove(draft, 'alarms', `stranger:${director}`);
   }
   const challenge = state.challenges.get(director);
   if (challenge === undefined) return;
@@ -152,6 +186,10 @@ function dropChallenge(draft: Draft, director: DirectorId): void {
 
 function pursue(draft: Draft, director: DirectorId, held: Held): void {
   const { state, now, config } = draft;
+  if (!mayAccuse(state.view, director, config.me)) {
+    tellStranger(draft, director, held);
+    return;
+  }
   const challenge = state.challenges.get(director);
   const sessionRev = revOf(state.view.sessions, director);
   if (challenge === undefined || (challenge.kind === 'resting' && challenge.until <= now)) {
@@ -161,7 +199,8 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
   if (challenge.kind !== 'standing') return;
   const isStanding = revOf(state.view.challenges, director) === challenge.rev;
   if (!isStanding || challenge.session !== sessionRev) {
-    rest(draft, director, CHALLENGE_REST_MS);
+    const isBystander = held.owned.length === 0 && held.pending.length === 0;
+    rest(draft, director, isBystander ? BYSTANDER_REST_MS : CHALLENGE_REST_MS);
     if (!isStanding && alarmOnce(draft, `alive:${director}`))
       notice(draft, 'challenge.answered', 'warn', 'alive in etcd, but not heard here', {
         director,
@@ -171,8 +210,15 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
   const scope = state.view.scopes.get(director)?.value ?? null;
   const dueAt =
     challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, held.owned);
-  if (now >= dueAt && !isBusy(draft, `kill/${director}`))
+  if (now >= dueAt && mayKill(draft, director) && !isBusy(draft, `kill/${director}`))
     kill(draft, director, held.owned, challenge);
+}
+
+/** It has not taken this director into its scope: it was not asked, and must not judge (design 4.9). */
+function tellStranger(draft: Draft, director: DirectorId, held: Held): void {
+  if (held.owned.length === 0 || !alarmOnce(draft, `stranger:${director}`)) return;
+  const text = `not heard, and its scope record does not name ${draft.config.me}: only who is named there may take its groups`;
+  notice(draft, 'holder.unaccusable', 'error', text, { director });
 }
 
 function rest(draft: Draft, director: DirectorId, ms: number): void {
@@ -196,10 +242,12 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
         { key: keys.session(director), modRevision: sessionRev },
         { key: keys.challenge(director), modRevision: ABSENT },
         { key: keys.session(me), modRevision: state.session.rev },
+        { key: keys.scope(director), modRevision: revOf(state.view.scopes, director) },
       ],
       success: [{ op: 'put', key: keys.challenge(director), value: formatRecord(record) }],
       failure: [
         { op: 'get', key: keys.session(director) },
+        { op: 'get', key: keys.scope(director) },
         { op: 'get', key: keys.challenge(director) },
         { op: 'get', key: keys.session(me) },
       ],
@@ -253,7 +301,10 @@ function kill(
     { key: keys.session(me), modRevision: state.session.rev },
     { key: keys.spec, modRevision: config.specRev },
   ];
-  const mine = groups.filter((group) => rankAmongOthers(draft, director, group) === 0);
+  const mine = groups.filter(
+    (group) =>
+      rankAmongOthers(draft, director, group) === 0 && promisedTo(draft, group, director) === null,
+  );
   const isLast = mine.length > GROUPS_PER_TXN;
   while (mine.length > GROUPS_PER_TXN) {
     const names = mine.splice(0, GROUPS_PER_TXN);
@@ -405,17 +456,29 @@ function onKillReply(draft: Draft, purpose: Purpose & { kind: 'kill' }, reply: T
 export function suspicionWakes(draft: Draft, wake: Wake): void {
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
-  for (const [director, groups] of groupsByHolder(draft)) {
+  const held = groupsByHolder(draft);
+  for (const { id } of config.directors) {
+    if (id === config.me || held.has(id) || openSession(state.view, id) === null) continue;
+    wake.by(absentAt(draft, id));
+    judgeWakes(draft, wake, id, NOTHING);
+  }
+  for (const [director, groups] of held) {
     const firstAt = firstSuspectAt(draft, director);
     if (firstAt > draft.now) wake.by(firstAt);
     else for (const group of groups.owned) wake.by(suspectAt(draft, director, group));
     for (const group of groups.pending) wake.by(pendingSuspectAt(draft, group));
-    const challenge = state.challenges.get(director);
-    if (challenge?.kind === 'resting') wake.by(challenge.until);
-    if (challenge?.kind !== 'standing') continue;
-    wake.by(foreseeAt(draft, challenge));
-    const scope = state.view.scopes.get(director)?.value ?? null;
-    const dueAt = challenge.ackedAt + waitMs(scope, config.timing);
-    wake.by(dueAt + rankDelay(draft, director, groups.owned));
+    judgeWakes(draft, wake, director, groups);
   }
+}
+
+function judgeWakes(draft: Draft, wake: Wake, director: DirectorId, { owned }: Held): void {
+  const { state, config } = draft;
+  const challenge = state.challenges.get(director);
+  if (challenge?.kind === 'resting') wake.by(challenge.until);
+  if (challenge?.kind !== 'standing') return;
+  wake.by(foreseeAt(draft, challenge));
+  const scope = state.view.scopes.get(director)?.value ?? null;
+  const dueAt = challenge.ackedAt + waitMs(scope, config.timing);
+  wake.by(dueAt + rankDelay(draft, director, owned));
+  wake.by(state.startedAt + waitMs(scope, config.timing));
 }

@@ -78,7 +78,7 @@ export function waitMs(scope: ScopeRecord | null, timing: Timing): number {
 /** The longest D' of anybody who may hold: for a group of which nobody knows the last holder. */
 export function longestWaitMs(view: ElectionView, timing: Timing): number {
   let longest = waitMs(
-    { v: 1, holdMs: timing.holdMs, slackMs: 0, driftMargin: 0, session: 0 },
+    { v: 1, holdMs: timing.holdMs, slackMs: 0, driftMargin: 0, session: 0, peers: [] },
     timing,
   );
   for (const known of view.scopes.values())

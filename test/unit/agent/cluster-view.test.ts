@@ -85,7 +85,11 @@ describe('changes', () => {
   it.each([
     ['session', keys.session(D1), sessionOf()],
     ['owner', keys.owner(groupId('d1')), ownerOf()],
-    ['scope', keys.scope(D1), { v: 1, holdMs: 3000, slackMs: 1, driftMargin: 0, session: 1 }],
+    [
+      'scope',
+      keys.scope(D1),
+      { v: 1, holdMs: 3000, slackMs: 1, driftMargin: 0, session: 1, peers: [] },
+    ],
     ['challenge', keys.challenge(D1), { v: 1, by: 'd2', session: 3 }],
     ['lease', keys.lease(groupId('d1')), { v: 1, holder: 'd1', epoch: 3 }],
     ['report', keys.report(D1), reportOf()],

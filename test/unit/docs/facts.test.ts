@@ -88,7 +88,14 @@ describe('docs/design.md', () => {
   it('tells what the gate of address lifetimes asks for', () => {
     const { minHoldMs, slackMs } = LIFETIME_GATE_NEEDS;
     const relaxed = buildTiming({ profile: 'relaxed' });
-    const scope = { v: 1 as const, holdMs: relaxed.holdMs, slackMs, driftMargin: 0, session: 0 };
+    const scope = {
+      v: 1 as const,
+      holdMs: relaxed.holdMs,
+      slackMs,
+      driftMargin: 0,
+      session: 0,
+      peers: [],
+    };
     expect(design).toContain(`needs \`D\` of ${duration(minHoldMs)} at least`);
     expect(design).toContain(`\`δ = ${duration(slackMs)}\``);
     expect(design).toContain(`${duration(waitMs(scope, relaxed))} with \`relaxed\``);

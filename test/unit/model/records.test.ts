@@ -51,7 +51,11 @@ const EXAMPLES = [
       reason: 'holder-dead',
     },
   ],
-  ['scope', ScopeRecord, { v: 1, holdMs: 3000, slackMs: 1100, driftMargin: 0.25, session: 7 }],
+  [
+    'scope',
+    ScopeRecord,
+    { v: 1, holdMs: 3000, slackMs: 1100, driftMargin: 0.25, session: 7, peers: ['d2'] },
+  ],
   ['challenge', ChallengeRecord, { v: 1, by: 'd2', session: 7 }],
   ['lease', LeaseRecord, { v: 1, holder: 'd1', epoch: 8 }],
   [
@@ -158,7 +162,11 @@ describe('bounds', () => {
     ['an unknown state', RealOverrideRecord, { v: 1, state: 'off', weight: 1, by, reason, at }],
     ['a negative revision', LeaseRecord, { v: 1, holder: 'd1', epoch: -1 }],
     ['a name with a slash', LeaseRecord, { v: 1, holder: 'd1/x', epoch: 1 }],
-    ['a hold of 0', ScopeRecord, { v: 1, holdMs: 0, slackMs: 0, driftMargin: 0, session: 1 }],
+    [
+      'a hold of 0',
+      ScopeRecord,
+      { v: 1, holdMs: 0, slackMs: 0, driftMargin: 0, session: 1, peers: [] },
+    ],
   ])('%s is refused', (_, schema, record) => {
     expect(parseRecord(schema, formatRecord(record)).ok).toBe(false);
   });

@@ -236,7 +236,7 @@ describe('a group without a usable record', () => {
     const driver = candidate();
     driver.store.write(
       keys.scope(D3),
-      formatRecord({ v: 1, holdMs: 20_000, slackMs: 0, driftMargin: 0, session: 1 }),
+      formatRecord({ v: 1, holdMs: 20_000, slackMs: 0, driftMargin: 0, session: 1, peers: [] }),
     );
     absent(driver);
     driver.settle();

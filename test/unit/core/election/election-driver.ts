@@ -452,7 +452,10 @@ export function live(
 ): number {
   const session = store.write(keys.session(name), formatRecord(sessionOf()));
   const { slackMs, driftMargin } = TIMING;
-  store.write(keys.scope(name), formatRecord({ v: 1, holdMs, slackMs, driftMargin, session }));
+  store.write(
+    keys.scope(name),
+    formatRecord({ v: 1, holdMs, slackMs, driftMargin, session, peers: ['d1'] }),
+  );
   store.write(keys.report(name), formatRecord(reportOf({ session, ...fields })));
   return session;
 }

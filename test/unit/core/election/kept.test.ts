@@ -35,7 +35,7 @@ function withFormer(longerMs = 0): { readonly driver: ElectionDriver; readonly s
   const { holdMs, slackMs, driftMargin } = TIMING;
   driver.store.write(
     keys.scope(D1),
-    formatRecord({ v: 1, holdMs: holdMs + longerMs, slackMs, driftMargin, session }),
+    formatRecord({ v: 1, holdMs: holdMs + longerMs, slackMs, driftMargin, session, peers: [] }),
   );
   driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
   return { driver, session };

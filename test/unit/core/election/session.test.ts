@@ -23,7 +23,10 @@ function withEarlier(fields: Parameters<typeof sessionOf>[0]): ElectionDriver {
   const driver = new ElectionDriver();
   const session = driver.store.write(keys.session(D1), formatRecord(sessionOf(fields)));
   const { holdMs, slackMs, driftMargin } = TIMING;
-  driver.store.write(keys.scope(D1), formatRecord({ v: 1, holdMs, slackMs, driftMargin, session }));
+  driver.store.write(
+    keys.scope(D1),
+    formatRecord({ v: 1, holdMs, slackMs, driftMargin, session, peers: [] }),
+  );
   return driver;
 }
 
@@ -173,7 +176,7 @@ describe('a namesake (4.2)', () => {
     const { holdMs, slackMs, driftMargin } = TIMING;
     driver.store.write(
       keys.scope(D1),
-      formatRecord({ v: 1, holdMs, slackMs, driftMargin, session: 3 }),
+      formatRecord({ v: 1, holdMs, slackMs, driftMargin, session: 3, peers: [] }),
     );
     driver.begin();
     driver.advance(WAIT_MS - 1);
@@ -499,7 +502,7 @@ describe('the scope record (4.9)', () => {
     hold(driver.store, D2);
     driver.store.write(
       keys.scope(D2),
-      formatRecord({ v: 1, holdMs: 10_000, slackMs: 0, driftMargin: 0.5, session: 2 }),
+      formatRecord({ v: 1, holdMs: 10_000, slackMs: 0, driftMargin: 0.5, session: 2, peers: [] }),
     );
     driver.begin();
     driver.advance(TIMING.suspectMs);

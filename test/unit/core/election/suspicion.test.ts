@@ -329,7 +329,7 @@ describe('a kill (4.6)', () => {
     const driver = challenged();
     driver.store.write(
       keys.scope(D2),
-      formatRecord({ v: 1, holdMs: 8000, slackMs: 1000, driftMargin: 0.25, session: 1 }),
+      formatRecord({ v: 1, holdMs: 8000, slackMs: 1000, driftMargin: 0.25, session: 1, peers: [] }),
     );
     driver.advance(10_999);
     expect(driver.txns('kill')).toEqual([]);
@@ -399,7 +399,7 @@ describe('a kill (4.6)', () => {
       (one: ElectionDriver) =>
         void one.store.write(
           keys.scope(D2),
-          formatRecord({ v: 1, holdMs: 4000, slackMs: 0, driftMargin: 0, session: 1 }),
+          formatRecord({ v: 1, holdMs: 4000, slackMs: 0, driftMargin: 0, session: 1, peers: [] }),
         ),
     ],
     [

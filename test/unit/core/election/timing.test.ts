@@ -20,6 +20,7 @@ const scope = (holdMs: number, fields: Partial<ScopeRecord> = {}): ScopeRecord =
   slackMs: 1000,
   driftMargin: 0.25,
   session: 1,
+  peers: [],
   ...fields,
 });
 const known = <T>(value: T | null, rev = revision(7)): Known<T> => ({ rev, asOf: rev, value });

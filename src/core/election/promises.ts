@@ -1,0 +1,141 @@
+/**
+ * What this director promises to holders that the store does not answer (design 4.8): for D' it kills
+ * them not, and claims and opens nothing of theirs. A promise binds whether its answer arrives or not,
+ * and only the promises of all whom a holder's scope names count for it. Who has the store relays.
+ */
+import { ABSENT, type DirectorId, type GroupId, monoMs } from '../../model/ids.ts';
+import type { AskedRound, PeerMessage, RefusalReason } from '../../model/peer.ts';
+import { type Draft, isBusy, own, request } from './draft.ts';
+import { mayAccuse } from './scope.ts';
+import type { Holding, Purpose, TxnReply } from './state.ts';
+import { waitMs } from './timing.ts';
+import { guardRequest } from './guard.ts';
+import { isDoubtful } from './doubts.ts';
+import { isOver, revOf } from './view.ts';
+import type { Wake } from './wake.ts';
+
+type Hold = PeerMessage & { readonly kind: 'hold' };
+
+/** HOLD?: promises or refuses at once, and asks the store in the holder's name where nobody knows better. */
+export function onHold(draft: Draft, from: DirectorId, message: Hold): void {
+  const { session, sessionRev, round, part } = message;
+  const asked: AskedRound = { session, sessionRev, round, part };
+  const reason = refusalOf(draft, from, message);
+  if (reason === null) promise(draft, from, message);
+  const answer: PeerMessage =
+    reason === null ? { kind: 'promise', ...asked } : { kind: 'refusal', reason, ...asked };
+  draft.effects.push({ kind: 'tell', to: from, message: answer });
+  if (reason !== 'superseded') relay(draft, from, message, asked);
+}
+
+/** Why not; null: nothing speaks against it. The order is that of how final they are. */
+function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason | null {
+  const { state, config, now } = draft;
+  const groups = message.groups.map(({ group }) => group);
+  if (isSuperseded(draft, from, message)) return 'superseded';
+  if (isDoubtful(draft, from, groups)) return 'in-doubt';
+  if (groups.some((group) => maySpeak(state.holdings.get(group)))) return 'open-here';
+  const scope = state.view.scopes.get(from)?.value ?? null;
+  if (scope === null || !scope.peers.includes(config.me)) return 'not-in-scope';
+  // What an earlier life sent may be committed until this one has a session, and its promises bind on.
+  const bornAt = state.startedAt + boundMs(draft, from, message);
+  if (state.session.kind !== 'open' || now < bornAt) return 'just-started';
+  if (groups.some((group) => promisedTo(draft, group, from) !== null)) return 'promised';
+  return null;
+}
+
+/** Records that I know say that the session is over, or that a group is another's by now. */
+function isSuperseded({ state }: Draft, from: DirectorId, message: Hold): boolean {
+  const { view } = state;
+  if (isOver(view, from, message.session)) return true;
+  if (revOf(view.sessions, from) > message.sessionRev) return true;
+  return message.groups.some(({ group, ownerRev }) => {
+    const known = view.owners.get(group);
+    if (known === undefined) return false;
+    return known.rev > ownerRev || (known.rev === ABSENT && known.asOf > ownerRev);
+  });
+}
+
+/** My own kernel may let the group speak: what only forwards is no voice. */
+const maySpeak = (holding: Holding | undefined): boolean =>
+  holding !== undefined &&
+  holding.kind !== 'shut' &&
+  !(holding.kind === 'leaving' && holding.phase === 'muted');
+
+/** The longer of what I know of its D' and of what it says: its D may have grown meanwhile. */
+const boundMs = ({ state, config }: Draft, from: DirectorId, { forMs }: Hold): number =>
+  Math.max(forMs, waitMs(state.view.scopes.get(from)?.value ?? null, config.timing));
+
+function promise(draft: Draft, from: DirectorId, message: Hold): void {
+  const { state, now } = draft;
+  const until = monoMs(now + boundMs(draft, from, message));
+  const before = state.promises.get(from);
+  const isRunning = before !== undefined && before.until > now;
+  const groups = new Set(isRunning ? before.groups : []);
+  for (const { group } of message.groups) groups.add(group);
+  own(draft, 'promises').set(from, { until, groups });
+}
+
+/** Until when this director is bound not to kill the other one; in the past where it is not. */
+export const promisedUntil = ({ state }: Draft, director: DirectorId): number =>
+  state.promises.get(director)?.until ?? Number.NEGATIVE_INFINITY;
+
+/** To whom, other than `besides`, the group is promised now; nothing of it is claimed or opened here. */
+export function promisedTo(
+  { state, now }: Draft,
+  group: GroupId,
+  besides: DirectorId | null = null,
+): DirectorId | null {
+  for (const [director, { until, groups }] of state.promises)
+    if (director !== besides && until > now && groups.has(group)) return director;
+  return null;
+}
+
+/** Its kernel does not answer for the group any more: what was promised of it binds no longer. */
+export function releasePromise(draft: Draft, from: DirectorId, group: GroupId): void {
+  const known = draft.state.promises.get(from);
+  if (known === undefined || !known.groups.has(group)) return;
+  const groups = new Set(known.groups);
+  groups.delete(group);
+  // The session stays promised: other groups of it may speak, and nobody but this one was released.
+  own(draft, 'promises').set(from, { ...known, groups });
+}
+
+/** What is bound by a promise may be done when it ends. */
+export function promiseWakes({ state }: Draft, wake: Wake): void {
+  for (const { until } of state.promises.values()) wake.by(until);
+}
+
+/** The very txn that the holder would send: the store's word for it, or none. */
+function relay(draft: Draft, from: DirectorId, message: Hold, asked: AskedRound): void {
+  const slot = `relay/${from}/${message.part}`;
+  if (draft.state.session.kind !== 'open' || isBusy(draft, slot)) return;
+  const guarded = new Map(message.groups.map(({ group, ownerRev }) => [group, ownerRev]));
+  const txn = guardRequest(draft.config.keys, from, message.sessionRev, guarded);
+  request(draft, slot, { kind: 'relay', to: from, asked }, txn);
+}
+
+export function onRelayReply(
+  draft: Draft,
+  { to, asked }: Purpose & { kind: 'relay' },
+  reply: TxnReply,
+): void {
+  if (reply.kind !== 'answered' || !reply.succeeded) return;
+  draft.effects.push({ kind: 'tell', to, message: { kind: 'relayed', ...asked } });
+}
+
+/** Forgets what binds no more. */
+export function forgetPromises(draft: Draft): void {
+  for (const [director, { until }] of draft.state.promises)
+    if (until <= draft.now) own(draft, 'promises').delete(director);
+}
+
+/** Whether this director may bring down the other one, as things are and for all it has promised. */
+export function mayKill(draft: Draft, director: DirectorId): boolean {
+  const { state, config, now } = draft;
+  if (!mayAccuse(state.view, director, config.me)) return false;
+  const scope = state.view.scopes.get(director)?.value ?? null;
+  // An earlier life may have promised, and promises outlive their life.
+  const bornAt = state.startedAt + waitMs(scope, config.timing);
+  return now >= Math.max(promisedUntil(draft, director), bornAt);
+}
