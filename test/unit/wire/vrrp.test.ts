@@ -5,7 +5,7 @@
 import { createHmac } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { concatBytes, fromHex, toHex } from '../../../src/lib/bytes.ts';
+import { concatBytes, toHex } from '../../../src/lib/bytes.ts';
 import { formatIp, type IpAddress, parseIp } from '../../../src/model/address.ts';
 import { VRRP_DROPS, type VrrpInstance } from '../../../src/model/vrrp.ts';
 import {
@@ -28,11 +28,6 @@ const ip = (text: string): IpAddress => {
   const parsed = parseIp(text);
   if (!parsed.ok) throw new Error(parsed.error);
   return parsed.value;
-};
-const hex = (text: string): Uint8Array => {
-  const bytes = fromHex(text);
-  if (bytes === null) throw new Error(text);
-  return bytes;
 };
 const sign = (key: Uint8Array, bytes: Uint8Array): Uint8Array =>
   new Uint8Array(createHmac('sha256', key).update(bytes).digest());
