@@ -122,21 +122,18 @@ class RawVrrpLink implements VrrpLink {
     }
   }
 
-  async *receive(signal: AbortSignal): AsyncIterable<VrrpDelivery> {
-    if (signal.aborted || this.#isClosed) return;
+  receive(signal: AbortSignal): AsyncIterable<VrrpDelivery> {
     const queue = new AsyncQueue<VrrpDelivery>(DELIVERIES_MAX);
-    const end = (): void => queue.end();
-    this.#queues.add(queue);
-    signal.addEventListener('abort', end);
-    try {
-      for await (const delivery of queue) {
-        if (signal.aborted) return;
-        yield delivery;
-      }
-    } finally {
-      signal.removeEventListener('abort', end);
+    const end = (): void => {
       this.#queues.delete(queue);
+      queue.end();
+    };
+    if (signal.aborted || this.#isClosed) queue.end();
+    else {
+      this.#queues.add(queue);
+      signal.addEventListener('abort', end, { once: true });
     }
+    return queue;
   }
 
   counters(): VrrpCounters {
