@@ -34,6 +34,19 @@ export type VrrpNeighbour = {
   readonly ttlMax: number;
 };
 
+/** What the operator sets for a group; the router id is the group's `virtualRouterId`. */
+export type VrrpSpec = {
+  /** Of IPv4; IPv6 is version 3 always. */
+  readonly version: VrrpVersion;
+  readonly intervalMs: number;
+  /** Version 2 only. */
+  readonly password: string | null;
+  readonly checksum: VrrpChecksum;
+  readonly isMulticast: boolean;
+  /** Routers beside the directors; none where it is multicast. */
+  readonly neighbours: readonly VrrpNeighbour[];
+};
+
 /** One virtual router of one family on one device, as this director takes part in it. */
 export type VrrpInstance = {
   /** Unique name, given back with everything that is heard. */
