@@ -24,7 +24,7 @@ import { GateDesk } from './gate-desk.ts';
 import { createHealthDesk } from './health-desk.ts';
 import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
 import { createHousekeeping, type Housekeeping } from './housekeeping.ts';
-import { announcementsOf, gateGroupOf } from './interfaces.ts';
+import { GroupPlaces } from './interfaces.ts';
 import { createLifetimeGate } from './lifetime-gate.ts';
 import type { LocalGate } from './local-gate.ts';
 import { createNotifyLoop, type NotifyLoop } from './notify-loop.ts';
@@ -67,6 +67,7 @@ class Director implements Agent {
   readonly #notify: NotifyLoop;
   readonly #housekeeping: Housekeeping;
   readonly #barrier: SpecBarrier = createSpecBarrier();
+  readonly #places: GroupPlaces;
   readonly #gauges: Gauges;
   readonly #epochs: ReturnType<typeof createEpochFence>;
   /** Why each group was taken or given up last. */
@@ -82,6 +83,7 @@ class Director implements Agent {
     this.#epochs = createEpochFence({ log });
     this.#events = createEventLog({ keys }, { store, clock, random, log });
     this.#parts = this.#createParts();
+    this.#places = new GroupPlaces(options.devices, () => this.#parts.keeper.links());
     this.#notify = createNotifyLoop({ me }, ports);
     this.#checks = new CheckDesk({ me, keys }, ports, this.#parts);
     this.#conflicts = createConflictWatch({
@@ -232,12 +234,11 @@ class Director implements Agent {
       parseReads: (reads, asOf) => this.#parts.records.electionReads(reads, asOf),
       gateGroup: (id) => {
         const group = this.#allowedGroup(id);
-        const { keeper } = this.#parts;
-        return group === undefined ? null : gateGroupOf(group, devices, keeper.links());
+        return group === undefined ? null : this.#places.gateGroup(group);
       },
       announcements: (id) => {
         const group = this.#allowedGroup(id);
-        return group === undefined ? [] : announcementsOf(group, devices);
+        return group === undefined ? [] : this.#places.announcements(group);
       },
       peers: () =>
         (this.#parts.specs.spec()?.directors ?? [])
@@ -257,6 +258,7 @@ class Director implements Agent {
         this.#parts.leases.show(group, epoch);
       },
       reportOperation: createOperationWriter({ keys }, { store, clock, log }),
+      noted: (notice) => this.#note(notice),
       tell: (notice) => this.#tell(notice),
       changed: () => this.#housekeeping.wake(),
     });
@@ -278,13 +280,16 @@ class Director implements Agent {
     );
   }
 
+  #note(notice: ElectionNotice): void {
+    if (notice.group !== null && notice.reason !== null)
+      this.#reasons.set(notice.group, notice.reason);
+    this.#gauges.noticed(notice, this.#parts.hold.state());
+  }
+
   #tell(notice: ElectionNotice): void {
     const { severity, kind, ...fields } = notice;
     const { log, clock } = this.#ports;
     log[severity](fields, kind);
-    if (notice.group !== null && notice.reason !== null)
-      this.#reasons.set(notice.group, notice.reason);
-    this.#gauges.noticed(notice, this.#parts.hold.state());
     this.#events.record(recordOf(notice, this.#options.me, clock));
   }
 
@@ -394,7 +399,7 @@ class Director implements Agent {
     return [...hold.state().holdings.keys()].flatMap((id) => {
       const group = gates.isSpeaking(id) ? this.#allowedGroup(id) : undefined;
       if (group === undefined) return [];
-      return announcementsOf(group, this.#options.devices).map((vip) => ({ ...vip, group: id }));
+      return this.#places.announcements(group).map((vip) => ({ ...vip, group: id }));
     });
   }
 

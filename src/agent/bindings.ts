@@ -37,6 +37,7 @@ export class Bindings {
   readonly #kernel: Pick<NetworkKernel, 'bind' | 'unbind'>;
   readonly #clock: Clock;
   readonly #bound = new Map<string, Binding>();
+  #version = 0;
   #heirs: ReadonlyMap<IpAddress, GroupId> = new Map();
   /** Unbound by us, and until when the kernel's word of it is no news: it may be bound again by then. */
   readonly #leaving = new Map<string, MonoMs>();
@@ -49,6 +50,11 @@ export class Bindings {
   }) {
     this.#kernel = ports.kernel;
     this.#clock = ports.clock;
+  }
+
+  /** Another number where anything else is bound, or bound in another group's name; not for new lifetimes. */
+  get version(): number {
+    return this.#version;
   }
 
   all(): readonly (Place & { readonly group: GroupId })[] {
@@ -107,7 +113,7 @@ export class Bindings {
       for (const address of addresses) {
         const known = this.#bound.get(keyOf(address));
         if (known === undefined) missing.push({ group, address });
-        else if (known.group !== group) this.#bound.set(keyOf(address), { ...known, group });
+        else if (known.group !== group) this.#put({ ...known, group });
       }
     return this.#bind(missing, lifetimeS);
   }
@@ -155,7 +161,7 @@ export class Bindings {
     for (const [i, result] of results.entries()) {
       const place = places[i];
       if (place === undefined) continue;
-      if (result.ok) this.#bound.delete(keyOf(place));
+      if (result.ok) this.#drop(keyOf(place));
       else this.#leaving.delete(keyOf(place));
     }
     return results.find((result) => !result.ok) ?? ok(undefined);
@@ -168,7 +174,7 @@ export class Bindings {
     this.#leaving.delete(key);
     if (leavingUntil !== undefined && this.#clock.now() < leavingUntil) return null;
     const group = this.#bound.get(key)?.group ?? null;
-    this.#bound.delete(key);
+    this.#drop(key);
     this.#unsettled.delete(key);
     return group;
   }
@@ -176,7 +182,7 @@ export class Bindings {
   /** Their links are gone, and they with them. */
   forgetLinksBut(linkIndexes: ReadonlySet<number>): void {
     for (const [key, { linkIndex }] of this.#bound)
-      if (!linkIndexes.has(linkIndex)) this.#bound.delete(key);
+      if (!linkIndexes.has(linkIndex)) this.#drop(key);
   }
 
   /** Takes over what an earlier life bound; answers the groups of which anything is there. */
@@ -193,7 +199,7 @@ export class Bindings {
         kept.add(group);
         // By lifetimes of this life from now on.
         const expiresAt = monoMs(-Infinity);
-        this.#bound.set(keyOf(address), { ...placeOf(address), group, expiresAt });
+        this.#put({ ...placeOf(address), group, expiresAt });
       }
     return [...kept];
   }
@@ -214,14 +220,24 @@ export class Bindings {
         if (!this.#bound.has(key)) fresh.add(group);
         if (!this.#bound.has(key) && familyOf(address.address) === 6)
           this.#unsettled.set(key, monoMs(this.#clock.now() + SETTLE_MS));
-        this.#bound.set(key, { ...placeOf(address), group, expiresAt });
+        this.#put({ ...placeOf(address), group, expiresAt });
         continue;
       }
       failed.set(group, result === undefined ? NO_ANSWER : result.error);
       // Not there any more, or in doubt: the next arming asks for it anew.
-      this.#bound.delete(key);
+      this.#drop(key);
     }
     return { fresh, failed };
+  }
+
+  #put(binding: Binding): void {
+    const key = keyOf(binding);
+    if (this.#bound.get(key)?.group !== binding.group) this.#version++;
+    this.#bound.set(key, binding);
+  }
+
+  #drop(key: string): void {
+    if (this.#bound.delete(key)) this.#version++;
   }
 }
 

@@ -24,10 +24,12 @@ import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { NetworkKernel } from '../ports/kernel.ts';
 import type { Log } from '../ports/log.ts';
 import { Bindings } from './bindings.ts';
+import { applied, difference, isSameDevices } from './fence-contents.ts';
+import { type ArmingInputs, isRepeated, type LastArming } from './last-arming.ts';
 import type { GatePlaces, LocalGate } from './local-gate.ts';
 
 /** A lifetime is refreshed when so much of it is over. */
-const REFRESH_AGE_MS = 1000;
+const REFRESH_AGE_MS = 1500;
 /** Refreshed with one arming at most: what is open must not wait for the second line of all others. */
 const REFRESH_LIMIT = 64;
 const LIFETIME_MIN_S = 3;
@@ -55,6 +57,8 @@ export function createFenceGate(ports: {
 
 type Ports = Parameters<typeof createFenceGate>[0];
 
+type Managed = Pick<ArmingInputs, 'places' | 'version'> & Pick<FenceContents, 'managed'>;
+
 class FenceGate implements LocalGate {
   readonly kind: FenceKind;
   readonly #ports: Ports;
@@ -62,6 +66,10 @@ class FenceGate implements LocalGate {
   #places: GatePlaces = { devices: [], vips: [], groups: new Map() };
   /** As the kernel acknowledged it last; null: in doubt, to be asked before anything is built on it. */
   #contents: FenceContents | null = null;
+  /** Null where it left anything to be done. */
+  #lastArming: LastArming | null = null;
+  /** With these there was nothing to add to the managed addresses and nothing to take from them. */
+  #managedFor: Managed | null = null;
   /** How the last arming, or an operation after it, left each group. */
   readonly #modes = new Map<GroupId, ArmMode>();
   /** Bound ahead for a takeover that may come. */
@@ -102,10 +110,49 @@ class FenceGate implements LocalGate {
   }
 
   async arm(request: ArmRequest): Promise<Result<Armed, KernelError>> {
-    const { groups, until, aliveMs } = request;
-    const addresses = addressesOf(groups);
-    const ready = await this.#prepare(addresses);
+    const { groups } = request;
+    const isRepeating = this.#repeated(groups) !== null;
+    const ready = await this.#prepare(isRepeating ? [] : addressesOf(groups));
     if (!ready.ok) return ready;
+    const last = isRepeating ? this.#repeated(groups) : null;
+    return last === null ? this.#armAnew(request) : this.#armAgain(request, last);
+  }
+
+  #repeated(groups: ArmRequest['groups']): LastArming | null {
+    const inputs = this.#inputs();
+    const last = this.#lastArming;
+    return last !== null && inputs !== null && isRepeated(last, groups, inputs) ? last : null;
+  }
+
+  #inputs(): ArmingInputs | null {
+    const contents = this.#contents;
+    if (contents === null) return null;
+    const { version } = this.#bindings;
+    return { contents, places: this.#places, version, foreseen: this.#foreseen };
+  }
+
+  /** Everything is as the last arming left it: only the deadlines move. */
+  async #armAgain(
+    { round, groups, until, aliveMs }: ArmRequest,
+    { linkIndexes }: LastArming,
+  ): Promise<Result<Armed, KernelError>> {
+    const sentAt = this.#ports.clock.now();
+    if (sentAt >= until) return err(LATE);
+    const alive = { linkIndexes, timeoutMs: aliveMs };
+    const done = await this.#commit({ ...UNCHANGED, permit: round, alive });
+    if (!done.ok) return this.#afterFailure(done.error);
+    const speaking = groups.filter(({ mode }) => mode === 'open').map(({ group }) => group);
+    const opened = sentAt >= this.#speaksUntil ? speaking : [];
+    const speaksUntil = monoMs(Math.min(until, sentAt + aliveMs));
+    this.#speaksUntil = speaksUntil;
+    const refused = await this.#refresh(groups, lifetimeFor(aliveMs));
+    const failed = [...refused].map(([group, error]) => ({ group, error }));
+    return ok({ speaksUntil, opened, unsettled: [], deferred: [], failed });
+  }
+
+  async #armAnew(request: ArmRequest): Promise<Result<Armed, KernelError>> {
+    const { groups, until, aliveMs } = request;
+    this.#lastArming = null;
     const covered = new Set(this.#places.devices.map((device) => device.index));
     const failed = new Map<GroupId, KernelError>();
     for (const { group, addresses: own } of groups)
@@ -130,6 +177,9 @@ class FenceGate implements LocalGate {
     const unsettled = armed
       .filter(({ addresses: own }) => !own.every((one) => this.#bindings.isSettled(one)))
       .map(({ group }) => group);
+    const inputs = this.#inputs();
+    if (inputs !== null && failed.size === 0 && deferred.length === 0 && unsettled.length === 0)
+      this.#lastArming = { ...inputs, groups, linkIndexes: change.alive?.linkIndexes ?? [] };
     return ok({ speaksUntil, opened, unsettled, deferred, failed: refusals });
   }
 
@@ -312,7 +362,7 @@ class FenceGate implements LocalGate {
     const { devices } = this.#places;
     const known = this.#contents;
     if (known === null) return err(MISSING);
-    if (isSame(known.devices, devices)) return ok(undefined);
+    if (isSameDevices(known.devices, devices)) return ok(undefined);
     this.#contents = null;
     const installed = await this.#ports.fence.install(devices);
     if (!installed.ok) return installed;
@@ -335,11 +385,22 @@ class FenceGate implements LocalGate {
   ): Promise<Result<void, KernelError>> {
     const known = this.#contents;
     if (known === null) return err(MISSING);
+    const inputs = {
+      managed: known.managed,
+      places: this.#places,
+      version: this.#bindings.version,
+    };
+    if (this.#isManaged(inputs) && extra.every((one) => known.managed.has(one)))
+      return ok(undefined);
     const bound = this.#bindings.all().map(({ address }) => address);
     const wanted = new Set([...this.#places.vips, ...extra, ...bound]);
     const add = [...wanted].filter((address) => !known.managed.has(address));
     const remove = isGrowingOnly ? [] : await this.#unbound(known, wanted);
-    if (add.length === 0 && remove.length === 0) return ok(undefined);
+    if (add.length === 0 && remove.length === 0) {
+      const isExact = wanted.size === known.managed.size;
+      this.#managedFor = isExact ? inputs : null;
+      return ok(undefined);
+    }
     const done = await this.#commit({
       ...UNCHANGED,
       managed: { add, remove },
@@ -347,6 +408,11 @@ class FenceGate implements LocalGate {
       muted: { add: [], remove },
     });
     return done.ok ? done : this.#afterFailure(done.error);
+  }
+
+  #isManaged({ managed, places, version }: Managed): boolean {
+    const before = this.#managedFor;
+    return before?.managed === managed && before.places === places && before.version === version;
   }
 
   /**
@@ -459,6 +525,13 @@ class FenceGate implements LocalGate {
     const wanted = [...groups, ...this.#foreseen];
     const stale = await this.#bindings.unbind(this.#bindings.besides(wanted));
     if (!stale.ok) this.#ports.log.warn({ problem: stale.error.message }, 'address.stuck');
+    return this.#refresh(groups, lifetimeS);
+  }
+
+  #refresh(
+    groups: readonly GateGroup[],
+    lifetimeS: number,
+  ): Promise<ReadonlyMap<GroupId, KernelError>> {
     const limits = { until: this.#speaksUntil, ageMs: REFRESH_AGE_MS, limit: REFRESH_LIMIT };
     return this.#bindings.refresh(groups, lifetimeS, limits);
   }
@@ -489,40 +562,3 @@ const lifetimeFor = (aliveMs: number): number =>
 const addressesOf = (groups: readonly GateGroup[]): readonly IpAddress[] => [
   ...new Set(groups.flatMap(({ addresses }) => addresses.map(({ address }) => address))),
 ];
-
-function difference(known: ReadonlySet<IpAddress>, wanted: readonly IpAddress[]): FenceSetChange {
-  const set = new Set(wanted);
-  return {
-    add: wanted.filter((address) => !known.has(address)),
-    remove: [...known].filter((address) => !set.has(address)),
-  };
-}
-
-function applied(known: FenceContents, change: FenceChange): FenceContents {
-  return {
-    devices: known.devices,
-    managed: changed(known.managed, change.managed),
-    enabled: changed(known.enabled, change.enabled),
-    muted: changed(known.muted, change.muted),
-  };
-}
-
-function changed(
-  known: ReadonlySet<IpAddress>,
-  { add, remove }: FenceSetChange,
-): ReadonlySet<IpAddress> {
-  if (add.length === 0 && remove.length === 0) return known;
-  const next = new Set(known);
-  for (const address of remove) next.delete(address);
-  for (const address of add) next.add(address);
-  return next;
-}
-
-function isSame(a: FenceContents['devices'], b: FenceContents['devices']): boolean {
-  const text = (devices: FenceContents['devices']): string =>
-    devices
-      .map(({ index, name }) => `${index} ${name}`)
-      .toSorted()
-      .join();
-  return text(a) === text(b);
-}

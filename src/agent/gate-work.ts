@@ -119,11 +119,10 @@ export class GateWork {
     }
     const { speaksUntil, opened, unsettled, deferred } = armed.value;
     const failed = [...left, ...this.#noteRefusals(groups, armed.value.failed)];
+    const isDeferred = new Set(deferred);
     for (const { group, mode } of groups)
-      if (mode === 'open' && !deferred.includes(group)) voices.limit(group, speaksUntil);
-    const names = effect.groups
-      .map((one) => one.group)
-      .filter((group) => !deferred.includes(group));
+      if (mode === 'open' && !isDeferred.has(group)) voices.limit(group, speaksUntil);
+    const names = effect.groups.map((one) => one.group).filter((group) => !isDeferred.has(group));
     const told = { groups: names, opened, unsettled, failed, speaksUntil };
     return { kind: 'armed', round, isOk: true, ...told };
   }

@@ -28,6 +28,7 @@ import type { Gate, GateGroup } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
+import { Aftermath } from './aftermath.ts';
 import type { EpochFence } from './epoch-fence.ts';
 import { type Epochs, type GateEffect, GateWork } from './gate-work.ts';
 import { createVoices, type Voices } from './voices.ts';
@@ -53,6 +54,9 @@ export type HoldPorts = {
   readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
+  /** In the very step. */
+  readonly noted: (notice: ElectionNotice) => void;
+  /** The same, in the same order; where there are many, after the round that is under way. */
   readonly tell: (notice: ElectionNotice) => void;
   /** What others read off the state may have changed; steady rounds and heartbeats change nothing. */
   readonly changed: () => void;
@@ -93,6 +97,7 @@ class Loop implements HoldLoop {
   readonly #ports: HoldPorts;
   readonly #voices: Voices;
   readonly #work: GateWork;
+  readonly #aftermath: Aftermath<ElectionEffect>;
   #config: ElectionConfig | null = null;
   #state: ElectionState;
   readonly #events: ElectionEvent[] = [];
@@ -106,6 +111,7 @@ class Loop implements HoldLoop {
     this.#ports = ports;
     this.#voices = createVoices(ports);
     this.#work = new GateWork({ ...ports, voices: this.#voices });
+    this.#aftermath = new Aftermath(ports.clock, (effect) => this.#carryOut(effect));
     this.#state = initialState(ports.clock.now());
     this.#dueAt = ports.clock.now();
   }
@@ -138,6 +144,7 @@ class Loop implements HoldLoop {
   end(): void {
     this.#isEnded = true;
     this.#cancelTimer();
+    this.#aftermath.finish();
   }
 
   offer(event: ElectionEvent): void {
@@ -167,7 +174,7 @@ class Loop implements HoldLoop {
     }
     const result = step(this.#state, event, now, config);
     this.#state = result.state;
-    for (const effect of result.effects) this.#carryOut(effect);
+    this.#carryOutAll(result.effects);
     this.#scheduleNext(Math.min(result.wakeAt, now + IDLE_STEP_MS), now);
     const tookMs = clock.now() - now;
     if (tookMs > this.#lagMs) {
@@ -187,6 +194,25 @@ class Loop implements HoldLoop {
       this.#ports.metrics.eventLoopLag(this.#lagMs / 1000);
       this.offer({ kind: 'tick' });
     });
+  }
+
+  /** First what ends an outage, then all else in its order, then what only tells of it. */
+  #carryOutAll(effects: readonly ElectionEffect[]): void {
+    const heard = effects.flatMap((effect) =>
+      effect.kind === 'announce' && this.#mayAnnounce(effect.group) ? [effect.group] : [],
+    );
+    if (heard.length > 0) this.#voices.announce(heard);
+    for (const effect of effects) {
+      if (effect.kind === 'event') this.#ports.noted(effect.event);
+      if (!isTold(effect)) this.#carryOut(effect);
+    }
+    const { kind } = this.#state.round;
+    const isToWait = kind === 'sent' || kind === 'arming';
+    this.#aftermath.add(effects.filter(isTold), { isToWait });
+  }
+
+  #mayAnnounce(group: GroupId): boolean {
+    return this.#ports.epochs.admit(group, this.#epochOf(group), 'announce');
   }
 
   #carryOut(effect: ElectionEffect): void {
@@ -213,8 +239,7 @@ class Loop implements HoldLoop {
         this.#inKernel(effect);
         return;
       case 'announce':
-        if (ports.epochs.admit(effect.group, this.#epochOf(effect.group), 'announce'))
-          this.#voices.announce(effect.group);
+        // Done before, with all the others of this step.
         return;
       case 'stop-announcing':
         this.#voices.stop(effect.group);
@@ -316,6 +341,10 @@ const QUIET_EVENTS: ReadonlySet<ElectionEvent['kind']> = new Set([
   'permit-given',
   'armed',
 ]);
+
+/** A takeover of many groups has many of them, and none may hold up what opens or announces. */
+const isTold = ({ kind }: ElectionEffect): boolean =>
+  kind === 'event' || kind === 'show-lease' || kind === 'verify';
 
 const isChange = (effect: ElectionEffect): boolean =>
   effect.kind === 'event' || effect.kind === 'show-lease' || effect.kind === 'operation';

@@ -82,11 +82,51 @@ export function gatePlacesOf(
 export function announcementsOf(
   group: VipGroup,
   devices: InterfaceMap,
-): { readonly device: string; readonly address: VipGroup['addresses'][number]['address'] }[] {
+): readonly {
+  readonly device: string;
+  readonly address: VipGroup['addresses'][number]['address'];
+}[] {
   return group.addresses.flatMap((address) => {
     const device = devices.get(address.interface);
     return device === undefined ? [] : [{ device, address: address.address }];
   });
+}
+
+/** The same answers, and the very same objects while nothing changed: who compares need not look inside. */
+export class GroupPlaces {
+  readonly #devices: InterfaceMap;
+  readonly #links: () => Links;
+  readonly #gate = new WeakMap<VipGroup, GateGroup>();
+  readonly #announced = new WeakMap<VipGroup, ReturnType<typeof announcementsOf>>();
+
+  constructor(devices: InterfaceMap, links: () => Links) {
+    this.#devices = devices;
+    this.#links = links;
+  }
+
+  gateGroup(group: VipGroup): GateGroup | null {
+    const known = this.#gate.get(group);
+    if (known !== undefined && this.#isCurrent(group, known)) return known;
+    const made = gateGroupOf(group, this.#devices, this.#links());
+    if (made !== null) this.#gate.set(group, made);
+    return made;
+  }
+
+  announcements(group: VipGroup): ReturnType<typeof announcementsOf> {
+    const known = this.#announced.get(group) ?? announcementsOf(group, this.#devices);
+    this.#announced.set(group, known);
+    return known;
+  }
+
+  /** Devices may come back with another index. */
+  #isCurrent(group: VipGroup, known: GateGroup): boolean {
+    const links = this.#links();
+    return group.addresses.every((address, i) => {
+      const device = this.#devices.get(address.interface);
+      const link = device === undefined ? undefined : links.get(device);
+      return link !== undefined && link.index === known.addresses[i]?.linkIndex;
+    });
+  }
 }
 
 export type Eligibility = ReadonlyMap<GroupId, Fitness>;

@@ -3,7 +3,8 @@ import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { Announcement, Announcer } from '../ports/announcer.ts';
 
 export type Voices = {
-  announce(group: GroupId): void;
+  /** All of them in one go. */
+  announce(groups: readonly GroupId[]): void;
   /** No frame for the group leaves after `until`, also when this process is stopped until then. */
   limit(group: GroupId, until: MonoMs): void;
   /** Ends what is told of the group. */
@@ -20,9 +21,9 @@ export function createVoices(ports: {
   /** What is being told of each group: it must stop for what left the spec. */
   const told = new Map<GroupId, readonly Announcement[]>();
   return {
-    announce: (group) => {
-      told.set(group, announcements(group));
-      announcer.announce(announcements(group));
+    announce: (groups) => {
+      for (const group of groups) told.set(group, announcements(group));
+      announcer.announce(groups.flatMap((group) => told.get(group) ?? []));
     },
     limit: (group, until) => announcer.limit(announcements(group), until),
     stop: (group) => {
@@ -33,6 +34,7 @@ export function createVoices(ports: {
       const before = told.get(group);
       if (before === undefined) return;
       const now = announcements(group);
+      if (now === before) return;
       const isStill = (one: Announcement): boolean =>
         now.some((other) => other.device === one.device && other.address === one.address);
       const removed = before.filter((one) => !isStill(one));

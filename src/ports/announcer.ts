@@ -6,8 +6,8 @@ export type Announcement = { readonly device: string; readonly address: IpAddres
 
 export interface Announcer {
   /**
-   * 5 rounds at once, 5 more after 5 s, then one every 30 s, paced per interface, until `stop`.
-   * Announcing again starts the burst anew. Errors are logged and counted, never thrown.
+   * 5 rounds at once, 5 more after 5 s, then one every 30 s, until `stop`. The first frame of each VIP
+   * leaves before this returns, up to a few hundred; the others are paced per interface. Announcing again starts the burst anew. Errors are logged and counted, never thrown.
    */
   announce(vips: readonly Announcement[]): void;
   /** No frame for these addresses leaves at `until` or later; told anew with every arming. */

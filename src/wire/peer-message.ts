@@ -6,7 +6,6 @@
  * its own: a receiver takes a heartbeat as news about the groups it names, never as news that others
  * are not armed. So a lost part delays only its own groups.
  */
-import { concatBytes } from '../lib/bytes.ts';
 import { err, ok, type Result } from '../lib/result.ts';
 import {
   type DirectorId,
@@ -87,7 +86,7 @@ export function splitMessage(
   let armed: Heartbeat['armed'][number][] = [];
   let used = 0;
   for (const entry of message.armed) {
-    const length = 1 + encodeText(entry.group).length + varintLength(entry.epoch);
+    const length = 1 + entry.group.length + varintLength(entry.epoch);
     if (used + length > room) {
       parts.push({ ...message, armed });
       armed = [];
@@ -102,16 +101,16 @@ export function splitMessage(
 
 /** All bytes but the MAC. */
 export function encodePeerDatagram(envelope: PeerEnvelope, body: PeerBody): Uint8Array {
-  const fixed = new Uint8Array(FIXED_HEADER_LENGTH);
-  const view = new DataView(fixed.buffer);
-  view.setUint32(0, MAGIC);
-  fixed[4] = VERSION;
-  fixed[5] = kindOf(body);
-  fixed.set(envelope.nonce, 6);
-  view.setBigUint64(22, BigInt(envelope.counter));
-  fixed.set(envelope.challenge, 30);
-  const names = [envelope.cluster, envelope.from, envelope.to].map(encodeName);
-  return concatBytes([fixed, ...names, ...encodeBody(body)]);
+  const writer = new Writer();
+  writer.uint32(MAGIC);
+  writer.byte(VERSION);
+  writer.byte(kindOf(body));
+  writer.bytes(envelope.nonce);
+  writer.uint64(envelope.counter);
+  writer.bytes(envelope.challenge);
+  for (const name of [envelope.cluster, envelope.from, envelope.to]) writer.name(name);
+  writeBody(writer, body);
+  return writer.written();
 }
 
 /**
@@ -154,19 +153,23 @@ function kindOf({ kind }: PeerBody): number {
   return kind === 'heartbeat' ? KIND_HEARTBEAT : HOLDING_KINDS[kind];
 }
 
-function encodeBody(body: PeerBody): Uint8Array[] {
+function writeBody(writer: Writer, body: PeerBody): void {
   if (body.kind === 'hello') {
-    const counter = new Uint8Array(8);
-    new DataView(counter.buffer).setBigUint64(0, BigInt(body.answersCounter));
-    return [body.answersNonce, counter];
+    writer.bytes(body.answersNonce);
+    writer.uint64(body.answersCounter);
+    return;
   }
-  if (body.kind !== 'heartbeat')
-    return [encodeVarint(body.session), encodeName(body.group), encodeVarint(body.epoch)];
-  const entries = body.armed.flatMap((entry) => [
-    encodeName(entry.group),
-    encodeVarint(entry.epoch),
-  ]);
-  return [encodeVarint(body.session), encodeVarint(body.armed.length), ...entries];
+  writer.varint(body.session);
+  if (body.kind !== 'heartbeat') {
+    writer.name(body.group);
+    writer.varint(body.epoch);
+    return;
+  }
+  writer.varint(body.armed.length);
+  for (const { group, epoch } of body.armed) {
+    writer.name(group);
+    writer.varint(epoch);
+  }
 }
 
 function readBody(reader: Reader, kind: number): PeerBody | UnknownBody {
@@ -197,32 +200,70 @@ const HOLDING_WORDS: ReadonlyMap<number, HoldingWord['kind']> = new Map(
   (['prepared', 'muted', 'verified'] as const).map((word) => [HOLDING_KINDS[word], word]),
 );
 
-const encodeText = (text: string): Uint8Array =>
-  Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff);
-
-/** Names are ASCII by their pattern; a longer one is a bug of the caller, cut so that decoding refuses it. */
-function encodeName(name: string): Uint8Array {
-  const text = encodeText(name);
-  return concatBytes([Uint8Array.of(Math.min(text.length, 0xff)), text]);
-}
-
 function headerLength(names: Pick<PeerEnvelope, 'cluster' | 'from' | 'to'>): number {
   return FIXED_HEADER_LENGTH + 3 + names.cluster.length + names.from.length + names.to.length;
 }
 
-/** Least significant seven bits first, the high bit says that more follow (as in protocol buffers). */
-function encodeVarint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes.push((rest % 0x80) | 0x80);
-    rest = Math.floor(rest / 0x80);
-  }
-  bytes.push(rest);
-  return Uint8Array.from(bytes);
+/** Bytes that `Writer.varint` takes. */
+function varintLength(value: number): number {
+  let length = 1;
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) length++;
+  return length;
 }
 
-const varintLength = (value: number): number => encodeVarint(value).length;
+/** Writes forward into a buffer that grows where a message is longer than any datagram. */
+class Writer {
+  #bytes = new Uint8Array(DATAGRAM_LENGTH_MAX);
+  #length = 0;
+
+  written(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  byte(value: number): void {
+    this.#reserve(1);
+    this.#bytes[this.#length++] = value;
+  }
+
+  bytes(part: Uint8Array): void {
+    this.#reserve(part.length);
+    this.#bytes.set(part, this.#length);
+    this.#length += part.length;
+  }
+
+  uint32(value: number): void {
+    for (const shift of [24, 16, 8, 0]) this.byte((value >>> shift) & 0xff);
+  }
+
+  uint64(value: number): void {
+    this.uint32(Math.floor(value / 2 ** 32));
+    this.uint32(value >>> 0);
+  }
+
+  /** Least significant seven bits first, the high bit says that more follow (as in protocol buffers). */
+  varint(value: number): void {
+    let rest = value;
+    while (rest >= 0x80) {
+      this.byte((rest % 0x80) | 0x80);
+      rest = Math.floor(rest / 0x80);
+    }
+    this.byte(rest);
+  }
+
+  /** Names are ASCII by their pattern; a longer one is a bug of the caller, cut so that decoding refuses it. */
+  name(text: string): void {
+    this.byte(Math.min(text.length, 0xff));
+    this.#reserve(text.length);
+    for (let i = 0; i < text.length; i++) this.#bytes[this.#length++] = text.charCodeAt(i) & 0xff;
+  }
+
+  #reserve(count: number): void {
+    if (this.#length + count <= this.#bytes.length) return;
+    const longer = new Uint8Array(2 * (this.#length + count));
+    longer.set(this.#bytes);
+    this.#bytes = longer;
+  }
+}
 
 /** Reads forward; after the first fault everything reads as empty and `hasFailed` stays true. */
 class Reader {
@@ -256,7 +297,9 @@ class Reader {
   }
 
   byte(): number {
-    return this.bytes(1)[0] ?? 0;
+    const value = this.#bytes[this.#offset++];
+    if (value === undefined) this.#hasFailed = true;
+    return value ?? 0;
   }
 
   /** Refuses what a number cannot hold exactly. */
@@ -280,7 +323,10 @@ class Reader {
   name(): string {
     const length = this.byte();
     if (length > NAME_LENGTH_MAX) this.#hasFailed = true;
-    const text = String.fromCharCode(...this.bytes(Math.min(length, NAME_LENGTH_MAX)));
+    const end = this.#offset + Math.min(length, NAME_LENGTH_MAX);
+    if (end > this.#bytes.length) this.#hasFailed = true;
+    const text = String.fromCharCode(...this.#bytes.subarray(this.#offset, end));
+    this.#offset = end;
     if (!NAME.test(text)) this.#hasFailed = true;
     return text;
   }

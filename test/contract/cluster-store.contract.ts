@@ -490,6 +490,23 @@ export function clusterStoreContract(name: string, create: () => Promise<StoreUn
         expect(await store.keepLeaseAlive(lease, CALL)).toMatchObject({ ok: false });
       });
 
+      it('keeps many leases alive at once, and tells each its own answer', async () => {
+        const ttls = [10, 20, 30, 40];
+        const granted = await Promise.all(ttls.map((ttlS) => store.grantLease(ttlS, CALL)));
+        const leases = granted.map((one) => {
+          if (!one.ok) throw new Error(one.error.message);
+          return one.value.lease;
+        });
+        const before = clock.now();
+        const [gone, ...kept] = await Promise.all(
+          [leaseId('424242'), ...leases, ...leases].map((one) => store.keepLeaseAlive(one, CALL)),
+        );
+        expect(gone).toMatchObject({ ok: false, error: { code: 'lease-gone' } });
+        for (const [i, one] of kept.entries())
+          expect(one.ok && Math.round((one.value.validUntil - before) / 1000)).toBe(ttls[i % 4]);
+        await Promise.all(leases.map((lease) => store.revokeLease(lease, CALL)));
+      });
+
       it('does not know a lease that never was', async () => {
         expect(await store.keepLeaseAlive(leaseId('424242'), CALL)).toMatchObject({
           ok: false,

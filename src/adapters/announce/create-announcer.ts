@@ -5,7 +5,7 @@
  * filters which silence a VIP silence its announcements too.
  */
 import { readFileSync } from 'node:fs';
-import { err, type Result } from '../../lib/result.ts';
+import { err, ok, type Result } from '../../lib/result.ts';
 import type { Announcer } from '../../ports/announcer.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
@@ -23,19 +23,37 @@ export function createAnnouncer(
   _options: Readonly<Record<never, never>>,
   ports: { readonly clock: Clock; readonly log: Log },
 ): Announcer {
-  return new PacedAnnouncer(new PacketSender(), ports);
+  return new PacedAnnouncer(new PacketSender(ports.clock), ports);
 }
 
+/** So long a device counts as what the kernel said of it: for the frames that leave together. */
+const DEVICE_AGE_MS = 1;
+
 class PacketSender implements FrameSender {
+  readonly #clock: Clock;
   #socket: Result<PacketSocket, string> = openPacketSocket();
+  #asked: { readonly name: string; readonly at: number; readonly device: Device } | null = null;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   send(frame: DueFrame): Result<void, string> {
     if (!this.#socket.ok) this.#socket = openPacketSocket();
     if (!this.#socket.ok) return this.#socket;
-    // Asked for each frame (two ioctls): a device may be re-created, and its MAC address may change.
-    const device = this.#socket.value.device(frame.device);
+    const device = this.#device(this.#socket.value, frame.device);
     if (!device.ok) return device;
     return this.#socket.value.send(device.value.index, encodeFrame(frame, device.value));
+  }
+
+  /** Asked again and again (two ioctls): a device may be re-created, and its MAC address may change. */
+  #device(socket: PacketSocket, name: string): Result<Device, string> {
+    const at = this.#clock.now();
+    if (this.#asked?.name === name && at - this.#asked.at < DEVICE_AGE_MS)
+      return ok(this.#asked.device);
+    const device = socket.device(name);
+    this.#asked = device.ok ? { name, at, device: device.value } : null;
+    return device;
   }
 
   close(): void {

@@ -11,6 +11,8 @@ import { AnnounceSchedule, type DueFrame } from './schedule.ts';
 
 /** Frames sent before the event loop gets its turn: about 1 ms at 10 to 50 µs each. */
 export const FRAMES_PER_SLICE = 32;
+/** First frames sent in one go: of all VIPs of a takeover, before anything else is done. */
+export const FIRST_FRAMES_PER_SLICE = 256;
 /** Least time between two slices; shorter timers only cost wake-ups. */
 const SLICE_SPACING_MS = 1;
 
@@ -67,7 +69,9 @@ export class PacedAnnouncer implements Announcer {
   }
 
   #runSlice(): void {
-    for (const frame of this.#schedule.takeDue(this.#clock.now(), FRAMES_PER_SLICE)) {
+    const now = this.#clock.now();
+    const first = this.#schedule.takeFirst(now, FIRST_FRAMES_PER_SLICE);
+    for (const frame of [...first, ...this.#schedule.takeDue(now, FRAMES_PER_SLICE)]) {
       // Asked per frame: a process that was stopped must not speak for a VIP it lost meanwhile.
       if (this.#clock.now() >= (this.#limits.get(limitKey(frame)) ?? Infinity)) continue;
       const sent = this.#sender.send(frame);

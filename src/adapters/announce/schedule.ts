@@ -1,6 +1,7 @@
 /**
  * When which announcement frame is due: 5 rounds at once, 5 more after 5 s, then one every 30 s, paced
- * per device. Pure: time is an argument, nothing is sent here. The numbers are keepalived's defaults
+ * per device but for the first frame of each VIP: until a neighbour hears it, that VIP is out. Pure:
+ * time is an argument, nothing is sent here. The numbers are keepalived's defaults
  * (`vrrp_garp_master_repeat`, `vrrp_garp_master_delay`), plus refresh and pacing, which it leaves off.
  */
 import { familyOf } from '../../model/address.ts';
@@ -9,7 +10,7 @@ import type { Announcement } from '../../ports/announcer.ts';
 export const ROUNDS_PER_BURST = 5;
 export const SECOND_BURST_MS = 5_000;
 export const REFRESH_MS = 30_000;
-/** Least time between two frames of one device, on average. */
+/** Least time between two frames of one device, on average; first frames are not counted. */
 export const FRAME_SPACING_MS = 1;
 /** Frames that one device may send back to back after a pause. */
 export const SLICE_FRAMES = 8;
@@ -57,6 +58,19 @@ export class AnnounceSchedule {
     for (const vip of vips) this.#devices.get(vip.device)?.entries.delete(vip.address);
   }
 
+  /** The first frame of each VIP that was not heard of yet, at most `limit`, whatever the pace. */
+  takeFirst(now: number, limit: number): DueFrame[] {
+    const frames: DueFrame[] = [];
+    for (const { entries } of this.#devices.values())
+      for (const entry of entries.values()) {
+        if (rank(entry) > 0) continue;
+        if (frames.length === limit) return frames;
+        frames.push(frameOf(entry));
+        advance(entry, now);
+      }
+    return frames;
+  }
+
   /** At most `limit` frames to send now, in order, and no more per device than the pace allows. */
   takeDue(now: number, limit: number): DueFrame[] {
     const frames: DueFrame[] = [];
@@ -66,14 +80,14 @@ export class AnnounceSchedule {
         const entry = firstDue(device, now);
         if (entry === null) break;
         device.tokens--;
-        frames.push({ ...entry.vip, form: entry.forms[entry.formIndex] ?? 'arp-request' });
+        frames.push(frameOf(entry));
         advance(entry, now);
       }
     }
     return frames;
   }
 
-  /** When `takeDue` is to be called next; null when there is nothing to announce. */
+  /** When the two are to be called next; null when there is nothing to announce. */
   nextAt(now: number): number | null {
     let next: number | null = null;
     for (const device of this.#devices.values()) {
@@ -112,6 +126,11 @@ function firstDue(device: Device, now: number): Entry | null {
 }
 
 const rank = (entry: Entry): number => entry.round * 2 + entry.formIndex;
+
+const frameOf = ({ vip, forms, formIndex }: Entry): DueFrame => ({
+  ...vip,
+  form: forms[formIndex] ?? 'arp-request',
+});
 
 function advance(entry: Entry, now: number): void {
   if (entry.formIndex + 1 < entry.forms.length) {

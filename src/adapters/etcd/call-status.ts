@@ -10,6 +10,16 @@ import type { StoreError } from '../../ports/cluster-store.ts';
 /** Status code and message as they arrived, before the etcd3 library turned them into classes. */
 export type CallStatus = { readonly code: number; readonly details: string };
 
+/** A call that failed with a status known to whoever made it. */
+export class StatusError extends Error {
+  readonly status: CallStatus;
+
+  constructor(status: CallStatus) {
+    super(status.details);
+    this.status = status;
+  }
+}
+
 export type CallFailure = {
   readonly error: StoreError;
   /** True only where the request surely never reached the log. */

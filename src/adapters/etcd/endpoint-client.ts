@@ -7,10 +7,10 @@ import tls from 'node:tls';
 
 import type { CallOptions as GrpcCallOptions } from '@grpc/grpc-js';
 import { noop } from 'cockatiel';
-import { Etcd3, type IOptions } from 'etcd3';
+import { Etcd3, type ILeaseKeepAliveResponse, type IOptions } from 'etcd3';
 
 import { messageOf } from '../../lib/result.ts';
-import type { MonoMs } from '../../model/ids.ts';
+import type { LeaseId, MonoMs } from '../../model/ids.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { CallOptions, StoreError } from '../../ports/cluster-store.ts';
 import type { Log } from '../../ports/log.ts';
@@ -19,10 +19,13 @@ import { createCallProbe } from './call-probe.ts';
 import {
   abortedFailure,
   type CallFailure,
+  type CallStatus,
   classifyStatus,
   closedFailure,
   deadlineFailure,
+  StatusError,
 } from './call-status.ts';
+import { LeaseStream } from './lease-stream.ts';
 
 export type EtcdTls = {
   /** Defaults to the roots that Node ships. */
@@ -74,6 +77,7 @@ export class EndpointClient {
   readonly #options: EtcdOptions;
   readonly #ports: EtcdPorts;
   #etcd: Etcd3 | null = null;
+  #leaseStream: LeaseStream | null = null;
   #isClosed = false;
   /** Ends of the calls under way, for `close`. */
   readonly #running = new Set<() => void>();
@@ -111,6 +115,15 @@ export class EndpointClient {
     return answer;
   }
 
+  /** One beat for a lease, over the stream that all leases share. */
+  keepAlive(lease: LeaseId, options: CallOptions): Promise<CallAnswer<ILeaseKeepAliveResponse>> {
+    return this.call((etcd, _options, signal) => {
+      if (this.#leaseStream?.isEnded !== false)
+        this.#leaseStream = new LeaseStream(etcd, this.metadata());
+      return this.#leaseStream.beat(lease, signal);
+    }, options);
+  }
+
   /** The client for a stream; the stream's owner watches over its life. Null after `close`. */
   etcd(): Etcd3 | null {
     if (this.#isClosed) return null;
@@ -143,8 +156,7 @@ export class EndpointClient {
   close(): void {
     this.#isClosed = true;
     for (const abort of this.#running) abort();
-    this.#etcd?.close();
-    this.#etcd = null;
+    this.#disconnect();
   }
 
   async #send<T>(
@@ -177,7 +189,7 @@ export class EndpointClient {
         (error: unknown) =>
           finish({
             ok: false,
-            failure: classifyStatus(probe.failure() ?? { code: 2, details: messageOf(error) }),
+            failure: classifyStatus(probe.failure() ?? statusOf(error)),
             sentAt,
           }),
       );
@@ -247,11 +259,20 @@ export class EndpointClient {
     this.#rebuiltAt = now;
     this.#rebuildGapMs = Math.min(2 * this.#rebuildGapMs, REBUILD_GAP_MAX_MS);
     this.#failuresInARow = 0;
-    this.#etcd?.close();
-    this.#etcd = null;
+    this.#disconnect();
     log.debug({ endpoint: this.endpoint, error: error.message }, 'etcd-connection.rebuilt');
   }
+
+  #disconnect(): void {
+    this.#leaseStream?.close();
+    this.#leaseStream = null;
+    this.#etcd?.close();
+    this.#etcd = null;
+  }
 }
+
+const statusOf = (error: unknown): CallStatus =>
+  error instanceof StatusError ? error.status : { code: 2, details: messageOf(error) };
 
 function clientOptions(endpoint: string, { tls: files }: EtcdOptions): IOptions {
   return {

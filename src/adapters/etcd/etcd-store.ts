@@ -2,7 +2,7 @@
  * The ClusterStore port over etcd 3.4 and later (library etcd3). Not here: any decision about what an
  * answer proves. Calls go to one endpoint and move on after a failure; a watch has clients of its own.
  */
-import type { Etcd3, ILeaseKeepAliveResponse } from 'etcd3';
+import type { Etcd3, ITxnRequest } from 'etcd3';
 import type { CallOptions as GrpcCallOptions } from '@grpc/grpc-js';
 
 import { err, ok, type Result } from '../../lib/result.ts';
@@ -20,7 +20,7 @@ import type {
   WatchEvent,
 } from '../../ports/cluster-store.ts';
 import { Backoff } from './backoff.ts';
-import type { CallAnswer, EtcdOptions, EtcdPorts } from './endpoint-client.ts';
+import type { CallAnswer, EndpointClient, EtcdOptions, EtcdPorts } from './endpoint-client.ts';
 import { EndpointRing } from './endpoint-ring.ts';
 import { watchPrefix } from './prefix-watch.ts';
 import {
@@ -52,6 +52,8 @@ class EtcdStore implements ClusterStore {
   #lastAnswerAt: MonoMs | null = null;
   #lastError: StoreError | null = null;
   #revision = revision(0);
+  /** Rounds repeat their txn: the very same object again and again. */
+  readonly #encoded = new WeakMap<Txn, ITxnRequest>();
 
   constructor(options: EtcdOptions, ports: EtcdPorts) {
     this.#options = options;
@@ -60,7 +62,8 @@ class EtcdStore implements ClusterStore {
   }
 
   async txn(txn: Txn, options: CallOptions): Promise<TxnAnswer> {
-    const request = encodeTxn(txn);
+    const request = this.#encoded.get(txn) ?? encodeTxn(txn);
+    this.#encoded.set(txn, request);
     const answer = await this.#try((etcd, grpc) => etcd.kv.txn(request, grpc), options);
     const receivedAt = this.#ports.clock.now();
     return { ...this.#txnOutcome(txn, answer), sentAt: answer.sentAt, receivedAt };
@@ -136,10 +139,8 @@ class EtcdStore implements ClusterStore {
     lease: LeaseId,
     options: CallOptions,
   ): Promise<Result<{ readonly validUntil: MonoMs }, StoreError>> {
-    const answer = await this.#try(
-      (etcd, grpc, signal) => keepAliveOnce(etcd, lease, grpc, signal),
-      options,
-    );
+    const client = this.#ring.current;
+    const answer = this.#noted(client, await client.keepAlive(lease, options));
     if (!answer.ok) return err(answer.failure.error);
     if (Number(answer.value.TTL) <= 0) {
       const message = `lease ${lease} is unknown to the store`;
@@ -173,7 +174,10 @@ class EtcdStore implements ClusterStore {
   /** One try at the current endpoint; trouble there moves the next call on. */
   async #try<T>(run: Run<T>, options: CallOptions): Promise<CallAnswer<T>> {
     const client = this.#ring.current;
-    const answer = await client.call(run, options);
+    return this.#noted(client, await client.call(run, options));
+  }
+
+  #noted<T>(client: EndpointClient, answer: CallAnswer<T>): CallAnswer<T> {
     if (answer.ok || (answer.failure.isAnswer && answer.failure.error.code !== 'aborted')) {
       this.#lastAnswerAt = this.#ports.clock.now();
     }
@@ -209,26 +213,4 @@ class EtcdStore implements ClusterStore {
 
 function validUntil(sentAt: MonoMs, ttlS: string): MonoMs {
   return monoMs(sentAt + Number(ttlS) * 1000);
-}
-
-/** A stream for one beat: the library's own lease object counts from the answer, with the wall clock. */
-async function keepAliveOnce(
-  etcd: Etcd3,
-  lease: LeaseId,
-  options: GrpcCallOptions,
-  signal: AbortSignal,
-): Promise<ILeaseKeepAliveResponse> {
-  const stream = await etcd.leaseClient.leaseKeepAlive(options);
-  return new Promise((resolve, reject) => {
-    const cancel = (): void => stream.cancel();
-    signal.addEventListener('abort', cancel);
-    stream.on('data', (response) => {
-      resolve(response);
-      cancel();
-    });
-    stream.on('error', reject);
-    stream.on('end', () => reject(new Error('the lease stream ended without an answer')));
-    if (signal.aborted) cancel();
-    else stream.write({ ID: lease });
-  });
 }

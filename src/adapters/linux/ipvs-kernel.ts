@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import { formatEndpoint } from '../../model/address.ts';
+import { type MonoMs, monoMs } from '../../model/ids.ts';
 import {
   formatServiceKey,
   type IpvsOperation,
@@ -34,6 +35,8 @@ const BUFFER_BYTES = 8 << 20;
 const DUMP_READ_BYTES = 65_536;
 const ENCODE_BUFFER_BYTES = 65_536;
 const MODPROBE_TIMEOUT_MS = 10_000;
+/** After a failure; a module that somebody else loads is seen at once. */
+const MODPROBE_REST_MS = 60_000;
 const NO_FAMILY = 'the kernel has no IPVS: load it with "modprobe ip_vs" (CONFIG_IP_VS)';
 
 export type IpvsKernelOptions = {
@@ -53,6 +56,7 @@ class LinuxIpvsKernel implements IpvsKernel {
   readonly #dumps: LazySocket;
   /** Given anew each time the module is loaded. */
   #family: number | null = null;
+  #failedLoad: { readonly reason: string; readonly againAt: MonoMs } | null = null;
 
   constructor(ports: KernelPorts, loadModule: () => Promise<string | null>) {
     this.#ports = ports;
@@ -71,7 +75,7 @@ class LinuxIpvsKernel implements IpvsKernel {
   async capability(): Promise<IpvsCapability> {
     let family = await this.#resolve();
     if (!family.ok && family.error.code === 'UNAVAILABLE') {
-      const failure = await this.#loadModule();
+      const failure = await this.#tryLoad();
       family = await this.#resolve();
       if (!family.ok) return unavailable(failure ?? family.error.message);
     }
@@ -90,6 +94,16 @@ class LinuxIpvsKernel implements IpvsKernel {
       version,
       detail: `IPVS ${version}, connection table of ${connectionTableSize} entries`,
     };
+  }
+
+  async #tryLoad(): Promise<string | null> {
+    const { clock } = this.#ports;
+    const before = this.#failedLoad;
+    if (before !== null && clock.now() < before.againAt) return before.reason;
+    const reason = await this.#loadModule();
+    const againAt = monoMs(clock.now() + MODPROBE_REST_MS);
+    this.#failedLoad = reason === null ? null : { reason, againAt };
+    return reason;
   }
 
   async dump(): Promise<Result<IpvsTable, KernelError>> {

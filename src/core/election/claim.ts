@@ -9,6 +9,9 @@ import {
   isBusy,
   learn,
   notice,
+  own,
+  rankingOf,
+  remove,
   request,
   surveyed,
   written,
@@ -16,10 +19,12 @@ import {
 import { learnOwners } from './handover.ts';
 import { carriedOf } from './pending.ts';
 import { onRoundAcquisition } from './round.ts';
+import { rosterOf } from './roster.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { standingIn } from './survey.ts';
 import { DRAINED_CLAIM_MS, longestWaitMs, RANK_DELAY_MS, VACANT_RANK_DELAY_MS } from './timing.ts';
 import { type OwnerStanding, revOf } from './view.ts';
+import type { Wake } from './wake.ts';
 
 /** Each may need its owner and its former owner's session compared; etcd allows 128 a txn. */
 const CLAIMS_PER_TXN = 60;
@@ -27,12 +32,21 @@ const CLAIMS_PER_TXN = 60;
 export function advanceClaims(draft: Draft): void {
   const { state, config } = draft;
   if (state.session.kind !== 'open' || !state.isSynced || state.isFreezing) return;
+  if (isNothingFree(draft)) return;
   const due = new Map<GroupId, OwnerStanding>();
+  let isAnyFree = false;
   for (const group of config.groups) {
     if (isHolding(draft, group.id)) continue;
     const standing = standingIn(surveyed(draft), group.id);
+    if (isTaken(standing)) {
+      remove(draft, 'claimable', group.id);
+      continue;
+    }
+    isAnyFree = true;
     const dueAt = claimDueAt(draft, group, standing);
-    if (dueAt === null || dueAt > draft.now || isBusy(draft, `claim/${group.id}`)) continue;
+    if (dueAt === null) continue;
+    seeClaimable(draft, group.id);
+    if (dueAt > draft.now || isBusy(draft, `claim/${group.id}`)) continue;
     if (standing.kind === 'absent') markVacant(draft, group.id);
     else if (standing.kind === 'unreadable') leaveAlone(draft, group.id);
     else due.set(group.id, standing);
@@ -40,7 +54,26 @@ export function advanceClaims(draft: Draft): void {
   const groups = [...due];
   for (let i = 0; i < groups.length; i += CLAIMS_PER_TXN)
     claim(draft, i / CLAIMS_PER_TXN, groups.slice(i, i + CLAIMS_PER_TXN));
+  const known = { survey: surveyed(draft), roster: rosterOf(draft), claimable: state.claimable };
+  state.unclaimable = isAnyFree ? null : { ...known, groups: config.groups };
 }
+
+/** The last look found every group held or taken, and none of what it looked at has changed. */
+function isNothingFree(draft: Draft): boolean {
+  const { state, config } = draft;
+  const { unclaimable } = state;
+  return (
+    unclaimable !== null &&
+    unclaimable.survey === surveyed(draft) &&
+    unclaimable.roster === rosterOf(draft) &&
+    unclaimable.groups === config.groups &&
+    unclaimable.claimable === state.claimable
+  );
+}
+
+/** A record gives it to a director whose session is not proven over. */
+const isTaken = ({ kind }: OwnerStanding): boolean =>
+  kind === 'owned' || kind === 'session-missing';
 
 /** A group that leaves is another's by the record, and may have to come back. */
 const isHolding = ({ state }: Draft, group: GroupId): boolean => {
@@ -51,29 +84,29 @@ const isHolding = ({ state }: Draft, group: GroupId): boolean => {
 /** When this director should act on the group; null: not at all as things are. */
 function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): MonoMs | null {
   const { state, config } = draft;
-  if (standing.kind === 'owned' || standing.kind === 'session-missing') {
-    state.claimable.delete(group.id);
-    return null;
-  }
-  const candidates = draft.ranking().of(group);
+  if (isTaken(standing)) return null;
+  const candidates = rankingOf(draft).of(group);
   const mine = candidates.find((candidate) => candidate.director === config.me);
   const able = candidates.filter((candidate) => candidate.obstacle === null);
   const rank = able.findIndex((candidate) => candidate.director === config.me);
   if (rank === -1 && mine?.obstacle !== 'draining' && mine?.obstacle !== 'flapping') return null;
-  const rev = revOf(state.view.owners, group.id);
-  const since = claimableSince(draft, group.id, rev);
+  const since = claimableSince(draft, group.id);
   const barrier = standing.kind === 'vacant' ? longestWaitMs(state.view, config.timing) : 0;
   const perRank = standing.kind === 'vacant' ? VACANT_RANK_DELAY_MS : RANK_DELAY_MS;
   const delay = rank === -1 ? DRAINED_CLAIM_MS : rank * perRank;
   return monoMs(since + barrier + delay);
 }
 
-function claimableSince(draft: Draft, group: GroupId, rev: ReturnType<typeof revOf>): MonoMs {
-  const { state, now } = draft;
+function claimableSince({ state, now }: Draft, group: GroupId): MonoMs {
   const known = state.claimable.get(group);
-  if (known !== undefined && known.rev === rev) return known.since;
-  state.claimable.set(group, { rev, since: now });
-  return now;
+  return known?.rev === revOf(state.view.owners, group) ? known.since : now;
+}
+
+function seeClaimable(draft: Draft, group: GroupId): void {
+  const { state, now } = draft;
+  const rev = revOf(state.view.owners, group);
+  if (state.claimable.get(group)?.rev !== rev)
+    own(draft, 'claimable').set(group, { rev, since: now });
 }
 
 /**
@@ -189,7 +222,7 @@ export function onVacantReply(
 ): void {
   if (reply.kind !== 'answered' || !reply.succeeded) return;
   learn(draft, [{ of: 'owner', name: group, known: written(reply.revision, VACANT) }]);
-  draft.state.claimable.set(group, { rev: reply.revision, since: draft.now });
+  own(draft, 'claimable').set(group, { rev: reply.revision, since: draft.now });
 }
 
 export function onClaimReply(
@@ -202,11 +235,11 @@ export function onClaimReply(
 }
 
 /** Moments at which this room may have something to do by time alone. */
-export function* claimWakes(draft: Draft): Generator<number> {
-  if (draft.state.session.kind !== 'open') return;
+export function claimWakes(draft: Draft, wake: Wake): void {
+  if (draft.state.session.kind !== 'open' || isNothingFree(draft)) return;
   for (const group of draft.config.groups) {
     if (isHolding(draft, group.id)) continue;
     const dueAt = claimDueAt(draft, group, standingIn(surveyed(draft), group.id));
-    if (dueAt !== null) yield dueAt;
+    if (dueAt !== null) wake.by(dueAt);
   }
 }

@@ -11,36 +11,60 @@ import type {
   Purpose,
   TxnRequest,
 } from './state.ts';
-import { LazyMap } from '../../lib/lazy-map.ts';
 import { createRanking, type Ranking } from './placement.ts';
 import { type Survey, surveyOf } from './survey.ts';
 import { type ElectionView, type Known, mergeView, type ViewChange } from './view.ts';
 
-/** Replaced as a whole, never written to. */
-type Replaced = 'eligibility' | 'ready' | 'bonus' | 'foreseen';
+/** Of the state, written to entry by entry: copied at the first write of a step (`own`). */
+type Owned =
+  | 'holdings'
+  | 'heard'
+  | 'lastHeard'
+  | 'listening'
+  | 'challenges'
+  | 'claimable'
+  | 'ownerSeenAt'
+  | 'better'
+  | 'offeredUntil'
+  | 'transferring'
+  | 'kept'
+  | 'muted'
+  | 'damping'
+  | 'operationSeenAt'
+  | 'refusedUntil'
+  | 'inFlight'
+  | 'restingSlots'
+  | 'alarms';
 
-type Mutable<T> = {
-  -readonly [K in keyof T]: K extends Replaced
-    ? T[K]
-    : T[K] extends ReadonlyMap<infer A, infer B>
-      ? Map<A, B>
-      : T[K] extends ReadonlySet<infer A>
-        ? Set<A>
-        : T[K];
-};
+type KeyOf<T> =
+  T extends ReadonlyMap<infer K, unknown> ? K : T extends ReadonlySet<infer E> ? E : never;
+
+type Writable<T> =
+  T extends ReadonlyMap<infer K, infer V>
+    ? Map<K, V>
+    : T extends ReadonlySet<infer E>
+      ? Set<E>
+      : never;
+
+type DraftState = { -readonly [K in keyof ElectionState]: ElectionState[K] };
 
 export type Draft = {
   readonly config: ElectionConfig;
   readonly now: MonoMs;
-  readonly state: Mutable<ElectionState>;
+  /** As it was before the step. */
+  readonly before: ElectionState;
+  /** Its maps and sets are shared with the state before the step until `own` is asked for one. */
+  readonly state: DraftState;
   readonly effects: ElectionEffect[];
   /** Kills and claims that are due: they ride on the next round. */
   readonly acquisitions: Acquisition[];
-  /** The candidates as the view is now: computed when first asked for. */
-  readonly ranking: () => Ranking;
-  readonly pendingOperations: () => ReadonlyMap<GroupId, readonly NamedOperation[]>;
-  readonly runningOperations: () => readonly NamedOperation[];
+  /** Asked for in this step (`rankingOf`), and the view that it was made of. */
+  ranked: { readonly view: ElectionView; readonly ranking: Ranking } | null;
+  /** The same of `pendingOperations`. */
+  pending: { readonly view: ElectionView; readonly operations: OperationsByGroup } | null;
 };
+
+type OperationsByGroup = ReadonlyMap<GroupId, readonly NamedOperation[]>;
 
 type NamedOperation = readonly [id: string, operation: OperationRecord];
 
@@ -49,59 +73,100 @@ export type Acquisition = {
   readonly slot: string;
   readonly txn: TxnRequest;
   readonly purposeOf: (round: number) => Purpose;
+  /** Sent when all else of the round has been answered: it would void what the others compare. */
+  readonly isLast?: boolean;
 };
 
-export function beginDraft(state: ElectionState, now: MonoMs, config: ElectionConfig): Draft {
-  const draft = {
-    ...state,
-    holdings: new LazyMap(state.holdings),
-    heard: new LazyMap(state.heard),
-    lastHeard: new LazyMap(state.lastHeard),
-    challenges: new LazyMap(state.challenges),
-    claimable: new LazyMap(state.claimable),
-    ownerSeenAt: new LazyMap(state.ownerSeenAt),
-    better: new LazyMap(state.better),
-    offeredUntil: new LazyMap(state.offeredUntil),
-    transferring: new LazyMap(state.transferring),
-    kept: new Set(state.kept),
-    muted: new Set(state.muted),
-    damping: new LazyMap(state.damping),
-    operationSeenAt: new LazyMap(state.operationSeenAt),
-    refusedUntil: new LazyMap(state.refusedUntil),
-    inFlight: new LazyMap(state.inFlight),
-    restingSlots: new LazyMap(state.restingSlots),
-    alarms: new Set(state.alarms),
-  };
-  return {
-    config,
-    now,
-    effects: [],
-    acquisitions: [],
-    state: draft,
-    ranking: perView(draft, () => createRanking(draft, config, now)),
-    pendingOperations: perView(draft, () => pendingOperations(draft.view)),
-    runningOperations: perView(draft, () => operationsIn(draft.view, 'running')),
-  };
+export const beginDraft = (before: ElectionState, now: MonoMs, config: ElectionConfig): Draft => ({
+  config,
+  now,
+  before,
+  state: copyState(before),
+  effects: [],
+  acquisitions: [],
+  ranked: null,
+  pending: null,
+});
+
+/** Name by name: in every step, and many times as fast as a spread of so many. */
+const copyState = (state: ElectionState): DraftState => ({
+  view: state.view,
+  survey: state.survey,
+  roster: state.roster,
+  lapseAt: state.lapseAt,
+  listening: state.listening,
+  followed: state.followed,
+  unclaimable: state.unclaimable,
+  contented: state.contented,
+  guard: state.guard,
+  isSynced: state.isSynced,
+  gate: state.gate,
+  kept: state.kept,
+  isStopping: state.isStopping,
+  isFreezing: state.isFreezing,
+  isFrozen: state.isFrozen,
+  startedAt: state.startedAt,
+  session: state.session,
+  holdings: state.holdings,
+  round: state.round,
+  roundNumber: state.roundNumber,
+  unarmedRounds: state.unarmedRounds,
+  unansweredRounds: state.unansweredRounds,
+  armedHoldMs: state.armedHoldMs,
+  armedUntil: state.armedUntil,
+  allArmed: state.allArmed,
+  scopeInDoubt: state.scopeInDoubt,
+  lastRoundMs: state.lastRoundMs,
+  lastConfirmedAt: state.lastConfirmedAt,
+  foreseen: state.foreseen,
+  heard: state.heard,
+  lastHeard: state.lastHeard,
+  challenges: state.challenges,
+  claimable: state.claimable,
+  ownerSeenAt: state.ownerSeenAt,
+  better: state.better,
+  offeredUntil: state.offeredUntil,
+  eligibility: state.eligibility,
+  ready: state.ready,
+  bonus: state.bonus,
+  transferring: state.transferring,
+  muted: state.muted,
+  damping: state.damping,
+  operationSeenAt: state.operationSeenAt,
+  refusedUntil: state.refusedUntil,
+  nextHeartbeatAt: state.nextHeartbeatAt,
+  inFlight: state.inFlight,
+  restingSlots: state.restingSlots,
+  nextTxnId: state.nextTxnId,
+  alarms: state.alarms,
+});
+
+/**
+ * This step's own copy of a map or set of the state, made at the first call. An iteration under way
+ * over the shared one goes on over what was there before.
+ */
+export function own<K extends Owned>(
+  { before, state }: Draft,
+  name: K,
+): Writable<ElectionState[K]> {
+  if (state[name] === before[name]) state[name] = copyOf(before[name]);
+  // Whatever is not shared was made in this step.
+  return state[name] as unknown as Writable<ElectionState[K]>;
 }
 
-/** The state as it is at the end of the step; what nothing was written to is shared with the one before. */
-export const finishDraft = ({ state }: Draft): ElectionState => ({
-  ...state,
-  holdings: bare(state.holdings),
-  heard: bare(state.heard),
-  lastHeard: bare(state.lastHeard),
-  challenges: bare(state.challenges),
-  claimable: bare(state.claimable),
-  ownerSeenAt: bare(state.ownerSeenAt),
-  better: bare(state.better),
-  offeredUntil: bare(state.offeredUntil),
-  transferring: bare(state.transferring),
-  damping: bare(state.damping),
-  operationSeenAt: bare(state.operationSeenAt),
-  refusedUntil: bare(state.refusedUntil),
-  inFlight: bare(state.inFlight),
-  restingSlots: bare(state.restingSlots),
-});
+function copyOf<T>(shared: T): T {
+  return (
+    shared instanceof Set ? new Set(shared) : new Map(shared as Iterable<[unknown, unknown]>)
+  ) as T;
+}
+
+/** Deletes an entry; nothing is copied where there is none. */
+export function remove<K extends Owned>(draft: Draft, name: K, key: KeyOf<ElectionState[K]>): void {
+  const entries: { has(key: unknown): boolean } = draft.state[name];
+  if (!entries.has(key)) return;
+  const mine: { delete(key: unknown): boolean } = own(draft, name);
+  mine.delete(key);
+}
 
 /** What the records say now. */
 export function surveyed({ state }: Draft): Survey {
@@ -109,35 +174,40 @@ export function surveyed({ state }: Draft): Survey {
   return state.survey;
 }
 
-/** The map of the step before, which nothing writes to any more; null where this step has written to it. */
-export const untouched = <K, V>(map: Map<K, V>): ReadonlyMap<K, V> | null =>
-  map instanceof LazyMap && !map.isWritten ? map.value : null;
-
-const bare = <K, V>(map: Map<K, V>): ReadonlyMap<K, V> =>
-  map instanceof LazyMap ? map.value : map;
-
-/** Computed when asked for, and anew when the view has changed since. */
-function perView<T>(state: { readonly view: ElectionView }, compute: () => T): () => T {
-  let known: { readonly view: ElectionView; readonly value: T } | null = null;
-  return () => {
-    if (known?.view !== state.view) known = { view: state.view, value: compute() };
-    return known.value;
-  };
+/** The candidates as the view is now: worked out when asked for, and anew when the view has changed since. */
+export function rankingOf(draft: Draft): Ranking {
+  const { state, config, now } = draft;
+  if (draft.ranked?.view !== state.view)
+    draft.ranked = { view: state.view, ranking: createRanking(state, config, now) };
+  return draft.ranked.ranking;
 }
 
-function operationsIn(view: ElectionView, state: OperationRecord['state']): NamedOperation[] {
-  const found: NamedOperation[] = [];
-  for (const [id, { value }] of view.operations)
-    if (value?.state === state) found.push([id, value]);
-  return found;
+/** Operations that nobody has begun to answer, group by group. */
+export function pendingOperations(draft: Draft): OperationsByGroup {
+  const { view } = draft.state;
+  if (view.operations.size === 0) return NO_OPERATIONS;
+  if (draft.pending?.view !== view) draft.pending = { view, operations: pendingIn(view) };
+  return draft.pending.operations;
 }
 
-function pendingOperations(view: ElectionView): Map<GroupId, NamedOperation[]> {
+const NO_OPERATIONS: OperationsByGroup = new Map();
+
+function pendingIn(view: ElectionView): Map<GroupId, NamedOperation[]> {
   const found = new Map<GroupId, NamedOperation[]>();
   for (const named of operationsIn(view, 'pending')) {
     const group = named[1].group as GroupId;
     found.set(group, [...(found.get(group) ?? []), named]);
   }
+  return found;
+}
+
+export const runningOperations = ({ state }: Draft): readonly NamedOperation[] =>
+  operationsIn(state.view, 'running');
+
+function operationsIn(view: ElectionView, state: OperationRecord['state']): NamedOperation[] {
+  const found: NamedOperation[] = [];
+  for (const [id, { value }] of view.operations)
+    if (value?.state === state) found.push([id, value]);
   return found;
 }
 
@@ -149,7 +219,7 @@ export const isBusy = (draft: Draft, slot: string): boolean =>
 
 export function request(draft: Draft, slot: string, purpose: Purpose, txn: TxnRequest): void {
   const id = draft.state.nextTxnId++;
-  draft.state.inFlight.set(slot, { id, purpose });
+  own(draft, 'inFlight').set(slot, { id, purpose });
   draft.effects.push({
     kind: 'txn',
     id,
@@ -200,6 +270,6 @@ export function notice(
 /** Tells an anomaly once; true when it was new. */
 export function alarmOnce(draft: Draft, key: string): boolean {
   if (draft.state.alarms.has(key)) return false;
-  draft.state.alarms.add(key);
+  own(draft, 'alarms').add(key);
   return true;
 }

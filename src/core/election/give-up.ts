@@ -1,24 +1,93 @@
 /** A holder gives a group away: handed over to who is ready, else silence by the kernel's word, then the record. */
 import { type DirectorId, type GroupId, revisionOf } from '../../model/ids.ts';
 import { formatRecord, type OwnerRecord } from '../../model/records.ts';
-import { alarmOnce, type Draft, isBusy, later, notice, request } from './draft.ts';
+import {
+  alarmOnce,
+  type Draft,
+  isBusy,
+  later,
+  notice,
+  own,
+  pendingOperations,
+  rankingOf,
+  remove,
+  request,
+  runningOperations,
+} from './draft.ts';
 import { type Transfer, learnOwners, transfer } from './handover.ts';
 import { carriedOf } from './pending.ts';
 import { bestSuccessor, offerKey } from './placement.ts';
+import { hold, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
-import type { ElectionEvent, GiveUp, Holding, Purpose, TxnReply } from './state.ts';
+import type { Contented, ElectionEvent, GiveUp, Holding, Purpose, TxnReply } from './state.ts';
 import { OFFER_REST_MS, READY_WAIT_MS, REFUSED_MS, RETRY_MS } from './timing.ts';
 import { openSession } from './view.ts';
+import type { Wake } from './wake.ts';
 import { whyPart } from './why.ts';
 
 /** When the kernel refuses to silence a group, it is asked again after this. */
 const CLOSE_RETRY_MS = 100;
 
 export function advanceGiveUp(draft: Draft): void {
+  const { state } = draft;
+  if (!isContented(draft, state.contented)) {
+    const roster = rosterOf(draft);
+    const told = draft.effects.length;
+    lookThrough(draft);
+    const isCalm = state.roster === roster && draft.effects.length === told;
+    state.contented = isCalm && isTimeless(draft) ? contentedNow(draft) : null;
+  }
+  completeOperations(draft);
+}
+
+/** The last look through gave no reason to give a group away, and none of what it looked at has changed. */
+function isContented(draft: Draft, known: Contented | null): boolean {
+  const { state, config } = draft;
+  return (
+    known !== null &&
+    known.roster === rosterOf(draft) &&
+    known.groups === config.groupsById &&
+    known.directors === config.directors &&
+    known.me === config.me &&
+    known.session === state.session &&
+    known.eligibility === state.eligibility &&
+    known.bonus === state.bonus &&
+    known.drains === state.view.drains &&
+    known.reports === state.view.reports &&
+    known.operations === state.view.operations &&
+    known.isStopping === state.isStopping &&
+    known.isFreezing === state.isFreezing &&
+    isTimeless(draft)
+  );
+}
+
+/** Nobody was measured against others, and nothing waits: time alone gives no reason. */
+function isTimeless(draft: Draft): boolean {
+  const { state } = draft;
+  return (
+    draft.ranked === null &&
+    rosterOf(draft).count.open === state.holdings.size &&
+    state.refusedUntil.size === 0 &&
+    state.better.size === 0 &&
+    state.transferring.size === 0 &&
+    pendingOperations(draft).size === 0
+  );
+}
+
+function contentedNow(draft: Draft): Contented {
+  const { state, config } = draft;
+  const { session, eligibility, bonus, isStopping, isFreezing } = state;
+  const { drains, reports, operations } = state.view;
+  const { groupsById: groups, directors, me } = config;
+  const told = { roster: rosterOf(draft), session, groups, directors, me, eligibility, bonus };
+  return { ...told, drains, reports, operations, isStopping, isFreezing };
+}
+
+function lookThrough(draft: Draft): void {
   const { state, now } = draft;
   // How long another has been better counts only while the group speaks here.
   for (const group of state.better.keys())
-    if (state.holdings.get(group)?.kind !== 'open') state.better.delete(group);
+    if (state.holdings.get(group)?.kind !== 'open') remove(draft, 'better', group);
   const transfers = new Map<DirectorId, Map<GroupId, Transfer>>();
   for (const [group, holding] of state.holdings) {
     if (holding.kind === 'owned' || holding.kind === 'open') part(draft, group, holding, transfers);
@@ -28,13 +97,12 @@ export function advanceGiveUp(draft: Draft): void {
         continue;
       }
       if (holding.retryAt === null || now < holding.retryAt) continue;
-      state.holdings.set(group, { ...holding, retryAt: null });
+      hold(draft, group, { ...holding, retryAt: null });
       draft.effects.push({ kind: 'close', groups: [group] });
     } else if (holding.kind === 'shut' && now >= holding.nextTryAt)
       writeAway(draft, group, holding);
   }
   for (const [to, groups] of transfers) transfer(draft, to, groups);
-  completeOperations(draft);
 }
 
 function part(
@@ -53,7 +121,8 @@ function part(
     transfers.set(to, groups.set(group, { ...giveUp, to }));
     return;
   }
-  if (giveUp.reason === 'cannot-arm') draft.state.refusedUntil.set(group, later(draft, REFUSED_MS));
+  if (giveUp.reason === 'cannot-arm')
+    own(draft, 'refusedUntil').set(group, later(draft, REFUSED_MS));
   silence(draft, group, holding, { giveUp, isLost: false });
 }
 
@@ -71,7 +140,7 @@ export function onClosed(draft: Draft, event: ElectionEvent & { kind: 'closed' }
     const holding = state.holdings.get(group);
     if (holding?.kind !== 'closing') continue;
     if (event.isOk) finishClosing(draft, group, holding);
-    else state.holdings.set(group, { ...holding, retryAt: later(draft, CLOSE_RETRY_MS) });
+    else hold(draft, group, { ...holding, retryAt: later(draft, CLOSE_RETRY_MS) });
   }
 }
 
@@ -81,12 +150,12 @@ function finishClosing(
   group: GroupId,
   { epoch, giveUp, isLost }: Holding & { kind: 'closing' },
 ): void {
-  const { state, now } = draft;
+  const { now } = draft;
   if (giveUp !== null) {
-    state.holdings.set(group, { kind: 'shut', epoch, giveUp, nextTryAt: now });
+    hold(draft, group, { kind: 'shut', epoch, giveUp, nextTryAt: now });
     return;
   }
-  state.holdings.delete(group);
+  unhold(draft, group);
   if (!isLost) notice(draft, 'handover.completed', 'info', 'silent here', { group, epoch });
 }
 
@@ -98,7 +167,7 @@ function writeAway(draft: Draft, group: GroupId, holding: Holding & { kind: 'shu
   const to = successorNow(draft, group, holding.giveUp);
   const session = to === null ? null : openSession(state.view, to);
   if (to !== holding.giveUp.to)
-    state.holdings.set(group, { ...holding, giveUp: { ...holding.giveUp, to } });
+    hold(draft, group, { ...holding, giveUp: { ...holding.giveUp, to } });
   const compares = [
     { key: keys.owner(group), modRevision: revisionOf(holding.epoch) },
     { key: keys.session(config.me), modRevision: state.session.rev },
@@ -113,7 +182,7 @@ function writeAway(draft: Draft, group: GroupId, holding: Holding & { kind: 'shu
     vacant: false,
     reason: holding.giveUp.reason,
   };
-  if (to !== null) state.offeredUntil.set(offerKey(group, to), later(draft, OFFER_REST_MS));
+  if (to !== null) own(draft, 'offeredUntil').set(offerKey(group, to), later(draft, OFFER_REST_MS));
   request(
     draft,
     slot,
@@ -135,7 +204,7 @@ function successorNow(draft: Draft, id: GroupId, giveUp: GiveUp): DirectorId | n
   const { state, config } = draft;
   const group = config.groupsById.get(id);
   if (group === undefined) return null;
-  const candidates = draft.ranking().of(group);
+  const candidates = rankingOf(draft).of(group);
   const chosen = candidates.find((candidate) => candidate.director === giveUp.to);
   if (chosen !== undefined && chosen.obstacle === null) return chosen.director;
   return bestSuccessor(state, group, candidates, config.me);
@@ -153,13 +222,13 @@ export function onGiveUpReply(
   }
   const holding = state.holdings.get(purpose.group);
   if (holding?.kind === 'shut')
-    state.holdings.set(purpose.group, { ...holding, nextTryAt: later(draft, RETRY_MS) });
+    hold(draft, purpose.group, { ...holding, nextTryAt: later(draft, RETRY_MS) });
 }
 
 /** The director that opens a group after a switchover says how it ended. */
 function completeOperations(draft: Draft): void {
   const { state, config } = draft;
-  for (const [id, operation] of draft.runningOperations()) {
+  for (const [id, operation] of runningOperations(draft)) {
     const holding = state.holdings.get(operation.group as GroupId);
     if (holding?.kind !== 'open') continue;
     const cameBack = state.alarms.has(`operation:${id}`) || operation.from === config.me;
@@ -177,17 +246,19 @@ function completeOperations(draft: Draft): void {
 }
 
 /** Moments at which this room may have something to do by time alone. */
-export function* giveUpWakes(draft: Draft): Generator<number> {
+export function giveUpWakes(draft: Draft, wake: Wake): void {
   const { state, config } = draft;
-  for (const holding of state.holdings.values()) {
-    if (holding.kind === 'shut') yield holding.nextTryAt;
-    if (holding.kind !== 'closing') continue;
-    yield holding.silentAt;
-    if (holding.retryAt !== null) yield holding.retryAt;
-  }
+  const { closing, shut } = rosterOf(draft).count;
+  if (closing + shut > 0)
+    for (const holding of state.holdings.values()) {
+      if (holding.kind === 'shut') wake.by(holding.nextTryAt);
+      if (holding.kind !== 'closing') continue;
+      wake.by(holding.silentAt);
+      if (holding.retryAt !== null) wake.by(holding.retryAt);
+    }
   for (const [id, better] of state.better) {
     const preempt = config.groupsById.get(id)?.preempt;
-    if (preempt?.kind === 'after') yield better.since + preempt.ms;
+    if (preempt?.kind === 'after') wake.by(better.since + preempt.ms);
   }
-  for (const seenAt of state.operationSeenAt.values()) yield seenAt + READY_WAIT_MS;
+  for (const seenAt of state.operationSeenAt.values()) wake.by(seenAt + READY_WAIT_MS);
 }

@@ -24,12 +24,15 @@ import {
   later,
   learn,
   notice,
+  own,
+  remove,
   request,
   surveyed,
   written,
 } from './draft.ts';
 import { carriedOf, isUnresolved, myEntry, onMutedWord } from './pending.ts';
 import { offerKey } from './placement.ts';
+import { hold, rosterOf } from './roster.ts';
 import { silence } from './silence.ts';
 import type { ElectionEvent, GiveUp, Holding, OwnerRecords, Purpose, TxnReply } from './state.ts';
 import {
@@ -41,6 +44,7 @@ import {
   UNVERIFIED_MS,
 } from './timing.ts';
 import { openSession } from './view.ts';
+import type { Wake } from './wake.ts';
 
 type Leaving = Holding & { kind: 'leaving' };
 export type Transfer = GiveUp & { readonly to: DirectorId };
@@ -70,8 +74,8 @@ export function transfer(
     const pending = [...carriedOf(draft, group).filter((one) => one.director !== to), mine];
     const owner = { director: to, session: session.id };
     records.set(group, { v: 1, ...owner, pending, vacant: false, reason });
-    state.transferring.set(group, giveUp);
-    state.offeredUntil.set(offerKey(group, to), later(draft, OFFER_REST_MS));
+    own(draft, 'transferring').set(group, giveUp);
+    own(draft, 'offeredUntil').set(offerKey(group, to), later(draft, OFFER_REST_MS));
   }
   const names = [...records.keys()];
   request(
@@ -99,15 +103,14 @@ export function onTransferReply(
   purpose: Purpose & { kind: 'transfer' },
   reply: TxnReply,
 ): void {
-  const { state } = draft;
   if (reply.kind === 'answered' && reply.succeeded) {
     learnOwners(draft, purpose.records, reply);
     return;
   }
   if (reply.kind !== 'answered') return; // In doubt: the record tells.
   for (const group of purpose.records.keys()) {
-    state.transferring.delete(group);
-    state.offeredUntil.delete(offerKey(group, purpose.to));
+    remove(draft, 'transferring', group);
+    remove(draft, 'offeredUntil', offerKey(group, purpose.to));
   }
 }
 
@@ -138,8 +141,8 @@ export function beginLeaving(
     ...(state.transferring.get(group) ?? { reason: 'switchover', operation: null }),
     to,
   };
-  state.transferring.delete(group);
-  state.holdings.set(group, {
+  remove(draft, 'transferring', group);
+  hold(draft, group, {
     kind: 'leaving',
     epoch: holding.epoch,
     ownerRev: record.rev,
@@ -170,10 +173,12 @@ const tellStep = (draft: Draft, id: string, text: string): void => {
 
 export function advanceHandover(draft: Draft): void {
   const { state, now } = draft;
-  for (const [group, holding] of state.holdings) {
-    if (holding.kind === 'leaving') advanceLeaving(draft, group, holding);
-    else if (holding.kind === 'owned') openPrepared(draft, group, holding, now);
-  }
+  const { leaving, owned } = rosterOf(draft).count;
+  if (leaving + owned > 0)
+    for (const [group, holding] of state.holdings) {
+      if (holding.kind === 'leaving') advanceLeaving(draft, group, holding);
+      else if (holding.kind === 'owned') openPrepared(draft, group, holding, now);
+    }
   resolveEntries(draft);
 }
 
@@ -187,7 +192,7 @@ function openPrepared(
   const { preparedUntil, isOpening } = holding;
   if (preparedUntil === null || preparedUntil <= now || isOpening) return;
   if (isUnresolved(draft, group)) return;
-  draft.state.holdings.set(group, { ...holding, isOpening: true });
+  hold(draft, group, { ...holding, isOpening: true });
   draft.effects.push({ kind: 'open', groups: [group], until: preparedUntil });
 }
 
@@ -209,11 +214,12 @@ function advanceLeaving(draft: Draft, group: GroupId, holding: Leaving): void {
   const isTelling = now >= holding.nextTellAt && myEntry(draft, group) !== undefined;
   if (isTelling) tellMuted(draft, group, giveUp.to, epoch);
   const nextTellAt = isTelling ? later(draft, config.timing.heartbeatMs) : holding.nextTellAt;
-  state.holdings.set(group, { ...holding, closeAt, nextTellAt });
+  if (closeAt !== holding.closeAt || nextTellAt !== holding.nextTellAt)
+    hold(draft, group, { ...holding, closeAt, nextTellAt });
 }
 
 function startMuting(draft: Draft, group: GroupId, holding: Leaving): void {
-  draft.state.holdings.set(group, { ...holding, phase: 'muting' });
+  hold(draft, group, { ...holding, phase: 'muting' });
   draft.effects.push({ kind: 'stop-announcing', group });
   draft.effects.push({ kind: 'mute', groups: [group] });
 }
@@ -230,7 +236,7 @@ export function onMuted(draft: Draft, event: ElectionEvent & { kind: 'muted' }):
       continue;
     }
     const nextTellAt = later(draft, draft.config.timing.heartbeatMs);
-    state.holdings.set(group, { ...holding, phase: 'muted', mutedAt: now, nextTellAt });
+    hold(draft, group, { ...holding, phase: 'muted', mutedAt: now, nextTellAt });
     tellMuted(draft, group, giveUp.to, epoch);
     notice(draft, 'handover.muted', 'info', 'answers no ARP and no ND any more, forwards on', {
       group,
@@ -313,7 +319,7 @@ export function onHandoverWord(
   }
   if (holding.phase !== 'muted') return;
   const closeAt = monoMs(Math.min(holding.closeAt ?? Infinity, now + LINGER_MS));
-  state.holdings.set(group, { ...holding, closeAt });
+  hold(draft, group, { ...holding, closeAt });
 }
 
 const isSessionOf = (draft: Draft, director: DirectorId, session: SessionId): boolean =>
@@ -336,14 +342,15 @@ export function onVerified(draft: Draft, event: ElectionEvent & { kind: 'verifie
   const session = state.session.id;
   for (const to of formers)
     draft.effects.push({ kind: 'tell', to, message: { kind: 'verified', session, group, epoch } });
-  state.holdings.set(group, { ...holding, formers: [] });
+  hold(draft, group, { ...holding, formers: [] });
 }
 
-export function* handoverWakes(draft: Draft): Generator<number> {
+export function handoverWakes(draft: Draft, wake: Wake): void {
+  if (rosterOf(draft).count.leaving === 0) return;
   for (const holding of draft.state.holdings.values()) {
     if (holding.kind !== 'leaving') continue;
-    if (holding.phase === 'waiting') yield holding.since + PREPARE_WAIT_MS;
-    if (holding.closeAt !== null) yield holding.closeAt;
-    if (holding.mutedAt !== null) yield holding.nextTellAt;
+    if (holding.phase === 'waiting') wake.by(holding.since + PREPARE_WAIT_MS);
+    if (holding.closeAt !== null) wake.by(holding.closeAt);
+    if (holding.mutedAt !== null) wake.by(holding.nextTellAt);
   }
 }

@@ -1,10 +1,11 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
 import { ABSENT, type DirectorId, epochOf, type GroupId, revision } from '../../model/ids.ts';
 import { HOLD_REASONS } from '../../model/decision.ts';
-import { alarmOnce, type Draft, notice, surveyed, untouched } from './draft.ts';
+import { alarmOnce, type Draft, notice, own, surveyed } from './draft.ts';
 import { beginLeaving } from './handover.ts';
 import { myEntry } from './pending.ts';
 import { hurryRound, ownedHolding } from './round.ts';
+import { hold, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
@@ -15,6 +16,7 @@ export function advanceOwnership(draft: Draft): void {
   if (!state.isSynced) return;
   settleKept(draft);
   if (isFollowed(draft)) return;
+  const roster = rosterOf(draft);
   const groups = new Set<GroupId>(state.view.owners.keys());
   for (const { id } of config.groups) groups.add(id);
   for (const group of state.holdings.keys()) groups.add(group);
@@ -23,9 +25,10 @@ export function advanceOwnership(draft: Draft): void {
     if (isMine(draft, group)) adopt(draft, group);
     else follow(draft, group);
   }
-  const holdings = untouched(state.holdings);
+  const { session } = state;
   const survey = surveyed(draft);
-  state.followed = holdings && { survey, holdings, session: state.session, groups: config.groups };
+  const isUnchanged = state.roster === roster;
+  state.followed = isUnchanged ? { survey, roster, session, groups: config.groups } : null;
 }
 
 /** The last pass changed no holding, and nothing that it looked at has changed since. */
@@ -34,7 +37,7 @@ function isFollowed(draft: Draft): boolean {
   const { followed } = state;
   return (
     followed !== null &&
-    followed.holdings === untouched(state.holdings) &&
+    followed.roster === rosterOf(draft) &&
     followed.session === state.session &&
     followed.groups === config.groups &&
     followed.survey === surveyed(draft)
@@ -61,14 +64,15 @@ function settleKept(draft: Draft): void {
 }
 
 /** An owner that stays while only the pending entries change is no new one: it gets no time anew. */
-function seeOwner({ state, now }: Draft, group: GroupId): void {
+function seeOwner(draft: Draft, group: GroupId): void {
+  const { state, now } = draft;
   const owner = state.view.owners.get(group);
   const rev = owner?.rev ?? ABSENT;
   const session = owner?.value?.session ?? 0;
   const seen = state.ownerSeenAt.get(group);
   if (seen?.rev === rev) return;
   const isSame = seen !== undefined && session !== 0 && seen.session === session;
-  state.ownerSeenAt.set(group, { rev, session, at: isSame ? seen.at : now });
+  own(draft, 'ownerSeenAt').set(group, { rev, session, at: isSame ? seen.at : now });
 }
 
 function isMine(draft: Draft, group: GroupId): boolean {
@@ -88,15 +92,15 @@ function adopt(draft: Draft, group: GroupId): void {
   if (known === undefined) return;
   const epoch = epochOf(known.rev);
   const holding = state.holdings.get(group);
+  // Only the pending entries changed, if anything: it was this life's all the time.
+  if ((holding?.kind === 'open' || holding?.kind === 'owned') && holding.epoch === epoch) return;
   const before = holding !== undefined && 'formers' in holding ? holding.formers : [];
   const pending = (known.value?.pending ?? []).map((entry) => entry.director as DirectorId);
   const formers = [...new Set([...before, ...pending.filter((one) => one !== config.me)])];
   switch (holding?.kind) {
     case 'open':
     case 'owned':
-      // Only the pending entries changed: it was this life's all the time.
-      if (holding.epoch === epoch) return;
-      state.holdings.set(group, { ...holding, epoch, formers });
+      hold(draft, group, { ...holding, epoch, formers });
       if (holding.kind === 'open') draft.effects.push({ kind: 'show-lease', group, epoch });
       return;
     case 'shut':
@@ -104,8 +108,7 @@ function adopt(draft: Draft, group: GroupId): void {
       break;
     case 'closing':
       // What closes for the former epoch finishes first; the rounds follow the record meanwhile.
-      if (holding.ownerRev !== known.rev)
-        state.holdings.set(group, { ...holding, ownerRev: known.rev });
+      if (holding.ownerRev !== known.rev) hold(draft, group, { ...holding, ownerRev: known.rev });
       return;
     case 'leaving':
       notice(draft, 'handover.failed', 'warn', `${holding.giveUp.to} did not keep it`, {
@@ -117,7 +120,7 @@ function adopt(draft: Draft, group: GroupId): void {
     case undefined:
       break;
   }
-  state.holdings.set(group, ownedHolding(epoch, now, formers));
+  hold(draft, group, ownedHolding(epoch, now, formers));
   hurryRound(draft);
   const told = known.value?.reason;
   const reason = HOLD_REASONS.find((one) => one === told);
@@ -137,19 +140,19 @@ function follow(draft: Draft, group: GroupId): void {
   const rev = revOf(state.view.owners, group);
   switch (holding.kind) {
     case 'shut':
-      state.holdings.delete(group);
+      unhold(draft, group);
       tellReleased(draft, group, holding);
       return;
     case 'closing':
       if (holding.giveUp !== null)
-        state.holdings.set(group, { ...holding, giveUp: null, isLost: !isPending, ownerRev: rev });
+        hold(draft, group, { ...holding, giveUp: null, isLost: !isPending, ownerRev: rev });
       else if (!holding.isLost && holding.ownerRev !== rev)
-        state.holdings.set(group, { ...holding, ownerRev: rev });
+        hold(draft, group, { ...holding, ownerRev: rev });
       return;
     case 'leaving': {
       const isKnown = isPending || holding.phase === 'muted';
       if (isKnown && state.session.kind === 'open') {
-        if (holding.ownerRev !== rev) state.holdings.set(group, { ...holding, ownerRev: rev });
+        if (holding.ownerRev !== rev) hold(draft, group, { ...holding, ownerRev: rev });
         return;
       }
       lose(draft, group, holding);

@@ -5,7 +5,7 @@
 import type { DirectorId, Epoch, GroupId } from '../../model/ids.ts';
 import type { HoldingName } from '../../model/peer.ts';
 import type { OwnerRecord } from '../../model/records.ts';
-import type { Draft } from './draft.ts';
+import { type Draft, own, remove } from './draft.ts';
 import { type PendingEntry, pendingOf } from './view.ts';
 
 /** Names one former holding for good: epochs never come back. */
@@ -44,7 +44,7 @@ export const carriedOf = (draft: Draft, group: GroupId): OwnerRecord['pending'] 
   pendingOf(draft.state.view, group).filter((entry) => !isMyEntry(draft, entry));
 
 export function onMutedWord(draft: Draft, from: DirectorId, name: HoldingName): void {
-  draft.state.muted.add(entryKey(name.group, from, name.session, name.epoch));
+  own(draft, 'muted').add(entryKey(name.group, from, name.session, name.epoch));
 }
 
 /**
@@ -58,7 +58,7 @@ export function forgetMuted(draft: Draft): void {
   for (const [group, known] of state.view.owners)
     for (const { director, session, epoch } of known.value?.pending ?? [])
       named.add(entryKey(group, director, session, epoch));
-  for (const key of state.muted) if (!named.has(key)) state.muted.delete(key);
+  for (const key of state.muted) if (!named.has(key)) remove(draft, 'muted', key);
 }
 
 const MUTED_MAX = 1000;

@@ -13,12 +13,21 @@ import {
   type Revision,
 } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
-import { type Draft, later, learn, notice, request } from './draft.ts';
+import { type Draft, later, learn, notice, own, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { isUnresolved, tellPrepared } from './pending.ts';
-import { ownerRevOf } from './silence.ts';
-import type { ElectionEvent, Holding, Purpose, RoundState, TxnReply, TxnRequest } from './state.ts';
+import { hold, lapseAt, ownerRevOf, renew, rosterOf } from './roster.ts';
+import type {
+  ElectionEvent,
+  Guard,
+  Holding,
+  Purpose,
+  RoundState,
+  TxnReply,
+  TxnRequest,
+} from './state.ts';
 import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, usableHoldMs, wantedHoldMs } from './timing.ts';
+import type { Wake } from './wake.ts';
 
 /** After so many rounds without arming, or without an answer, challenges are no longer answered. */
 const UNARMED_LIMIT = 3;
@@ -54,10 +63,11 @@ const usable = ({ state, config }: Draft): number =>
 /** A VIP whose deadline has passed is silent by the kernel's own clock; the record may still be mine. */
 function lapse(draft: Draft): void {
   const { state, now } = draft;
+  if (lapseAt(draft) > now) return;
   for (const [group, holding] of state.holdings) {
     if (holding.kind !== 'open' || holding.until > now) continue;
     const { epoch, formers } = holding;
-    state.holdings.set(group, ownedHolding(epoch, now, formers));
+    hold(draft, group, ownedHolding(epoch, now, formers));
     fault(draft, group);
     notice(draft, 'holder.lapsed', 'error', 'no round was confirmed in time; the VIPs are silent', {
       group,
@@ -83,22 +93,14 @@ export const ownedHolding = (
 
 function isDue(draft: Draft, { nextAt, soonestAt }: RoundState & { kind: 'idle' }): boolean {
   const { state, now } = draft;
-  if (state.session.kind !== 'open' || state.isFrozen || isLosing(draft)) return false;
+  if (state.session.kind !== 'open' || state.isFrozen || rosterOf(draft).isLosing) return false;
   const isUrgent = draft.acquisitions.length > 0 && now >= soonestAt;
   return isUrgent || (now >= nextAt && needsRound(draft));
 }
 
-/** Whose record is lost must be silent, by the kernel's word, before anything is armed again. */
-function isLosing(draft: Draft): boolean {
-  for (const holding of draft.state.holdings.values())
-    if (holding.kind === 'closing' && holding.isLost) return true;
-  return false;
-}
-
 function needsRound(draft: Draft): boolean {
-  for (const { kind } of draft.state.holdings.values())
-    if (kind === 'owned' || kind === 'open' || kind === 'leaving') return true;
-  return isChallenged(draft);
+  const { owned, open, leaving } = rosterOf(draft).count;
+  return owned + open + leaving > 0 || isChallenged(draft);
 }
 
 /** Somebody doubts that this session lives: a director that holds nothing answers too. */
@@ -126,29 +128,30 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
     rest(draft, permitted.startedAt);
     return;
   }
-  const guarded = new Map<GroupId, Revision>();
-  for (const [group, holding] of state.holdings)
-    if (holding.kind !== 'shut') guarded.set(group, ownerRevOf(holding));
-  const groups = [...guarded.keys()];
+  const sessionRev = state.session.rev;
+  const { roster, chunks } = guardOf(draft, sessionRev);
+  const { guarded } = roster;
   const { round, startedAt, permitMs } = permitted;
   let unanswered = 0;
-  for (let i = 0; i < Math.max(groups.length, 1); i += GROUPS_PER_TXN) {
-    const chunk = groups.slice(i, i + GROUPS_PER_TXN);
-    const purpose: Purpose = { kind: 'round', round, groups: chunk };
-    request(draft, `round/${unanswered}`, purpose, guardTxn(draft, chunk, guarded));
+  for (const { groups, txn } of chunks) {
+    request(draft, `round/${unanswered}`, { kind: 'round', round, groups }, txn);
     unanswered++;
   }
-  for (const { slot, purposeOf, txn } of draft.acquisitions) {
+  for (const { slot, purposeOf, txn, isLast } of draft.acquisitions) {
+    if (isLast === true) continue;
     request(draft, slot, purposeOf(round), txn);
     unanswered++;
   }
-  const sessionRev = state.session.rev;
+  const last = draft.acquisitions
+    .filter(({ isLast }) => isLast === true)
+    .map(({ slot, purposeOf, txn }) => ({ slot, purpose: purposeOf(round), txn }));
   state.round = {
     kind: 'sent',
     round,
     startedAt,
     permitMs,
     unanswered,
+    last,
     firstSentAt: null,
     isConfirmed: true,
     isAnswered: true,
@@ -157,26 +160,54 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
   };
 }
 
-function guardTxn(
-  draft: Draft,
-  groups: readonly GroupId[],
-  guarded: ReadonlyMap<GroupId, Revision>,
-): TxnRequest {
+/** The guard of the last round, as long as it would be made just the same. */
+function guardOf(draft: Draft, sessionRev: Revision): Guard {
   const { state, config } = draft;
   const { keys, me } = config;
+  const roster = rosterOf(draft);
+  // A holder that cannot arm must not block the others: it stops answering challenges.
+  const isYielding =
+    state.unarmedRounds >= UNARMED_LIMIT || state.unansweredRounds >= UNARMED_LIMIT;
+  const { guard } = state;
+  if (
+    guard?.roster === roster &&
+    guard.sessionRev === sessionRev &&
+    guard.isYielding === isYielding &&
+    guard.keys === keys &&
+    guard.me === me
+  )
+    return guard;
+  const made = { roster, sessionRev, isYielding, keys, me };
+  const groups = [...roster.guarded.keys()];
+  const chunks: Guard['chunks'][number][] = [];
+  for (let i = 0; i < Math.max(groups.length, 1); i += GROUPS_PER_TXN) {
+    const chunk = groups.slice(i, i + GROUPS_PER_TXN);
+    chunks.push({ groups: chunk, txn: guardTxn(made, chunk) });
+  }
+  state.guard = { ...made, chunks, arming: armingOf(draft) };
+  return state.guard;
+}
+
+/** What a round that proves all of it arms, where all holdings speak already. */
+function armingOf(draft: Draft): Guard['arming'] {
+  const { armed } = rosterOf(draft);
+  if (armed.length === 0 || armed.length < draft.state.holdings.size) return null;
+  const groups = armed.map(({ group }) => ({ group, mode: 'open' as const }));
+  return { modes: new Map(groups.map(({ group, mode }) => [group, mode])), groups };
+}
+
+function guardTxn(
+  { roster, sessionRev, isYielding, keys, me }: Omit<Guard, 'chunks' | 'arming'>,
+  groups: readonly GroupId[],
+): TxnRequest {
   const compares = [
-    {
-      key: keys.session(me),
-      modRevision: state.session.kind === 'open' ? state.session.rev : ABSENT,
-    },
+    { key: keys.session(me), modRevision: sessionRev },
     ...groups.map((group) => ({
       key: keys.owner(group),
-      modRevision: guarded.get(group) ?? ABSENT,
+      modRevision: roster.guarded.get(group) ?? ABSENT,
     })),
   ];
-  // A holder that cannot arm must not block the others: it stops answering challenges.
-  if (state.unarmedRounds >= UNARMED_LIMIT || state.unansweredRounds >= UNARMED_LIMIT)
-    compares.push({ key: keys.challenge(me), modRevision: ABSENT });
+  if (isYielding) compares.push({ key: keys.challenge(me), modRevision: ABSENT });
   return {
     compares,
     // Deleting a key that is not there is agreed upon by consensus and makes no revision.
@@ -236,15 +267,19 @@ function countAnswer(
   const isConfirmed = round.isConfirmed && outcome.isConfirmed;
   const isAnswered = round.isAnswered && outcome.isAnswered;
   const firstSentAt = monoMs(Math.min(round.firstSentAt ?? reply.sentAt, reply.sentAt));
-  const guarded = new Map(round.guarded);
-  if (reply.kind === 'answered')
-    for (const group of outcome.gained) guarded.set(group, reply.revision);
+  const guarded = withGained(round.guarded, outcome.gained, reply);
   const unanswered = round.unanswered - 1;
   if (unanswered > 0) {
     state.round = { ...round, unanswered, firstSentAt, isConfirmed, isAnswered, guarded };
     return;
   }
   const isLate = now - firstSentAt > round.permitMs;
+  if (round.last.length > 0 && !isLate) {
+    for (const { slot, purpose, txn } of round.last) request(draft, slot, purpose, txn);
+    const sent = { unanswered: round.last.length, last: [] };
+    state.round = { ...round, ...sent, firstSentAt, isConfirmed, isAnswered, guarded };
+    return;
+  }
   // An answer in time, whatever it says, proves that this director could use the next one.
   state.unansweredRounds = isAnswered && !isLate ? 0 : state.unansweredRounds + 1;
   const isSame = state.session.kind === 'open' && state.session.rev === round.sessionRev;
@@ -259,21 +294,28 @@ function countAnswer(
   state.round = { kind: 'confirmed', ...base, sentAt: firstSentAt, guarded };
 }
 
+function withGained(
+  guarded: ReadonlyMap<GroupId, Revision>,
+  gained: readonly GroupId[],
+  reply: TxnReply,
+): ReadonlyMap<GroupId, Revision> {
+  if (reply.kind !== 'answered' || gained.length === 0) return guarded;
+  const all = new Map(guarded);
+  for (const group of gained) all.set(group, reply.revision);
+  return all;
+}
+
 function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void {
   const { state } = draft;
   const { round, startedAt, permitMs, sentAt, guarded, sessionRev } = confirmed;
   const isSame = state.session.kind === 'open' && state.session.rev === sessionRev;
-  const modes = new Map<GroupId, ArmMode>();
-  for (const [group, holding] of state.holdings) {
-    const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
-    if (mode !== null) modes.set(group, mode);
-  }
+  const { modes, groups } = toArm(draft, guarded);
   const holdMs = usable(draft);
   const aliveMs = holdMs - permitMs;
   // Nothing to arm is no failure to arm; what is stuck in the kernel is one.
   if (state.holdings.size === 0) state.unarmedRounds = 0;
   else if (modes.size === 0) state.unarmedRounds += 1;
-  if (modes.size === 0 || !isSame || isLosing(draft) || aliveMs <= 0) {
+  if (modes.size === 0 || !isSame || rosterOf(draft).isLosing || aliveMs <= 0) {
     rest(draft, startedAt);
     return;
   }
@@ -283,8 +325,23 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   state.armedUntil = monoMs(Math.max(state.armedUntil, until));
   state.allArmed = null;
   state.round = { kind: 'arming', round, startedAt, permitMs, until, holdMs, modes };
-  const groups = [...modes].map(([group, mode]) => ({ group, mode }));
   draft.effects.push({ kind: 'arm', round, groups, until, aliveMs });
+}
+
+function toArm(
+  draft: Draft,
+  guarded: ReadonlyMap<GroupId, Revision>,
+): NonNullable<Guard['arming']> {
+  const { holdings, guard } = draft.state;
+  const roster = rosterOf(draft);
+  const isSame = guard?.roster === roster && roster.guarded === guarded;
+  if (isSame && guard.arming !== null) return guard.arming;
+  const modes = new Map<GroupId, ArmMode>();
+  for (const [group, holding] of holdings) {
+    const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
+    if (mode !== null) modes.set(group, mode);
+  }
+  return { modes, groups: [...modes].map(([group, mode]) => ({ group, mode })) };
 }
 
 /**
@@ -324,19 +381,17 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
     return;
   }
   const failed = new Set(event.failed);
-  const armed = new Set(event.groups.filter((group) => !failed.has(group)));
+  const opened = new Set(event.opened);
+  const armed = new Set(event.groups);
+  for (const group of failed) armed.delete(group);
   state.unarmedRounds = armed.size > 0 ? 0 : state.unarmedRounds + 1;
   for (const group of armed) {
     const mode = round.modes.get(group);
-    if (mode === 'open') markOpen(draft, group, event.speaksUntil, event.opened.includes(group));
+    if (mode === 'open') markOpen(draft, group, event.speaksUntil, opened.has(group));
     else if (mode === 'prepared' && !event.unsettled.includes(group))
       markPrepared(draft, group, event.speaksUntil);
   }
-  const areAllArmed = [...state.holdings].every(
-    ([group, { kind }]) =>
-      kind !== 'closing' && ((kind !== 'open' && kind !== 'leaving') || armed.has(group)),
-  );
-  if (areAllArmed && failed.size === 0) {
+  if (failed.size === 0 && areAllArmed(state.holdings, armed)) {
     state.armedHoldMs = round.holdMs;
     state.armedUntil = round.until;
     state.allArmed = { holdMs: round.holdMs, until: event.speaksUntil };
@@ -348,6 +403,17 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   if (isPartial) hurryRound(draft, UNSETTLED_PACE_MS);
 }
 
+function areAllArmed(
+  holdings: ReadonlyMap<GroupId, Holding>,
+  armed: ReadonlySet<GroupId>,
+): boolean {
+  for (const [group, { kind }] of holdings) {
+    if (kind === 'closing') return false;
+    if ((kind === 'open' || kind === 'leaving') && !armed.has(group)) return false;
+  }
+  return true;
+}
+
 /** Opened between two rounds, within the last arming. */
 export function onOpened(draft: Draft, event: ElectionEvent & { kind: 'opened' }): void {
   const { state, now } = draft;
@@ -356,7 +422,7 @@ export function onOpened(draft: Draft, event: ElectionEvent & { kind: 'opened' }
     const holding = state.holdings.get(group);
     if (holding?.kind !== 'owned') continue;
     if (event.isOk && !failed.has(group)) markOpen(draft, group, event.speaksUntil, true);
-    else state.holdings.set(group, { ...holding, isOpening: false, preparedUntil: null });
+    else hold(draft, group, { ...holding, isOpening: false, preparedUntil: null });
   }
   state.nextHeartbeatAt = now;
 }
@@ -364,7 +430,7 @@ export function onOpened(draft: Draft, event: ElectionEvent & { kind: 'opened' }
 function markPrepared(draft: Draft, group: GroupId, until: MonoMs): void {
   const holding = draft.state.holdings.get(group);
   if (holding?.kind !== 'owned') return;
-  draft.state.holdings.set(group, { ...holding, preparedUntil: until });
+  hold(draft, group, { ...holding, preparedUntil: until });
   tellPrepared(draft, group, holding.epoch);
 }
 
@@ -377,15 +443,11 @@ function markOpen(draft: Draft, group: GroupId, until: MonoMs, isNew: boolean): 
     notice(draft, 'holder.opened', 'info', 'the VIPs speak here now', { group, epoch });
     draft.effects.push({ kind: 'show-lease', group, epoch });
   }
-  state.holdings.set(group, {
-    kind: 'open',
-    epoch,
-    formers,
-    since: holding.since,
-    until,
-    failures: 0,
-    openedAt: holding.kind === 'open' ? holding.openedAt : now,
-  });
+  const { since } = holding;
+  const openedAt = holding.kind === 'open' ? holding.openedAt : now;
+  const open = { kind: 'open', epoch, formers, since, until, failures: 0, openedAt } as const;
+  if (holding.kind === 'open') renew(draft, group, open);
+  else hold(draft, group, open);
   if (holding.kind !== 'owned' && !isNew) return;
   draft.effects.push({ kind: 'announce', group });
   draft.effects.push({ kind: 'verify', group, epoch });
@@ -396,9 +458,9 @@ function countRefusal(draft: Draft, group: GroupId): void {
   const holding = state.holdings.get(group);
   if (holding === undefined || (holding.kind !== 'owned' && holding.kind !== 'open')) return;
   const failures = holding.failures + 1;
-  state.holdings.set(group, { ...holding, failures });
+  hold(draft, group, { ...holding, failures });
   if (failures < REFUSAL_LIMIT) return;
-  state.refusedUntil.set(group, later(draft, REFUSED_MS));
+  own(draft, 'refusedUntil').set(group, later(draft, REFUSED_MS));
   fault(draft, group);
 }
 
@@ -409,8 +471,9 @@ function countRefusal(draft: Draft, group: GroupId): void {
 function rest(draft: Draft, startedAt: number, pauseMs = 0): void {
   const { state, now, config } = draft;
   let isNew = false;
-  for (const one of state.holdings.values())
-    isNew ||= one.kind === 'owned' && one.since > startedAt;
+  if (rosterOf(draft).count.owned > 0)
+    for (const one of state.holdings.values())
+      isNew ||= one.kind === 'owned' && one.since > startedAt;
   const soonestAt = later(draft, pauseMs);
   const nextAt = isNew ? now : Math.max(now, startedAt + config.timing.roundMs);
   state.round = { kind: 'idle', nextAt: monoMs(Math.max(nextAt, soonestAt)), soonestAt };
@@ -428,21 +491,23 @@ export function hurryRound(draft: Draft, paceMs = 0): void {
 
 function advanceHeartbeat(draft: Draft): void {
   const { state, now, config } = draft;
-  if (now < state.nextHeartbeatAt || state.session.kind !== 'open') return;
-  const armed: { group: GroupId; epoch: Epoch }[] = [];
-  for (const [group, holding] of state.holdings)
-    if (holding.kind === 'open') armed.push({ group, epoch: holding.epoch });
+  const { heartbeatMs, roundMs } = config.timing;
+  // One that would be due before the next round goes with this one: a wake-up less for the machine.
+  const isBeginning = state.round.kind === 'permit' && state.round.startedAt === now;
+  const earlierMs = isBeginning && heartbeatMs >= roundMs ? roundMs : 0;
+  if (now < state.nextHeartbeatAt - earlierMs || state.session.kind !== 'open') return;
+  const { armed } = rosterOf(draft);
   // Without groups too: the others give a group only to a director they hear.
   state.nextHeartbeatAt = later(draft, config.timing.heartbeatMs);
   draft.effects.push({ kind: 'heartbeat', session: state.session.id, armed });
 }
 
 /** Moments at which this room may have something to do by time alone. */
-export function* roundWakes(draft: Draft): Generator<number> {
+export function roundWakes(draft: Draft, wake: Wake): void {
   const { state } = draft;
-  for (const holding of state.holdings.values()) if (holding.kind === 'open') yield holding.until;
-  if (state.session.kind === 'open') yield state.nextHeartbeatAt;
+  wake.by(lapseAt(draft));
+  if (state.session.kind === 'open') wake.by(state.nextHeartbeatAt);
   if (state.round.kind !== 'idle') return;
-  if (draft.acquisitions.length > 0) yield state.round.soonestAt;
-  if (needsRound(draft)) yield state.round.nextAt;
+  if (draft.acquisitions.length > 0) wake.by(state.round.soonestAt);
+  if (needsRound(draft)) wake.by(state.round.nextAt);
 }

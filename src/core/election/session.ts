@@ -13,6 +13,7 @@ import {
   type SessionRecord,
 } from '../../model/records.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
+import { hold } from './roster.ts';
 import { silence } from './silence.ts';
 import type { Holding, Purpose, TxnReply } from './state.ts';
 import {
@@ -24,6 +25,7 @@ import {
   wantedHoldMs,
 } from './timing.ts';
 import { ownerStanding, pendingOf, revOf, sessionOf } from './view.ts';
+import type { Wake } from './wake.ts';
 
 const SLOT = 'session';
 
@@ -269,7 +271,7 @@ function noticeLoss(draft: Draft): void {
   state.gate = 'unknown';
   for (const [group, holding] of state.holdings) {
     if (holding.kind === 'closing') {
-      state.holdings.set(group, { ...holding, giveUp: null, isLost: true });
+      hold(draft, group, { ...holding, giveUp: null, isLost: true });
       continue;
     }
     silence(draft, group, holding, { giveUp: null, isLost: true });
@@ -466,11 +468,11 @@ export function advanceFreeze(draft: Draft): void {
 }
 
 /** Moments at which this room may have something to do by time alone. */
-export function* sessionWakes(draft: Draft): Generator<number> {
-  const { session, view } = draft.state;
-  if (session.kind === 'none') yield session.notBefore;
+export function sessionWakes({ state, config }: Draft, wake: Wake): void {
+  const { session, view } = state;
+  if (session.kind === 'none') wake.by(session.notBefore);
   if (session.kind !== 'namesake') return;
-  yield session.nextTryAt;
-  const scope = view.scopes.get(draft.config.me)?.value ?? null;
-  yield session.ackedAt + waitMs(scope, draft.config.timing);
+  wake.by(session.nextTryAt);
+  const scope = view.scopes.get(config.me)?.value ?? null;
+  wake.by(session.ackedAt + waitMs(scope, config.timing));
 }

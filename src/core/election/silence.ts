@@ -1,13 +1,8 @@
 /** The one way in which a group becomes silent here: told to the kernel, and to the world. */
-import { type GroupId, monoMs, type Revision, revisionOf } from '../../model/ids.ts';
+import { type GroupId, monoMs } from '../../model/ids.ts';
 import type { Draft } from './draft.ts';
+import { hold, ownerRevOf } from './roster.ts';
 import type { GiveUp, Holding } from './state.ts';
-
-/** The owner record that a round must prove unchanged for this holding. */
-export const ownerRevOf = (holding: Holding): Revision =>
-  holding.kind === 'leaving' || holding.kind === 'closing'
-    ? holding.ownerRev
-    : revisionOf(holding.epoch);
 
 /** The kernel counts in ticks, and address lifetimes in seconds. */
 const CLOSE_SLACK_MS = 1100;
@@ -27,7 +22,7 @@ export function silence(
   // Every later arming leaves it out, and without one the last deadline passes.
   const silentAt = monoMs(Math.max(draft.state.armedUntil, draft.now) + CLOSE_SLACK_MS);
   const closing = { epoch, ownerRev, ...then, retryAt: null, silentAt };
-  draft.state.holdings.set(group, { kind: 'closing', ...closing });
+  hold(draft, group, { kind: 'closing', ...closing });
   draft.effects.push({ kind: 'close', groups: [group] });
   draft.effects.push({ kind: 'show-lease', group, epoch: null });
 }

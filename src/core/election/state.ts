@@ -11,6 +11,8 @@ import type { PeerMessage } from '../../model/peer.ts';
 import type { OwnerRecord, ScopeRecord, SessionRecord } from '../../model/records.ts';
 import type { Damping } from '../placement/damping.ts';
 import type { Heirs } from '../placement/order.ts';
+import type { Heard, Listening } from './hearing.ts';
+import type { Roster } from './roster.ts';
 import type { Survey } from './survey.ts';
 import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
 
@@ -211,6 +213,12 @@ export type RoundState =
       readonly kind: 'sent';
       /** More than 100 groups, kills and claims take several txns; all are timed from the first send. */
       readonly unanswered: number;
+      /** To be sent when all these have been answered. */
+      readonly last: readonly {
+        readonly slot: string;
+        readonly purpose: Purpose;
+        readonly txn: TxnRequest;
+      }[];
       readonly firstSentAt: MonoMs | null;
       /** Every txn that guards what may speak has succeeded so far. */
       readonly isConfirmed: boolean;
@@ -234,22 +242,68 @@ export type RoundState =
       readonly modes: ReadonlyMap<GroupId, ArmMode>;
     } & RoundBase);
 
-/** When a director was last heard naming a group. */
-export type Heard = ReadonlyMap<GroupId, MonoMs>;
-
 /** What the holdings were found in step with: while all of it is the same, there is nothing to follow. */
 export type Followed = {
   readonly survey: Survey;
-  readonly holdings: ReadonlyMap<GroupId, Holding>;
+  readonly roster: Roster;
   readonly session: SessionState;
   readonly groups: readonly VipGroup[];
 };
 
+/** What no group was found free with: while all of it is the same, there is nothing to claim. */
+export type Unclaimable = {
+  readonly survey: Survey;
+  readonly roster: Roster;
+  readonly groups: readonly VipGroup[];
+  readonly claimable: ElectionState['claimable'];
+};
+
+/** What no reason was found with to give a group away: while all of it is the same, there is none. */
+export type Contented = {
+  readonly roster: Roster;
+  readonly groups: ElectionConfig['groupsById'];
+  readonly directors: ElectionConfig['directors'];
+  readonly me: DirectorId;
+  readonly session: SessionState;
+  readonly eligibility: ElectionState['eligibility'];
+  readonly bonus: ElectionState['bonus'];
+  readonly drains: ElectionView['drains'];
+  readonly reports: ElectionView['reports'];
+  readonly operations: ElectionView['operations'];
+  readonly isStopping: boolean;
+  readonly isFreezing: boolean;
+};
+
+/** How the rounds prove these holdings: the very same requests, round after round. */
+export type Guard = {
+  readonly roster: Roster;
+  readonly sessionRev: Revision;
+  readonly keys: Keys;
+  readonly me: DirectorId;
+  /** It no longer answers challenges. */
+  readonly isYielding: boolean;
+  readonly chunks: readonly { readonly groups: readonly GroupId[]; readonly txn: TxnRequest }[];
+  /** What is armed when it is confirmed; null: not the same in every round. */
+  readonly arming: {
+    readonly modes: ReadonlyMap<GroupId, ArmMode>;
+    readonly groups: readonly { readonly group: GroupId; readonly mode: ArmMode }[];
+  } | null;
+};
+
 export type ElectionState = {
   readonly view: ElectionView;
+  // What follows from the rest of the state and is kept while that is the same: evidence of nothing.
   /** Of the view when it was last needed; looked up by `surveyed` alone, which makes it anew. */
   readonly survey: Survey | null;
+  /** Of the holdings; looked up by `rosterOf` alone. */
+  readonly roster: Roster | null;
+  /** Of the holdings; looked up by `lapseAt` alone. */
+  readonly lapseAt: MonoMs | null;
+  readonly listening: ReadonlyMap<DirectorId, Listening>;
   readonly followed: Followed | null;
+  readonly unclaimable: Unclaimable | null;
+  readonly contented: Contented | null;
+  readonly guard: Guard | null;
   /** The first snapshot of the store is in: before it nothing is decided. */
   readonly isSynced: boolean;
   /** The kernel acknowledged that nothing of an earlier life speaks. */
@@ -467,11 +521,22 @@ export type ElectionNotice = {
   readonly message: string;
 };
 
+/** What a state keeps of what follows from it; without it a step does the same, and takes longer. */
+export const NOTHING_WORKED_OUT = {
+  survey: null,
+  roster: null,
+  lapseAt: null,
+  listening: new Map<DirectorId, Listening>(),
+  followed: null,
+  unclaimable: null,
+  contented: null,
+  guard: null,
+} as const;
+
 export function initialState(now: MonoMs): ElectionState {
   return {
     view: EMPTY_VIEW,
-    survey: null,
-    followed: null,
+    ...NOTHING_WORKED_OUT,
     isSynced: false,
     gate: 'unknown',
     kept: new Set(),

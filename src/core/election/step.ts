@@ -3,10 +3,10 @@
  * the state, then each room looks at what is due. Sources: design 4.2, 4.3, 4.5 to 4.7.
  */
 import { unreachable } from '../../lib/assert.ts';
-import { ABSENT, type DirectorId, type MonoMs, monoMs } from '../../model/ids.ts';
+import { ABSENT, type DirectorId, type MonoMs } from '../../model/ids.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import { advanceClaims, claimWakes, onClaimReply, onVacantReply } from './claim.ts';
-import { beginDraft, type Draft, finishDraft, later, learn } from './draft.ts';
+import { beginDraft, type Draft, later, learn, own, remove } from './draft.ts';
 import { fault, flappingWakes, forgetCalm } from './flapping.ts';
 import {
   advanceHandover,
@@ -19,6 +19,7 @@ import {
 } from './handover.ts';
 import { forgetMuted } from './pending.ts';
 import { advanceGiveUp, giveUpWakes, onClosed, onGiveUpReply } from './give-up.ts';
+import { Heard } from './hearing.ts';
 import { advanceOwnership } from './ownership.ts';
 import {
   advanceRound,
@@ -34,6 +35,7 @@ import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } fro
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
 import { LOST_ADDRESS_PACE_MS, RETRY_MS } from './timing.ts';
 import { revOf, sessionOf } from './view.ts';
+import { Wake } from './wake.ts';
 
 export type Step = {
   readonly state: ElectionState;
@@ -62,7 +64,8 @@ export function step(
   advanceFreeze(draft);
   advanceRound(draft);
   prune(draft);
-  return { state: finishDraft(draft), effects: draft.effects, wakeAt: wakeAt(draft) };
+  const at = wakeAt(draft);
+  return { state: draft.state, effects: draft.effects, wakeAt: at };
 }
 
 function take(draft: Draft, event: ElectionEvent): void {
@@ -126,12 +129,16 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
   const { state } = draft;
   const flight = state.inFlight.get(event.slot);
   if (flight === undefined || flight.id !== event.id) return;
-  state.inFlight.delete(event.slot);
+  remove(draft, 'inFlight', event.slot);
   const { purpose } = flight;
   const { reply } = event;
   const isDone = reply.kind === 'answered' && reply.succeeded;
-  if (isDone || purpose.kind === 'round') state.restingSlots.delete(event.slot);
-  else state.restingSlots.set(event.slot, later(draft, reply.kind === 'answered' ? 20 : RETRY_MS));
+  if (isDone || purpose.kind === 'round') remove(draft, 'restingSlots', event.slot);
+  else
+    own(draft, 'restingSlots').set(
+      event.slot,
+      later(draft, reply.kind === 'answered' ? 20 : RETRY_MS),
+    );
   if (reply.kind === 'answered') learn(draft, reply.reads);
   switch (purpose.kind) {
     case 'open-session':
@@ -177,10 +184,8 @@ function takeHeartbeat(
   const known = state.view.sessions.get(from);
   // A voice of an earlier life is no sign of this one.
   if (known !== undefined && known.rev !== ABSENT && session < sessionOf(known)) return;
-  state.lastHeard.set(from, now);
-  const heard = new Map(state.heard.get(from) ?? []);
-  for (const { group } of armed) heard.set(group, now);
-  state.heard.set(from, heard);
+  own(draft, 'lastHeard').set(from, now);
+  own(draft, 'heard').set(from, (state.heard.get(from) ?? Heard.nothing).next(armed, now));
 }
 
 function takeEligibility(draft: Draft, event: ElectionEvent & { kind: 'eligibility' }): void {
@@ -199,41 +204,39 @@ function takeEligibility(draft: Draft, event: ElectionEvent & { kind: 'eligibili
 /** Bounds what would otherwise grow for ever. */
 function prune(draft: Draft): void {
   const { state, now } = draft;
-  for (const [slot, until] of state.restingSlots) if (until <= now) state.restingSlots.delete(slot);
+  for (const [slot, until] of state.restingSlots)
+    if (until <= now) remove(draft, 'restingSlots', slot);
   for (const [group, until] of state.refusedUntil)
-    if (until <= now) state.refusedUntil.delete(group);
-  for (const [key, until] of state.offeredUntil) if (until <= now) state.offeredUntil.delete(key);
+    if (until <= now) remove(draft, 'refusedUntil', group);
+  for (const [key, until] of state.offeredUntil)
+    if (until <= now) remove(draft, 'offeredUntil', key);
   for (const id of state.operationSeenAt.keys())
-    if (state.view.operations.get(id)?.value?.state !== 'pending') state.operationSeenAt.delete(id);
+    if (state.view.operations.get(id)?.value?.state !== 'pending')
+      remove(draft, 'operationSeenAt', id);
   for (const group of state.transferring.keys())
-    if (state.holdings.get(group)?.kind !== 'open') state.transferring.delete(group);
+    if (state.holdings.get(group)?.kind !== 'open') remove(draft, 'transferring', group);
   forgetMuted(draft);
   forgetCalm(draft);
   for (const key of state.alarms) {
+    if (!key.startsWith('operation')) continue;
     const id = /^operation(?:-end)?:(.+)$/.exec(key)?.[1];
-    if (id !== undefined && revOf(state.view.operations, id) === ABSENT) state.alarms.delete(key);
+    if (id !== undefined && revOf(state.view.operations, id) === ABSENT)
+      remove(draft, 'alarms', key);
   }
 }
 
-/**
- * The next moment that lies ahead. What is due already was looked at in this very step: if it could
- * not be done, it waits for an answer, and the answer is an event.
- */
 function wakeAt(draft: Draft): MonoMs {
-  let soonest = Number.POSITIVE_INFINITY;
-  for (const at of wakes(draft)) if (at > draft.now && at < soonest) soonest = at;
-  return monoMs(soonest);
-}
-
-function* wakes(draft: Draft): Generator<number> {
-  yield* sessionWakes(draft);
-  yield* giveUpWakes(draft);
-  yield* handoverWakes(draft);
-  yield* flappingWakes(draft);
-  yield* suspicionWakes(draft);
-  yield* claimWakes(draft);
-  yield* roundWakes(draft);
-  yield* draft.state.restingSlots.values();
-  yield* draft.state.refusedUntil.values();
-  yield* draft.state.offeredUntil.values();
+  const { restingSlots, refusedUntil, offeredUntil } = draft.state;
+  const wake = new Wake(draft.now);
+  sessionWakes(draft, wake);
+  giveUpWakes(draft, wake);
+  handoverWakes(draft, wake);
+  flappingWakes(draft, wake);
+  suspicionWakes(draft, wake);
+  claimWakes(draft, wake);
+  roundWakes(draft, wake);
+  for (const at of restingSlots.values()) wake.by(at);
+  for (const at of refusedUntil.values()) wake.by(at);
+  for (const at of offeredUntil.values()) wake.by(at);
+  return wake.at;
 }

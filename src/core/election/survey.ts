@@ -19,6 +19,9 @@ export type Survey = {
 
 const NO_RECORD: OwnerStanding = { kind: 'absent' };
 
+/** What a director has by the records: groups that it owns, and groups that it may still answer for. */
+export type Held = { readonly owned: readonly GroupId[]; readonly pending: readonly GroupId[] };
+
 /** The survey of the view as it is now; `known` where it still is that. */
 export function surveyOf(view: ElectionView, known: Survey | null): Survey {
   const { owners, sessions } = view;

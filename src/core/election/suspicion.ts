@@ -11,16 +11,20 @@ import {
   later,
   learn,
   notice,
+  own,
+  rankingOf,
+  remove,
   request,
   surveyed,
   written,
 } from './draft.ts';
 import { ownRecord } from './claim.ts';
 import { learnOwners } from './handover.ts';
+import { firstSuspectAt, suspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
 import { onRoundAcquisition } from './round.ts';
-import type { ChallengeState, Purpose, TxnReply, TxnRequest } from './state.ts';
-import { standingIn } from './survey.ts';
+import type { ChallengeState, ElectionConfig, Purpose, TxnReply, TxnRequest } from './state.ts';
+import { type Held, standingIn } from './survey.ts';
 import {
   CHALLENGE_REST_MS,
   GROUPS_PER_TXN,
@@ -30,10 +34,11 @@ import {
   waitMs,
 } from './timing.ts';
 import { revOf, sessionOf } from './view.ts';
+import type { Wake } from './wake.ts';
 
 export function advanceSuspicion(draft: Draft): void {
   const { state, config } = draft;
-  if (state.session.kind !== 'open' || !config.directors.some(({ id }) => id === config.me)) return;
+  if (state.session.kind !== 'open' || !isNamed(config)) return;
   const held = groupsByHolder(draft);
   for (const director of state.challenges.keys())
     if (!held.has(director)) dropChallenge(draft, director);
@@ -44,54 +49,69 @@ export function advanceSuspicion(draft: Draft): void {
   foresee(draft, held);
 }
 
+/** The spec knows this director. */
+function isNamed({ directors, me }: ElectionConfig): boolean {
+  for (const { id } of directors) if (id === me) return true;
+  return false;
+}
+
 /** A live holder answers within R: after two of them its groups are bound ahead, so that a kill only opens. */
 function foresee(draft: Draft, held: ReadonlyMap<DirectorId, Held>): void {
   const { state, now } = draft;
+  if (state.challenges.size === 0 && state.foreseen.size === 0) return;
   const groups = new Set<GroupId>();
   for (const [director, challenge] of state.challenges) {
     if (challenge.kind !== 'standing' || now < foreseeAt(draft, challenge)) continue;
     for (const group of held.get(director)?.owned ?? [])
       if (rankAmongOthers(draft, director, group) === 0) groups.add(group);
   }
-  // What was taken meanwhile stays bound until it is open.
+  // What was taken meanwhile, or is free and about to be, stays bound until it is open.
   for (const group of state.foreseen)
-    if (state.holdings.get(group)?.kind === 'owned') groups.add(group);
+    if (state.holdings.get(group)?.kind === 'owned' || isToBeClaimed(draft, group))
+      groups.add(group);
   if (groups.size === state.foreseen.size && [...groups].every((one) => state.foreseen.has(one)))
     return;
   state.foreseen = groups;
   draft.effects.push({ kind: 'foresee', groups: [...groups] });
 }
 
+function isToBeClaimed(draft: Draft, group: GroupId): boolean {
+  const standing = standingIn(surveyed(draft), group);
+  return standing.kind === 'orphaned' && rankAmongOthers(draft, standing.director, group) === 0;
+}
+
 const foreseeAt = ({ config }: Draft, challenge: ChallengeState & { kind: 'standing' }): number =>
   challenge.ackedAt + 2 * config.timing.roundMs;
 
-/** What a director has by the records: groups that it owns, and groups that it may still answer for. */
-type Held = { readonly owned: readonly GroupId[]; readonly pending: GroupId[] };
-
-function isSuspect(draft: Draft, director: DirectorId, { owned, pending }: Held): boolean {
+function isSuspect(draft: Draft, director: DirectorId, { pending }: Held): boolean {
   return (
-    owned.some((group) => suspectAt(draft, director, group) <= draft.now) ||
+    firstSuspectAt(draft, director) <= draft.now ||
     pending.some((group) => pendingSuspectAt(draft, group) <= draft.now)
   );
 }
 
 /** Every other director that a group's record names, with a session not proven over. */
-function groupsByHolder(draft: Draft): Map<DirectorId, Held> {
-  const { config } = draft;
-  const held = new Map<DirectorId, Held>();
-  const of = (director: DirectorId): Held => {
-    const known = held.get(director) ?? { owned: [], pending: [] };
-    held.set(director, known);
-    return known;
-  };
+function groupsByHolder(draft: Draft): ReadonlyMap<DirectorId, Held> {
+  const { me } = draft.config;
   const { owned, pending } = surveyed(draft);
+  if (pending.length === 0 && (owned.size === 0 || (owned.size === 1 && owned.has(me))))
+    return NOBODY;
+  const held = new Map<DirectorId, Held>();
   for (const [director, groups] of owned)
-    if (director !== config.me) held.set(director, { owned: groups, pending: [] });
+    if (director !== me) held.set(director, { owned: groups, pending: NO_GROUPS });
   for (const group of pending)
-    for (const entry of unresolvedOf(draft, group))
-      if (entry.director !== config.me) of(entry.director as DirectorId).pending.push(group);
+    for (const entry of unresolvedOf(draft, group)) {
+      if (entry.director === me) continue;
+      const director = entry.director as DirectorId;
+      const known = held.get(director);
+      const awaited = [...(known?.pending ?? NO_GROUPS), group];
+      held.set(director, { owned: known?.owned ?? NO_GROUPS, pending: awaited });
+    }
   return held;
 }
+
+const NOBODY: ReadonlyMap<DirectorId, Held> = new Map();
+const NO_GROUPS: readonly GroupId[] = [];
 
 /**
  * A former holder that may still answer names the group no more, so that its heartbeats say nothing of
@@ -102,31 +122,17 @@ function pendingSuspectAt({ state, config, now }: Draft, group: GroupId): number
   return seenAt + PREPARE_WAIT_MS + config.timing.suspectMs;
 }
 
-/** When silence about this group becomes suspicion; at once when its shown lease ended. */
-function suspectAt(draft: Draft, director: DirectorId, group: GroupId): number {
-  const { state, config } = draft;
-  if (standingIn(surveyed(draft), group).kind === 'session-missing') return 0;
-  const seenAt = state.ownerSeenAt.get(group)?.at ?? draft.now;
-  const heardAt = state.heard.get(director)?.get(group) ?? seenAt;
-  const lease = state.view.leases.get(group);
-  const ownerRev = revOf(state.view.owners, group);
-  const leaseEnded = lease !== undefined && lease.rev === ABSENT && lease.asOf > ownerRev;
-  const suspect = Math.max(seenAt, heardAt) + config.timing.suspectMs;
-  // A holder that is heard is not suspect, whatever became of its lease.
-  return leaseEnded
-    ? Math.min(suspect, Math.max(seenAt, heardAt) + config.timing.heartbeatMs)
-    : suspect;
-}
-
 function dropChallenge(draft: Draft, director: DirectorId): void {
   const { state, config } = draft;
-  state.alarms.delete(`deaf:${director}`);
-  state.alarms.delete(`alive:${director}`);
+  if (state.alarms.size > 0) {
+    remove(draft, 'alarms', `deaf:${director}`);
+    remove(draft, 'alarms', `alive:${director}`);
+  }
   const challenge = state.challenges.get(director);
   if (challenge === undefined) return;
   if (challenge.kind === 'resting' && challenge.until > draft.now) return;
   if (challenge.kind === 'sending') return;
-  state.challenges.delete(director);
+  remove(draft, 'challenges', director);
   if (challenge.kind !== 'standing' || !challenge.isMine) return;
   if (revOf(state.view.challenges, director) !== challenge.rev) return;
   const slot = `withdraw/${director}`;
@@ -170,7 +176,7 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
 }
 
 function rest(draft: Draft, director: DirectorId, ms: number): void {
-  draft.state.challenges.set(director, { kind: 'resting', until: later(draft, ms) });
+  own(draft, 'challenges').set(director, { kind: 'resting', until: later(draft, ms) });
 }
 
 function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision): void {
@@ -180,7 +186,7 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
   const { keys, me } = config;
   const record: ChallengeRecord = { v: 1, by: me, session: sessionRev };
   const session = sessionRev;
-  state.challenges.set(director, { kind: 'sending', session });
+  own(draft, 'challenges').set(director, { kind: 'sending', session });
   request(
     draft,
     slot,
@@ -213,8 +219,7 @@ function rankAmongOthers(draft: Draft, dead: DirectorId, id: GroupId): number {
   const { config } = draft;
   const group = config.groupsById.get(id);
   if (group === undefined) return config.directors.length;
-  const others = draft
-    .ranking()
+  const others = rankingOf(draft)
     .of(group)
     .filter((candidate) => candidate.director !== dead);
   const able = others.filter((candidate) => candidate.obstacle === null);
@@ -228,8 +233,8 @@ function rankAmongOthers(draft: Draft, dead: DirectorId, id: GroupId): number {
 
 /**
  * Rides on a round: the same answers break the session, give its groups, and let them speak. Groups
- * beyond one txn are taken by txns sent before it: with the challenge standing for D' the holder's
- * rounds are over, and each compares what the kill compares.
+ * beyond one txn are taken by txns answered before it is sent: with the challenge standing for D' the
+ * holder's rounds are over, and each compares what the kill compares, and changes.
  */
 function kill(
   draft: Draft,
@@ -238,7 +243,8 @@ function kill(
   challenge: ChallengeState & { kind: 'standing' },
 ): void {
   const { state, config } = draft;
-  if (state.session.kind !== 'open') return;
+  // What rides on a round that is under way was said when it began.
+  if (state.session.kind !== 'open' || state.round.kind === 'sent') return;
   const { keys, me } = config;
   const proof = [
     { key: keys.challenge(director), modRevision: challenge.rev },
@@ -248,6 +254,7 @@ function kill(
     { key: keys.spec, modRevision: config.specRev },
   ];
   const mine = groups.filter((group) => rankAmongOthers(draft, director, group) === 0);
+  const isLast = mine.length > GROUPS_PER_TXN;
   while (mine.length > GROUPS_PER_TXN) {
     const names = mine.splice(0, GROUPS_PER_TXN);
     const { claims, compares, puts } = takeFrom(draft, names, proof);
@@ -261,6 +268,7 @@ function kill(
   const { claims, compares, puts } = takeFrom(draft, mine, proof);
   draft.acquisitions.push({
     slot: `kill/${director}`,
+    isLast,
     purposeOf: (round) => ({ kind: 'kill', round, against: director, broken, claims }),
     txn: {
       compares,
@@ -346,7 +354,7 @@ function onChallengeReply(
     if (known !== undefined && known.rev !== ABSENT) discardStale(draft, against, known.rev);
     return;
   }
-  state.challenges.set(against, {
+  own(draft, 'challenges').set(against, {
     kind: 'standing',
     session,
     rev: known.rev,
@@ -381,7 +389,7 @@ function onKillReply(draft: Draft, purpose: Purpose & { kind: 'kill' }, reply: T
       { of: 'challenge', name: against, known: gone },
     ]);
     learnOwners(draft, claims, reply);
-    draft.state.challenges.delete(against);
+    remove(draft, 'challenges', against);
     notice(
       draft,
       'holder.killed',
@@ -394,19 +402,20 @@ function onKillReply(draft: Draft, purpose: Purpose & { kind: 'kill' }, reply: T
 }
 
 /** Moments at which this room may have something to do by time alone. */
-export function* suspicionWakes(draft: Draft): Generator<number> {
+export function suspicionWakes(draft: Draft, wake: Wake): void {
   const { state, config } = draft;
   if (state.session.kind !== 'open') return;
   for (const [director, groups] of groupsByHolder(draft)) {
-    for (const group of groups.owned) yield suspectAt(draft, director, group);
-    for (const group of groups.pending) yield pendingSuspectAt(draft, group);
+    const firstAt = firstSuspectAt(draft, director);
+    if (firstAt > draft.now) wake.by(firstAt);
+    else for (const group of groups.owned) wake.by(suspectAt(draft, director, group));
+    for (const group of groups.pending) wake.by(pendingSuspectAt(draft, group));
     const challenge = state.challenges.get(director);
-    if (challenge?.kind === 'resting') yield challenge.until;
+    if (challenge?.kind === 'resting') wake.by(challenge.until);
     if (challenge?.kind !== 'standing') continue;
-    yield foreseeAt(draft, challenge);
+    wake.by(foreseeAt(draft, challenge));
     const scope = state.view.scopes.get(director)?.value ?? null;
-    yield challenge.ackedAt +
-      waitMs(scope, config.timing) +
-      rankDelay(draft, director, groups.owned);
+    const dueAt = challenge.ackedAt + waitMs(scope, config.timing);
+    wake.by(dueAt + rankDelay(draft, director, groups.owned));
   }
 }

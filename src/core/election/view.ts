@@ -2,7 +2,6 @@
  * What this director knows of the keys that decide who holds: one revision-ordered view, fed by the
  * watch and by the reads of its own txns. Newer knowledge of a key replaces older, never the reverse.
  */
-import { LazyMap } from '../../lib/lazy-map.ts';
 import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.ts';
 import { ABSENT, revision, sessionIdOf } from '../../model/ids.ts';
 import type {
@@ -58,62 +57,74 @@ export type ViewChange =
   | { readonly of: 'drain'; readonly name: DirectorId; readonly known: Known<true> }
   | { readonly of: 'operation'; readonly name: string; readonly known: Known<OperationRecord> };
 
-/** Merges changes; a change older than what is known is dropped. Maps without a change are shared. */
+/** Merges changes; a change older than what is known is dropped. Maps without news are shared. */
 export function mergeView(view: ElectionView, changes: readonly ViewChange[]): ElectionView {
   if (changes.length === 0) return view;
-  const sessions = new LazyMap(view.sessions);
-  const owners = new LazyMap(view.owners);
-  const scopes = new LazyMap(view.scopes);
-  const challenges = new LazyMap(view.challenges);
-  const leases = new LazyMap(view.leases);
-  const reports = new LazyMap(view.reports);
-  const drains = new LazyMap(view.drains);
-  const operations = new LazyMap(view.operations);
-  for (const change of changes) {
-    switch (change.of) {
-      case 'session':
-        merge(sessions, change.name, change.known);
-        break;
-      case 'owner':
-        merge(owners, change.name, change.known);
-        break;
-      case 'scope':
-        merge(scopes, change.name, change.known);
-        break;
-      case 'challenge':
-        merge(challenges, change.name, change.known);
-        break;
-      case 'lease':
-        merge(leases, change.name, change.known);
-        break;
-      case 'report':
-        merge(reports, change.name, change.known);
-        break;
-      case 'drain':
-        merge(drains, change.name, change.known);
-        break;
-      case 'operation':
-        merge(operations, change.name, change.known);
-        break;
-    }
-  }
-  return {
-    sessions: sessions.value,
-    owners: owners.value,
-    scopes: scopes.value,
-    challenges: challenges.value,
-    leases: leases.value,
-    reports: reports.value,
-    drains: drains.value,
-    operations: operations.value,
-  };
+  const merged = { ...view };
+  for (const change of changes) put(merged, view, change);
+  return isSame(merged, view) ? view : merged;
 }
 
-function merge<K, T>(map: Map<K, Known<T>>, name: K, known: Known<T>): void {
-  const before = map.get(name);
-  if (before !== undefined && before.asOf > known.asOf) return;
-  map.set(name, known);
+function put(
+  merged: { -readonly [K in keyof ElectionView]: ElectionView[K] },
+  shared: ElectionView,
+  change: ViewChange,
+): void {
+  switch (change.of) {
+    case 'session':
+      merged.sessions = merge(merged.sessions, shared.sessions, change.name, change.known);
+      return;
+    case 'owner':
+      merged.owners = merge(merged.owners, shared.owners, change.name, change.known);
+      return;
+    case 'scope':
+      merged.scopes = merge(merged.scopes, shared.scopes, change.name, change.known);
+      return;
+    case 'challenge':
+      merged.challenges = merge(merged.challenges, shared.challenges, change.name, change.known);
+      return;
+    case 'lease':
+      merged.leases = merge(merged.leases, shared.leases, change.name, change.known);
+      return;
+    case 'report':
+      merged.reports = merge(merged.reports, shared.reports, change.name, change.known);
+      return;
+    case 'drain':
+      merged.drains = merge(merged.drains, shared.drains, change.name, change.known);
+      return;
+    case 'operation':
+      merged.operations = merge(merged.operations, shared.operations, change.name, change.known);
+      return;
+  }
 }
+
+/** The map with the entry where it is news; copied while it is still the shared one. */
+function merge<K, T>(
+  map: ReadonlyMap<K, Known<T>>,
+  shared: ReadonlyMap<K, Known<T>>,
+  name: K,
+  known: Known<T>,
+): ReadonlyMap<K, Known<T>> {
+  const before = map.get(name);
+  if (before !== undefined && !isNews(before, known)) return map;
+  if (map === shared) return new Map(map).set(name, known);
+  // Whatever is not shared was made by this very merge.
+  return (map as Map<K, Known<T>>).set(name, known);
+}
+
+const isNews = <T>(before: Known<T>, known: Known<T>): boolean =>
+  known.asOf > before.asOf ||
+  (known.asOf === before.asOf && (known.rev !== before.rev || known.value !== before.value));
+
+const isSame = (one: ElectionView, other: ElectionView): boolean =>
+  one.sessions === other.sessions &&
+  one.owners === other.owners &&
+  one.scopes === other.scopes &&
+  one.challenges === other.challenges &&
+  one.leases === other.leases &&
+  one.reports === other.reports &&
+  one.drains === other.drains &&
+  one.operations === other.operations;
 
 export const revOf = <K, T>(map: ReadonlyMap<K, Known<T>>, name: K): Revision =>
   map.get(name)?.rev ?? ABSENT;

@@ -3,7 +3,7 @@ import type { VipGroup } from '../../model/cluster.ts';
 import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
 import { ABSENT, type DirectorId, type GroupId, monoMs } from '../../model/ids.ts';
 import type { OperationRecord } from '../../model/records.ts';
-import { alarmOnce, type Draft } from './draft.ts';
+import { alarmOnce, type Draft, own, pendingOperations, rankingOf, remove } from './draft.ts';
 import { bestSuccessor, type Candidate, myObstacle, readySuccessor } from './placement.ts';
 import type { GiveUp, Holding } from './state.ts';
 import { READY_WAIT_MS, waitMs, WORD_WAIT_MS } from './timing.ts';
@@ -63,10 +63,10 @@ const handover = (
 });
 
 const successor = (draft: Draft, group: VipGroup): DirectorId | null =>
-  bestSuccessor(draft.state, group, draft.ranking().of(group), draft.config.me);
+  bestSuccessor(draft.state, group, rankingOf(draft).of(group), draft.config.me);
 
 const readyOne = (draft: Draft, group: VipGroup): Candidate | null =>
-  readySuccessor(draft.state, group, draft.ranking().of(group), draft.config.me);
+  readySuccessor(draft.state, group, rankingOf(draft).of(group), draft.config.me);
 
 function removedHere(draft: Draft, group: VipGroup): Parting {
   const ready = readyOne(draft, group);
@@ -103,7 +103,7 @@ function isStuck(draft: Draft, group: GroupId, holding: Holding): boolean {
 const STUCK_ROUNDS = 3;
 
 function whyOperation(draft: Draft, group: VipGroup): Parting | null {
-  for (const [id, operation] of draft.pendingOperations().get(group.id) ?? []) {
+  for (const [id, operation] of pendingOperations(draft).get(group.id) ?? []) {
     const part = answerOperation(draft, group, id, operation);
     if (part !== null) return part;
   }
@@ -117,7 +117,7 @@ function answerOperation(
   operation: OperationRecord,
 ): Parting | null {
   const { config, state, now } = draft;
-  const candidates = draft.ranking().of(group);
+  const candidates = rankingOf(draft).of(group);
   const fail = (text: string): null => {
     if (alarmOnce(draft, `operation:${id}`))
       draft.effects.push({ kind: 'operation', id, state: 'failed', text });
@@ -128,7 +128,7 @@ function answerOperation(
     return fail(`${config.me} holds the group, not ${operation.from}`);
   if (operation.to === config.me) return fail(`${config.me} holds the group already`);
   const seenAt = state.operationSeenAt.get(id) ?? now;
-  state.operationSeenAt.set(id, seenAt);
+  own(draft, 'operationSeenAt').set(id, seenAt);
   const isWaitedFor = now < seenAt + READY_WAIT_MS;
   const target =
     operation.to === null
@@ -177,25 +177,24 @@ function whyBetter(draft: Draft, group: VipGroup): Parting | null {
   const isFailing = isTrackFailing(draft, group);
   const isPreempting = group.preempt.kind !== 'never' && group.priorities !== null;
   if (!isFailing && !isPreempting) {
-    state.better.delete(group.id);
+    remove(draft, 'better', group.id);
     return null;
   }
   if (!isFailing && isFirst(draft, group)) {
-    state.better.delete(group.id);
+    remove(draft, 'better', group.id);
     return null;
   }
   const ready = readyOne(draft, group);
-  const mine = draft
-    .ranking()
+  const mine = rankingOf(draft)
     .of(group)
     .find(({ director }) => director === config.me);
   if (ready === null || mine === undefined || !isBetter(ready, mine)) {
-    state.better.delete(group.id);
+    remove(draft, 'better', group.id);
     return null;
   }
   const known = state.better.get(group.id);
   const since = known?.director === ready.director ? known.since : now;
-  state.better.set(group.id, { director: ready.director, since });
+  own(draft, 'better').set(group.id, { director: ready.director, since });
   const waitedFor = group.preempt.kind === 'after' && !isFailing ? group.preempt.ms : 0;
   if (now < monoMs(since + waitedFor)) return null;
   return handover(isFailing ? 'track-failed' : 'preempt', ready.director);

@@ -248,15 +248,15 @@ describe('arming', () => {
     expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });
   });
 
-  it('refreshes lifetimes once a second, and all of them when the hold time grows', async () => {
+  it('refreshes lifetimes at half their time, and all of them when the hold time grows', async () => {
     const { gate, open, g, kernel, clock } = setUp();
     const left = (): number | null => kernel.boundNow()[0]?.validLifetimeS ?? null;
     await open(g);
     for (let i = 0; i < 4; i++) {
-      await clock.advance(220);
+      await clock.advance(340);
       await open(g);
     }
-    expect(left()).toBe(2);
+    expect(left()).toBe(1);
     await clock.advance(200);
     await open(g);
     expect(left()).toBe(3);
@@ -270,7 +270,7 @@ describe('arming', () => {
   it('tells of a group whose lifetimes the kernel will not refresh: it ends before its time', async () => {
     const { clock, open, g, h, kernel, speaks } = setUp();
     await open(g, h);
-    await clock.advance(1000);
+    await clock.advance(1500);
     kernel.failNext('bind', 'EPERM');
     const armed = await open(g, h);
     expect(armed).toMatchObject({ value: { failed: [{ group: 'g', error: { code: 'EPERM' } }] } });

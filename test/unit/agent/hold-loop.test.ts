@@ -19,6 +19,7 @@ import {
   ElectionDriver,
   fit,
   G1,
+  G2,
   group,
   keys,
   TIMING,
@@ -108,6 +109,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     verify: async () => null,
     showLease: (id, epoch) => calls.push(`lease ${id} ${epoch === null ? 'ends' : 'shown'}`),
     reportOperation: () => {},
+    noted: () => {},
     tell: ({ kind }) => calls.push(kind),
     changed: () => {},
     ...fields,
@@ -147,7 +149,7 @@ describe('the hold loop', () => {
     expect(loop.state().view.drains.size).toBe(1);
   });
 
-  it('opens in order: clear, permit, arm, then announcement and lease', async () => {
+  it('opens in order: clear, permit, arm, announcement, and tells of it afterwards', async () => {
     const { calls, begin, holding } = setUp();
     await begin();
     expect(holding()).toBe('open');
@@ -158,9 +160,29 @@ describe('the hold loop', () => {
       'permit 1',
       'holder.gained',
       'arm 1 g1 open',
+      'announce 10.90.0.100',
       'holder.opened',
       'lease g1 shown',
-      'announce 10.90.0.100',
+    ]);
+  });
+
+  it('announces all groups that one arming opened in one go, before it tells of any', async () => {
+    const { clock, loop, calls, see } = setUp({
+      announcements: (id) => [
+        { device: 'eth0', address: ip(id === G1 ? '10.90.0.100' : '10.90.0.101') },
+      ],
+    });
+    loop.offer(fit([G1, null], [G2, null]));
+    see();
+    loop.setConfig(new ElectionDriver({ groups: [group(G1), group(G2)] }).config);
+    await clock.advance(WAIT_MS + 1000);
+    const told = calls.filter((call) => /^(announce|holder.opened|lease)/.test(call));
+    expect(told).toEqual([
+      'announce 10.90.0.100,10.90.0.101',
+      'holder.opened',
+      'lease g1 shown',
+      'holder.opened',
+      'lease g2 shown',
     ]);
   });
 

@@ -31,6 +31,20 @@ describe('PacedAnnouncer', () => {
     expect(announcer.frames[0]).toMatchObject({ ...VIP, form: 'arp-request', at: 0 });
   });
 
+  test('the first frame of every VIP leaves before announce returns, before the second of any', () => {
+    const announcer = new FakeAnnouncer({ clock: new FakeClock() });
+    const vips = Array.from({ length: 255 }, (_, n) => ({
+      ...VIP,
+      address: formatIp(Uint8Array.of(10, 0, 1, n)),
+    }));
+    announcer.announce(vips);
+    expect(announcer.frames.slice(0, 255).map((frame) => frame.address)).toEqual(
+      vips.map((vip) => vip.address),
+    );
+    for (const { form, at } of announcer.frames.slice(0, 255))
+      expect([form, at]).toEqual(['arp-request', 0]);
+  });
+
   test('counts what was sent and what was refused, and logs only transitions', async () => {
     const clock = new FakeClock();
     const { lines, log } = recordingLog();

@@ -28,7 +28,8 @@ function run(schedule: AnnounceSchedule, from: number, until: number): Sent[] {
   const sent: Sent[] = [];
   let now = from;
   for (let turns = 0; turns < 100_000; turns++) {
-    for (const frame of schedule.takeDue(now, 32)) sent.push({ ...frame, at: now });
+    const frames = [...schedule.takeFirst(now, 256), ...schedule.takeDue(now, 32)];
+    for (const frame of frames) sent.push({ ...frame, at: now });
     const next = schedule.nextAt(now);
     if (next === null || next > until) return sent;
     now = Math.max(now + 1, next);
@@ -58,16 +59,29 @@ describe('AnnounceSchedule', () => {
     ]);
   });
 
-  test('never exceeds one frame per ms and device beyond the slice, and every VIP is heard once first', () => {
+  test('has every VIP heard at once, and then no more than one frame per ms and device beyond the slice', () => {
     const schedule = new AnnounceSchedule();
     const vips = Array.from({ length: 200 }, (_, n) => v4(n));
     schedule.add(vips, 0);
     const sent = run(schedule, 0, 4_900);
     expect(sent).toHaveLength(200 * 2 * 5);
-    for (const [i, frame] of sent.entries())
+    const [first, rest] = [sent.slice(0, 200), sent.slice(200)];
+    expect(new Set(first.map((frame) => frame.address)).size).toBe(200);
+    for (const frame of first) expect([frame.form, frame.at]).toEqual(['arp-request', 0]);
+    for (const [i, frame] of rest.entries())
       expect(i + 1).toBeLessThanOrEqual(SLICE_FRAMES + frame.at / FRAME_SPACING_MS);
-    expect(new Set(sent.slice(0, 200).map((frame) => frame.address)).size).toBe(200);
-    expect(sent[199]?.at).toBeLessThanOrEqual(200);
+  });
+
+  test('first frames beyond what fits at once go next, and none goes twice', () => {
+    const schedule = new AnnounceSchedule();
+    schedule.add([v4(1), v4(2), v4(3)], 0);
+    expect(schedule.takeFirst(0, 2).map((frame) => frame.address)).toEqual([
+      v4(1).address,
+      v4(2).address,
+    ]);
+    expect(schedule.nextAt(0)).toBe(0);
+    expect(schedule.takeFirst(1, 2)).toEqual([{ ...v4(3), form: 'arp-request' }]);
+    expect(schedule.takeFirst(2, 2)).toEqual([]);
   });
 
   test('devices are paced independently', () => {

@@ -65,12 +65,13 @@ describe('255 groups of a dead holder', () => {
 
   it('are each guarded by challenge, session, scope, my session, the spec and their own record', () => {
     const driver = silentWithMany();
-    driver.keep = isTxn('claim', 'kill');
+    driver.keep = isTxn('kill');
     const [c, s, o] = [keys.challenge(D2), keys.session(D2), keys.scope(D2)];
     const proof = [c, s, o, keys.session(D1), keys.spec];
     const guards = [...proof, ...MANY.map((id) => keys.owner(id))].map((key) => rev(driver, key));
     driver.advance(1);
-    expect(driver.kept).toHaveLength(3);
+    expect(driver.kept).toHaveLength(1);
+    expect(driver.txns('claim', 'kill')).toHaveLength(3);
     const owners: string[] = [];
     for (const { txn } of driver.txns('claim', 'kill')) {
       expect(txn.compares.slice(0, 5)).toEqual(guards.slice(0, 5));
@@ -84,22 +85,67 @@ describe('255 groups of a dead holder', () => {
     expect(owners).toHaveLength(255);
   });
 
-  it('that the kill left over, being faster, are claimed by the next round', () => {
+  it('are taken before the kill is sent: it changes what the others compare', () => {
     const driver = silentWithMany();
-    driver.keep = isTxn('claim', 'kill');
+    driver.keep = isTxn('claim');
     driver.advance(1);
-    const txns = driver.txns('claim', 'kill');
+    for (const txn of driver.txns('claim')) {
+      expect(driver.txns('kill')).toEqual([]);
+      driver.reply(txn, driver.commit(txn), driver.now);
+      driver.settle();
+    }
+    expect(driver.txns('claim', 'kill').map(({ purpose }) => purpose.kind)).toEqual([
+      'claim',
+      'claim',
+      'kill',
+    ]);
+    expect(driver.of('arm').map(({ groups }) => groups.length)).toEqual([255]);
+  });
+
+  it('that could not be taken are claimed by the next round, and stay bound until they are open', () => {
+    const driver = silentWithMany();
+    driver.keep = isTxn('claim');
+    driver.advance(1);
+    const [first, second] = driver.txns('claim');
+    if (first === undefined || second === undefined) throw new Error('two txns were expected');
     driver.keep = () => false;
-    const answers = txns.toReversed().map((txn) => ({ txn, answer: driver.commit(txn) }));
-    expect(answers.map(({ answer }) => answer.succeeded)).toEqual([true, false, false]);
-    for (const { txn, answer } of answers) driver.reply(txn, answer, driver.now);
+    // Its answer is lost, and it never comes to pass.
+    driver.doubt(first);
+    driver.reply(second, driver.commit(second), driver.now);
     driver.settle();
+    expect(driver.txns('kill')).toHaveLength(1);
     driver.advance(100);
     expect(holdings(driver)).toEqual(new Set(['open']));
     expect(driver.state.holdings.size).toBe(255);
     const last = driver.txns('claim').slice(2);
     expect(last.length).toBeGreaterThan(0);
     for (const { txn } of last) expect(txn.compares).toContainEqual(rev(driver, keys.session(D2)));
+    expect(driver.of('foresee').at(-1)?.groups).toEqual([]);
+    const armed = new Set<GroupId>();
+    for (const effect of driver.effects) {
+      if (effect.kind === 'arm') for (const one of effect.groups) armed.add(one.group);
+      if (effect.kind !== 'foresee') continue;
+      const bound = new Set([...effect.groups, ...armed]);
+      expect(MANY.filter((id) => !bound.has(id))).toEqual([]);
+    }
+  });
+
+  it('wait with the kill for no longer than the permit lives', () => {
+    const driver = silentWithMany();
+    driver.keep = isTxn('claim');
+    driver.advance(1);
+    const txns = driver.txns('claim');
+    driver.keep = () => false;
+    const sentAt = driver.now;
+    driver.advance(TIMING.permitMs + 1);
+    for (const txn of txns) {
+      driver.reply(txn, driver.commit(txn), sentAt);
+      expect(driver.of('arm')).toEqual([]);
+    }
+    expect(driver.txns('kill')).toEqual([]);
+    driver.settle();
+    expect(driver.txns('kill').map(({ txn }) => txn.compares.length)).toEqual([60]);
+    expect(driver.state.holdings.size).toBe(255);
   });
 
   it('stay the holder’s when it answers while the txns are on their way', () => {
@@ -107,8 +153,14 @@ describe('255 groups of a dead holder', () => {
     driver.keep = isTxn('claim', 'kill');
     driver.advance(1);
     driver.store.remove(keys.challenge(D2));
-    const txns = driver.txns('claim', 'kill');
-    expect(txns.map((txn) => driver.commit(txn).succeeded)).toEqual([false, false, false]);
+    for (let i = 0; i < 3; i++) {
+      const txn = driver.txns('claim', 'kill')[i];
+      if (txn === undefined) throw new Error('three txns were expected');
+      const answer = driver.commit(txn);
+      expect(answer.succeeded).toBe(false);
+      driver.reply(txn, answer, driver.now);
+    }
+    expect(driver.txns('kill')).toHaveLength(1);
   });
 });
 

@@ -2,6 +2,7 @@
  * One director's election under a test's hand: its effects are carried out on a store and a gate in
  * memory at once, unless the test keeps them back to answer them late, otherwise or never.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { ClusterView } from '../../../../src/agent/cluster-view.ts';
 import {
   type ElectionConfig,
@@ -9,9 +10,10 @@ import {
   type ElectionEvent,
   type ElectionState,
   initialState,
+  NOTHING_WORKED_OUT,
   type TxnReply,
 } from '../../../../src/core/election/state.ts';
-import { step } from '../../../../src/core/election/step.ts';
+import { type Step, step } from '../../../../src/core/election/step.ts';
 import type { VipGroup } from '../../../../src/model/cluster.ts';
 import type { IneligibleReason } from '../../../../src/model/decision.ts';
 import {
@@ -163,11 +165,21 @@ export class ElectionDriver {
   feed(event: ElectionEvent): readonly ElectionEffect[] {
     this.steps++;
     const result = step(this.state, event, monoMs(this.now), this.config);
+    this.#compare(event, result);
     this.state = result.state;
     this.wakeAt = result.wakeAt;
     this.effects.push(...result.effects);
     this.#waiting.push(...result.effects.map((effect) => ({ effect, at: this.now })));
     return result.effects;
+  }
+
+  /** What was kept of earlier steps saves work, and changes nothing. */
+  #compare(event: ElectionEvent, result: Step): void {
+    const forgetful = { ...this.state, ...NOTHING_WORKED_OUT };
+    const anew = step(forgetful, event, monoMs(this.now), this.config);
+    const bare = (one: Step): Step => ({ ...one, state: { ...one.state, ...NOTHING_WORKED_OUT } });
+    if (!isDeepStrictEqual(bare(result), bare(anew)))
+      throw new Error(`a step from what was kept differs: ${JSON.stringify(event)}`);
   }
 
   /** Carries out what is decided, and what follows from it, without time passing. */

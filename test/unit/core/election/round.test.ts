@@ -52,6 +52,20 @@ const challenge = (driver: ElectionDriver): number =>
   );
 
 describe('a round (4.3)', () => {
+  it('asks the very same of the store and of the kernel as long as nothing changes', () => {
+    const driver = holder({ groups: [group(G1), group(G2)] });
+    driver.advance(5000);
+    const txns = new Set(driver.txns('round').map(({ txn }) => txn));
+    const armed = new Set(driver.of('arm').map(({ groups }) => groups));
+    expect(driver.txns('round').length).toBeGreaterThan(3);
+    expect([txns.size, armed.size]).toEqual([1, 1]);
+    driver.config = { ...driver.config, groups: [group(G1)] };
+    driver.advance(5000);
+    const last = driver.txns('round').at(-1)?.txn;
+    expect(last?.compares.map(({ key }) => key)).toEqual([keys.session(D1), keys.owner(G1)]);
+    expect(driver.of('arm').at(-1)?.groups).toEqual([{ group: G1, mode: 'open' }]);
+  });
+
   it('asks for a permit first, and sends only with it', () => {
     const driver = holder();
     driver.keep = (effect) => effect.kind === 'permit';
@@ -368,6 +382,15 @@ describe('heartbeats', () => {
     expect(driver.of('heartbeat').length).toBeGreaterThanOrEqual(3);
     for (const one of driver.of('heartbeat'))
       expect(one).toMatchObject({ session: driver.sessionId, armed });
+  });
+
+  it('that would be due before the next round go with the beginning of this one', () => {
+    const driver = holder();
+    driver.advance(5 * TIMING.heartbeatMs);
+    const kinds = driver.effects.map(({ kind }) => kind);
+    const before = kinds.flatMap((kind, i) => (kind === 'heartbeat' ? [kinds[i - 1]] : []));
+    expect(before.length).toBeGreaterThanOrEqual(5);
+    expect(new Set(before.slice(1))).toEqual(new Set(['permit']));
   });
 
   it('of who holds nothing name nothing: they only say that it can be heard', () => {

@@ -1,0 +1,43 @@
+/** What a change makes of the contents of the fence, and what change leads to wanted contents. */
+import type { IpAddress } from '../model/address.ts';
+import type { FenceChange, FenceContents, FenceSetChange } from '../ports/fence.ts';
+
+export function difference(
+  known: ReadonlySet<IpAddress>,
+  wanted: readonly IpAddress[],
+): FenceSetChange {
+  const set = new Set(wanted);
+  return {
+    add: wanted.filter((address) => !known.has(address)),
+    remove: [...known].filter((address) => !set.has(address)),
+  };
+}
+
+export function applied(known: FenceContents, change: FenceChange): FenceContents {
+  return {
+    devices: known.devices,
+    managed: changed(known.managed, change.managed),
+    enabled: changed(known.enabled, change.enabled),
+    muted: changed(known.muted, change.muted),
+  };
+}
+
+function changed(
+  known: ReadonlySet<IpAddress>,
+  { add, remove }: FenceSetChange,
+): ReadonlySet<IpAddress> {
+  if (add.length === 0 && remove.length === 0) return known;
+  const next = new Set(known);
+  for (const address of remove) next.delete(address);
+  for (const address of add) next.add(address);
+  return next;
+}
+
+export function isSameDevices(a: FenceContents['devices'], b: FenceContents['devices']): boolean {
+  const text = (devices: FenceContents['devices']): string =>
+    devices
+      .map(({ index, name }) => `${index} ${name}`)
+      .toSorted()
+      .join();
+  return text(a) === text(b);
+}

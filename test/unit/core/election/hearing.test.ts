@@ -1,0 +1,92 @@
+/** Signs of life: what a plain map of the last times says, told by what heartbeats name. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { beginDraft, surveyed } from '../../../../src/core/election/draft.ts';
+import { firstSuspectAt, Heard, suspectAt } from '../../../../src/core/election/hearing.ts';
+import { type GroupId, groupId, monoMs } from '../../../../src/model/ids.ts';
+import {
+  candidate,
+  D2,
+  D3,
+  ElectionDriver,
+  group,
+  keys,
+  live,
+  ownerOf,
+} from './election-driver.ts';
+import { formatRecord } from '../../../../src/model/records.ts';
+
+const GROUPS = ['a', 'b', 'c'].map(groupId);
+const named = fc.subarray(GROUPS, { minLength: 0 });
+
+describe('what was heard of a director', () => {
+  it('is when each group was last named', () => {
+    fc.assert(
+      fc.property(fc.array(named, { maxLength: 12 }), (heartbeats) => {
+        let heard = Heard.nothing;
+        const model = new Map<GroupId, number>();
+        heartbeats.forEach((groups, at) => {
+          heard = heard.next(
+            groups.map((one) => ({ group: one })),
+            monoMs(at),
+          );
+          for (const one of groups) model.set(one, at);
+          for (const one of GROUPS) expect(heard.get(one)).toBe(model.get(one));
+          expect(heard.size).toBe(model.size);
+          expect(new Set(heard.values())).toEqual(new Set(model.values()));
+        });
+      }),
+    );
+  });
+
+  it('shares the names of a heartbeat with the one before that named the same', () => {
+    const told = () => GROUPS.map((one) => ({ group: one }));
+    const first = Heard.nothing.next(told(), monoMs(1));
+    const second = first.next(told(), monoMs(2));
+    expect(second.named).toBe(first.named);
+    expect(second.get(GROUPS[0] ?? groupId(''))).toBe(2);
+  });
+});
+
+describe('the first suspicion about a director', () => {
+  it('is the soonest about any of its groups, whatever was heard and whichever lease ended', () => {
+    const move = fc.oneof(
+      named.map((groups) => (driver: ElectionDriver) => driver.hear(D2, groups)),
+      fc.integer({ min: 1, max: 900 }).map((ms) => (driver: ElectionDriver) => {
+        driver.advance(ms);
+      }),
+      fc.constantFrom(...GROUPS).map((one) => (driver: ElectionDriver) => {
+        driver.store.write(keys.lease(one), formatRecord({ v: 1, holder: D2, epoch: 1 }));
+        driver.settle();
+        driver.store.remove(keys.lease(one));
+        driver.settle();
+      }),
+    );
+    let ended = 0;
+    fc.assert(
+      fc.property(fc.array(move, { maxLength: 15 }), (moves) => {
+        const driver = new ElectionDriver({ groups: GROUPS.map((one) => group(one)) });
+        const session = live(driver.store, D2);
+        for (const one of GROUPS)
+          driver.store.write(keys.owner(one), formatRecord(ownerOf({ session })));
+        driver.begin();
+        for (const one of moves) {
+          one(driver);
+          const draft = beginDraft(driver.state, monoMs(driver.now), driver.config);
+          const groups = surveyed(draft).owned.get(D2) ?? [];
+          const each = groups.map((name) => suspectAt(draft, D2, name));
+          expect(firstSuspectAt(draft, D2)).toBe(Math.min(Infinity, ...each));
+          ended += [...driver.state.view.leases.values()].filter(({ rev }) => rev === 0).length;
+        }
+      }),
+      { numRuns: 60 },
+    );
+    expect(ended).toBeGreaterThan(0);
+  });
+
+  it('is none where it owns nothing', () => {
+    const driver = candidate();
+    const draft = beginDraft(driver.state, monoMs(driver.now), driver.config);
+    expect(firstSuspectAt(draft, D3)).toBe(Infinity);
+  });
+});
