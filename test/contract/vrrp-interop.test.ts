@@ -59,7 +59,7 @@ class Pair {
 
   /** Follows what the kernel of k1 has bound. */
   watch(): void {
-    const [program = '', ...args] = this.#network.net.wrap('k1', [
+    const [program = '', ...args] = this.#network.wrap('k1', [
       'stdbuf',
       '-oL',
       'ip',
@@ -79,7 +79,7 @@ class Pair {
   async startOurs(priority: number): Promise<void> {
     const script = new URL('support/vrrp-router-child.ts', import.meta.url).pathname;
     const given = JSON.stringify({ instance: this.#instance, priority });
-    const [program = '', ...args] = this.#network.net.wrap('d1', [
+    const [program = '', ...args] = this.#network.wrap('d1', [
       'node',
       '--import',
       'tsx',

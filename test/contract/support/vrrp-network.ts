@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { VrrpInstance } from '../../../src/model/vrrp.ts';
 import type { VrrpCounters, VrrpDelivery, VrrpSocketState } from '../../../src/ports/vrrp-link.ts';
-import { createNetwork, type Network } from '../../support/network.ts';
+import { AHEAD, createNetwork, type Network } from '../../support/network.ts';
 import type { Daemon } from '../../support/processes.ts';
 
 export type VrrpCommand =
@@ -123,9 +123,14 @@ export class VrrpNetwork {
     }
   }
 
+  /** As keepalived runs: other work of the machine must not look like a lost neighbour. */
+  wrap(host: string, argv: readonly string[]): readonly string[] {
+    return [...AHEAD, ...this.net.wrap(host, argv)];
+  }
+
   async director(host: string): Promise<VrrpDirector> {
     const script = new URL('vrrp-child.ts', import.meta.url).pathname;
-    const director = new VrrpDirector(this.net.wrap(host, ['node', '--import', 'tsx', script]));
+    const director = new VrrpDirector(this.wrap(host, ['node', '--import', 'tsx', script]));
     this.#directors.push(director);
     return director.start();
   }
