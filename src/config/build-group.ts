@@ -1,15 +1,21 @@
 /** From a VIP group of the cluster document to the model, defaults filled in. The rules have judged it before. */
 import { assert } from '../lib/assert.ts';
-import { type Cidr, parseCidr } from '../model/address.ts';
+import { type Cidr, parseCidr, parseIp } from '../model/address.ts';
 import type { GroupAddress, NotifySpec, Preempt, Track, VipGroup } from '../model/cluster.ts';
 import { directorId, groupId } from '../model/ids.ts';
+import type { VrrpSpec } from '../model/vrrp.ts';
 import type {
   CommandDocument,
   GroupDocument,
   NotifyDocument,
   TrackDocument,
 } from './cluster-schema.ts';
-import { DEFAULT_GROUP_WEIGHT, DEFAULT_NOTIFY_TIMEOUT_MS, DEFAULT_TRACK } from './defaults.ts';
+import {
+  DEFAULT_GROUP_WEIGHT,
+  DEFAULT_NOTIFY_TIMEOUT_MS,
+  DEFAULT_TRACK,
+  DEFAULT_VRRP_INTERVAL_MS,
+} from './defaults.ts';
 import { parseDuration } from './durations.ts';
 import { must } from './must.ts';
 import { commandOf, trackId } from './track-words.ts';
@@ -30,6 +36,7 @@ export function buildGroup(name: string, group: GroupDocument): VipGroup {
           ),
     preempt: buildPreempt(group.preempt),
     virtualRouterId: group.virtualRouterId ?? null,
+    vrrp: group.vrrp === undefined ? null : buildVrrp(group.vrrp),
     weight: group.weight ?? DEFAULT_GROUP_WEIGHT,
     antiAffinity: (group.antiAffinity ?? []).map(groupId),
     tracks: (group.track ?? []).map(buildTrack),
@@ -95,6 +102,25 @@ function buildTrack(track: TrackDocument): Track {
   assert(track.interface !== undefined, 'a track without a kind passed the rules');
   const device = track.interface;
   return { id: trackId('interface', device), weight, kind: 'interface', device };
+}
+
+function buildVrrp(vrrp: NonNullable<GroupDocument['vrrp']>): VrrpSpec {
+  const version = vrrp.version === 2 ? 2 : 3;
+  return {
+    version,
+    intervalMs: msOf(vrrp.interval, DEFAULT_VRRP_INTERVAL_MS[version]),
+    password: vrrp.auth?.pass ?? null,
+    checksum: vrrp.checksum ?? 'pseudo-header',
+    isMulticast: vrrp.multicast ?? false,
+    neighbours: (vrrp.neighbours ?? []).map((entry) => {
+      const given = typeof entry === 'string' ? { address: entry } : entry;
+      return {
+        address: must(parseIp(given.address)),
+        ttlMin: given.minTtl ?? 0,
+        ttlMax: given.maxTtl ?? 255,
+      };
+    }),
+  };
 }
 
 function buildNotify(notify: NotifyDocument): NotifySpec {

@@ -125,6 +125,42 @@ export const GroupAddressSchema = Type.Object(
   strict,
 );
 
+const Ttl = Type.Integer({ minimum: 0, maximum: 255 });
+
+export const VrrpSchema = Type.Object(
+  {
+    version: Type.Optional(Type.Integer({ minimum: 2, maximum: 3 })),
+    interval: Type.Optional(Duration),
+    auth: Type.Optional(
+      Type.Object(
+        {
+          pass: Type.String({ pattern: '^[!-~]{1,8}$', description: '1 to 8 visible characters' }),
+        },
+        strict,
+      ),
+    ),
+    neighbours: Type.Optional(
+      Type.Array(
+        Type.Union([
+          Address,
+          Type.Object(
+            { address: Address, minTtl: Type.Optional(Ttl), maxTtl: Type.Optional(Ttl) },
+            strict,
+          ),
+        ]),
+        {
+          minItems: 1,
+          maxItems: 32,
+          description: 'a list of 1 to 32 addresses, each a text or a map with address',
+        },
+      ),
+    ),
+    multicast: Type.Optional(Type.Boolean()),
+    checksum: Type.Optional(Type.Enum(['pseudo-header', 'old-unicast', 'message-only'])),
+  },
+  strict,
+);
+
 export const GroupSchema = Type.Object(
   {
     addresses: Type.Array(Type.Union([Cidr, GroupAddressSchema]), {
@@ -134,6 +170,7 @@ export const GroupSchema = Type.Object(
     }),
     interface: Type.Optional(Name),
     virtualRouterId: Type.Optional(Type.Integer({ minimum: 1, maximum: 255 })),
+    vrrp: Type.Optional(VrrpSchema),
     priorities: Type.Optional(
       Type.Record(
         Type.String({ pattern: NAME_PATTERN }),

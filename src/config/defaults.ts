@@ -14,3 +14,6 @@ export const DEFAULT_CHECK: CheckTiming = { intervalMs: 2000, timeoutMs: 1000, r
 export const DEFAULT_TRACK = { intervalMs: 1000, rise: 1, fall: 1, quorum: 1, delayMs: 0 } as const;
 export const DEFAULT_NOTIFY_TIMEOUT_MS = 10_000;
 export const DEFAULT_GROUP_WEIGHT = 1;
+
+/** Version 2 as keepalived has it; version 3 as fast as the default profile's heartbeats. */
+export const DEFAULT_VRRP_INTERVAL_MS = { 2: 1000, 3: 100 } as const;

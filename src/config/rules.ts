@@ -8,6 +8,7 @@ import { addressOf, at, entriesOf, itemsOf, numberOf, type Raw, textOf } from '.
 import { addressProblem, firstUseOf } from './rules-common.ts';
 import { groupProblems } from './rules-groups.ts';
 import { serviceProblems } from './rules-services.ts';
+import { vrrpProblems } from './rules-vrrp.ts';
 import { timingProblems, timingWarnings } from './timing.ts';
 
 /** Cross-field problems of a document whose shape may be wrong; shape problems are not repeated. */
@@ -20,6 +21,7 @@ export function clusterProblems(document: unknown): readonly Problem[] {
     ...gatewayProblems(at(root, 'gateway'), vips),
     ...vipProblems(vips),
     ...groupProblems(at(root, 'groups'), at(root, 'directors')),
+    ...vrrpProblems(at(root, 'groups')),
     ...serviceProblems(at(root, 'services'), at(root, 'groups'), vips),
   ];
   return problems;
@@ -63,6 +65,7 @@ function withoutEffect(root: Raw): readonly Raw[] {
   return [
     at(root, 'isolation'),
     ...groups.map((group) => at(group, 'virtualRouterId')),
+    ...groups.map((group) => at(group, 'vrrp')),
     ...addresses.map((address) => at(address, 'advertise')),
   ];
 }

@@ -4,6 +4,7 @@
  */
 import type { IpAddress } from './address.ts';
 import type { CheckId, DirectorId, GroupId, RealServerId, ServiceId } from './ids.ts';
+import type { VrrpSpec } from './vrrp.ts';
 
 export type TimingProfile = 'fast' | 'default' | 'relaxed';
 
@@ -56,6 +57,8 @@ export type VipGroup = {
   readonly priorities: ReadonlyMap<DirectorId, number> | null;
   readonly preempt: Preempt;
   readonly virtualRouterId: number | null;
+  /** Null: no VRRP on the wire. */
+  readonly vrrp: VrrpSpec | null;
   /** Share of a director's load that the group is, for placement without priorities; 1 by default. */
   readonly weight: number;
   /** Groups that should not be on the same director, where that can be. */

@@ -117,6 +117,7 @@ function groupOf(document: SimDocument, directors: readonly Director[], number: 
     priorities: hasOrder ? priorities : null,
     preempt: { kind: hasOrder ? document.preempt : 'never' },
     virtualRouterId: null,
+    vrrp: null,
     weight: 1,
     antiAffinity: [],
     tracks: document.hasTracks ? [hasOrder ? WEIGHING_TRACK : FORBIDDING_TRACK] : [],

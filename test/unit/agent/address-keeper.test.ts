@@ -19,6 +19,7 @@ const web: VipGroup = {
   priorities: null,
   preempt: { kind: 'never' },
   virtualRouterId: null,
+  vrrp: null,
   weight: 1,
   antiAffinity: [],
   tracks: [],

@@ -33,6 +33,7 @@ const group = (...addresses: GroupAddress[]): VipGroup => ({
   priorities: null,
   preempt: { kind: 'never' },
   virtualRouterId: null,
+  vrrp: null,
   weight: 1,
   antiAffinity: [],
   tracks: [],

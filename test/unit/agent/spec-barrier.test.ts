@@ -78,6 +78,7 @@ function groupWith(id: string): VipGroup {
     priorities: null,
     preempt: { kind: 'never' },
     virtualRouterId: null,
+    vrrp: null,
     weight: 1,
     antiAffinity: [],
     tracks: [],

@@ -57,6 +57,7 @@ describe('the example in deploy/config', () => {
         ]),
         preempt: { kind: 'never' },
         virtualRouterId: null,
+        vrrp: null,
         weight: 1,
         antiAffinity: [],
         tracks: [],
@@ -236,6 +237,7 @@ describe('warnings', () => {
           addresses: [{ address: '10.90.0.100/24', advertise: false }],
           interface: 'public',
           virtualRouterId: 51,
+          vrrp: { version: 3 },
         },
       },
       services: { http: { group: 'web', address: '10.90.0.100', port: 80, realServers: [] } },
@@ -245,6 +247,7 @@ describe('warnings', () => {
     expect(parsed.value.warnings.map(({ path, message }) => [path, message])).toEqual([
       ['isolation', 'has no effect in this version yet'],
       ['groups.web.virtualRouterId', 'has no effect in this version yet'],
+      ['groups.web.vrrp', 'has no effect in this version yet'],
       ['groups.web.addresses[0].advertise', 'has no effect in this version yet'],
       ['checkers', 'there are only 2 directors: each runs every check'],
       ['services.http.realServers', 'is empty: nobody answers but a sorry server'],

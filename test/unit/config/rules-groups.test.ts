@@ -200,7 +200,6 @@ const BAD: readonly BadCase[] = [
   ['a zone with a space', ['directors', 'd1', 'zone'], 'rack 1', 'directors.d1.zone', /not fit/],
   ['a gateway that is a VIP', ['gateway'], ['10.90.0.100'], 'gateway[0]', /a VIP of group "web"/],
   ['a gateway twice', ['gateway'], ['10.90.0.1', '10.90.0.1'], 'gateway[1]', /twice/],
-  ['vrrp, which comes later', [...web, 'vrrp'], { version: 3 }, 'groups.web.vrrp', /unknown key/],
 ];
 
 describe('group rules', () => itFindsEach(BAD));

@@ -75,6 +75,7 @@ export const group = (id: GroupId, fields: Partial<VipGroup> = {}): VipGroup => 
   ]),
   preempt: { kind: 'never' },
   virtualRouterId: null,
+  vrrp: null,
   weight: 1,
   antiAffinity: [],
   tracks: [],

@@ -22,6 +22,7 @@ export const anyGroup = (id: GroupId, { priorities, apart, ...fields }: GroupFie
         : new Map(Object.entries(priorities).map(([name, value]) => [directorId(name), value])),
     preempt: { kind: 'never' },
     virtualRouterId: null,
+    vrrp: null,
     weight: 1,
     antiAffinity: apart ?? [],
     tracks: [],

@@ -53,6 +53,7 @@ export const groupOf = (id: string, tracks: readonly Track[]): VipGroup => ({
   priorities: null,
   preempt: { kind: 'never' },
   virtualRouterId: null,
+  vrrp: null,
   weight: 1,
   antiAffinity: [],
   tracks,

@@ -1,0 +1,150 @@
+/** What the `vrrp` of VIP groups must satisfy, beyond its shape (RFC 9568, RFC 3768). */
+import { familyOf, parseCidr } from '../model/address.ts';
+import { formatDuration } from './durations.ts';
+import type { Problem } from './problem.ts';
+import {
+  addressOf,
+  at,
+  durationOf,
+  entriesOf,
+  itemsOf,
+  numberOf,
+  type Raw,
+  textOf,
+} from './raw.ts';
+import { addressProblem, firstUseOf } from './rules-common.ts';
+
+/** What fits one packet of 1500 bytes: a longer one would be cut to pieces, which nobody expects. */
+const IPV6_ADDRESSES_MAX = 90;
+const INTERVAL_MAX_MS = { 2: 255_000, 3: 40_950 } as const;
+const INTERVAL_STEP_MS = { 2: 1000, 3: 10 } as const;
+
+export function vrrpProblems(groups: Raw): readonly Problem[] {
+  const isTaken = firstUseOf<string>();
+  return entriesOf(groups).flatMap(([name, group]) => {
+    const vrrp = at(group, 'vrrp');
+    if (vrrp.value === undefined) return [];
+    return [
+      ...routerProblems(name, group, isTaken),
+      ...intervalProblems(vrrp, ipv6Count(group)),
+      ...authProblems(vrrp),
+      ...neighbourProblems(vrrp),
+      ...lengthProblems(group),
+    ];
+  });
+}
+
+/** 3 where nothing usable stands: the shape has been reported. */
+const versionOf = (vrrp: Raw): 2 | 3 => (numberOf(at(vrrp, 'version')) === 2 ? 2 : 3);
+
+function routerProblems(
+  name: string,
+  group: Raw,
+  isTaken: (value: string, user: string) => string | null,
+): readonly Problem[] {
+  const place = at(group, 'virtualRouterId');
+  if (place.value === undefined)
+    return [
+      {
+        path: place.path,
+        message: 'is missing: vrrp needs it',
+        allowed: '1 to 255, other than those of other routers on the network',
+      },
+    ];
+  const entries = itemsOf(at(group, 'addresses'));
+  const interfaces = new Set(
+    entries.map((entry) => textOf(at(entry, 'interface')) ?? textOf(at(group, 'interface'))),
+  );
+  const others = [...interfaces].map((each) => isTaken(`${each} ${String(place.value)}`, name));
+  const other = others.find((each) => each !== null);
+  if (other === undefined || other === null) return [];
+  return [
+    {
+      path: place.path,
+      message: `is that of group "${other}" on the same interface`,
+      allowed: 'one number for each group of an interface',
+    },
+  ];
+}
+
+function intervalProblems(vrrp: Raw, ipv6Addresses: number): readonly Problem[] {
+  const place = at(vrrp, 'interval');
+  const ms = durationOf(place);
+  const version = versionOf(vrrp);
+  const step = INTERVAL_STEP_MS[version];
+  // The IPv6 addresses of the group are advertised with version 3, as often.
+  const most =
+    ipv6Addresses > 0 ? Math.min(INTERVAL_MAX_MS[version], 40_000) : INTERVAL_MAX_MS[version];
+  if (ms === null || (ms >= step && ms <= most && ms % step === 0)) return [];
+  const unit = version === 2 ? 'whole seconds' : 'whole hundredths of a second';
+  return [
+    {
+      path: place.path,
+      message: `${formatDuration(ms)} does not go with version ${version}`,
+      allowed: `${unit} from ${formatDuration(step)} to ${formatDuration(most)}`,
+    },
+  ];
+}
+
+function authProblems(vrrp: Raw): readonly Problem[] {
+  const auth = at(vrrp, 'auth');
+  if (auth.value === undefined || versionOf(vrrp) === 2) return [];
+  return [
+    {
+      path: auth.path,
+      message: 'version 3 has no passwords',
+      allowed: 'no auth, or version: 2 with IPv4 addresses',
+    },
+  ];
+}
+
+function neighbourProblems(vrrp: Raw): readonly Problem[] {
+  const list = at(vrrp, 'neighbours');
+  const isMulticast = at(vrrp, 'multicast').value === true;
+  if (isMulticast && list.value !== undefined)
+    return [
+      {
+        path: list.path,
+        message: 'multicast goes to whoever listens',
+        allowed: 'either neighbours or multicast: true',
+      },
+    ];
+  const isTaken = firstUseOf<string>();
+  return itemsOf(list).flatMap((entry) => {
+    const place = textOf(entry) === null ? at(entry, 'address') : entry;
+    const problem = addressProblem(place);
+    if (problem !== null) return [problem];
+    const address = addressOf(place);
+    const allowed = 'each neighbour once';
+    if (address !== null && isTaken(address, address) !== null)
+      return [{ path: place.path, message: `${address} is in the list twice`, allowed }];
+    return ttlProblems(entry);
+  });
+}
+
+function ttlProblems(entry: Raw): readonly Problem[] {
+  const least = numberOf(at(entry, 'minTtl')) ?? 0;
+  const most = at(entry, 'maxTtl');
+  if (least <= (numberOf(most) ?? 255)) return [];
+  return [{ path: most.path, message: `is below minTtl (${least})`, allowed: `${least} to 255` }];
+}
+
+function ipv6Count(group: Raw): number {
+  return itemsOf(at(group, 'addresses')).filter((entry) => {
+    const parsed = parseCidr(textOf(entry) ?? textOf(at(entry, 'address')) ?? '');
+    return parsed.ok && familyOf(parsed.value.address) === 6;
+  }).length;
+}
+
+function lengthProblems(group: Raw): readonly Problem[] {
+  const list = at(group, 'addresses');
+  const count = ipv6Count(group);
+  if (count <= IPV6_ADDRESSES_MAX) return [];
+  return [
+    {
+      path: list.path,
+      message: `there are ${count} IPv6 addresses: an advertisement would not fit one packet`,
+      allowed: `at most ${IPV6_ADDRESSES_MAX} IPv6 addresses in a group with vrrp`,
+    },
+  ];
+}

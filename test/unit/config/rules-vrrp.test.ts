@@ -1,0 +1,210 @@
+/** `vrrp` of VIP groups, good and bad, and the routers that come of it. */
+import { describe, expect, it } from 'vitest';
+import { parseClusterDocument } from '../../../src/config/cluster-document.ts';
+import { formatProblems } from '../../../src/config/problem.ts';
+import { deriveInstances } from '../../../src/core/vrrp/instances.ts';
+import { formatIp, type IpAddress, type IpFamily, parseIp } from '../../../src/model/address.ts';
+import { directorId } from '../../../src/model/ids.ts';
+import type { VrrpInstance } from '../../../src/model/vrrp.ts';
+import { type BadCase, itFindsEach, minimal, withValue } from './documents.ts';
+
+const group = (
+  vrrp: unknown,
+  fields: Readonly<Record<string, unknown>> = {},
+): Readonly<Record<string, unknown>> => {
+  const all = {
+    addresses: ['10.90.0.100/24', '10.90.0.99/24'],
+    interface: 'public',
+    virtualRouterId: 51,
+    vrrp,
+    ...fields,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+};
+const web = ['groups', 'web'];
+const place = 'groups.web.vrrp';
+const many = Array.from({ length: 91 }, (_, i) => `fd90::1:${i.toString(16)}/64`);
+
+const BAD: readonly BadCase[] = [
+  ['version 4', web, group({ version: 4 }), `${place}.version`, /out of range/],
+  [
+    'no router id',
+    web,
+    group({}, { virtualRouterId: undefined }),
+    'groups.web.virtualRouterId',
+    /is missing: vrrp needs it/,
+  ],
+  [
+    'half a second in version 2',
+    web,
+    group({ version: 2, interval: '500ms' }),
+    `${place}.interval`,
+    /version 2/,
+  ],
+  ['5 ms', web, group({ interval: '5ms' }), `${place}.interval`, /version 3/],
+  ['41 s', web, group({ interval: '41s' }), `${place}.interval`, /version 3/],
+  [
+    'a minute in version 2 beside IPv6',
+    web,
+    group({ version: 2, interval: '1m' }, { addresses: ['10.90.0.100/24', 'fd90::100/64'] }),
+    `${place}.interval`,
+    /version 2/,
+  ],
+  ['a password in version 3', web, group({ auth: { pass: 'x' } }), `${place}.auth`, /no passwords/],
+  [
+    'a password of 9',
+    web,
+    group({ version: 2, auth: { pass: '123456789' } }),
+    `${place}.auth.pass`,
+    /does not fit/,
+  ],
+  [
+    'neighbours and multicast',
+    web,
+    group({ multicast: true, neighbours: ['10.90.0.14'] }),
+    `${place}.neighbours`,
+    /multicast/,
+  ],
+  [
+    'a neighbour that is none',
+    web,
+    group({ neighbours: ['224.0.0.18'] }),
+    `${place}.neighbours[0]`,
+    /multicast/,
+  ],
+  [
+    'a neighbour twice',
+    web,
+    group({ neighbours: ['10.90.0.14', { address: '10.90.0.14' }] }),
+    `${place}.neighbours[1].address`,
+    /twice/,
+  ],
+  [
+    'limits the wrong way round',
+    web,
+    group({ neighbours: [{ address: '10.90.0.14', minTtl: 255, maxTtl: 254 }] }),
+    `${place}.neighbours[0].maxTtl`,
+    /below minTtl/,
+  ],
+  [
+    'too many IPv6 addresses',
+    web,
+    group({}, { addresses: ['10.90.0.100/24', ...many] }),
+    'groups.web.addresses',
+    /91 IPv6 addresses/,
+  ],
+  [
+    'a router id twice on an interface',
+    ['groups'],
+    {
+      web: group({}),
+      db: group({}, { addresses: ['10.90.0.110/24'] }),
+    },
+    'groups.db.virtualRouterId',
+    /that of group "web"/,
+  ],
+];
+
+describe('vrrp', () => {
+  itFindsEach(BAD);
+
+  it('may have one router id on two interfaces', () => {
+    const parsed = parseClusterDocument(
+      withValue(['groups'], {
+        web: group({}),
+        db: group({}, { addresses: ['10.90.1.110/24'], interface: 'inside' }),
+      }),
+    );
+    expect(parsed.ok ? '' : formatProblems(parsed.error)).toBe('');
+  });
+});
+
+const ip = (text: string): IpAddress => {
+  const parsed = parseIp(text);
+  if (!parsed.ok) throw new Error(parsed.error);
+  return parsed.value;
+};
+
+/** The routers of d1 with `eth0` as its public interface. */
+function instancesOf(
+  vrrp: unknown,
+  fields: Readonly<Record<string, unknown>> = {},
+  sourceOf: (device: string, family: IpFamily) => IpAddress | null = (_, family) =>
+    family === 4 ? ip('10.90.0.11') : ip('fd90::11'),
+): readonly VrrpInstance[] {
+  const parsed = parseClusterDocument({ ...minimal(), groups: { web: group(vrrp, fields) } });
+  if (!parsed.ok) throw new Error(formatProblems(parsed.error));
+  const { spec } = parsed.value;
+  return [...spec.groups].flatMap((each) =>
+    deriveInstances(each, {
+      director: directorId('d1'),
+      directors: spec.directors,
+      deviceOf: (name) => (name === 'public' ? 'eth0' : null),
+      sourceOf,
+    }),
+  );
+}
+
+describe('deriveInstances', () => {
+  it('tells the other directors and the neighbours, VIPs in their order', () => {
+    expect(instancesOf({ neighbours: ['10.90.0.14'] })).toEqual([
+      {
+        key: 'web/4',
+        family: 4,
+        routerId: 51,
+        version: 3,
+        device: 'eth0',
+        source: '10.90.0.11',
+        to: {
+          kind: 'unicast',
+          neighbours: [
+            { address: '10.90.0.12', ttlMin: 0, ttlMax: 255 },
+            { address: '10.90.0.14', ttlMin: 0, ttlMax: 255 },
+          ],
+        },
+        intervalMs: 100,
+        addresses: ['10.90.0.100', '10.90.0.99'],
+        auth: { kind: 'none' },
+        checksum: 'pseudo-header',
+      },
+    ]);
+  });
+
+  it('takes the limits that are set for a director', () => {
+    const [instance] = instancesOf({ neighbours: [{ address: '10.90.0.12', minTtl: 255 }] });
+    expect(instance?.to).toEqual({
+      kind: 'unicast',
+      neighbours: [{ address: '10.90.0.12', ttlMin: 255, ttlMax: 255 }],
+    });
+  });
+
+  it('speaks version 2 with its password over IPv4, version 3 over IPv6', () => {
+    const instances = instancesOf(
+      { version: 2, auth: { pass: 'secret' }, multicast: true },
+      { addresses: ['fd90::100/64', '10.90.0.100/24'] },
+    );
+    expect(instances).toMatchObject([
+      {
+        key: 'web/4',
+        version: 2,
+        intervalMs: 1000,
+        auth: { kind: 'pass', password: 'secret' },
+        to: { kind: 'multicast' },
+      },
+      { key: 'web/6', version: 3, intervalMs: 1000, auth: { kind: 'none' }, source: 'fd90::11' },
+    ]);
+  });
+
+  it('leaves out a family without neighbours, without a source, and a device that is not here', () => {
+    const both = { addresses: ['10.90.0.100/24', 'fd90::100/64'] };
+    const keys = (instances: readonly VrrpInstance[]): readonly string[] =>
+      instances.map(({ key }) => key);
+    expect(keys(instancesOf({}, both))).toEqual(['web/4']);
+    expect(keys(instancesOf({ neighbours: ['fd90::14'] }, both))).toEqual(['web/4', 'web/6']);
+    const noIpv6 = (_: string, family: IpFamily): IpAddress | null =>
+      family === 4 ? formatIp(Uint8Array.of(10, 90, 0, 11)) : null;
+    expect(keys(instancesOf({ neighbours: ['fd90::14'] }, both, noIpv6))).toEqual(['web/4']);
+    expect(instancesOf({}, { interface: 'inside' })).toEqual([]);
+    expect(instancesOf(undefined)).toEqual([]);
+  });
+});
