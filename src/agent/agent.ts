@@ -2,7 +2,7 @@
  * One director's agent: the loops of this folder, connected. The flow is one way: the watch replaces
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
-import type { ElectionNotice } from '../core/election/state.ts';
+import type { ElectionNotice } from '../core/election/notices.ts';
 import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';

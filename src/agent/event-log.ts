@@ -1,7 +1,7 @@
 /** Events and audit in etcd (`log/event/<id>`), kept for days on a lease; at most so many wait to be written. */
 import { AsyncQueue } from '../lib/async.ts';
 import { formatUlid, ULID_RANDOM_BYTES } from '../lib/ulid.ts';
-import type { ElectionNotice } from '../core/election/state.ts';
+import type { ElectionNotice } from '../core/election/notices.ts';
 import { ABSENT, type DirectorId, type LeaseId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
 import { type EventRecord, formatRecord } from '../model/records.ts';

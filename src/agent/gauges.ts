@@ -1,5 +1,6 @@
 /** Feeds the metrics that are read off the agent's state, and those that count its transitions. */
-import type { ElectionNotice, ElectionState } from '../core/election/state.ts';
+import type { ElectionState } from '../core/election/state.ts';
+import type { ElectionNotice } from '../core/election/notices.ts';
 import { permitMsOf } from '../core/election/timing.ts';
 import type { Explanation } from '../core/desired/desired-state.ts';
 import type { Timing } from '../model/cluster.ts';

@@ -3,12 +3,8 @@
  * for nothing else: events are stepped in the order of their arrival, effects run beside it.
  */
 import { initialState, type ElectionConfig, type ElectionEffect } from '../core/election/state.ts';
-import type {
-  ElectionEvent,
-  ElectionNotice,
-  ElectionState,
-  TxnReply,
-} from '../core/election/state.ts';
+import type { ElectionEvent, ElectionState, TxnReply } from '../core/election/state.ts';
+import type { ElectionNotice } from '../core/election/notices.ts';
 import { step } from '../core/election/step.ts';
 import { mergeView, type ViewChange } from '../core/election/view.ts';
 import { messageOf } from '../lib/result.ts';

@@ -21,6 +21,7 @@ export const HOLD_REASONS = [
   'rebalance', // an operator asked for the groups to be spread anew
   'failback', // a planned handover did not come to its end, and the former holder goes on
   'track-failed', // a track without weight forbids holding
+  'consent', // the holder only had etcd through others, and let this director take the group
   'cannot-arm', // rounds are confirmed, but the kernel gate could not be armed for D'
 ] as const;
 export type HoldReason = (typeof HOLD_REASONS)[number];
@@ -42,5 +43,5 @@ export const INELIGIBLE_REASONS = [
 ] as const;
 export type IneligibleReason = (typeof INELIGIBLE_REASONS)[number];
 
-/** On what evidence a holder holds (design 2). `peers` and `segment` come with the fallback. */
-export type HoldBasis = 'consensus' | 'peers' | 'segment';
+/** On what evidence a holder holds (design 2): `relay` is consensus too, asked for by another director. */
+export type HoldBasis = 'consensus' | 'relay' | 'peers' | 'segment';

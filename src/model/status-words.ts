@@ -53,6 +53,10 @@ export const HOLD_WORDS: Readonly<Record<HoldReason, Words>> = {
     'a track of the group failed at its former holder',
     'leasehold explain group, asked there, names the track',
   ),
+  consent: fault(
+    'its former holder reached etcd only through other directors, and let this one take it',
+    'see why etcd cannot be reached from there: leasehold doctor, on that machine',
+  ),
   'cannot-arm': fault(
     'its former holder could not open its kernel gate',
     'see the log there; D may be too short for the gate of that kernel',

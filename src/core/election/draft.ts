@@ -6,11 +6,11 @@ import type { OperationRecord } from '../../model/records.ts';
 import type {
   ElectionConfig,
   ElectionEffect,
-  ElectionNotice,
   ElectionState,
   Purpose,
   TxnRequest,
 } from './state.ts';
+import type { ElectionNotice } from './notices.ts';
 import { createRanking, type Ranking } from './placement.ts';
 import { type Survey, surveyOf } from './survey.ts';
 import { type ElectionView, type Known, mergeView, type ViewChange } from './view.ts';
@@ -20,6 +20,8 @@ type Owned =
   | 'holdings'
   | 'heard'
   | 'promises'
+  | 'consented'
+  | 'departed'
   | 'lastHeard'
   | 'listening'
   | 'challenges'
@@ -121,6 +123,10 @@ const copyState = (state: ElectionState): DraftState => ({
   lastConfirmedAt: state.lastConfirmedAt,
   consensusAt: state.consensusAt,
   basis: state.basis,
+  relayedSince: state.relayedSince,
+  nextConsentAt: state.nextConsentAt,
+  consented: state.consented,
+  departed: state.departed,
   promises: state.promises,
   doubts: state.doubts,
   foreseen: state.foreseen,

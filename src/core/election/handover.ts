@@ -30,6 +30,7 @@ import {
   surveyed,
   written,
 } from './draft.ts';
+import { leavingByConsent } from './consent.ts';
 import { carriedOf, isUnresolved, myEntry, onMutedWord } from './pending.ts';
 import { offerKey } from './placement.ts';
 import { promisedTo, releasePromise } from './promises.ts';
@@ -154,6 +155,7 @@ export function beginLeaving(
     nextTellAt: now,
     closeAt: null,
     successorEpoch: epochOf(record.rev),
+    isByConsent: false,
   });
   draft.effects.push({ kind: 'show-lease', group, epoch: null });
   const { reason: why, operation } = giveUp;
@@ -212,7 +214,8 @@ function advanceLeaving(draft: Draft, group: GroupId, holding: Leaving): void {
     silence(draft, group, holding, { giveUp: null, isLost: false });
     return;
   }
-  const isTelling = now >= holding.nextTellAt && myEntry(draft, group) !== undefined;
+  const isAwaited = holding.isByConsent || myEntry(draft, group) !== undefined;
+  const isTelling = now >= holding.nextTellAt && isAwaited;
   if (isTelling) tellMuted(draft, group, giveUp.to, epoch);
   const nextTellAt = isTelling ? later(draft, config.timing.heartbeatMs) : holding.nextTellAt;
   if (closeAt !== holding.closeAt || nextTellAt !== holding.nextTellAt)
@@ -312,7 +315,9 @@ export function onHandoverWord(
     releasePromise(draft, from, group);
     return;
   }
-  const holding = state.holdings.get(group);
+  const holding =
+    (message.kind === 'prepared' ? leavingByConsent(draft, from, message) : null) ??
+    state.holdings.get(group);
   if (holding?.kind !== 'leaving' || holding.giveUp.to !== from) return;
   if (!isSessionOf(draft, from, session) || message.epoch < holding.successorEpoch) return;
   if (message.kind === 'prepared') {

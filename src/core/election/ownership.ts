@@ -1,6 +1,7 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
 import { ABSENT, type DirectorId, epochOf, type GroupId, revision } from '../../model/ids.ts';
 import { HOLD_REASONS } from '../../model/decision.ts';
+import { isDeparted } from './consent.ts';
 import { alarmOnce, type Draft, notice, own, surveyed } from './draft.ts';
 import { beginLeaving } from './handover.ts';
 import { myEntry } from './pending.ts';
@@ -80,6 +81,7 @@ function isMine(draft: Draft, group: GroupId): boolean {
   if (state.session.kind !== 'open') return false;
   const standing = standingIn(surveyed(draft), group);
   return (
+    !isDeparted(draft, group) &&
     standing.kind === 'owned' &&
     standing.director === config.me &&
     standing.session === state.session.id
@@ -150,6 +152,8 @@ function follow(draft: Draft, group: GroupId): void {
         hold(draft, group, { ...holding, ownerRev: rev });
       return;
     case 'leaving': {
+      // The record in sight is the one before its successor's.
+      if (isDeparted(draft, group)) return;
       const isKnown = isPending || holding.phase === 'muted';
       if (isKnown && state.session.kind === 'open') {
         if (holding.ownerRev !== rev) hold(draft, group, { ...holding, ownerRev: rev });

@@ -12,13 +12,14 @@ import { type PendingEntry, pendingOf } from './view.ts';
 const entryKey = (group: GroupId, director: string, session: number, epoch: number): string =>
   `${group} ${director} ${session} ${epoch}`;
 
+/** Its director told that it is mute: it answers nobody, though its entry stands. */
+export const isMutedEntry = ({ state }: Draft, group: GroupId, entry: PendingEntry): boolean =>
+  state.muted.has(entryKey(group, entry.director, entry.session, entry.epoch));
+
 /** Former holders other than this life that may still answer for the group. */
 export function unresolvedOf(draft: Draft, group: GroupId): readonly PendingEntry[] {
-  const { state } = draft;
-  return pendingOf(state.view, group).filter(
-    (entry) =>
-      !isMyEntry(draft, entry) &&
-      !state.muted.has(entryKey(group, entry.director, entry.session, entry.epoch)),
+  return pendingOf(draft.state.view, group).filter(
+    (entry) => !isMyEntry(draft, entry) && !isMutedEntry(draft, group, entry),
   );
 }
 

@@ -14,6 +14,7 @@ import {
 } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import { advanceAsking, askAt } from './asking.ts';
+import { noteRelaying } from './consent.ts';
 import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { guardRequest } from './guard.ts';
@@ -394,6 +395,7 @@ function noteBasis(draft: Draft, basis: Basis): void {
   const { state } = draft;
   const before = state.basis;
   state.basis = basis;
+  noteRelaying(draft, basis);
   if (before === null || before === basis) return;
   if (basis === 'consensus') {
     for (const key of state.alarms) if (key.startsWith('refused:')) remove(draft, 'alarms', key);

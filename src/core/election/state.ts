@@ -3,7 +3,7 @@
  * `step` (step.ts) is the only way from one state to the next; the hold loop (agent/) acts.
  */
 import type { Director, Timing, VipGroup } from '../../model/cluster.ts';
-import type { HoldReason, IneligibleReason } from '../../model/decision.ts';
+import type { HoldBasis, HoldReason, IneligibleReason } from '../../model/decision.ts';
 import type { DirectorId, Epoch, GroupId, MonoMs, Revision, SessionId } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import type { Keys } from '../../model/keys.ts';
@@ -13,6 +13,7 @@ import type { Damping } from '../placement/damping.ts';
 import type { Heirs } from '../placement/order.ts';
 import type { Heard, Listening } from './hearing.ts';
 import type { Roster } from './roster.ts';
+import type { ElectionNotice } from './notices.ts';
 import type { Survey } from './survey.ts';
 import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
 
@@ -162,6 +163,8 @@ export type Holding =
       readonly closeAt: MonoMs | null;
       /** Of the record that named the successor: its word about an earlier one does not count. */
       readonly successorEpoch: Epoch;
+      /** The record is not seen from here: only the successor's words tell of it. */
+      readonly isByConsent: boolean;
     }
   /** The kernel was told to silence it; nothing more is promised until it says so. */
   | {
@@ -206,7 +209,7 @@ type RoundBase = {
 };
 
 /** What the last round counted by: the store, the store through a peer, or the promises of all peers. */
-export type Basis = 'consensus' | 'relay' | 'peers';
+export type Basis = Exclude<HoldBasis, 'segment'>;
 
 /** The question of a round to the peers, and what they said so far. */
 export type Asked = {
@@ -381,6 +384,12 @@ export type ElectionState = {
   readonly consensusAt: MonoMs | null;
   /** What the kernel was armed by last. */
   readonly basis: Basis | null;
+  /** Since when only others connect this holder to the store; null: it does itself, or nobody does. */
+  readonly relayedSince: MonoMs | null;
+  readonly nextConsentAt: MonoMs;
+  /** To whom this director consented to leave a group, and the epochs that such a director told of. */
+  readonly consented: ReadonlyMap<GroupId, DirectorId>;
+  readonly departed: ReadonlyMap<GroupId, Epoch>;
   readonly promises: ReadonlyMap<DirectorId, Promised>;
   readonly doubts: readonly Doubt[];
   readonly heard: ReadonlyMap<DirectorId, Heard>;
@@ -540,44 +549,6 @@ export type ElectionEffect =
     }
   | { readonly kind: 'event'; readonly event: ElectionNotice };
 
-/** A transition, for log, event list and metrics. */
-export type ElectionNotice = {
-  readonly severity: 'info' | 'warn' | 'error';
-  /** `noun.past-participle`. */
-  readonly kind:
-    | 'session.opened'
-    | 'session.lost'
-    | 'session.closed'
-    | 'session.refused'
-    | 'holder.gained'
-    | 'holder.opened'
-    | 'holder.released'
-    | 'holder.lost'
-    | 'holder.lapsed'
-    | 'holder.challenged'
-    | 'holder.killed'
-    | 'challenge.withdrawn'
-    | 'challenge.answered'
-    | 'handover.started'
-    | 'handover.muted'
-    | 'handover.verified'
-    | 'handover.unverified'
-    | 'handover.completed'
-    | 'handover.failed'
-    | 'session.adopted'
-    | 'session.frozen'
-    | 'owner.missing'
-    | 'basis.changed'
-    | 'promise.refused'
-    | 'holder.unaccusable'
-    | 'record.unreadable';
-  readonly group: GroupId | null;
-  readonly director: DirectorId | null;
-  readonly epoch: Epoch | null;
-  readonly reason: HoldReason | null;
-  readonly message: string;
-};
-
 /** What a state keeps of what follows from it; without it a step does the same, and takes longer. */
 export const NOTHING_WORKED_OUT = {
   survey: null,
@@ -615,6 +586,10 @@ export function initialState(now: MonoMs): ElectionState {
     lastConfirmedAt: null,
     consensusAt: null,
     basis: null,
+    relayedSince: null,
+    nextConsentAt: now,
+    consented: new Map(),
+    departed: new Map(),
     promises: new Map(),
     doubts: [],
     foreseen: new Set(),

@@ -7,6 +7,7 @@ import { ABSENT, type DirectorId, type MonoMs } from '../../model/ids.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import { advanceClaims, claimWakes, onClaimReply, onVacantReply } from './claim.ts';
 import { onAnswer } from './asking.ts';
+import { advanceConsent, consentWakes, onConsent } from './consent.ts';
 import { noteDoubt, settleDoubts } from './doubts.ts';
 import { beginDraft, type Draft, later, learn, own, remove } from './draft.ts';
 import { fault, flappingWakes, forgetCalm } from './flapping.ts';
@@ -62,6 +63,7 @@ export function step(
   advanceOwnership(draft);
   advanceGiveUp(draft);
   advanceHandover(draft);
+  advanceConsent(draft);
   advanceSuspicion(draft);
   advanceClaims(draft);
   // Before another round begins: with long armings one would always be under way.
@@ -147,6 +149,8 @@ function takeMessage(draft: Draft, from: DirectorId, message: PeerMessage): void
       onHandoverWord(draft, from, message);
       return;
     case 'consent':
+      onConsent(draft, from, message);
+      return;
     case 'yield':
       return;
     default:
@@ -270,6 +274,7 @@ function wakeAt(draft: Draft): MonoMs {
   claimWakes(draft, wake);
   roundWakes(draft, wake);
   promiseWakes(draft, wake);
+  consentWakes(draft, wake);
   for (const at of restingSlots.values()) wake.by(at);
   for (const at of refusedUntil.values()) wake.by(at);
   for (const at of offeredUntil.values()) wake.by(at);

@@ -303,6 +303,7 @@ describe('a group on its way', () => {
     nextTellAt: monoMs(driver.now),
     closeAt: null,
     successorEpoch: driver.epochOf(),
+    isByConsent: false,
   };
   const statusWith = (holding: Holding) => {
     const input = well(driver);
