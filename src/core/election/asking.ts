@@ -5,6 +5,7 @@
  */
 import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.ts';
 import { ASKED_GROUPS_MAX, type AskedGroup, type PeerMessage } from '../../model/peer.ts';
+import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
 import { askedPeers } from './scope.ts';
 import type { Asked, Basis, RoundState } from './state.ts';
@@ -85,6 +86,7 @@ function question(
 export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   const { state } = draft;
   const { round } = state;
+  if (answer.kind === 'relayed') noteRelaying(draft, answer);
   if (round.kind !== 'sent' || round.asked === null || !round.isConfirmed) return;
   if (round.round !== answer.round || round.sessionRev !== answer.sessionRev) return;
   const asked = counted(round.asked, from, answer);

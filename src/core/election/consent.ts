@@ -4,7 +4,7 @@
  * it is a planned handover like any other; the former holder learns of the record by the peer link.
  */
 import { type DirectorId, type GroupId, monoMs, revisionOf } from '../../model/ids.ts';
-import type { HoldingName } from '../../model/peer.ts';
+import type { AskedRound, HoldingName } from '../../model/peer.ts';
 import { formatRecord, type OwnerRecord } from '../../model/records.ts';
 import {
   type Draft,
@@ -20,7 +20,7 @@ import {
 import { carriedOf, isMutedEntry } from './pending.ts';
 import { myObstacle, readySuccessor } from './placement.ts';
 import { hold } from './roster.ts';
-import type { Basis, Holding } from './state.ts';
+import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
 import { UNVERIFIED_MS } from './timing.ts';
 import { openSession, pendingOf } from './view.ts';
@@ -31,10 +31,9 @@ const RELAYED_MS = 5000;
 /** Consent is repeated so often: its words may be lost, and a successor may not be ready yet. */
 const REPEAT_MS = 500;
 
-/** Keeps the time since when the rounds depend on others for the store. */
-export function noteRelaying({ state, now }: Draft, basis: Basis): void {
-  if (basis === 'consensus') state.relayedSince = null;
-  else if (basis === 'relay') state.relayedSince ??= now;
+/** The store agrees to the rounds where others ask it: promises may have come first, the fault is the same. */
+export function noteRelaying({ state, now }: Draft, { sessionRev }: AskedRound): void {
+  if (state.session.kind === 'open' && state.session.rev === sessionRev) state.relayedSince ??= now;
 }
 
 export function advanceConsent(draft: Draft): void {

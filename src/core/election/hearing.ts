@@ -76,9 +76,9 @@ function hasLeaseEnded(view: ElectionView, group: GroupId): boolean {
   return lease !== undefined && lease.rev === ABSENT && lease.asOf > revOf(view.owners, group);
 }
 
-/** A holder that is heard is not suspect, whatever became of its lease. */
+/** A holder that is heard is not suspect, whatever became of its lease: its next heartbeat may be late a little. */
 const patienceMs = ({ suspectMs, heartbeatMs }: Timing, hasLeaseEnded: boolean): number =>
-  hasLeaseEnded ? Math.min(suspectMs, heartbeatMs) : suspectMs;
+  hasLeaseEnded ? Math.min(suspectMs, 1.5 * heartbeatMs) : suspectMs;
 
 /**
  * What the silence of one director is measured by: the same for all its heartbeats, as long as they name

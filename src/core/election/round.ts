@@ -14,7 +14,6 @@ import {
 } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import { advanceAsking, askAt } from './asking.ts';
-import { noteRelaying } from './consent.ts';
 import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { guardRequest } from './guard.ts';
@@ -274,6 +273,7 @@ function countAnswer(
   state.lastRoundMs = now - firstSentAt;
   state.lastConfirmedAt = now;
   state.consensusAt = firstSentAt;
+  state.relayedSince = null;
   const { round: id, startedAt, permitMs, sessionRev } = round;
   const base = { round: id, startedAt, permitMs, sessionRev };
   state.round = { kind: 'confirmed', ...base, basis: 'consensus', sentAt: firstSentAt, guarded };
@@ -324,8 +324,6 @@ function toArm(
   const modes = new Map<GroupId, ArmMode>();
   for (const [group, holding] of holdings) {
     const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
-    // Silent so far, and promised to stay so.
-    if (holding.kind === 'owned' && promisedTo(draft, group) !== null) continue;
     if (mode !== null) modes.set(group, mode);
   }
   return { modes, groups: [...modes].map(([group, mode]) => ({ group, mode })) };
@@ -349,7 +347,8 @@ function modeOf(draft: Draft, group: GroupId, holding: Holding): ArmMode | null 
     case 'open':
       return 'open';
     case 'owned':
-      return isUnresolved(draft, group) ? 'prepared' : 'open';
+      // Silent so far, and perhaps promised to stay so.
+      return isUnresolved(draft, group) || promisedTo(draft, group) !== null ? 'prepared' : 'open';
     case 'leaving':
       return holding.phase === 'waiting' ? 'open' : 'muted';
     case 'closing':
@@ -395,7 +394,6 @@ function noteBasis(draft: Draft, basis: Basis): void {
   const { state } = draft;
   const before = state.basis;
   state.basis = basis;
-  noteRelaying(draft, basis);
   if (before === null || before === basis) return;
   if (basis === 'consensus') {
     for (const key of state.alarms) if (key.startsWith('refused:')) remove(draft, 'alarms', key);
