@@ -207,12 +207,87 @@ const REPAIRS: readonly Fault[] = [
   },
 ];
 
+/** Long enough for an election of etcd, and for its clients to find its members again. */
+const ETCD_BACK_MS = 6000;
+
+/** etcd answers nobody, or not the holder: the promises of its peers count, or the relay of one of them. */
+export const WITHOUT_ETCD: readonly Fault[] = [
+  {
+    id: 'leader-killed',
+    name: 'the etcd member that leads is killed',
+    claim: () => 'nothing',
+    windowMs: () => ETCD_BACK_MS,
+    act: async ({ lab }) => await lab.etcd.kill(await lab.etcd.leader()),
+    undo: ({ lab }) => lab.etcd.start(),
+  },
+  {
+    id: 'leader-stopped',
+    name: 'the etcd member that leads is stopped',
+    claim: () => 'nothing',
+    windowMs: () => ETCD_BACK_MS,
+    act: async ({ lab }) => lab.etcd.stop(await lab.etcd.leader()),
+    async undo({ lab }) {
+      lab.etcd.contAll();
+      await lab.etcd.start();
+    },
+  },
+  {
+    id: 'etcd-stalled',
+    name: 'all etcd members stall for 5 s',
+    claim: () => 'nothing',
+    windowMs: () => 5000 + ETCD_BACK_MS,
+    act: ({ lab }) => stallEtcd(lab, 5000),
+    undo: ({ lab }) => lab.etcd.start(),
+  },
+  ...[1, 10, 60].map(
+    (seconds): Fault => ({
+      id: `etcd-away-${seconds}`,
+      name: `all etcd members are killed, and back after ${seconds} s`,
+      claim: () => 'nothing',
+      windowMs: () => seconds * 1000 + ETCD_BACK_MS,
+      async act({ lab }) {
+        await Promise.all(lab.etcd.hosts.map((_, member) => lab.etcd.kill(member)));
+        await sleep(seconds * 1000);
+        await lab.etcd.start();
+      },
+      undo: ({ lab }) => lab.etcd.start(),
+    }),
+  ),
+  {
+    id: 'holder-cut-3',
+    name: 'the holder is cut from etcd for 3 s',
+    claim: () => 'nothing',
+    windowMs: () => 3000 + ETCD_BACK_MS,
+    async act({ lab, holder }) {
+      await lab.network.cutOff(holder.name, lab.etcd.hosts);
+      await sleep(3000);
+      await lab.network.heal();
+    },
+    undo: ({ lab }) => lab.network.heal(),
+  },
+  {
+    id: 'holder-cut',
+    name: 'the holder is cut from etcd',
+    claim: () => 'handover',
+    windowMs: () => 9000,
+    act: ({ lab, holder }) => lab.network.cutOff(holder.name, lab.etcd.hosts),
+    undo: ({ lab }) => lab.network.heal(),
+  },
+];
+
+async function stallEtcd({ etcd }: ClusterLab, milliseconds: number): Promise<void> {
+  for (const member of etcd.hosts.keys()) etcd.stop(member);
+  await sleep(milliseconds);
+  etcd.contAll();
+}
+
 export const FAULTS: readonly Fault[] = [...CRASHES, ...STAYS, ...PLANNED, ...REPAIRS];
 
 export function faultNamed(id: string): Fault {
-  const found = FAULTS.find((fault) => fault.id === id);
+  const all = [...FAULTS, ...WITHOUT_ETCD];
+  const found = all.find((fault) => fault.id === id);
   if (found === undefined)
-    throw new Error(`no fault ${id}; there are ${FAULTS.map((fault) => fault.id).join(', ')}`);
+    throw new Error(`no fault ${id}; there are ${all.map((fault) => fault.id).join(', ')}`);
   return found;
 }
 
