@@ -6,6 +6,7 @@ import type {
   CheckKind,
   CheckSpec,
   ClusterSpec,
+  Isolation,
   RealServer,
   VirtualService,
 } from '../model/cluster.ts';
@@ -20,6 +21,7 @@ import {
 import {
   DEFAULT_CHECK,
   DEFAULT_FORWARD,
+  DEFAULT_ISOLATION_MODE,
   DEFAULT_PROTOCOL,
   DEFAULT_SCHEDULER,
   DEFAULT_STATUS,
@@ -109,6 +111,18 @@ function buildSpec(document: ClusterDocument): ClusterSpec {
     ),
     checkers: document.checkers ?? null,
     gateways: (document.gateway ?? []).map((gateway) => must(parseIp(gateway))),
+    isolation: buildIsolation(document),
+  };
+}
+
+function buildIsolation({ gateway, isolation }: ClusterDocument): Isolation {
+  const given: Exclude<ClusterDocument['isolation'], string> =
+    typeof isolation === 'string' ? { policy: isolation } : isolation;
+  const targets = (given?.targets ?? gateway ?? []).map((target) => must(parseIp(target)));
+  return {
+    policy: given?.policy ?? (targets.length > 0 ? 'gateway' : 'release'),
+    targets,
+    mode: given?.mode ?? DEFAULT_ISOLATION_MODE,
   };
 }
 

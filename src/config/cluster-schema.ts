@@ -286,6 +286,23 @@ export const ServiceSchema = Type.Object(
   strict,
 );
 
+const IsolationPolicy = Type.Enum(['gateway', 'release']);
+
+export const IsolationSchema = Type.Object(
+  {
+    policy: Type.Optional(IsolationPolicy),
+    targets: Type.Optional(
+      Type.Array(Address, {
+        minItems: 1,
+        maxItems: 16,
+        description: 'a list of 1 to 16 addresses that are asked instead of those of gateway',
+      }),
+    ),
+    mode: Type.Optional(Type.Enum(['any', 'all'])),
+  },
+  strict,
+);
+
 /** The whole document, as YAML or JSON. */
 export const ClusterDocument = Type.Object(
   {
@@ -299,7 +316,11 @@ export const ClusterDocument = Type.Object(
         description: "a list of 1 to 16 addresses of the gateways in the VIPs' networks",
       }),
     ),
-    isolation: Type.Optional(Type.Enum(['gateway', 'release'])),
+    isolation: Type.Optional(
+      Type.Union([IsolationPolicy, IsolationSchema], {
+        description: 'gateway, release, or a map with policy, targets, mode',
+      }),
+    ),
     groups: Type.Optional(named(GroupSchema, 'a map of VIP groups: { web: { addresses } }')),
     services: Type.Optional(
       named(ServiceSchema, 'a map of virtual services: { web-http: { group, address, port } }'),

@@ -1,5 +1,11 @@
 /** What holds where the cluster document says nothing. */
-import type { CheckTiming, ForwardMethod, Protocol, Scheduler } from '../model/cluster.ts';
+import type {
+  CheckTiming,
+  ForwardMethod,
+  Isolation,
+  Protocol,
+  Scheduler,
+} from '../model/cluster.ts';
 
 export const DEFAULT_PROTOCOL: Protocol = 'tcp';
 /** As in keepalived. */
@@ -17,3 +23,6 @@ export const DEFAULT_GROUP_WEIGHT = 1;
 
 /** Version 2 as keepalived has it; version 3 as fast as the default profile's heartbeats. */
 export const DEFAULT_VRRP_INTERVAL_MS = { 2: 1000, 3: 100 } as const;
+
+/** One target in repair must not silence a holder. */
+export const DEFAULT_ISOLATION_MODE: Isolation['mode'] = 'any';

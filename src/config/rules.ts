@@ -6,6 +6,7 @@ import { familyOf, type IpAddress, ipToBytes, parseCidr } from '../model/address
 import type { Problem } from './problem.ts';
 import { addressOf, at, entriesOf, itemsOf, numberOf, type Raw, textOf } from './raw.ts';
 import { addressProblem, firstUseOf } from './rules-common.ts';
+import { gatewayProblems, isolationProblems, isolationWarnings } from './rules-gateway.ts';
 import { groupProblems } from './rules-groups.ts';
 import { serviceProblems } from './rules-services.ts';
 import { vrrpProblems } from './rules-vrrp.ts';
@@ -18,7 +19,8 @@ export function clusterProblems(document: unknown): readonly Problem[] {
   const problems = [
     ...timingProblems(at(root, 'timing')),
     ...directorProblems(at(root, 'directors'), vips),
-    ...gatewayProblems(at(root, 'gateway'), vips),
+    ...gatewayProblems(root, vips),
+    ...isolationProblems(root, vips),
     ...vipProblems(vips),
     ...groupProblems(at(root, 'groups'), at(root, 'directors')),
     ...vrrpProblems(at(root, 'groups')),
@@ -39,6 +41,7 @@ export function clusterWarnings(document: unknown): readonly Problem[] {
         allowed: 'it may stay',
       });
   warnings.push(...timingWarnings(at(root, 'timing')));
+  warnings.push(...isolationWarnings(root, collectVips(at(root, 'groups'))));
   const directors = entriesOf(at(root, 'directors')).length;
   const checkers = at(root, 'checkers');
   if ((numberOf(checkers) ?? 0) > directors)
@@ -63,7 +66,6 @@ function withoutEffect(root: Raw): readonly Raw[] {
   const groups = entriesOf(at(root, 'groups')).map(([, group]) => group);
   const addresses = groups.flatMap((group) => itemsOf(at(group, 'addresses')));
   return [
-    at(root, 'isolation'),
     ...groups.map((group) => at(group, 'virtualRouterId')),
     ...groups.map((group) => at(group, 'vrrp')),
     ...addresses.map((address) => at(address, 'advertise')),
@@ -113,31 +115,6 @@ function directorProblems(directors: Raw, vips: readonly Vip[]): readonly Proble
         path: place.path,
         message: `${address} is a VIP of group "${vip.group}"`,
         allowed: "the director's own address, which never moves",
-      });
-  }
-  return problems;
-}
-
-function gatewayProblems(gateway: Raw, vips: readonly Vip[]): readonly Problem[] {
-  const problems: Problem[] = [];
-  const isTaken = firstUseOf<IpAddress>();
-  for (const place of itemsOf(gateway)) {
-    const problem = addressProblem(place);
-    if (problem !== null) problems.push(problem);
-    const address = addressOf(place);
-    if (address === null) continue;
-    const vip = vips.find((candidate) => candidate.address === address);
-    if (vip !== undefined)
-      problems.push({
-        path: place.path,
-        message: `${address} is a VIP of group "${vip.group}", and no VIP proves where another is`,
-        allowed: "a router's address in the VIPs' network",
-      });
-    else if (isTaken(address, place.path) !== null)
-      problems.push({
-        path: place.path,
-        message: `${address} is in the list twice`,
-        allowed: 'each gateway once',
       });
   }
   return problems;

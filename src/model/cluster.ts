@@ -195,6 +195,17 @@ export type ClusterSpec = {
   readonly checkers: number | null;
   /** Gateways of the VIPs' networks: a takeover is verified with them. */
   readonly gateways: readonly IpAddress[];
+  readonly isolation: Isolation;
+};
+
+/** What a holder does that hears neither etcd nor all its peers (design 4.10). */
+export type Isolation = {
+  /** `gateway`: it goes on while the targets answer it; `release`: it falls silent. */
+  readonly policy: 'gateway' | 'release';
+  /** At least one with policy `gateway`; none of them is an address of this cluster. */
+  readonly targets: readonly IpAddress[];
+  /** How many of them must answer. */
+  readonly mode: 'any' | 'all';
 };
 
 /** One probe job: equal jobs of many services are one (design 8). */

@@ -230,7 +230,6 @@ describe('warnings', () => {
   it('tell what has no effect yet and what is probably a slip', () => {
     const document = {
       ...minimal(),
-      isolation: 'gateway',
       checkers: 3,
       groups: {
         web: {
@@ -245,7 +244,6 @@ describe('warnings', () => {
     const parsed = parseClusterDocument(document);
     if (!parsed.ok) throw new Error(formatProblems(parsed.error));
     expect(parsed.value.warnings.map(({ path, message }) => [path, message])).toEqual([
-      ['isolation', 'has no effect in this version yet'],
       ['groups.web.virtualRouterId', 'has no effect in this version yet'],
       ['groups.web.vrrp', 'has no effect in this version yet'],
       ['groups.web.addresses[0].advertise', 'has no effect in this version yet'],

@@ -12,7 +12,7 @@ const full = () => ({
   ...minimal(),
   timing: { profile: 'relaxed', hold: '4s', drift: 0.25 },
   gateway: ['10.90.0.1'],
-  isolation: 'release',
+  isolation: { policy: 'gateway', targets: ['192.0.2.1'], mode: 'all' },
   checkers: 2,
   groups: {
     web: {

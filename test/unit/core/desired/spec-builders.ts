@@ -86,4 +86,5 @@ export const anySpec = (services: readonly VirtualService[]): ClusterSpec => ({
   services,
   checkers: null,
   gateways: [],
+  isolation: { policy: 'release', targets: [], mode: 'any' },
 });
