@@ -12,6 +12,7 @@ import type { IpvsKernel, NetworkKernel } from '../ports/kernel.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
+import type { GatewayPing } from '../ports/gateway.ts';
 import type { Neighbours } from '../ports/neighbours.ts';
 import type { Notifier } from '../ports/notifier.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
@@ -51,6 +52,7 @@ export type AgentPorts = {
   /** Null: this kernel builds none, and address lifetimes are the gate. */
   readonly fence: Fence | null;
   readonly neighbours: Neighbours;
+  readonly gateway: Pick<GatewayPing, 'ask'>;
   readonly ipvs: IpvsKernel;
   readonly announcer: Announcer;
   readonly peerLink: PeerLink;

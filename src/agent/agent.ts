@@ -93,6 +93,7 @@ class Director implements Agent {
       log,
       metrics,
       held: () => this.#speakingVips(),
+      contested: (group) => this.#parts.hold.offer({ kind: 'contested', group }),
       tell: (group, message) => this.#tellContest(group, message),
     });
     this.#housekeeping = createHousekeeping(
@@ -252,6 +253,11 @@ class Director implements Agent {
           return device === undefined ? [] : [{ ...one, device }];
         });
         return verifyTakeover(neighbours, vips, gateways, timeoutMs);
+      },
+      askGateway: async (timeoutMs) => {
+        const { targets = [], mode = 'any' } = this.#parts.specs.spec()?.isolation ?? {};
+        if (targets.length === 0) return false;
+        return (await this.#ports.gateway.ask({ targets, mode, timeoutMs })).isReachable;
       },
       showLease: (group, epoch) => {
         metrics.holder(group, epoch !== null, epoch);

@@ -18,6 +18,8 @@ export type ConflictPorts = {
   readonly metrics: Pick<Metrics, 'conflict'>;
   /** The VIPs that speak here now. */
   readonly held: () => readonly (Announcement & { readonly group: GroupId })[];
+  /** Told of each voice. */
+  readonly contested: (group: GroupId) => void;
   /** Into the event list; at most once a minute and VIP. */
   readonly tell: (group: GroupId, message: string) => void;
 };
@@ -56,6 +58,7 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
     if (vip === undefined) return;
     const { group, device, address } = vip;
     metrics.conflict(group);
+    ports.contested(group);
     const contest = contests.get(keyOf(vip)) ?? { toldAt: -Infinity, announcedAt: -Infinity };
     contests.set(keyOf(vip), contest);
     if (now - contest.toldAt >= TELL_REST_MS) {

@@ -48,6 +48,8 @@ export type HoldPorts = {
   readonly clearGate: (keep: readonly GroupId[]) => Promise<boolean>;
   /** Asks the gateways in the group's name whether they send here; null: there is none to ask. */
   readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
+  /** Whether the gateways of the spec answer this director's own address in time. Never rejects. */
+  readonly askGateway: (timeoutMs: number) => Promise<boolean>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
   /** In the very step. */
@@ -254,6 +256,9 @@ class Loop implements HoldLoop {
           ports.peerLink.send(peer, { kind: 'heartbeat', session, armed });
         return;
       }
+      case 'ask-gateway':
+        void this.#askGateway(effect.round, effect.timeoutMs);
+        return;
       case 'show-lease':
         ports.showLease(effect.group, effect.epoch);
         return;
@@ -277,6 +282,11 @@ class Loop implements HoldLoop {
     const holdings = isOpening ? [...this.#state.holdings] : [];
     const epochs: Epochs = new Map(holdings.map(([group, { epoch }]) => [group, epoch]));
     void this.#work.carryOut(effect, epochs).then((event) => this.offer(event));
+  }
+
+  async #askGateway(round: number, timeoutMs: number): Promise<void> {
+    const isReachable = await this.#ports.askGateway(timeoutMs);
+    this.offer({ kind: 'gateway-answered', round, isReachable });
   }
 
   async #verify(group: GroupId, epoch: Epoch): Promise<void> {

@@ -90,6 +90,7 @@ function electionConfigOf(
     keys,
     timing: spec.timing,
     directors: spec.directors,
+    isolation: spec.isolation.policy,
     specRev,
     groups: spec.groups,
     groupsById: new Map(spec.groups.map((group) => [group.id, group])),

@@ -22,6 +22,8 @@ export const HOLD_REASONS = [
   'failback', // a planned handover did not come to its end, and the former holder goes on
   'track-failed', // a track without weight forbids holding
   'consent', // the holder only had etcd through others, and let this director take the group
+  'vrrp-yielded', // a VRRP router that is no director, and goes before this one, speaks for the group
+  'contested', // another machine spoke as its VIPs while only the gateway spoke for holding
   'cannot-arm', // rounds are confirmed, but the kernel gate could not be armed for D'
 ] as const;
 export type HoldReason = (typeof HOLD_REASONS)[number];
@@ -34,6 +36,8 @@ export const INELIGIBLE_REASONS = [
   'interface-down',
   'cannot-bind',
   'track-failed', // a track without weight fails
+  'vrrp-active-elsewhere', // a VRRP router that is no director speaks for the group
+  'vrrp-unheard', // such routers are configured, and VRRP cannot be sent or heard here
   'gate-too-coarse', // this kernel's gate cannot keep a D as short as the spec's
   'flapping', // it lost the group too often lately; it takes only what nobody else can
   'no-session',

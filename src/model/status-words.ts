@@ -57,6 +57,14 @@ export const HOLD_WORDS: Readonly<Record<HoldReason, Words>> = {
     'its former holder reached etcd only through other directors, and let this one take it',
     'see why etcd cannot be reached from there: leasehold doctor, on that machine',
   ),
+  'vrrp-yielded': fault(
+    'a VRRP router that is no director spoke for it, and goes before its former holder',
+    'see the events for its address; priority and preemption of both decide who goes first',
+  ),
+  contested: fault(
+    'its former holder had neither etcd nor the other directors, and heard another voice',
+    'see why they could not be reached from there',
+  ),
   'cannot-arm': fault(
     'its former holder could not open its kernel gate',
     'see the log there; D may be too short for the gate of that kernel',
@@ -85,6 +93,14 @@ export const INELIGIBLE_WORDS: Readonly<Record<IneligibleReason, Words>> = {
   'track-failed': fault(
     'a track without weight fails there',
     'leasehold explain group, asked there (--api), names the track and what it saw',
+  ),
+  'vrrp-active-elsewhere': fault(
+    'a VRRP router that is no director speaks for the group',
+    'stop that router, or give the group a higher priority here and preempt: immediate',
+  ),
+  'vrrp-unheard': fault(
+    'the group has VRRP neighbours, and VRRP cannot be sent or heard there',
+    'see the log for vrrp-socket.failed, and whether its interface has an address beside the VIPs',
   ),
   'gate-too-coarse': fault(
     'its kernel has address lifetimes as its only gate, which cannot keep a hold time under 3 s',

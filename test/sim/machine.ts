@@ -10,6 +10,7 @@ import { silentLog } from '../../src/ports/log.ts';
 import { FakeAnnouncer } from '../fakes/fake-announcer.ts';
 import { FakeFence } from '../fakes/fake-fence.ts';
 import { FakeIpvsKernel, FakeNetworkKernel } from '../fakes/fake-kernel.ts';
+import { FakeGatewayPing } from '../fakes/fake-gateway.ts';
 import { FakeNeighbours } from '../fakes/fake-neighbours.ts';
 import { FakeNotifier } from '../fakes/fake-notifier.ts';
 import { FakeProber } from '../fakes/fake-prober.ts';
@@ -195,6 +196,9 @@ export class Machine implements Speaker {
         ),
         peerLink,
         neighbours,
+        gateway: new FakeGatewayPing(() => (world.gatewayAnswers ? GATEWAY_MS : null), {
+          clock: life,
+        }),
         tracker: new FakeTracker(
           { file: (path) => (this.failing.has(path) ? '1' : '0') },
           { clock: life, random },

@@ -104,7 +104,7 @@ function specOf(document: SimDocument): ClusterSpec {
     services: document.hasServices && document.groups > 0 ? [WEB] : [],
     checkers: null,
     gateways: [GATEWAY],
-    isolation: { policy: 'gateway', targets: [GATEWAY], mode: 'any' },
+    isolation: { policy: 'release', targets: [GATEWAY], mode: 'any' },
   };
 }
 

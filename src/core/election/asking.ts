@@ -3,12 +3,14 @@
  * for a promise, and any that has the store to relay the round. The promises of all, or the relay of
  * every part, confirm it; both count from the moment before the question was sent.
  */
+import type { HoldBasis } from '../../model/decision.ts';
 import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.ts';
 import { ASKED_GROUPS_MAX, type AskedGroup, type PeerMessage } from '../../model/peer.ts';
 import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
 import { askedPeers } from './scope.ts';
-import type { Asked, Basis, RoundState } from './state.ts';
+import { askGateway, isHeldBySegment, segmentAt } from './segment.ts';
+import type { Asked, RoundState } from './state.ts';
 import { waitMs } from './timing.ts';
 
 /** Questions to whoever has not answered go out so often within a permit. */
@@ -21,7 +23,9 @@ type Answer = PeerMessage & { readonly kind: 'promise' | 'refusal' | 'relayed' }
 export function advanceAsking(draft: Draft): void {
   const { state, now } = draft;
   const { round, session } = state;
-  if (round.kind !== 'sent' || now < askAt(draft, round)) return;
+  if (round.kind !== 'sent') return;
+  judge(draft, round);
+  if (state.round !== round || now < askAt(draft, round)) return;
   if (session.kind !== 'open' || session.rev !== round.sessionRev) return;
   const asked = round.asked ?? begin(draft, round);
   if (asked === null) return;
@@ -37,6 +41,10 @@ export function advanceAsking(draft: Draft): void {
   }
 }
 
+/** When a round looks again whether the segment has to do. */
+export const judgeAt = (draft: Draft, { asked, permitMs }: Sent): number =>
+  asked === null ? Number.POSITIVE_INFINITY : segmentAt(draft, asked, permitMs);
+
 /** When a round asks the peers: two rounds after the store's last answer, or when it is time to repeat. */
 export function askAt({ state, config }: Draft, { asked, isConfirmed }: Sent): number {
   // What the store has denied already nobody can grant.
@@ -44,18 +52,21 @@ export function askAt({ state, config }: Draft, { asked, isConfirmed }: Sent): n
   return asked === null ? state.consensusAt + 2 * config.timing.roundMs : asked.nextAt;
 }
 
-function begin(draft: Draft, { guarded }: Sent): Asked | null {
+function begin(draft: Draft, sent: Sent): Asked | null {
   const { state, config, now } = draft;
+  const { guarded } = sent;
   const needed = askedPeers(draft);
   const heard = [...state.lastHeard.keys()].filter((one) => one !== config.me);
   const everybody = [...new Set([...needed, ...heard])];
   const groups = askedGroups(draft, guarded);
-  if (everybody.length === 0 || groups.length === 0) return null;
+  const isAlone = everybody.length === 0 && config.isolation === 'release';
+  if (isAlone || groups.length === 0) return null;
   const parts: (readonly AskedGroup[])[] = [];
   for (let i = 0; i < groups.length; i += ASKED_GROUPS_MAX)
     parts.push(groups.slice(i, i + ASKED_GROUPS_MAX));
+  askGateway(draft, sent);
   const nothing = { promised: new Map(), refused: new Map(), relayed: new Set<number>() };
-  return { at: now, nextAt: now, needed, everybody, parts, ...nothing };
+  return { isGatewayThere: false, at: now, nextAt: now, needed, everybody, parts, ...nothing };
 }
 
 /** All that may speak by this round; what is being closed is not asked for. */
@@ -89,11 +100,16 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   if (answer.kind === 'relayed') noteRelaying(draft, answer);
   if (round.kind !== 'sent' || round.asked === null || !round.isConfirmed) return;
   if (round.round !== answer.round || round.sessionRev !== answer.sessionRev) return;
-  const asked = counted(round.asked, from, answer);
-  state.round = { ...round, asked };
+  state.round = { ...round, asked: counted(round.asked, from, answer) };
   if (answer.kind === 'refusal') tellRefusal(draft, from, answer);
-  const basis = basisOf(asked);
-  if (basis !== null) confirm(draft, { ...round, asked }, asked, basis);
+}
+
+/** Whether what is known by now confirms the round. */
+function judge(draft: Draft, round: Sent): void {
+  const { asked } = round;
+  if (asked === null || !round.isConfirmed) return;
+  const basis = basisOf(asked) ?? (isHeldBySegment(draft, round, asked) ? 'segment' : null);
+  if (basis !== null) confirm(draft, round, asked, basis);
 }
 
 function counted(asked: Asked, from: DirectorId, answer: Answer): Asked {
@@ -111,7 +127,7 @@ function counted(asked: Asked, from: DirectorId, answer: Answer): Asked {
 }
 
 /** The store's word first: it answers challenges too. */
-function basisOf({ parts, needed, promised, relayed }: Asked): Basis | null {
+function basisOf({ parts, needed, promised, relayed }: Asked): HoldBasis | null {
   const isWhole = (told: ReadonlySet<number> | undefined): boolean =>
     told !== undefined && parts.every((_, part) => told.has(part));
   if (isWhole(relayed)) return 'relay';
@@ -121,7 +137,7 @@ function basisOf({ parts, needed, promised, relayed }: Asked): Basis | null {
 }
 
 /** As the answers of the store do it, for what was asked about. */
-function confirm(draft: Draft, round: Sent, asked: Asked, basis: Basis): void {
+function confirm(draft: Draft, round: Sent, asked: Asked, basis: HoldBasis): void {
   const { state, now } = draft;
   if (now - asked.at > round.permitMs) return;
   const guarded = new Map<GroupId, Revision>();

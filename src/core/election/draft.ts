@@ -22,6 +22,7 @@ type Owned =
   | 'promises'
   | 'consented'
   | 'departed'
+  | 'yielded'
   | 'lastHeard'
   | 'listening'
   | 'challenges'
@@ -124,6 +125,8 @@ const copyState = (state: ElectionState): DraftState => ({
   consensusAt: state.consensusAt,
   basis: state.basis,
   relayedSince: state.relayedSince,
+  relayedAt: state.relayedAt,
+  yielded: state.yielded,
   nextConsentAt: state.nextConsentAt,
   consented: state.consented,
   departed: state.departed,

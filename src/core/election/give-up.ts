@@ -203,7 +203,7 @@ function writeAway(draft: Draft, group: GroupId, holding: Holding & { kind: 'shu
 function successorNow(draft: Draft, id: GroupId, giveUp: GiveUp): DirectorId | null {
   const { state, config } = draft;
   const group = config.groupsById.get(id);
-  if (group === undefined) return null;
+  if (group === undefined || giveUp.reason === 'vrrp-yielded') return null;
   const candidates = rankingOf(draft).of(group);
   const chosen = candidates.find((candidate) => candidate.director === giveUp.to);
   if (chosen !== undefined && chosen.obstacle === null) return chosen.director;

@@ -30,6 +30,7 @@ export type ElectionNotice = {
     | 'session.frozen'
     | 'owner.missing'
     | 'basis.changed'
+    | 'holder.yielded'
     | 'promise.refused'
     | 'holder.unaccusable'
     | 'record.unreadable';

@@ -12,23 +12,17 @@ import {
   type MonoMs,
   type Revision,
 } from '../../model/ids.ts';
+import type { HoldBasis } from '../../model/decision.ts';
 import type { ArmMode } from '../../model/kernel.ts';
-import { advanceAsking, askAt } from './asking.ts';
+import { advanceAsking, askAt, judgeAt } from './asking.ts';
 import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { guardRequest } from './guard.ts';
 import { isUnresolved, tellPrepared } from './pending.ts';
 import { promisedTo } from './promises.ts';
 import { hold, lapseAt, ownerRevOf, renew, rosterOf } from './roster.ts';
-import type {
-  Basis,
-  ElectionEvent,
-  Guard,
-  Holding,
-  Purpose,
-  RoundState,
-  TxnReply,
-} from './state.ts';
+import { isKeptBySegment, leaveSegment } from './segment.ts';
+import type { ElectionEvent, Guard, Holding, Purpose, RoundState, TxnReply } from './state.ts';
 import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, usableHoldMs, wantedHoldMs } from './timing.ts';
 import type { Wake } from './wake.ts';
 
@@ -294,7 +288,7 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   const { state } = draft;
   const { round, startedAt, permitMs, sentAt, guarded, sessionRev, basis } = confirmed;
   const isSame = state.session.kind === 'open' && state.session.rev === sessionRev;
-  const { modes, groups } = toArm(draft, guarded);
+  const { modes, groups } = toArm(draft, guarded, basis);
   const holdMs = usable(draft);
   const aliveMs = holdMs - permitMs;
   // Nothing to arm is no failure to arm; what is stuck in the kernel is one.
@@ -316,6 +310,7 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
 function toArm(
   draft: Draft,
   guarded: ReadonlyMap<GroupId, Revision>,
+  basis: HoldBasis,
 ): NonNullable<Guard['arming']> {
   const { holdings, guard } = draft.state;
   const roster = rosterOf(draft);
@@ -323,6 +318,7 @@ function toArm(
   if (isSame && guard.arming !== null && draft.state.promises.size === 0) return guard.arming;
   const modes = new Map<GroupId, ArmMode>();
   for (const [group, holding] of holdings) {
+    if (basis === 'segment' && !isKeptBySegment(draft, group, holding)) continue;
     const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
     if (mode !== null) modes.set(group, mode);
   }
@@ -390,10 +386,11 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   if (isPartial) hurryRound(draft, UNSETTLED_PACE_MS);
 }
 
-function noteBasis(draft: Draft, basis: Basis): void {
+function noteBasis(draft: Draft, basis: HoldBasis): void {
   const { state } = draft;
   const before = state.basis;
   state.basis = basis;
+  if (basis !== 'segment') leaveSegment(draft);
   if (before === null || before === basis) return;
   if (basis === 'consensus') {
     for (const key of state.alarms) if (key.startsWith('refused:')) remove(draft, 'alarms', key);
@@ -404,6 +401,8 @@ function noteBasis(draft: Draft, basis: Basis): void {
 const BASIS_TEXTS = {
   relay: 'etcd does not answer here; the groups are held through another director that it answers',
   peers: 'etcd does not answer; the groups are held by the promises of all other directors',
+  segment:
+    'neither etcd nor all other directors answer; the groups are held while the gateway answers',
 } as const;
 
 function areAllArmed(
@@ -510,7 +509,10 @@ export function roundWakes(draft: Draft, wake: Wake): void {
   const { state } = draft;
   wake.by(lapseAt(draft));
   if (state.session.kind === 'open') wake.by(state.nextHeartbeatAt);
-  if (state.round.kind === 'sent') wake.by(askAt(draft, state.round));
+  if (state.round.kind === 'sent') {
+    wake.by(askAt(draft, state.round));
+    wake.by(judgeAt(draft, state.round));
+  }
   if (state.round.kind !== 'idle') return;
   if (draft.acquisitions.length > 0) wake.by(state.round.soonestAt);
   if (needsRound(draft)) wake.by(state.round.nextAt);

@@ -34,6 +34,8 @@ export type ElectionConfig = {
   readonly directors: readonly Pick<Director, 'id' | 'zone'>[];
   readonly groups: readonly VipGroup[];
   readonly groupsById: ReadonlyMap<GroupId, VipGroup>;
+  /** What a holder does without any evidence: goes on while its gateway answers, or falls silent. */
+  readonly isolation: 'gateway' | 'release';
   /** The stored spec that this director has seen last, usable or not: groups are taken only while it is that. */
   readonly specRev: Revision;
   /** What this director's kernel gate asks of the timing: the shortest D, and the least δ. */
@@ -208,9 +210,6 @@ type RoundBase = {
   readonly permitMs: number;
 };
 
-/** What the last round counted by: the store, the store through a peer, or the promises of all peers. */
-export type Basis = Exclude<HoldBasis, 'segment'>;
-
 /** The question of a round to the peers, and what they said so far. */
 export type Asked = {
   /** Just before it was sent first: whatever it confirms counts from here. */
@@ -227,6 +226,8 @@ export type Asked = {
   readonly refused: ReadonlyMap<DirectorId, RefusalReason>;
   /** Parts that the store agreed to, asked by whomever. */
   readonly relayed: ReadonlySet<number>;
+  /** The gateway answered in this round. */
+  readonly isGatewayThere: boolean;
 };
 
 /** What a holder was promised here: until then it is not killed, and these groups are not touched. */
@@ -269,14 +270,14 @@ export type RoundState =
   /** To be armed in this very step, when the holdings have followed the answers. */
   | ({
       readonly kind: 'confirmed';
-      readonly basis: Basis;
+      readonly basis: HoldBasis;
       readonly sentAt: MonoMs;
       readonly sessionRev: Revision;
       readonly guarded: ReadonlyMap<GroupId, Revision>;
     } & RoundBase)
   | ({
       readonly kind: 'arming';
-      readonly basis: Basis;
+      readonly basis: HoldBasis;
       readonly until: MonoMs;
       readonly holdMs: number;
       readonly modes: ReadonlyMap<GroupId, ArmMode>;
@@ -383,9 +384,12 @@ export type ElectionState = {
   /** Send of the last round that the store itself confirmed; null before the first. */
   readonly consensusAt: MonoMs | null;
   /** What the kernel was armed by last. */
-  readonly basis: Basis | null;
+  readonly basis: HoldBasis | null;
   /** Since when only others connect this holder to the store; null: it does itself, or nobody does. */
   readonly relayedSince: MonoMs | null;
+  readonly relayedAt: MonoMs | null;
+  /** Groups of which another voice was heard while only the segment counted. */
+  readonly yielded: ReadonlySet<GroupId>;
   readonly nextConsentAt: MonoMs;
   /** To whom this director consented to leave a group, and the epochs that such a director told of. */
   readonly consented: ReadonlyMap<GroupId, DirectorId>;
@@ -499,6 +503,9 @@ export type ElectionEvent =
       readonly bonus: ReadonlyMap<GroupId, number>;
     }
   /** Somebody removed an address of a group that speaks here. */
+  | { readonly kind: 'gateway-answered'; readonly round: number; readonly isReachable: boolean }
+  /** Another machine speaks as a VIP of the group. */
+  | { readonly kind: 'contested'; readonly group: GroupId }
   | { readonly kind: 'address-lost'; readonly group: GroupId }
   | { readonly kind: 'stop' }
   /** End soon, and leave kernel, session and records to a new process of this director (design 4.14). */
@@ -524,6 +531,8 @@ export type ElectionEffect =
       readonly aliveMs: number;
     }
   /** Bind these ahead, and nothing else that is not armed: they stay silent. */
+  /** Does a gateway answer this director's own address, within this round? */
+  | { readonly kind: 'ask-gateway'; readonly round: number; readonly timeoutMs: number }
   | { readonly kind: 'foresee'; readonly groups: readonly GroupId[] }
   /** Open what the last arming prepared, within that arming. */
   | { readonly kind: 'open'; readonly groups: readonly GroupId[]; readonly until: MonoMs }
@@ -587,6 +596,8 @@ export function initialState(now: MonoMs): ElectionState {
     consensusAt: null,
     basis: null,
     relayedSince: null,
+    relayedAt: null,
+    yielded: new Set(),
     nextConsentAt: now,
     consented: new Map(),
     departed: new Map(),

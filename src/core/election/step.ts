@@ -35,6 +35,7 @@ import {
   roundWakes,
 } from './round.ts';
 import { advanceFreeze, advanceSession, onSessionReply, sessionWakes } from './session.ts';
+import { onContested, onGatewayAnswer } from './segment.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
 import { LOST_ADDRESS_PACE_MS, RETRY_MS } from './timing.ts';
@@ -114,6 +115,12 @@ function take(draft: Draft, event: ElectionEvent): void {
       return;
     case 'eligibility':
       takeEligibility(draft, event);
+      return;
+    case 'gateway-answered':
+      onGatewayAnswer(draft, event);
+      return;
+    case 'contested':
+      onContested(draft, event);
       return;
     case 'address-lost':
       // Paced: somebody may remove the address again and again.

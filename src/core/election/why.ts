@@ -20,13 +20,18 @@ const UNFIT: Partial<Record<IneligibleReason, HoldReason>> = {
   'cannot-bind': 'cannot-bind',
   'gate-too-coarse': 'cannot-arm',
   'track-failed': 'track-failed',
+  'vrrp-active-elsewhere': 'vrrp-yielded',
 };
 
-/** Without its interface a holder speaks to nobody: nothing is left to hand over without loss. */
+/**
+ * Without its interface a holder speaks to nobody: nothing is left to hand over without loss. Beside another
+ * VRRP router it must not speak on.
+ */
 const SPEECHLESS: ReadonlySet<IneligibleReason> = new Set([
   'cannot-bind',
   'interface-down',
   'interface-missing',
+  'vrrp-active-elsewhere',
 ]);
 
 export function whyPart(draft: Draft, id: GroupId, holding: Holding): Parting | null {
@@ -85,6 +90,8 @@ function unfit(
   const ready = readyOne(draft, group);
   if (ready !== null && holding.kind === 'open' && !SPEECHLESS.has(obstacle))
     return handover(reason, ready.director);
+  // Whoever may go before the VRRP router that speaks now takes the group by itself.
+  if (obstacle === 'vrrp-active-elsewhere') return shut(reason, null);
   // A drain moves traffic, it never ends it: without a successor the holder goes on.
   const to = successor(draft, group);
   return obstacle === 'draining' && (to === null || holding.kind === 'open')

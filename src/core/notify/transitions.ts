@@ -141,6 +141,7 @@ function decideIdle(entry: Entry, ineligible: IneligibleReason | null): NotifySt
       return 'FAULT';
     case 'draining':
     case 'flapping':
+    case 'vrrp-active-elsewhere':
       return 'BACKUP';
     case 'not-in-priorities':
       return entry.told === null ? null : 'STOP';
@@ -149,6 +150,7 @@ function decideIdle(entry: Entry, ineligible: IneligibleReason | null): NotifySt
     case 'not-heard':
     case 'starting':
     case 'stopping':
+    case 'vrrp-unheard':
       return entry.told === 'MASTER' ? 'BACKUP' : null;
     default:
       return unreachable(ineligible);

@@ -15,7 +15,13 @@ function setUp() {
   const clock = new FakeClock();
   const neighbours = new FakeNeighbours({ gateway: () => null }, { clock });
   const log = new RecordingLog();
-  const seen = { announced: [] as string[], conflicts: 0, told: [] as string[], held: [VIP] };
+  const seen = {
+    announced: [] as string[],
+    conflicts: 0,
+    told: [] as string[],
+    held: [VIP],
+    contested: [] as string[],
+  };
   const watch = createConflictWatch({
     neighbours,
     clock,
@@ -23,6 +29,7 @@ function setUp() {
     announcer: { announce: (vips) => seen.announced.push(...vips.map((one) => one.address)) },
     metrics: { conflict: () => void seen.conflicts++ },
     held: () => seen.held,
+    contested: (group) => seen.contested.push(group),
     tell: (group, message) => seen.told.push(`${group}: ${message}`),
   });
   const end = new AbortController();
@@ -40,6 +47,7 @@ describe('a foreign voice', () => {
     const { clock, seen, hear, log } = setUp();
     for (let i = 0; i < 5; i++) await hear();
     expect(seen).toMatchObject({ conflicts: 5, announced: [VIP.address] });
+    expect(seen.contested).toEqual(Array(5).fill('web'));
     expect(seen.told).toEqual([`web: ${MAC} speaks as 10.90.0.100 on eth0, too`]);
     expect(log.of('address.contested')).toHaveLength(1);
     await clock.advance(1000);

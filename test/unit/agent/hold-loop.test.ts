@@ -104,6 +104,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     gateGroup: (id) => ({ group: id, addresses: [] }),
     announcements: () => [{ device: 'eth0', address: ip('10.90.0.100') }],
     peers: () => [{ director: D2, address: ip('10.90.0.12') }],
+    askGateway: () => Promise.resolve(false),
     epochs: createEpochFence({ log }),
     clearGate: (keep) => inKernel(['clear', ...keep].join(' '), () => true),
     verify: async () => null,

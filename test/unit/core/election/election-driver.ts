@@ -147,7 +147,8 @@ export class ElectionDriver {
       timing: TIMING,
       directors: directorsOf(D1, D2),
       gate: { minHoldMs: 0, slackMs: 0 },
-      specRev: ABSENT,
+      isolation: 'release',
+    specRev: ABSENT,
       groups: [group(G1)],
       ...fields,
     });
