@@ -89,6 +89,8 @@ export const ReportRecord = Type.Object({
   gate: Text,
   ipvs: Type.Object({ available: Type.Boolean(), detail: Text }),
   problems: Type.Array(Text),
+  /** Addresses that it sends VRRP advertisements from; absent where it sends none. */
+  vrrp: Type.Optional(Type.Array(Text)),
 });
 
 /** `run/vote/<check>/<director>`. */

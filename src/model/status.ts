@@ -18,6 +18,22 @@ export const TrackStatus = Type.Object({
   since: Type.String({ description: 'of this verdict, ISO 8601' }),
 });
 
+export const VrrpStatus = Type.Object({
+  family: Type.Enum([4, 6]),
+  routerId: Type.Integer(),
+  state: Type.Enum(['initialize', 'backup', 'claiming', 'active'], {
+    description: 'of this director’s router; claiming: preempts another one, and is silent yet',
+  }),
+  priority: Type.Integer({ description: 'this director’s, with what tracks add' }),
+  active: Nullable(
+    Type.Object(
+      { address: Type.String(), priority: Type.Integer() },
+      { description: 'the router that is no director and advertises the group' },
+    ),
+  ),
+  problem: Nullable(Type.String({ description: 'why VRRP cannot be sent or heard here' })),
+});
+
 export const GroupStatus = Type.Object({
   name: Name,
   addresses: Type.Array(Type.String({ description: 'address/prefix' })),
@@ -64,6 +80,11 @@ export const GroupStatus = Type.Object({
     { description: 'best first' },
   ),
   tracks: Type.Array(TrackStatus, { description: 'as this director sees them' }),
+  vrrp: Type.Optional(
+    Type.Array(VrrpStatus, {
+      description: 'one for each family; absent where the group has no VRRP',
+    }),
+  ),
 });
 
 export const DirectorStatus = Type.Object({
@@ -171,6 +192,7 @@ export const StatusDocument = Type.Object({
 });
 
 export type TrackStatus = Static<typeof TrackStatus>;
+export type VrrpStatus = Static<typeof VrrpStatus>;
 export type GroupStatus = Static<typeof GroupStatus>;
 export type DirectorStatus = Static<typeof DirectorStatus>;
 export type RealServerStatus = Static<typeof RealServerStatus>;

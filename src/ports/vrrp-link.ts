@@ -23,9 +23,10 @@ export interface VrrpLink {
   configure(instances: readonly VrrpInstance[]): void;
   /**
    * One advertisement of this priority to each neighbour of the instance, or to the group. Best effort:
-   * what cannot be sent is counted. An unknown instance is ignored.
+   * what cannot be sent is counted. An unknown instance is ignored. Nothing leaves at `until` or later, also
+   * where this process is stopped in between; null: no such limit.
    */
-  send(instance: string, priority: number): void;
+  send(instance: string, priority: number, until: MonoMs | null): void;
   /** Valid advertisements of others until the signal aborts; bounded, the oldest are dropped. */
   receive(signal: AbortSignal): AsyncIterable<VrrpDelivery>;
   counters(): VrrpCounters;

@@ -117,7 +117,7 @@ vrrpLinkContract('fake', async () => {
   })();
   return {
     configure: async (host, instances) => links[host].configure(instances),
-    send: async (host, instance, priority) => links[host].send(instance, priority),
+    send: async (host, instance, priority) => links[host].send(instance, priority, null),
     heard: (host) => (host === 'd1' ? heard : []),
     counters: async (host) => links[host].counters(),
     settle: () => clock.advance(10),

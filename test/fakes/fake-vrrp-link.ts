@@ -4,6 +4,7 @@
  */
 import { AsyncQueue } from '../../src/lib/async.ts';
 import type { IpAddress } from '../../src/model/address.ts';
+import type { MonoMs } from '../../src/model/ids.ts';
 import { VRRP_DROPS, type VrrpDrop, type VrrpInstance } from '../../src/model/vrrp.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Random } from '../../src/ports/random.ts';
@@ -103,9 +104,10 @@ class FakeVrrpLink implements VrrpLink {
     this.#instances = instances;
   }
 
-  send(key: string, priority: number): void {
+  send(key: string, priority: number, until: MonoMs | null): void {
     const sender = this.#instances.find((instance) => instance.key === key);
     if (sender === undefined || this.#isClosed) return;
+    if (until !== null && this.#clock.now() >= until) return;
     const { to } = sender;
     const destinations =
       to.kind === 'multicast' ? [null] : to.neighbours.map(({ address }) => address);

@@ -6,6 +6,7 @@ import { createHmac } from 'node:crypto';
 import { AsyncQueue } from '../../lib/async.ts';
 import { messageOf, type Result } from '../../lib/result.ts';
 import type { IpAddress, IpFamily } from '../../model/address.ts';
+import type { MonoMs } from '../../model/ids.ts';
 import { VRRP_DROPS, type VrrpDrop, type VrrpInstance } from '../../model/vrrp.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
@@ -50,6 +51,13 @@ type Place = {
   socket: VrrpSocket | null;
   /** Null: it works. */
   error: string | null;
+};
+
+/** One advertisement, whomever it is for. */
+type Word = {
+  readonly instance: VrrpInstance;
+  readonly priority: number;
+  readonly until: MonoMs | null;
 };
 
 type Means = { readonly raw: RawPackage; readonly descriptors: Descriptors };
@@ -108,7 +116,7 @@ class RawVrrpLink implements VrrpLink {
     this.#check();
   }
 
-  send(key: string, priority: number): void {
+  send(key: string, priority: number, until: MonoMs | null): void {
     const instance = this.#instances.get(key);
     if (instance === undefined || this.#isClosed) return;
     const { family, source, to } = instance;
@@ -118,7 +126,7 @@ class RawVrrpLink implements VrrpLink {
     const socket = this.#places.get(`${instance.device} ${family}`)?.socket ?? null;
     for (const destination of destinations) {
       if (socket === null) this.#failed++;
-      else this.#sendTo(socket, instance, priority, { source, destination });
+      else this.#sendTo(socket, { instance, priority, until }, { source, destination });
     }
   }
 
@@ -165,10 +173,11 @@ class RawVrrpLink implements VrrpLink {
     for (const queue of this.#queues) queue.end();
   }
 
-  #sendTo(socket: VrrpSocket, instance: VrrpInstance, priority: number, path: VrrpPath): void {
+  #sendTo(socket: VrrpSocket, { instance, priority, until }: Word, path: VrrpPath): void {
+    const { destination } = path;
     const message = encodeVrrp({ ...instance, priority }, this.#seal(instance, path));
     this.#pending++;
-    socket.send(encodeVrrpPacket(path, message), path.destination, (error) => {
+    socket.send(encodeVrrpPacket(path, message), { destination, until }, (error) => {
       this.#pending--;
       if (error === null) this.#sent++;
       else this.#failed++;

@@ -21,6 +21,8 @@ export interface RawSocket {
     offset: number,
     length: number,
     address: string,
+    /** Just before the system call; what it throws cancels that and is given to `after`. */
+    before: () => void,
     after: (error: Error | null, bytes: number) => void,
   ): this;
   pauseRecv(): this;

@@ -6,6 +6,7 @@
 import { assert } from '../../lib/assert.ts';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import { type IpAddress, type IpFamily, ipToBytes } from '../../model/address.ts';
+import type { MonoMs } from '../../model/ids.ts';
 import type { VrrpDrop } from '../../model/vrrp.ts';
 import type { Clock } from '../../ports/clock.ts';
 import {
@@ -83,14 +84,24 @@ export class VrrpSocket {
     }
   }
 
-  /** `done` gets null, or why it was not sent. It may be called at once. */
-  send(packet: Uint8Array, destination: IpAddress, done: (error: string | null) => void): void {
+  /**
+   * `done` gets null, or why it was not sent. It may be called at once. The package sends at a later turn of the
+   * event loop: what would leave at `until` or later is not sent.
+   */
+  send(
+    packet: Uint8Array,
+    { destination, until }: { readonly destination: IpAddress; readonly until: MonoMs | null },
+    done: (error: string | null) => void,
+  ): void {
     if (this.#isClosed || this.#sender === null) {
       done('closed');
       return;
     }
     const bytes = Buffer.from(packet);
-    this.#sender.send(bytes, 0, bytes.length, destination, (error) =>
+    const judge = (): void => {
+      if (until !== null && this.#ports.clock.now() >= until) throw new Error('too late');
+    };
+    this.#sender.send(bytes, 0, bytes.length, destination, judge, (error) =>
       done(error === null ? null : error.message),
     );
   }

@@ -36,7 +36,8 @@ export type OpenReason =
   | 'owner' // we own the addresses
   | 'active-down' // nobody advertised for the active-down interval
   | 'released' // the active router said goodbye, and the skew is over
-  | 'claimed'; // an active router of lower priority gave way
+  | 'claimed' // an active router of lower priority gave way
+  | 'unopposed'; // we were active until now, and nobody else was
 
 type Backup = {
   readonly kind: 'backup';
@@ -77,6 +78,11 @@ export type VrrpEvent =
   | { readonly kind: 'opened' }
   /** The VIPs are silent again, or it is not wanted to claim them. */
   | { readonly kind: 'closed' }
+  /**
+   * The same without a word on the wire: others may not take over yet, or a goodbye would be too late. Who
+   * was active unopposed may open again as long as nobody else is heard.
+   */
+  | { readonly kind: 'silenced' }
   | { readonly kind: 'shutdown' };
 
 export type VrrpOutput =
@@ -108,6 +114,8 @@ export function stepVrrp(
       return router.kind === 'active' ? still(router) : activate(router, now, settings);
     case 'closed':
       return close(router, now, settings);
+    case 'silenced':
+      return silence(router, now, settings);
     case 'shutdown':
       return { router: INITIAL_ROUTER, outputs: goodbye(router) };
     case 'settings':
@@ -179,6 +187,13 @@ function close(router: VrrpRouter, now: MonoMs, settings: VrrpSettings): VrrpSte
   };
 }
 
+function silence(router: VrrpRouter, now: MonoMs, settings: VrrpSettings): VrrpStep {
+  if (router.kind !== 'active' && router.kind !== 'claiming') return still(router);
+  const waiting = waitFrom(now, settings.intervalMs, router.heard);
+  const isOpposed = router.kind === 'claiming' || activeNeighbour(router, settings, now) !== null;
+  return isOpposed ? rearm(waiting, settings) : still({ ...waiting, mayOpen: 'unopposed' });
+}
+
 /** Who has advertised says goodbye, so that nobody waits for the active-down interval. */
 const goodbye = (router: VrrpRouter): readonly VrrpOutput[] =>
   router.kind === 'active' || router.kind === 'claiming'
@@ -207,8 +222,10 @@ function nextTimerAt(router: VrrpRouter, settings: VrrpSettings): MonoMs | null 
   if (router.kind === 'claiming') return monoMs(Math.min(router.nextAdvertAt, router.quietAt));
   if (router.mayOpen !== null) return null;
   const down = activeDownAt(router, settings) ?? router.from;
-  if (router.lowerSince === null) return down;
-  return monoMs(Math.max(down, router.lowerSince + settings.preemptDelayMs));
+  if (router.lowerSince === null || router.heard === null) return down;
+  // However long it is to be left in peace: once it has fallen silent nobody waits for it.
+  const gone = neighbourDownAt(settings, router.heard);
+  return monoMs(Math.max(down, Math.min(router.lowerSince + settings.preemptDelayMs, gone)));
 }
 
 function runTimer(router: VrrpRouter, now: MonoMs, settings: VrrpSettings): VrrpStep {

@@ -21,7 +21,7 @@ const say = (line: VrrpLine): void => {
 function advertise(instance: string, priority: number, everyMs: number): void {
   advertising.get(instance)?.();
   const next = (): void => {
-    link.send(instance, priority);
+    link.send(instance, priority, null);
     advertising.set(instance, clock.schedule(everyMs, next));
   };
   next();
@@ -46,10 +46,10 @@ async function answer(command: VrrpCommand): Promise<unknown> {
       return advertise(command.instance, command.priority, command.everyMs);
     case 'leave':
       advertising.get(command.instance)?.();
-      return link.send(command.instance, 0);
+      return link.send(command.instance, 0, null);
     case 'send':
       for (let i = 0; i < command.times; i++) {
-        link.send(command.instance, command.priority);
+        link.send(command.instance, command.priority, null);
         if (i % 100 === 99) await clock.sleep(1);
       }
       return null;
@@ -60,7 +60,7 @@ async function answer(command: VrrpCommand): Promise<unknown> {
       return execFileSync('ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' });
     case 'goodbye':
       for (const stop of advertising.values()) stop();
-      link.send(command.instance, 0);
+      link.send(command.instance, 0, null);
       return link.close();
     default:
       return null;

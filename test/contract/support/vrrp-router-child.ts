@@ -44,7 +44,7 @@ function step(event: VrrpEvent): void {
 }
 
 function act(output: VrrpOutput): void {
-  if (output.kind === 'send') link.send(instance.key, output.priority);
+  if (output.kind === 'send') link.send(instance.key, output.priority, null);
   if (output.kind === 'yield') voice(false);
   if (output.kind === 'arm') {
     cancelTimer();

@@ -229,10 +229,20 @@ describe('a router that preempts', () => {
 
   test('waits for the preempt delay from when it first heard the lower one', () => {
     const run = new Run({ preemptDelayMs: 5000 }).start().hear(300, 20);
-    expect(run.outputs).toEqual([{ kind: 'arm', at: 5300 }]);
+    // Looked at sooner: then the lower one would have fallen silent.
+    expect(run.outputs).toEqual([{ kind: 'arm', at: 300 + DOWN }]);
     for (let now = 400; now < 5300; now += 100) run.hear(now, 20);
     expect(run.timer(5299).router.kind).toBe('backup');
     expect(run.timer(5300).router.kind).toBe('claiming');
+  });
+
+  test('waits for a long delay no longer than the lower one is heard', () => {
+    const run = new Run({ preemptDelayMs: 300_000 }).start().hear(300, 20);
+    expect(run.timer(299 + DOWN).router.kind).toBe('backup');
+    expect(run.timer(300 + DOWN).outputs).toContainEqual({
+      kind: 'may-open',
+      reason: 'active-down',
+    });
   });
 
   test('does not wait for the delay once the lower one is gone', () => {
@@ -429,5 +439,38 @@ describe('several routers', () => {
       ),
       { numRuns: 30 },
     );
+  });
+});
+
+describe('a router that is silenced', () => {
+  const active = (): Run => new Run().start().at(DOWN, { kind: 'opened' });
+
+  test('says nothing, and may open again until somebody else is heard', () => {
+    const run = active().at(DOWN + 50, { kind: 'silenced' });
+    expect(run.outputs).toEqual([]);
+    expect(mayOpen(run.router)).toBe('unopposed');
+    run.hear(DOWN + 80, 120);
+    expect(mayOpen(run.router)).toBeNull();
+  });
+
+  test('listens first where another one has advertised beside it', () => {
+    const run = active()
+      .hear(DOWN + 40, 20)
+      .at(DOWN + 50, { kind: 'silenced' });
+    expect(run.outputs.filter(({ kind }) => kind === 'send')).toEqual([]);
+    expect(mayOpen(run.router)).toBeNull();
+    expect(run.timer(DOWN + 50 + DOWN).outputs).toContainEqual({
+      kind: 'may-open',
+      reason: 'active-down',
+    });
+  });
+
+  test('listens on after a claim that it gives up', () => {
+    const run = new Run().start().hear(300, 20).hear(340, 20).timer(DOWN);
+    expect(run.router.kind).toBe('claiming');
+    run.at(DOWN + 10, { kind: 'silenced' });
+    expect(run.router.kind).toBe('backup');
+    expect(mayOpen(run.router)).toBeNull();
+    expect(run.outputs.map(({ kind }) => kind)).toEqual(['arm']);
   });
 });
