@@ -293,7 +293,7 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   const aliveMs = holdMs - permitMs;
   // Nothing to arm is no failure to arm; what is stuck in the kernel is one.
   if (state.holdings.size === 0) state.unarmedRounds = 0;
-  else if (modes.size === 0) state.unarmedRounds += 1;
+  else if (modes.size === 0 && basis !== 'segment') state.unarmedRounds += 1;
   if (modes.size === 0 || !isSame || rosterOf(draft).isLosing || aliveMs <= 0) {
     rest(draft, startedAt);
     return;

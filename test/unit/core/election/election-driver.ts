@@ -148,7 +148,7 @@ export class ElectionDriver {
       directors: directorsOf(D1, D2),
       gate: { minHoldMs: 0, slackMs: 0 },
       isolation: 'release',
-    specRev: ABSENT,
+      specRev: ABSENT,
       groups: [group(G1)],
       ...fields,
     });
