@@ -63,7 +63,8 @@ function holdingStatus(
     state: isHere ? own : isOwned ? 'held-elsewhere' : 'vacant',
     handover: isHere ? handover : null,
     pending: pendingOf(view, group.id).map(({ director, epoch }) => ({ director, epoch })),
-    basis: isOwned ? 'consensus' : null,
+    // Of other holders only the record is known here.
+    basis: isOwned ? ((isMine ? election.basis : null) ?? 'consensus') : null,
     reason: record?.value?.reason ?? 'nobody has ever held it',
     remainingMs: isMine && until !== null ? Math.max(0, Math.round(until - now)) : null,
   };

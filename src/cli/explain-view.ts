@@ -1,6 +1,7 @@
 /** A VIP group in sentences: everything that the status says of it, with what to do. */
 import type { GroupStatus, StatusDocument } from '../model/status.ts';
 import {
+  BASIS_WORDS,
   GATE_WORDS,
   HOLD_WORDS,
   INELIGIBLE_WORDS,
@@ -42,7 +43,7 @@ function holderLines(group: GroupStatus): readonly string[] {
   const why = told(group.reason, wordsOf(HOLD_WORDS, group.reason));
   if (holder === null) return ['nobody holds it', ...why];
   const since = ownedForMs === null ? '' : `, known here for ${formatAge(ownedForMs)}`;
-  const on = basis === null ? '' : `, by ${basis}`;
+  const on = basis === null ? '' : `, ${BASIS_WORDS[basis]}`;
   const lines = [`holder: ${holder}, epoch ${epoch ?? 'unknown'}${since}${on}`, ...why];
   if (remainingMs !== null)
     lines.push(

@@ -1,5 +1,5 @@
 /** What short words of the status mean, in sentences for people, each with what to do about it. */
-import type { HoldReason, IneligibleReason } from './decision.ts';
+import type { HoldReason, IneligibleReason, HoldBasis } from './decision.ts';
 import type { GateKind } from './kernel.ts';
 
 export type Words = {
@@ -139,3 +139,11 @@ export const GATE_WORDS: Readonly<Record<GateKind, Words>> = {
 /** The words of a reason; a text that is none (of another version) stands for itself. */
 export const wordsOf = (map: Readonly<Record<string, Words>>, reason: string): Words =>
   (Object.hasOwn(map, reason) ? map[reason] : undefined) ?? fine(reason);
+
+/** On what evidence a holder holds. */
+export const BASIS_WORDS: Readonly<Record<HoldBasis, string>> = {
+  consensus: 'by etcd',
+  relay: 'by etcd, which another director asks for it',
+  peers: 'by the promises of all other directors: etcd does not answer',
+  segment: 'by its gateway alone: neither etcd nor all other directors answer',
+};

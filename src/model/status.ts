@@ -59,7 +59,7 @@ export const GroupStatus = Type.Object({
   pending: Type.Array(Type.Object({ director: Name, epoch: Type.Integer() }), {
     description: 'former holders that are not proven silent yet',
   }),
-  basis: Nullable(Type.Enum(['consensus', 'peers', 'segment'])),
+  basis: Nullable(Type.Enum(['consensus', 'relay', 'peers', 'segment'])),
   reason: Type.String({ description: 'why this director holds it, or does not' }),
   remainingMs: Nullable(
     Type.Integer({

@@ -48,12 +48,15 @@ function withoutStore(driver: ElectionDriver, ms: number, scene: Scene): void {
   }
 }
 
-const promise = (_from: DirectorId, { session, sessionRev, round, part }: Hold): PeerMessage => ({
-  kind: 'promise',
+const roundOf = ({ session, sessionRev, round, part }: Hold) => ({
   session,
   sessionRev,
   round,
   part,
+});
+const promise = (_from: DirectorId, question: Hold): PeerMessage => ({
+  kind: 'promise',
+  ...roundOf(question),
 });
 const only =
   (who: DirectorId, answer: NonNullable<Scene['answer']>) =>
@@ -76,10 +79,10 @@ describe('a holder that only its gateway answers', () => {
       'somebody in sight refuses',
       {
         isGatewayThere: true,
-        answer: only(D3, (from, question) => ({
-          ...promise(from, question),
+        answer: only(D3, (_from, question) => ({
           kind: 'refusal',
           reason: 'open-here',
+          ...roundOf(question),
         })),
       },
     ],
