@@ -343,6 +343,7 @@ function isNews(event: ElectionEvent): boolean {
 const QUIET_EVENTS: ReadonlySet<ElectionEvent['kind']> = new Set([
   'tick',
   'peer',
+  'advert',
   'txn-replied',
   'permit-given',
   'armed',

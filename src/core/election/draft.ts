@@ -24,6 +24,7 @@ type Owned =
   | 'departed'
   | 'yielded'
   | 'lastHeard'
+  | 'adverts'
   | 'listening'
   | 'challenges'
   | 'claimable'
@@ -135,6 +136,7 @@ const copyState = (state: ElectionState): DraftState => ({
   foreseen: state.foreseen,
   heard: state.heard,
   lastHeard: state.lastHeard,
+  adverts: state.adverts,
   challenges: state.challenges,
   claimable: state.claimable,
   ownerSeenAt: state.ownerSeenAt,

@@ -1,6 +1,7 @@
 /**
  * Signs of life: what a director's heartbeats named and when, and from when on its silence about a group
- * that it owns is suspicious (design 4.5). Heartbeats mostly name what the last one named.
+ * that it owns is suspicious (design 4.5). Heartbeats mostly name what the last one named. Advertisements of
+ * VRRP are not authenticated: they put suspicion off, and not for long.
  */
 import type { Timing } from '../../model/cluster.ts';
 import { ABSENT, type DirectorId, type GroupId, type MonoMs, monoMs } from '../../model/ids.ts';
@@ -67,8 +68,20 @@ export function suspectAt(draft: Draft, director: DirectorId, group: GroupId): n
   const { state, config } = draft;
   if (standingIn(surveyed(draft), group).kind === 'session-missing') return 0;
   const seenAt = state.ownerSeenAt.get(group)?.at ?? draft.now;
-  const heardAt = state.heard.get(director)?.get(group) ?? seenAt;
-  return Math.max(seenAt, heardAt) + patienceMs(config.timing, hasLeaseEnded(state.view, group));
+  const heardAt = Math.max(seenAt, state.heard.get(director)?.get(group) ?? seenAt);
+  const silentAt = heardAt + patienceMs(config.timing, hasLeaseEnded(state.view, group));
+  const advertAt = state.adverts.get(director)?.get(group);
+  if (advertAt === undefined) return silentAt;
+  const { suspectMs } = config.timing;
+  return Math.max(silentAt, Math.min(advertAt + suspectMs, heardAt + ADVERT_WEIGHT * suspectMs));
+}
+
+/** So many times `suspectMs` after the last heartbeat advertisements count no more. */
+const ADVERT_WEIGHT = 3;
+
+export function onAdvert(draft: Draft, from: DirectorId, group: GroupId): void {
+  const { state, now } = draft;
+  own(draft, 'adverts').set(from, new Map(state.adverts.get(from)).set(group, now));
 }
 
 function hasLeaseEnded(view: ElectionView, group: GroupId): boolean {
@@ -102,6 +115,10 @@ export type Listening = {
 export function firstSuspectAt(draft: Draft, director: DirectorId): number {
   const { state, config } = draft;
   const heard = state.heard.get(director) ?? Heard.nothing;
+  if (state.adverts.has(director)) {
+    const groups = surveyed(draft).owned.get(director) ?? [];
+    return Math.min(...groups.map((group) => suspectAt(draft, director, group)));
+  }
   let known = state.listening.get(director);
   if (known === undefined || !isCurrent(draft, known, heard)) {
     known = listen(draft, director, heard);

@@ -401,6 +401,8 @@ export type ElectionState = {
   readonly foreseen: ReadonlySet<GroupId>;
   /** When a director was last heard at all: only who is heard is given a group. */
   readonly lastHeard: ReadonlyMap<DirectorId, MonoMs>;
+  /** When a director last advertised each group by VRRP: a sign of life of little weight (`hearing.ts`). */
+  readonly adverts: ReadonlyMap<DirectorId, ReadonlyMap<GroupId, MonoMs>>;
   readonly challenges: ReadonlyMap<DirectorId, ChallengeState>;
   /** Since when this director sees a group claimable with this owner revision. */
   readonly claimable: ReadonlyMap<GroupId, { readonly rev: Revision; readonly since: MonoMs }>;
@@ -494,6 +496,8 @@ export type ElectionEvent =
       readonly isOk: boolean | null;
     }
   | { readonly kind: 'peer'; readonly from: DirectorId; readonly message: PeerMessage }
+  /** The director advertised the group by VRRP, from its own address. */
+  | { readonly kind: 'advert'; readonly from: DirectorId; readonly group: GroupId }
   | {
       readonly kind: 'eligibility';
       readonly groups: ReadonlyMap<GroupId, IneligibleReason | null>;
@@ -606,6 +610,7 @@ export function initialState(now: MonoMs): ElectionState {
     foreseen: new Set(),
     heard: new Map(),
     lastHeard: new Map(),
+    adverts: new Map(),
     challenges: new Map(),
     claimable: new Map(),
     ownerSeenAt: new Map(),

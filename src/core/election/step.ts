@@ -23,7 +23,7 @@ import {
 import { forgetMuted } from './pending.ts';
 import { forgetPromises, onHold, onRelayReply, promiseWakes } from './promises.ts';
 import { advanceGiveUp, giveUpWakes, onClosed, onGiveUpReply } from './give-up.ts';
-import { Heard } from './hearing.ts';
+import { Heard, onAdvert } from './hearing.ts';
 import { advanceOwnership } from './ownership.ts';
 import {
   advanceRound,
@@ -112,6 +112,9 @@ function take(draft: Draft, event: ElectionEvent): void {
       return;
     case 'peer':
       takeMessage(draft, event.from, event.message);
+      return;
+    case 'advert':
+      onAdvert(draft, event.from, event.group);
       return;
     case 'eligibility':
       takeEligibility(draft, event);

@@ -13,6 +13,7 @@ import {
   keys,
   live,
   ownerOf,
+  TIMING,
 } from './election-driver.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 
@@ -56,6 +57,9 @@ describe('the first suspicion about a director', () => {
         driver.advance(ms);
       }),
       fc.constantFrom(...GROUPS).map((one) => (driver: ElectionDriver) => {
+        driver.feed({ kind: 'advert', from: D2, group: one });
+      }),
+      fc.constantFrom(...GROUPS).map((one) => (driver: ElectionDriver) => {
         driver.store.write(keys.lease(one), formatRecord({ v: 1, holder: D2, epoch: 1 }));
         driver.settle();
         driver.store.remove(keys.lease(one));
@@ -88,5 +92,37 @@ describe('the first suspicion about a director', () => {
     const driver = candidate();
     const draft = beginDraft(driver.state, monoMs(driver.now), driver.config);
     expect(firstSuspectAt(draft, D3)).toBe(Infinity);
+  });
+});
+
+describe('an advertisement of the holder itself', () => {
+  const [one = groupId('')] = GROUPS;
+  const { suspectMs } = TIMING;
+
+  /** When d2 is suspect about its group, counted from its last heartbeat. */
+  function suspectAfter(advertsAt: readonly number[]): number {
+    const driver = new ElectionDriver({ groups: [group(one)] });
+    const session = live(driver.store, D2);
+    driver.store.write(keys.owner(one), formatRecord(ownerOf({ session })));
+    driver.begin();
+    driver.hear(D2, [one]);
+    const heardAt = driver.now;
+    for (const at of advertsAt) {
+      driver.advance(heardAt + at - driver.now);
+      driver.feed({ kind: 'advert', from: D2, group: one });
+    }
+    return (
+      suspectAt(beginDraft(driver.state, monoMs(driver.now), driver.config), D2, one) - heardAt
+    );
+  }
+
+  it('puts suspicion off by as much as a heartbeat would', () => {
+    expect(suspectAfter([])).toBe(suspectMs);
+    expect(suspectAfter([100])).toBe(100 + suspectMs);
+  });
+
+  it('counts for three times the patience and no more, however many come', () => {
+    const often = Array.from({ length: 35 }, (_, i) => (i + 1) * 250);
+    expect(suspectAfter(often)).toBe(3 * suspectMs);
   });
 });
