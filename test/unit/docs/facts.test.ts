@@ -160,7 +160,7 @@ describe('docs/operations.md', () => {
       /^(session|holder|handover|challenge|owner|record)\.[a-z-]+$/.test(code),
     );
     expect(told.length).toBeGreaterThan(5);
-    const source = read('src/core/election/state.ts');
+    const source = read('src/core/election/notices.ts');
     expect(told.filter((kind) => !source.includes(`'${kind}'`))).toEqual([]);
   });
 
