@@ -19,6 +19,7 @@ import type { PeerLink } from '../ports/peer-link.ts';
 import type { Prober } from '../ports/prober.ts';
 import type { Random } from '../ports/random.ts';
 import type { Tracker } from '../ports/tracker.ts';
+import type { VrrpLink } from '../ports/vrrp-link.ts';
 import type { AddressKeeper } from './address-keeper.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { DirectorLease } from './director-lease.ts';
@@ -31,6 +32,7 @@ import type { LocalGate } from './local-gate.ts';
 import type { ReconcileLoop } from './reconcile-loop.ts';
 import type { SpecDesk } from './spec-desk.ts';
 import type { TrackLoop } from './track-loop.ts';
+import type { VrrpDesk } from './vrrp-desk.ts';
 
 export type AgentOptions = {
   readonly me: DirectorId;
@@ -64,6 +66,8 @@ export type AgentPorts = {
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Absent: nothing of VRRP is said or heard. Closed by the agent, after its last word. */
+  readonly vrrp?: VrrpLink;
 };
 
 /** Those that others of this folder look into; all of them live as long as the agent. */
@@ -79,4 +83,5 @@ export type AgentParts = {
   readonly tracks: TrackLoop;
   readonly desk: HealthDesk;
   readonly gates: GateDesk;
+  readonly vrrp: VrrpDesk | null;
 };

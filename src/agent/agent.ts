@@ -22,6 +22,7 @@ import { createGauges, type Gauges } from './gauges.ts';
 import { createGroupLeases } from './group-leases.ts';
 import { GateDesk } from './gate-desk.ts';
 import { createHealthDesk } from './health-desk.ts';
+import { createGatewayDesk, deriveGatewaySources, type GatewayDesk } from './gateway-desk.ts';
 import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
 import { createHousekeeping, type Housekeeping } from './housekeeping.ts';
 import { GroupPlaces } from './interfaces.ts';
@@ -36,6 +37,7 @@ import { createSpecDesk } from './spec-desk.ts';
 import { createAgentView } from './status-desk.ts';
 import { verifyTakeover } from './takeover-proof.ts';
 import { createTrackLoop } from './track-loop.ts';
+import { createVrrpPart } from './vrrp-part.ts';
 
 export type { AgentOptions, AgentPorts };
 
@@ -145,7 +147,7 @@ class Director implements Agent {
   }
 
   #loops(): readonly ((signal: AbortSignal) => Promise<void>)[] {
-    const { keeper, leases, directorLease, reconcile, tracks } = this.#parts;
+    const { keeper, leases, directorLease, reconcile, tracks, vrrp } = this.#parts;
     return [
       (end) => keeper.run(end),
       (end) => this.#watchStore(end),
@@ -158,12 +160,13 @@ class Director implements Agent {
       (end) => tracks.run(end),
       (end) => this.#conflicts.run(end),
       (end) => this.#housekeeping.run(end),
+      ...(vrrp === null ? [] : [(end: AbortSignal) => vrrp.run(end)]),
     ];
   }
 
   #createParts(): AgentParts {
     const { me, keys, identity, devices, parseSpec } = this.#options;
-    const { store, clock, log, metrics, fence, network, tracker } = this.#ports;
+    const { store, clock, log, metrics, fence, network, tracker, announcer } = this.#ports;
     const gate =
       fence === null
         ? createLifetimeGate({ kernel: network, clock })
@@ -217,12 +220,22 @@ class Director implements Agent {
         groups: () => specs.spec()?.groups ?? [],
         addressLost: (group) => this.#parts.hold.offer({ kind: 'address-lost', group }),
       }),
+      vrrp: createVrrpPart(this.#options, this.#ports, this.#ports.vrrp ?? null, {
+        parts: () => this.#parts,
+        judge: () => this.#judge(),
+        announce: (id) => {
+          const group = this.#allowedGroup(id);
+          if (group !== undefined) announcer.announce(this.#places.announcements(group));
+        },
+        record: (event) => this.#events.record(event),
+      }),
     };
   }
 
   #createHold(gate: LocalGate): HoldLoop {
     const { store, clock, log, metrics, announcer, peerLink, neighbours } = this.#ports;
     const { me, keys, devices } = this.#options;
+    const gatewayDesk = this.#createGatewayDesk();
     return createHoldLoop({
       store,
       gate,
@@ -254,11 +267,7 @@ class Director implements Agent {
         });
         return verifyTakeover(neighbours, vips, gateways, timeoutMs);
       },
-      askGateway: async (timeoutMs) => {
-        const { targets = [], mode = 'any' } = this.#parts.specs.spec()?.isolation ?? {};
-        if (targets.length === 0) return false;
-        return (await this.#ports.gateway.ask({ targets, mode, timeoutMs })).isReachable;
-      },
+      askGateway: (timeoutMs) => gatewayDesk.ask(timeoutMs),
       showLease: (group, epoch) => {
         metrics.holder(group, epoch !== null, epoch);
         this.#parts.leases.show(group, epoch);
@@ -266,7 +275,30 @@ class Director implements Agent {
       reportOperation: createOperationWriter({ keys }, { store, clock, log }),
       noted: (notice) => this.#note(notice),
       tell: (notice) => this.#tell(notice),
-      changed: () => this.#housekeeping.wake(),
+      changed: () => {
+        this.#parts.vrrp?.look();
+        this.#housekeeping.wake();
+      },
+    });
+  }
+
+  #createGatewayDesk(): GatewayDesk {
+    const { gateway, neighbours, clock, log, metrics } = this.#ports;
+    const { me, devices } = this.#options;
+    const spec = (): ClusterSpec | null => this.#parts.specs.spec();
+    return createGatewayDesk({
+      gateway,
+      neighbours,
+      clock,
+      log,
+      metrics,
+      isolation: () => spec()?.isolation ?? null,
+      sources: () =>
+        deriveGatewaySources(spec() ?? { directors: [], groups: [] }, me, devices.values()),
+      places: (id) => {
+        const group = this.#allowedGroup(id);
+        return group === undefined ? [] : this.#places.announcements(group);
+      },
     });
   }
 
@@ -368,15 +400,16 @@ class Director implements Agent {
 
   /** The links or the spec changed: where VIPs may be, and what could be held. */
   #onLinks(): void {
-    const { keeper, gates, tracks } = this.#parts;
+    const { keeper, gates, tracks, specs, vrrp } = this.#parts;
     gates.place();
     tracks.setLinks(keeper.links());
+    vrrp?.place(specs.spec());
     this.#judge();
   }
 
   /** Tells the election what this director could hold, where that changed. */
   #judge(): void {
-    const { specs, keeper, gate, tracks, reconcile, hold } = this.#parts;
+    const { specs, keeper, gate, tracks, reconcile, hold, vrrp } = this.#parts;
     const judged = deriveEligibility({
       spec: specs.spec(),
       devices: this.#options.devices,
@@ -386,6 +419,7 @@ class Director implements Agent {
       gateKind: gate.kind,
       tracks,
       reconcile: reconcile.state(),
+      vrrp,
     });
     if (this.#judged !== null && isSameEligibility(this.#judged, judged)) return;
     this.#judged = judged;

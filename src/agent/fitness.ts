@@ -1,6 +1,6 @@
 /**
- * What this director could hold now, and how well: judged from its interfaces, its gate, its tracks and
- * its IPVS table. The election and the report get the same answer.
+ * What this director could hold now, and how well: judged from its interfaces, its gate, its tracks,
+ * VRRP and its IPVS table. The election and the report get the same answer.
  */
 import { deriveServiceKey } from '../core/desired/desired-state.ts';
 import type { ElectionEvent } from '../core/election/state.ts';
@@ -12,6 +12,7 @@ import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts'
 import { LIFETIME_GATE_NEEDS } from './lifetime-gate.ts';
 import type { ReconcileState } from './reconcile-loop.ts';
 import type { TrackLoop } from './track-loop.ts';
+import type { VrrpDesk } from './vrrp-desk.ts';
 
 export type FitnessInput = {
   readonly spec: ClusterSpec | null;
@@ -23,6 +24,8 @@ export type FitnessInput = {
   readonly gateKind: GateKind;
   readonly tracks: Pick<TrackLoop, 'obstacle' | 'bonus' | 'isSettled'>;
   readonly reconcile: ReconcileState;
+  /** Null: nothing of VRRP is said or heard. */
+  readonly vrrp: Pick<VrrpDesk, 'obstacle'> | null;
 };
 
 export type Eligibility = Extract<ElectionEvent, { readonly kind: 'eligibility' }>;
@@ -68,7 +71,7 @@ function obstacleOf(input: FitnessInput, group: VipGroup): IneligibleReason | nu
   if (isGateTooCoarse(input)) return 'gate-too-coarse';
   if (!input.isSpecSettled) return 'starting';
   const { obstacle } = judgeInterfaces(group, input.devices, input.links);
-  return obstacle ?? input.tracks.obstacle(group.id);
+  return obstacle ?? input.tracks.obstacle(group.id) ?? input.vrrp?.obstacle(group.id) ?? null;
 }
 
 export function isGateTooCoarse({

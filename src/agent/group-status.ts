@@ -4,7 +4,7 @@ import type { ElectionConfig, ElectionState, Holding } from '../core/election/st
 import { ownerStanding, pendingOf } from '../core/election/view.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
-import type { GroupStatus, TrackStatus } from '../model/status.ts';
+import type { GroupStatus, TrackStatus, VrrpStatus } from '../model/status.ts';
 
 export type GroupStatusInput = {
   readonly me: DirectorId;
@@ -14,6 +14,7 @@ export type GroupStatusInput = {
   readonly config: ElectionConfig | null;
   /** Of the groups that have any. */
   readonly tracks: ReadonlyMap<GroupId, readonly TrackStatus[]>;
+  readonly vrrp: (group: GroupId) => readonly VrrpStatus[];
 };
 
 /** In the order of the spec; everything that many groups share is computed once. */
@@ -33,13 +34,14 @@ export function groupStatuses(input: GroupStatusInput): GroupStatus[] {
       }),
     ),
     tracks: [...(input.tracks.get(group.id) ?? [])],
+    ...(group.vrrp === null ? {} : { vrrp: [...input.vrrp(group.id)] }),
   }));
 }
 
 function holdingStatus(
   { election, now, me }: GroupStatusInput,
   group: VipGroup,
-): Omit<GroupStatus, 'candidates' | 'tracks'> {
+): Omit<GroupStatus, 'candidates' | 'tracks' | 'vrrp'> {
   const { view } = election;
   const standing = ownerStanding(view, group.id);
   const holding = election.holdings.get(group.id);

@@ -98,7 +98,7 @@ class Keeper {
 
   #publishReport(): void {
     const { me, keys, version, startedAt } = this.#options;
-    const { specs, hold, gate, reconcile, directorLease } = this.#parts;
+    const { specs, hold, gate, reconcile, directorLease, vrrp } = this.#parts;
     const config = specs.electionConfig();
     if (config === null) return;
     const report = deriveReport({
@@ -111,6 +111,7 @@ class Keeper {
       gateKind: gate.kind,
       ipvs: reconcile.state(),
       problems: problemsHere(this.#options, this.#parts),
+      vrrp: vrrp?.sources() ?? [],
     });
     if (report !== null) directorLease.publish(keys.report(me), formatRecord(report));
   }

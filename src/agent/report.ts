@@ -19,6 +19,8 @@ export type ReportInput = {
   readonly gateKind: GateKind;
   readonly ipvs: { readonly available: boolean; readonly detail: string };
   readonly problems: readonly string[];
+  /** Addresses that it advertises from by VRRP. */
+  readonly vrrp: readonly string[];
 };
 
 /** Null before the session is open: a report of no session helps nobody. */
@@ -52,6 +54,7 @@ export function deriveReport(input: ReportInput): ReportRecord | null {
     gate: input.gateKind,
     ipvs: { available: input.ipvs.available, detail: input.ipvs.detail },
     problems: [...input.problems],
+    ...(input.vrrp.length === 0 ? {} : { vrrp: [...input.vrrp] }),
   };
 }
 

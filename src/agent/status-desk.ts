@@ -87,6 +87,7 @@ function statusInput(
     config: specs.electionConfig(),
     gateKind: gate.kind,
     tracks: trackStatuses(parts),
+    vrrp: (group) => parts.vrrp?.status(group) ?? [],
     lagMs: hold.lagMs(),
     reconcile: reconcile.state(),
     checks: desk.checks().byRealServer,

@@ -20,6 +20,7 @@ import type {
   ServiceStatus,
   StatusDocument,
   TrackStatus,
+  VrrpStatus,
 } from '../model/status.ts';
 import { GATE_WORDS } from '../model/status-words.ts';
 import type { Stored } from '../ports/agent-view.ts';
@@ -44,6 +45,7 @@ export type StatusInput = {
   readonly gateKind: GateKind;
   /** Of the groups that have any. */
   readonly tracks: ReadonlyMap<GroupId, readonly TrackStatus[]>;
+  readonly vrrp: (group: GroupId) => readonly VrrpStatus[];
   readonly lagMs: number;
   readonly reconcile: ReconcileState;
   readonly checks: ReadonlyMap<string, CheckId>;
@@ -67,7 +69,7 @@ export function deriveStatus(input: StatusInput): StatusDocument {
   );
   const directors = directorStatuses(input, groups);
   const problems = problemsOf(input, groups, services, directors);
-  const isDown = input.spec !== null && groups.some((group) => group.state === 'vacant');
+  const isDown = input.spec !== null && groups.some(isSilent);
   return {
     cluster: input.cluster,
     director: input.me,
@@ -102,6 +104,10 @@ export function deriveStatus(input: StatusInput): StatusDocument {
     services,
   };
 }
+
+/** Nobody speaks for it, as far as can be heard here. */
+const isSilent = ({ state, vrrp = [] }: GroupStatus): boolean =>
+  state === 'vacant' && !vrrp.some(({ active }) => active !== null);
 
 function holdStatus({
   election,

@@ -65,6 +65,7 @@ const input = (fields: Partial<FitnessInput> = {}): FitnessInput => ({
   gateKind: 'netdev',
   tracks: { obstacle: () => null, bonus: () => 0, isSettled: () => true },
   reconcile: reconciled(),
+  vrrp: null,
   ...fields,
 });
 const judge = (fields: Partial<FitnessInput> = {}) => deriveEligibility(input(fields));

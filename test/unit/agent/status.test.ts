@@ -60,6 +60,7 @@ function well(driver: ElectionDriver = holder()): StatusInput {
     config: driver.config,
     gateKind: 'netdev',
     tracks: new Map(),
+    vrrp: () => [],
     lagMs: 1,
     reconcile: {
       available: true,
@@ -536,6 +537,7 @@ describe('a report', () => {
     gateKind: 'netdev' as const,
     ipvs: { available: true, detail: '' },
     problems: ['x'],
+    vrrp: [],
   });
 
   it('tells what this director could hold, with its session', () => {
