@@ -8,10 +8,11 @@ import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.t
 import { ASKED_GROUPS_MAX, type AskedGroup, type PeerMessage } from '../../model/peer.ts';
 import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
+import { isUnresolved } from './pending.ts';
 import { askedPeers } from './scope.ts';
 import { askGateway, isHeldBySegment, segmentAt } from './segment.ts';
 import type { Asked, RoundState } from './state.ts';
-import { waitMs } from './timing.ts';
+import { UNARMED_LIMIT, waitMs } from './timing.ts';
 
 /** Questions to whoever has not answered go out so often within a permit. */
 const TRIES = 4;
@@ -46,9 +47,10 @@ export const judgeAt = (draft: Draft, { asked, permitMs }: Sent): number =>
   asked === null ? Number.POSITIVE_INFINITY : segmentAt(draft, asked, permitMs);
 
 /** When a round asks the peers: two rounds after the store's last answer, or when it is time to repeat. */
-export function askAt({ state, config }: Draft, { asked, isConfirmed }: Sent): number {
-  // What the store has denied already nobody can grant.
-  if (!isConfirmed || state.consensusAt === null) return Number.POSITIVE_INFINITY;
+export function askAt({ state, config }: Draft, { asked, isDenied }: Sent): number {
+  // What the store has denied already nobody can grant; what cannot be armed must not block the others.
+  if (isDenied || state.consensusAt === null || state.unarmedRounds >= UNARMED_LIMIT)
+    return Number.POSITIVE_INFINITY;
   return asked === null ? state.consensusAt + 2 * config.timing.roundMs : asked.nextAt;
 }
 
@@ -70,14 +72,13 @@ function begin(draft: Draft, sent: Sent): Asked | null {
 }
 
 /** All that may speak by this round; what is being closed is not asked for. */
-function askedGroups(
-  { state }: Draft,
-  guarded: ReadonlyMap<GroupId, Revision>,
-): readonly AskedGroup[] {
+function askedGroups(draft: Draft, guarded: ReadonlyMap<GroupId, Revision>): readonly AskedGroup[] {
   return [...guarded].flatMap(([group, ownerRev]) => {
-    const holding = state.holdings.get(group);
-    const isAsked = holding !== undefined && holding.kind !== 'closing' && holding.kind !== 'shut';
-    return isAsked ? [{ group, epoch: holding.epoch, ownerRev }] : [];
+    const holding = draft.state.holdings.get(group);
+    if (holding === undefined || holding.kind === 'closing' || holding.kind === 'shut') return [];
+    // Its former holder would refuse, for all the others too; it opens in the first round after MUTED.
+    if (holding.kind === 'owned' && isUnresolved(draft, group)) return [];
+    return [{ group, epoch: holding.epoch, ownerRev }];
   });
 }
 
@@ -98,7 +99,7 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   const { state } = draft;
   const { round } = state;
   if (answer.kind === 'relayed') noteRelaying(draft, answer);
-  if (round.kind !== 'sent' || round.asked === null || !round.isConfirmed) return;
+  if (round.kind !== 'sent' || round.asked === null || round.isDenied) return;
   if (round.round !== answer.round || round.sessionRev !== answer.sessionRev) return;
   state.round = { ...round, asked: counted(round.asked, from, answer) };
   if (answer.kind === 'refusal') tellRefusal(draft, from, answer);
@@ -107,7 +108,7 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
 /** Whether what is known by now confirms the round. */
 function judge(draft: Draft, round: Sent): void {
   const { asked } = round;
-  if (asked === null || !round.isConfirmed) return;
+  if (asked === null || round.isDenied) return;
   const basis = basisOf(asked) ?? (isHeldBySegment(draft, round, asked) ? 'segment' : null);
   if (basis !== null) confirm(draft, round, asked, basis);
 }

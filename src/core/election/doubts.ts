@@ -25,8 +25,19 @@ function aimOf(purpose: Purpose): Pick<Doubt, 'against' | 'groups'> | null {
 
 export function noteDoubt(draft: Draft, purpose: Purpose, compares: TxnRequest['compares']): void {
   const aim = aimOf(purpose);
-  if (aim !== null) draft.state.doubts = [...draft.state.doubts, { ...aim, compares }];
+  if (aim === null) return;
+  // Tried again and again with the same compares, in an outage of any length: it is one doubt.
+  const others = draft.state.doubts.filter((one) => !isSame(one, { ...aim, compares }));
+  draft.state.doubts = [...others, { ...aim, compares }];
 }
+
+const isSame = (one: Doubt, other: Doubt): boolean =>
+  one.against === other.against &&
+  one.compares.length === other.compares.length &&
+  one.compares.every(({ key, modRevision }, i) => {
+    const another = other.compares[i];
+    return another?.key === key && another.modRevision === modRevision;
+  });
 
 /** Under way, or in doubt: a kill of the director, or anything that takes one of the groups. */
 export function isDoubtful(
@@ -37,6 +48,9 @@ export function isDoubtful(
   const concerns = (aim: Pick<Doubt, 'against' | 'groups'> | null): boolean =>
     aim !== null && (aim.against === director || groups.some((group) => aim.groups.has(group)));
   for (const { purpose } of state.inFlight.values()) if (concerns(aimOf(purpose))) return true;
+  // Decided, and sent when the rest of its round is answered.
+  const last = state.round.kind === 'sent' ? state.round.last : [];
+  if (last.some(({ purpose }) => concerns(aimOf(purpose)))) return true;
   return state.doubts.some(concerns);
 }
 

@@ -7,7 +7,8 @@ import { ABSENT, type DirectorId, type GroupId, monoMs } from '../../model/ids.t
 import type { AskedRound, PeerMessage, RefusalReason } from '../../model/peer.ts';
 import { type Draft, isBusy, own, request } from './draft.ts';
 import { mayAccuse } from './scope.ts';
-import type { Holding, Purpose, TxnReply } from './state.ts';
+import { isMutedEntry, isUnresolved } from './pending.ts';
+import type { Purpose, TxnReply } from './state.ts';
 import { waitMs } from './timing.ts';
 import { guardRequest } from './guard.ts';
 import { isDoubtful } from './doubts.ts';
@@ -31,10 +32,10 @@ export function onHold(draft: Draft, from: DirectorId, message: Hold): void {
 /** Why not; null: nothing speaks against it. The order is that of how final they are. */
 function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason | null {
   const { state, config, now } = draft;
-  const groups = message.groups.map(({ group }) => group);
+  const groups = spokenFor(draft, from, message);
   if (isSuperseded(draft, from, message)) return 'superseded';
   if (isDoubtful(draft, from, groups)) return 'in-doubt';
-  if (groups.some((group) => maySpeak(state.holdings.get(group)))) return 'open-here';
+  if (groups.some((group) => maySpeak(draft, group))) return 'open-here';
   const scope = state.view.scopes.get(from)?.value ?? null;
   if (scope === null || !scope.peers.includes(config.me)) return 'not-in-scope';
   // What an earlier life sent may be committed until this one has a session, and its promises bind on.
@@ -44,6 +45,12 @@ function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason
   return null;
 }
 
+/** All that it asks for but what it has told to be mute here: that only forwards on. */
+const spokenFor = (draft: Draft, director: DirectorId, message: Hold): readonly GroupId[] =>
+  message.groups.flatMap(({ group, epoch }) =>
+    isMutedEntry(draft, group, { director, session: message.session, epoch }) ? [] : [group],
+  );
+
 /** Records that I know say that the session is over, or that a group is another's by now. */
 function isSuperseded({ state }: Draft, from: DirectorId, message: Hold): boolean {
   const { view } = state;
@@ -52,15 +59,29 @@ function isSuperseded({ state }: Draft, from: DirectorId, message: Hold): boolea
   return message.groups.some(({ group, ownerRev }) => {
     const known = view.owners.get(group);
     if (known === undefined) return false;
-    return known.rev > ownerRev || (known.rev === ABSENT && known.asOf > ownerRev);
+    if (known.rev === ABSENT) return known.asOf > ownerRev;
+    // Who has not heard yet that only a pending entry is gone owns it all the same.
+    const isHis = known.value?.director === from && known.value.session === message.session;
+    return known.rev > ownerRev && !isHis;
   });
 }
 
-/** My own kernel may let the group speak: what only forwards is no voice. */
-const maySpeak = (holding: Holding | undefined): boolean =>
-  holding !== undefined &&
-  holding.kind !== 'shut' &&
-  !(holding.kind === 'leaving' && holding.phase === 'muted');
+/** My own kernel may let the group speak: what only forwards, or waits for a former holder, is no voice. */
+function maySpeak(draft: Draft, group: GroupId): boolean {
+  const holding = draft.state.holdings.get(group);
+  switch (holding?.kind) {
+    case undefined:
+    case 'shut':
+      return false;
+    case 'leaving':
+      return holding.phase !== 'muted';
+    case 'owned':
+      return holding.isOpening || !isUnresolved(draft, group);
+    case 'open':
+    case 'closing':
+      return true;
+  }
+}
 
 /** The longer of what I know of its D' and of what it says: its D may have grown meanwhile. */
 const boundMs = ({ state, config }: Draft, from: DirectorId, { forMs }: Hold): number =>
@@ -68,11 +89,12 @@ const boundMs = ({ state, config }: Draft, from: DirectorId, { forMs }: Hold): n
 
 function promise(draft: Draft, from: DirectorId, message: Hold): void {
   const { state, now } = draft;
-  const until = monoMs(now + boundMs(draft, from, message));
   const before = state.promises.get(from);
   const isRunning = before !== undefined && before.until > now;
+  const boundUntil = now + boundMs(draft, from, message);
+  const until = monoMs(isRunning ? Math.max(before.until, boundUntil) : boundUntil);
   const groups = new Set(isRunning ? before.groups : []);
-  for (const { group } of message.groups) groups.add(group);
+  for (const group of spokenFor(draft, from, message)) groups.add(group);
   own(draft, 'promises').set(from, { until, groups });
 }
 

@@ -23,11 +23,16 @@ import { promisedTo } from './promises.ts';
 import { hold, lapseAt, ownerRevOf, renew, rosterOf } from './roster.ts';
 import { isKeptBySegment, leaveSegment } from './segment.ts';
 import type { ElectionEvent, Guard, Holding, Purpose, RoundState, TxnReply } from './state.ts';
-import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, usableHoldMs, wantedHoldMs } from './timing.ts';
+import {
+  GROUPS_PER_TXN,
+  permitMsOf,
+  REFUSED_MS,
+  UNARMED_LIMIT,
+  usableHoldMs,
+  wantedHoldMs,
+} from './timing.ts';
 import type { Wake } from './wake.ts';
 
-/** After so many rounds without arming, or without an answer, challenges are no longer answered. */
-const UNARMED_LIMIT = 3;
 /** What was bound a moment ago is looked at again this soon after the start of the round. */
 const UNSETTLED_PACE_MS = 25;
 /** After a refused permit the kernel is left alone for so long, whatever is due. */
@@ -40,6 +45,7 @@ export function advanceRound(draft: Draft): void {
   lapse(draft);
   if (state.round.kind === 'permitted') send(draft, state.round);
   advanceAsking(draft);
+  if (state.round.kind === 'sent') expire(draft, state.round);
   if (state.round.kind === 'confirmed') arm(draft, state.round);
   if (state.round.kind === 'idle' && isDue(draft, state.round)) {
     state.roundNumber += 1;
@@ -153,6 +159,7 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
     firstSentAt: null,
     isConfirmed: true,
     isAnswered: true,
+    isDenied: false,
     sessionRev,
     guarded,
     asked: null,
@@ -243,23 +250,32 @@ function countAnswer(
   if (round.kind !== 'sent' || round.round !== number) return;
   const isConfirmed = round.isConfirmed && outcome.isConfirmed;
   const isAnswered = round.isAnswered && outcome.isAnswered;
+  const isDenied = round.isDenied || (outcome.isAnswered && !outcome.isConfirmed);
   const firstSentAt = monoMs(Math.min(round.firstSentAt ?? reply.sentAt, reply.sentAt));
   const guarded = withGained(round.guarded, outcome.gained, reply);
   const unanswered = round.unanswered - 1;
   if (unanswered > 0) {
-    state.round = { ...round, unanswered, firstSentAt, isConfirmed, isAnswered, guarded };
+    const told = { firstSentAt, isConfirmed, isAnswered, isDenied, guarded };
+    state.round = { ...round, unanswered, ...told };
     return;
   }
   const isLate = now - firstSentAt > round.permitMs;
   if (round.last.length > 0 && !isLate) {
     for (const { slot, purpose, txn } of round.last) request(draft, slot, purpose, txn);
     const sent = { unanswered: round.last.length, last: [] };
-    state.round = { ...round, ...sent, firstSentAt, isConfirmed, isAnswered, guarded };
+    const told = { firstSentAt, isConfirmed, isAnswered, isDenied, guarded };
+    state.round = { ...round, ...sent, ...told };
     return;
   }
   // An answer in time, whatever it says, proves that this director could use the next one.
   state.unansweredRounds = isAnswered && !isLate ? 0 : state.unansweredRounds + 1;
   const isSame = state.session.kind === 'open' && state.session.rev === round.sessionRev;
+  if (!isConfirmed && !isDenied && isSame && now < permitEndsAt(round)) {
+    // A store that is away may say so at once: the peers have the time of the permit.
+    const told = { firstSentAt, isConfirmed, isAnswered, isDenied, guarded };
+    state.round = { ...round, unanswered, ...told };
+    return;
+  }
   if (!isConfirmed || isLate || !isSame) {
     rest(draft, round.startedAt);
     return;
@@ -271,6 +287,14 @@ function countAnswer(
   const { round: id, startedAt, permitMs, sessionRev } = round;
   const base = { round: id, startedAt, permitMs, sessionRev };
   state.round = { kind: 'confirmed', ...base, basis: 'consensus', sentAt: firstSentAt, guarded };
+}
+
+const permitEndsAt = ({ startedAt, permitMs }: RoundState & { kind: 'sent' }): number =>
+  startedAt + permitMs;
+
+/** Nobody has anything to answer any more, and what the peers would say comes too late. */
+function expire(draft: Draft, round: RoundState & { kind: 'sent' }): void {
+  if (round.unanswered === 0 && draft.now >= permitEndsAt(round)) rest(draft, round.startedAt);
 }
 
 function withGained(
@@ -512,6 +536,7 @@ export function roundWakes(draft: Draft, wake: Wake): void {
   if (state.round.kind === 'sent') {
     wake.by(askAt(draft, state.round));
     wake.by(judgeAt(draft, state.round));
+    if (state.round.unanswered === 0) wake.by(permitEndsAt(state.round));
   }
   if (state.round.kind !== 'idle') return;
   if (draft.acquisitions.length > 0) wake.by(state.round.soonestAt);

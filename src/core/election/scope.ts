@@ -40,10 +40,14 @@ export function adoptedScope(draft: Draft): ScopeRecord {
   };
 }
 
-/** Whom this director has to ask: everybody that its scope record, as it may be by now, lets accuse it. */
+/**
+ * Whom this director has to ask: everybody that its scope record, as it may be by now, lets accuse it.
+ * Nobody where it may be empty: then all may, and nobody's promises prove anything.
+ */
 export function askedPeers({ state, config }: Draft): readonly DirectorId[] {
   const known = state.view.scopes.get(config.me)?.value?.peers ?? [];
-  const inDoubt = state.scopeInDoubt?.peers ?? [];
+  const { peers: inDoubt, mayBeEmpty } = state.scopeInDoubt ?? { peers: [], mayBeEmpty: false };
+  if (known.length === 0 || mayBeEmpty) return [];
   return [...new Set([...known, ...inDoubt])].map((name) => name as DirectorId);
 }
 
@@ -74,6 +78,7 @@ export function advanceScope(draft: Draft): void {
   state.scopeInDoubt = {
     holdMs: Math.min(record.holdMs, holdMs),
     peers: [...new Set([...record.peers, ...peers])],
+    mayBeEmpty: record.peers.length === 0 || state.scopeInDoubt?.mayBeEmpty === true,
     rev: known?.rev ?? ABSENT,
   };
   request(

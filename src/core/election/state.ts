@@ -201,6 +201,8 @@ export type ChallengeState =
       /** When I saw it acknowledged: D' counts from here, whoever put it. */
       readonly ackedAt: MonoMs;
       readonly isMine: boolean;
+      /** The scope that names me, as it was when the wait began: who was not named was not asked. */
+      readonly scopeRev: Revision;
     };
 
 type RoundBase = {
@@ -261,6 +263,8 @@ export type RoundState =
       readonly isConfirmed: boolean;
       /** Each of those was answered, whatever the answer. */
       readonly isAnswered: boolean;
+      /** The store has answered that one of them does not hold any more: nobody can grant it. */
+      readonly isDenied: boolean;
       readonly sessionRev: Revision;
       /** Owner records that its compares prove, or its puts wrote; only these may be armed. */
       readonly guarded: ReadonlyMap<GroupId, Revision>;
@@ -377,6 +381,8 @@ export type ElectionState = {
   readonly scopeInDoubt: {
     readonly holdMs: number;
     readonly peers: readonly string[];
+    /** One of them names nobody, so that everybody may accuse this director. */
+    readonly mayBeEmpty: boolean;
     readonly rev: Revision;
   } | null;
   readonly lastRoundMs: number | null;

@@ -207,6 +207,12 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
       });
     return;
   }
+  const scopeRev = revOf(state.view.scopes, director);
+  if (challenge.scopeRev !== scopeRev) {
+    // It has written since, so it lived; and who is named anew begins to wait now.
+    own(draft, 'challenges').set(director, { ...challenge, scopeRev, ackedAt: now });
+    return;
+  }
   const scope = state.view.scopes.get(director)?.value ?? null;
   const dueAt =
     challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, held.owned);
@@ -293,6 +299,9 @@ function kill(
   const { state, config } = draft;
   // What rides on a round that is under way was said when it began.
   if (state.session.kind !== 'open' || state.round.kind === 'sent') return;
+  // Nor is anything sent again while its answer may come.
+  const takes = `take/${director}/`;
+  for (const slot of state.inFlight.keys()) if (slot.startsWith(takes)) return;
   const { keys, me } = config;
   const proof = [
     { key: keys.challenge(director), modRevision: challenge.rev },
@@ -411,6 +420,7 @@ function onChallengeReply(
     rev: known.rev,
     ackedAt: now,
     isMine: known.value?.by === config.me,
+    scopeRev: revOf(state.view.scopes, against),
   });
 }
 

@@ -61,6 +61,9 @@ export const READY_WAIT_MS = 10_000;
  */
 export const FREEZE_HOLD_MS = 10_000;
 
+/** After so many rounds without arming, or without an answer, challenges are no longer answered. */
+export const UNARMED_LIMIT = 3;
+
 /** etcd's default limit is 128 operations a txn; the rest is room for sessions and challenges. */
 export const GROUPS_PER_TXN = 100;
 
