@@ -88,7 +88,7 @@ describe('an answer of the store', () => {
     const first = driver.takeKept();
     const sentAt = driver.now;
     driver.doubt(first);
-    driver.advance(TIMING.roundMs);
+    driver.advance(TIMING.permitMs);
     const second = driver.takeKept();
     driver.forget();
     driver.reply(first, driver.commit(first), sentAt);

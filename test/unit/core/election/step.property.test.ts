@@ -319,7 +319,7 @@ describe('whatever happens', () => {
           given += adversary.driver.txns('give-up').length;
         },
       ),
-      { numRuns: 300, seed: 7 },
+      { numRuns: 400, seed: 7 },
     );
     // The law must have been put to the test.
     expect(armed).toBeGreaterThan(50);

@@ -72,7 +72,7 @@ describe('suspicion (4.5)', () => {
     driver.store.write(keys.lease(G1), formatRecord({ v: 1, holder: 'd2', epoch: 5 }));
     driver.advance(100);
     driver.store.remove(keys.lease(G1));
-    driver.advance(TIMING.heartbeatMs - 101);
+    driver.advance(1.5 * TIMING.heartbeatMs - 101);
     expect(driver.txns('challenge')).toEqual([]);
     driver.advance(1);
     expect(driver.txns('challenge')).toHaveLength(1);
@@ -118,7 +118,7 @@ describe('suspicion (4.5)', () => {
 });
 
 describe('a challenge (4.5)', () => {
-  it('is guarded by the session, by no standing one, and by my own session', () => {
+  it('is guarded by the session, by no standing one, by my own session and by the scope', () => {
     const driver = candidate();
     driver.keep = isTxn('challenge');
     driver.advance(TIMING.suspectMs);
@@ -127,6 +127,7 @@ describe('a challenge (4.5)', () => {
       { key: keys.session(D2), modRevision: sessionOfD2(driver) },
       { key: keys.challenge(D2), modRevision: 0 },
       { key: keys.session(D1), modRevision: driver.sessionId },
+      { key: keys.scope(D2), modRevision: driver.store.read(keys.scope(D2)).modRevision },
     ]);
     expect(txn.success).toEqual([
       {
