@@ -10,12 +10,14 @@ import { detectFence, uninstallFences } from './adapters/linux/nft-fence-detect.
 import { missingCapabilities } from './adapters/machine/capabilities.ts';
 import { readMachineIdentity } from './adapters/machine/identity.ts';
 import { takeInstanceLock } from './adapters/machine/single-instance.ts';
+import { createGatewayPing } from './adapters/gateway/create-gateway-ping.ts';
 import { createNeighbours } from './adapters/neighbours/create-neighbours.ts';
 import { createNotifier } from './adapters/notify/create-notifier.ts';
 import { createPeerLink } from './adapters/peer-link/create-peer-link.ts';
 import { createPinoLog } from './adapters/pino/pino-log.ts';
 import { createReadableLines } from './adapters/pino/readable-lines.ts';
 import { createProber } from './adapters/probes/create-prober.ts';
+import { createVrrpLink } from './adapters/vrrp/create-vrrp-link.ts';
 import { createPromMetrics } from './adapters/prom/prom-metrics.ts';
 import { createTracker } from './adapters/tracks/create-tracker.ts';
 import { type AgentPorts, createAgent } from './agent/agent.ts';
@@ -222,6 +224,7 @@ async function createAdapters(
   return {
     fence,
     neighbours: createNeighbours({}, { clock, log }),
+    gateway: createGatewayPing({ clock, random }),
     tracker: createTracker({ clock, log }),
     notifier: createNotifier({ clock, log }),
     store: createEtcdStore(etcdOptions(config), { clock, log, random }),
@@ -230,6 +233,7 @@ async function createAdapters(
     announcer: createAnnouncer({}, { clock, log }),
     peerLink: createPeerLink(peerOptions, { clock, log, random }),
     prober: createProber({}, { clock, log, random }),
+    vrrp: createVrrpLink({ clock, log }),
     ledger: createFileLedger(join(config.stateDir, `${cluster}.ipvs.json`)),
   };
 }

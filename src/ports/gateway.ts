@@ -10,8 +10,12 @@ import type { IpAddress, IpFamily } from '../model/address.ts';
  */
 export type GatewaySource =
   | { readonly kind: 'address'; readonly address: IpAddress }
-  /** Some address of the device, one in the target's network first, but none of `except` (the VIPs). */
-  | { readonly kind: 'device'; readonly device: string; readonly except: readonly IpAddress[] };
+  /** Some address of these devices, one in the target's network first, but none of `except` (the VIPs). */
+  | {
+      readonly kind: 'devices';
+      readonly devices: readonly string[];
+      readonly except: readonly IpAddress[];
+    };
 
 /** Null: this director has none; targets of that family stay unanswered. */
 export type GatewaySources = Readonly<Record<IpFamily, GatewaySource | null>>;

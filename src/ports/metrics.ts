@@ -1,6 +1,8 @@
 /** The typed catalogue of everything that is measured; `adapters/prom` exports it, tests ignore it. */
+import type { IpAddress } from '../model/address.ts';
 import type { DirectorId, GroupId } from '../model/ids.ts';
 import type { GateKind } from '../model/kernel.ts';
+import type { VrrpCounters } from './vrrp-link.ts';
 
 /** Counters only grow; gauges are set. Names, help texts and units: `adapters/prom/catalogue.ts`. */
 export interface Metrics {
@@ -21,6 +23,12 @@ export interface Metrics {
   handover(step: 'started' | 'completed' | 'failed'): void;
   /** Somebody else spoke as a VIP that this director holds. */
   conflict(group: GroupId): void;
+  /** Whether the gateway targets answered the last time that they were asked. */
+  gateway(isReachable: boolean): void;
+  /** A target answered, at this wall time; the set of targets is the document's. */
+  gatewayAnswered(target: IpAddress, wallSeconds: number): void;
+  /** Before the targets of another spec are asked. */
+  forgetGateways(): void;
   track(group: GroupId, track: string, isPassing: boolean): void;
   /** Before the tracks of another spec are told. */
   forgetTracks(): void;
@@ -44,4 +52,6 @@ export interface Metrics {
   peer(director: DirectorId, lastHeardSeconds: number | null): void;
   /** Totals since the start, as the peer link counts them. */
   peerRejected(malformed: number, unauthentic: number, replayed: number): void;
+  /** Totals since the start, as the VRRP link counts them. */
+  vrrp(counters: VrrpCounters): void;
 }

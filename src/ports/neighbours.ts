@@ -9,6 +9,15 @@ export type ForeignVoice = {
   readonly mac: string;
 };
 
+export type VipPlace = { readonly device: string; readonly address: IpAddress };
+
+export type ProbeOutcome = {
+  /** Somebody speaks as the address, or asks for it as we do. */
+  readonly answered: ReadonlySet<IpAddress>;
+  /** Not every question went out, or nobody listened all the time: their silence proves nothing. */
+  readonly unasked: ReadonlySet<IpAddress>;
+};
+
 export interface Neighbours {
   /** Replaces what is listened for; frames of this host's own interfaces are no voices. */
   listen(vips: readonly { readonly device: string; readonly address: IpAddress }[]): void;
@@ -24,5 +33,20 @@ export interface Neighbours {
     gateway: IpAddress,
     timeoutMs: number,
   ): Promise<boolean>;
+  /**
+   * Asks whether anybody has VIPs that are not open here: `count` questions about each, one every
+   * `intervalMs`, and as long for the answers to the last (ARP with sender 0.0.0.0, RFC 5227 2.1.1; NS from
+   * `::`, RFC 4862 5.4.2). They say nothing of this director, so neighbours learn nothing, and a gate that
+   * silences the VIPs lets them pass. Ends when all have answered, at the end, or when the signal aborts.
+   * Never rejects.
+   */
+  probe(
+    vips: readonly VipPlace[],
+    options: {
+      readonly count: number;
+      readonly intervalMs: number;
+      readonly signal?: AbortSignal;
+    },
+  ): Promise<ProbeOutcome>;
   close(): void;
 }

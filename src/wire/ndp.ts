@@ -120,6 +120,25 @@ export function encodeNeighborSolicitation(solicitation: {
   });
 }
 
+/**
+ * Asks whether anybody has the address (RFC 4862 5.4.2): from `::` and so without a link-layer address
+ * option (RFC 4861 4.3); nobody learns anything of the sender by it.
+ */
+export function encodeAddressProbe(mac: MacAddress, target: IpAddress): Uint8Array {
+  const bytes = ipToBytes(target);
+  const group = solicitedNodeGroup(bytes);
+  return encodeMessage({
+    destinationMac: Uint8Array.of(0x33, 0x33, ...group.subarray(12)),
+    sourceMac: macToBytes(mac),
+    source: new Uint8Array(16),
+    destination: group,
+    type: ICMPV6_NEIGHBOR_SOLICITATION,
+    flags: 0,
+    target: bytes,
+    option: null,
+  });
+}
+
 /** Decodes and validates as RFC 4861 7.1.2 demands: hop limit 255, code 0, right checksum, sane options. */
 export function decodeNeighborAdvertisement(
   frame: Uint8Array,
@@ -164,10 +183,11 @@ function encodeMessage(message: {
   readonly type: number;
   readonly flags: number;
   readonly target: Uint8Array;
-  /** Carries `sourceMac`. */
-  readonly option: number;
+  /** Carries `sourceMac`; null: no option. */
+  readonly option: number | null;
 }): Uint8Array {
-  const frame = new Uint8Array(NEIGHBOR_ADVERTISEMENT_FRAME_LENGTH);
+  const optionLength = message.option === null ? 0 : 8;
+  const frame = new Uint8Array(ICMP_OFFSET + 24 + optionLength);
   const view = new DataView(frame.buffer);
   frame.set(message.destinationMac, 0);
   frame.set(message.sourceMac, 6);
@@ -181,9 +201,11 @@ function encodeMessage(message: {
   frame[ICMP_OFFSET] = message.type;
   frame[ICMP_OFFSET + 4] = message.flags;
   frame.set(message.target, ICMP_OFFSET + 8);
-  frame[ICMP_OFFSET + 24] = message.option;
-  frame[ICMP_OFFSET + 25] = 1;
-  frame.set(message.sourceMac, ICMP_OFFSET + 26);
+  if (message.option !== null) {
+    frame[ICMP_OFFSET + 24] = message.option;
+    frame[ICMP_OFFSET + 25] = 1;
+    frame.set(message.sourceMac, ICMP_OFFSET + 26);
+  }
   view.setUint16(ICMP_OFFSET + 2, icmpv6Checksum(frame));
   return frame;
 }

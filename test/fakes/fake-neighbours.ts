@@ -5,7 +5,12 @@
 import { AsyncQueue } from '../../src/lib/async.ts';
 import { familyOf, type IpAddress } from '../../src/model/address.ts';
 import type { Clock } from '../../src/ports/clock.ts';
-import type { ForeignVoice, Neighbours } from '../../src/ports/neighbours.ts';
+import type {
+  ForeignVoice,
+  Neighbours,
+  ProbeOutcome,
+  VipPlace,
+} from '../../src/ports/neighbours.ts';
 
 export type FakeQuestion = {
   readonly device: string;
@@ -19,6 +24,13 @@ export type FakeNeighboursOptions = {
    * A world that knows who speaks for the VIP can refuse the question of a silenced director.
    */
   readonly gateway: (question: FakeQuestion) => number | null;
+  /**
+   * Asked for each probe on the wire: milliseconds until somebody's claim to the VIP arrives here; null, and
+   * where it is missing: nobody has it.
+   */
+  readonly defender?: (vip: VipPlace) => number | null;
+  /** Where no probe can be sent or heard. */
+  readonly isDeaf?: (device: string) => boolean;
 };
 
 const ASK_INTERVAL_MS = 20;
@@ -29,6 +41,7 @@ export class FakeNeighbours implements Neighbours {
   readonly #clock: Clock;
   readonly #queues = new Set<AsyncQueue<ForeignVoice>>();
   readonly #endings = new Set<() => void>();
+  readonly #claims = new Set<(vip: VipPlace) => void>();
   #listened = new Set<string>();
   #isClosed = false;
   /** Questions sent, oldest first, for tests that count; at most the last thousand. */
@@ -41,6 +54,7 @@ export class FakeNeighbours implements Neighbours {
 
   /** A foreign frame arrives: heard when somebody listens for its address on that device. */
   hear(voice: ForeignVoice): void {
+    for (const claim of this.#claims) claim(voice);
     if (this.#listened.has(`${voice.device} ${voice.address}`))
       for (const queue of this.#queues) queue.push(voice);
   }
@@ -88,6 +102,58 @@ export class FakeNeighbours implements Neighbours {
       };
       this.#endings.add(abandon);
       cancels.push(this.#clock.schedule(timeoutMs, abandon));
+      ask();
+    });
+  }
+
+  probe(
+    vips: readonly VipPlace[],
+    {
+      count,
+      intervalMs,
+      signal,
+    }: { readonly count: number; readonly intervalMs: number; readonly signal?: AbortSignal },
+  ): Promise<ProbeOutcome> {
+    const open = new Map(vips.map((vip) => [vip.address, vip]));
+    const answered = new Set<IpAddress>();
+    const isDeaf = ({ device }: VipPlace): boolean => this.#options.isDeaf?.(device) ?? false;
+    const unasked = new Set(vips.filter(isDeaf).map(({ address }) => address));
+    const cancels: (() => void)[] = [];
+    return new Promise((resolve) => {
+      let rounds = 0;
+      const end = (): void => {
+        for (const cancel of cancels) cancel();
+        this.#endings.delete(end);
+        this.#claims.delete(claim);
+        signal?.removeEventListener('abort', end);
+        if (rounds < count) for (const address of open.keys()) unasked.add(address);
+        resolve({ answered, unasked });
+      };
+      const claim = (vip: VipPlace): void => {
+        if (open.get(vip.address)?.device !== vip.device || isDeaf(vip)) return;
+        open.delete(vip.address);
+        answered.add(vip.address);
+        if (open.size === 0) end();
+      };
+      const ask = (): void => {
+        if (rounds === count) {
+          end();
+          return;
+        }
+        rounds++;
+        cancels.push(this.#clock.schedule(intervalMs, ask));
+        for (const vip of open.values()) {
+          const latencyMs = this.#options.defender?.(vip) ?? null;
+          if (latencyMs !== null) cancels.push(this.#clock.schedule(latencyMs, () => claim(vip)));
+        }
+      };
+      if (open.size === 0 || this.#isClosed || signal?.aborted === true) {
+        end();
+        return;
+      }
+      this.#endings.add(end);
+      this.#claims.add(claim);
+      signal?.addEventListener('abort', end, { once: true });
       ask();
     });
   }

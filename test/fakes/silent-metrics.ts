@@ -14,6 +14,9 @@ export const silentMetrics: Metrics = {
   gate: nothing,
   handover: nothing,
   conflict: nothing,
+  gateway: nothing,
+  gatewayAnswered: nothing,
+  forgetGateways: nothing,
   track: nothing,
   forgetTracks: nothing,
   notifyFinished: nothing,
@@ -33,4 +36,5 @@ export const silentMetrics: Metrics = {
   announcements: nothing,
   peer: nothing,
   peerRejected: nothing,
+  vrrp: nothing,
 };

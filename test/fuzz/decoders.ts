@@ -15,9 +15,11 @@ import {
 } from '../../src/wire/arp.ts';
 import { decodeFamily } from '../../src/wire/genetlink.ts';
 import { decodeDestination, decodeInfo, decodeService } from '../../src/wire/ipvs.ts';
+import { decodeEchoReply, encodeEchoRequest } from '../../src/wire/icmp.ts';
 import {
   decodeNeighborAdvertisement,
   decodeNeighborSolicitation,
+  encodeAddressProbe,
   encodeNeighborSolicitation,
   encodeUnsolicitedAdvertisement,
 } from '../../src/wire/ndp.ts';
@@ -35,6 +37,7 @@ import { checksumFormOf, decodeVrrp, encodeVrrp } from '../../src/wire/vrrp.ts';
 import { decodeHmacTrailer } from '../../src/wire/vrrp-hmac.ts';
 import { decodeIpv4Packet, encodeVrrpPacket } from '../../src/wire/vrrp-ip.ts';
 import { judgeVrrp } from '../../src/wire/vrrp-receive.ts';
+import { asEchoReply4 } from '../support/echo-reply.ts';
 
 export type FuzzedDecoder = {
   /** As it is exported. */
@@ -63,7 +66,15 @@ const ARP = [
 const ADVERTISEMENTS = [true, false].map((isRouter) =>
   encodeUnsolicitedAdvertisement(MAC, VIP_6, isRouter),
 );
-const SOLICITATIONS = [encodeNeighborSolicitation({ mac: MAC, source: V6, target: VIP_6 })];
+const SOLICITATIONS = [
+  encodeNeighborSolicitation({ mac: MAC, source: V6, target: VIP_6 }),
+  encodeAddressProbe(MAC, VIP_6),
+];
+
+const ECHO = { identifier: 0x1234, sequence: 7, payload: new Uint8Array(8).fill(0xaa) };
+const ECHO_REPLIES_4 = [0, 8].map((optionLength) => asEchoReply4(ECHO, optionLength));
+const ECHO_REPLY_6 = encodeEchoRequest(6, ECHO);
+ECHO_REPLY_6[0] = 129;
 
 /** Whole netlink messages as programs sent them and Linux answered. */
 const NETLINK = ['iproute2.txt', 'ipvsadm.txt', 'nftables.txt'].flatMap((file) => {
@@ -178,6 +189,8 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
     decode: decodeIpv4Packet,
   },
   { name: 'decodePeerDatagram', corpus: PEER, decode: decodePeerDatagram },
+  { name: 'decodeEchoReply', corpus: ECHO_REPLIES_4, decode: (bytes) => decodeEchoReply(bytes, 4) },
+  { name: 'decodeEchoReply', corpus: [ECHO_REPLY_6], decode: (bytes) => decodeEchoReply(bytes, 6) },
   { name: 'decodeArpFrame', corpus: ARP, decode: decodeArpFrame },
   {
     name: 'decodeNeighborAdvertisement',

@@ -6,7 +6,8 @@ import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import { err, ok, type Result } from '../../lib/result.ts';
 import { formatMac, type IpFamily, type MacAddress } from '../../model/address.ts';
-import { encodeFilter, type Instruction, SNAP_LENGTH } from './voice-filter.ts';
+import { encodeFilter, type Instruction } from '../../wire/bpf.ts';
+import { SNAP_LENGTH } from './voice-filter.ts';
 
 /** What a frame needs to know of its device, as the kernel says now. */
 export type Device = { readonly index: number; readonly mac: MacAddress };
@@ -27,6 +28,11 @@ export interface Ethernet {
   ownMacs(): ReadonlySet<MacAddress>;
   /** Hears ARP (4) or IPv6 (6) of the device, by the filter from the first frame on. Needs CAP_NET_RAW. */
   openEar(device: string, family: IpFamily, filter: readonly Instruction[]): Result<Ear, string>;
+  /**
+   * Hears every frame that comes in, before any rule of the kernel may drop it: the filter must tell what is
+   * wanted. A gate hides from an ordinary ear what others ask about VIPs that are silent here.
+   */
+  openEarlyEar(device: string, filter: readonly Instruction[]): Result<Ear, string>;
   send(deviceIndex: number, frame: Uint8Array): Result<void, string>;
   close(): void;
 }
@@ -41,6 +47,9 @@ const MSG_DONTWAIT = 0x40;
 const SIOCGIFINDEX = 0x8933;
 const SIOCGIFHWADDR = 0x8927;
 const ARPHRD_ETHER = 1;
+const ETH_P_ALL = 0x0003;
+const SOL_PACKET = 263;
+const PACKET_IGNORE_OUTGOING = 23;
 const ETHERTYPE = { 4: 0x0806, 6: 0x86dd } as const;
 /** struct ifreq: 16 bytes of name, then a union of 24 bytes on 64-bit machines. */
 const IFREQ_LENGTH = 40;
@@ -72,6 +81,14 @@ class PacketEthernet implements Ethernet {
   }
 
   openEar(device: string, family: IpFamily, filter: readonly Instruction[]): Result<Ear, string> {
+    return this.#openEar(device, ETHERTYPE[family], filter);
+  }
+
+  openEarlyEar(device: string, filter: readonly Instruction[]): Result<Ear, string> {
+    return this.#openEar(device, ETH_P_ALL, filter);
+  }
+
+  #openEar(device: string, protocol: number, filter: readonly Instruction[]): Result<Ear, string> {
     const found = this.device(device);
     if (!found.ok) return found;
     // Protocol 0: nothing is heard before the filter is there.
@@ -79,7 +96,10 @@ class PacketEthernet implements Ethernet {
     if (fd < 0) return err(`cannot open a packet socket: ${lastError()}`);
     const ear = new PacketEar(this.#libc, fd, found.value.index);
     const filtered = ear.setFilter(filter);
-    const address = linkAddress(found.value.index, ETHERTYPE[family], null);
+    // Since Linux 4.20; without it our own frames are copied for us, and dropped by their MAC address.
+    if (protocol === ETH_P_ALL)
+      this.#libc.setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, [1], 4);
+    const address = linkAddress(found.value.index, protocol, null);
     const isBound = filtered.ok && this.#libc.bind(fd, address, SOCKADDR_LL_LENGTH) === 0;
     if (isBound) return ok(ear);
     const reason = filtered.ok ? `cannot listen: ${lastError()}` : filtered.error;
@@ -170,6 +190,13 @@ type Libc = {
     value: Fprog,
     length: number,
   ) => number;
+  readonly setOption: (
+    fd: number,
+    level: number,
+    name: number,
+    value: readonly number[],
+    length: number,
+  ) => number;
   readonly ioctl: (fd: number, request: number, argument: Uint8Array) => number;
   readonly recv: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
   readonly sendto: (
@@ -201,6 +228,9 @@ function bindLibc(): Libc {
       koffi.pointer(fprog),
       'uint32_t',
     ]),
+    setOption: library.func(
+      'int setsockopt(int fd, int level, int name, const int *value, uint32_t length)',
+    ),
     // Variadic in C; on Linux the calling convention of these arguments is the same.
     ioctl: library.func('int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)'),
     recv: library.func('intptr_t recv(int fd, _Out_ uint8_t *bytes, size_t length, int flags)'),

@@ -19,6 +19,25 @@ export function readStatement(frame: Uint8Array, family: IpFamily): Statement | 
   return family === 4 ? readArp(frame) : readNeighborDiscovery(frame);
 }
 
+/**
+ * Who lays claim to an address while somebody wants to know whether it is free: whoever speaks as it, and
+ * whoever asks for it in the same way, because he is about to take it (RFC 5227 2.1.1, RFC 4862 5.4.3).
+ */
+export function readClaim(
+  frame: Uint8Array,
+  family: IpFamily,
+): { readonly address: IpAddress; readonly mac: MacAddress } | null {
+  const statement = readStatement(frame, family);
+  if (statement !== null) return { address: statement.address, mac: statement.mac };
+  if (family === 4) {
+    const arp = decodeArpFrame(frame);
+    if (!arp.ok || arp.value.operation !== 'request') return null;
+    return { address: arp.value.targetIp, mac: arp.value.senderMac };
+  }
+  const asked = decodeNeighborSolicitation(frame);
+  return asked.ok ? { address: asked.value.target, mac: asked.value.sourceMac } : null;
+}
+
 function readArp(frame: Uint8Array): Statement | null {
   const arp = decodeArpFrame(frame);
   if (!arp.ok || arp.value.senderIp === '0.0.0.0') return null;

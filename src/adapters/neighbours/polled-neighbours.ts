@@ -8,9 +8,10 @@ import { familyOf, type IpAddress, type IpFamily, type MacAddress } from '../../
 import { type MonoMs, monoMs } from '../../model/ids.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
-import type { ForeignVoice, Neighbours } from '../../ports/neighbours.ts';
+import type { ForeignVoice, Neighbours, ProbeOutcome, VipPlace } from '../../ports/neighbours.ts';
 import { encodeArpRequest } from '../../wire/arp.ts';
 import { encodeNeighborSolicitation } from '../../wire/ndp.ts';
+import { AddressProbes } from './address-probes.ts';
 import type { Ear, Ethernet } from './ethernet.ts';
 import { readStatement, type Statement } from './frame-reading.ts';
 import { buildVoiceFilter } from './voice-filter.ts';
@@ -32,8 +33,6 @@ const OWN_MACS_MS = 200;
 const VOICES_MAX = 256;
 const GATEWAY_MACS_MAX = 256;
 
-type Place = { readonly device: string; readonly address: IpAddress };
-
 type EarSlot = {
   readonly device: string;
   readonly family: IpFamily;
@@ -45,7 +44,7 @@ type EarSlot = {
 };
 
 type Question = {
-  readonly vip: Place;
+  readonly vip: VipPlace;
   readonly gateway: IpAddress;
   readonly until: MonoMs;
   nextAskAt: number;
@@ -61,8 +60,9 @@ export class PolledNeighbours implements Neighbours {
   /** In the order in which they are to be asked next. */
   readonly #questions = new Set<Question>();
   readonly #queues = new Set<AsyncQueue<ForeignVoice>>();
+  readonly #probes: AddressProbes;
   readonly #gatewayMacs = new Map<string, MacAddress>();
-  #listened: readonly Place[] = [];
+  #listened: readonly VipPlace[] = [];
   #ownMacs: { readonly at: number; readonly macs: ReadonlySet<MacAddress> } | null = null;
   #cancelTimer: (() => void) | null = null;
   #isTuned = true;
@@ -72,9 +72,11 @@ export class PolledNeighbours implements Neighbours {
     this.#ethernet = ethernet;
     this.#clock = ports.clock;
     this.#log = ports.log;
+    const isOwnMac = (mac: MacAddress): boolean => this.#isOwnMac(mac);
+    this.#probes = new AddressProbes({ ethernet, clock: ports.clock, isOwnMac });
   }
 
-  listen(vips: readonly Place[]): void {
+  listen(vips: readonly VipPlace[]): void {
     if (this.#isClosed) return;
     this.#listened = [...vips];
     this.#isTuned = false;
@@ -95,7 +97,7 @@ export class PolledNeighbours implements Neighbours {
     return queue;
   }
 
-  verify(vip: Place, gateway: IpAddress, timeoutMs: number): Promise<boolean> {
+  verify(vip: VipPlace, gateway: IpAddress, timeoutMs: number): Promise<boolean> {
     if (this.#isClosed || familyOf(vip.address) !== familyOf(gateway))
       return Promise.resolve(false);
     return new Promise((resolve) => {
@@ -118,9 +120,21 @@ export class PolledNeighbours implements Neighbours {
     });
   }
 
+  probe(
+    vips: readonly VipPlace[],
+    options: {
+      readonly count: number;
+      readonly intervalMs: number;
+      readonly signal?: AbortSignal;
+    },
+  ): Promise<ProbeOutcome> {
+    return this.#probes.probe(vips, options);
+  }
+
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#probes.close();
     this.#cancelTimer?.();
     for (const question of this.#questions) question.answer(false);
     for (const slot of this.#slots.values()) slot.ear?.close();

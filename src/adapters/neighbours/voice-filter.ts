@@ -4,19 +4,12 @@
  * from the Ethernet header. A filter may let a stranger through, but never drops a voice.
  */
 import { familyOf, type IpAddress, type IpFamily, ipToBytes } from '../../model/address.ts';
-
-export type Instruction = {
-  readonly code: number;
-  /** Instructions skipped when a comparison is true, or false. */
-  readonly jt: number;
-  readonly jf: number;
-  readonly k: number;
-};
+import type { Instruction } from '../../wire/bpf.ts';
 
 /** BPF_MAXINSNS: the kernel refuses longer programs. */
 const INSTRUCTIONS_MAX = 4_096;
 /** Each address takes two instructions; the rest is room for the head and the tail. */
-export const FILTER_ADDRESSES_MAX = (INSTRUCTIONS_MAX - 16) / 2;
+export const FILTER_ADDRESSES_MAX = (INSTRUCTIONS_MAX - 32) / 2;
 
 const LOAD_BYTE = 0x30;
 const LOAD_WORD = 0x20;
@@ -24,7 +17,15 @@ const JUMP = 0x05;
 const JUMP_IF_EQUAL = 0x15;
 const RETURN = 0x06;
 
+const LOAD_HALF = 0x28;
+const AND = 0x54;
+
+const ETHER_TYPE = 12;
+const VLAN_ID = 0xfff;
+/** SKF_AD_OFF + SKF_AD_VLAN_TAG. */
+const ANCILLARY_VLAN_TAG = 0xffff_f000 + 44;
 const ARP_SENDER_IP = 28;
+const ARP_TARGET_IP = 38;
 const IPV6_NEXT_HEADER = 20;
 const IPV6_SOURCE_LOW_WORD = 14 + 8 + 12;
 const ICMPV6_TYPE = 54;
@@ -51,20 +52,43 @@ export function buildVoiceFilter(
   return [...head, ...words.flatMap((word) => [equals(word, 0, 1), ret(SNAP_LENGTH)]), ret(0)];
 }
 
-/** struct sock_filter, an array of them, in host order. */
-export function encodeFilter(program: readonly Instruction[]): Uint8Array {
-  const bytes = new Uint8Array(8 * program.length);
-  const view = new DataView(bytes.buffer);
-  for (const [i, { code, jt, jf, k }] of program.entries()) {
-    view.setUint16(8 * i, code, IS_LITTLE_ENDIAN);
-    bytes[8 * i + 2] = jt;
-    bytes[8 * i + 3] = jf;
-    view.setUint32(8 * i + 4, k, IS_LITTLE_ENDIAN);
-  }
-  return bytes;
+/**
+ * For a socket that gets every frame: those of the family, without VLAN tag, that speak as one of the addresses
+ * or ask for it as nobody (sender 0.0.0.0, source `::`).
+ */
+export function buildProbeFilter(
+  family: IpFamily,
+  addresses: readonly IpAddress[],
+): readonly Instruction[] {
+  const own = addresses.filter((address) => familyOf(address) === family);
+  const words = [...new Set(own.map(lowWord))];
+  const [etherType, voiceHead, target] =
+    family === 4
+      ? [0x0806, [load(LOAD_WORD, ARP_SENDER_IP)], ARP_TARGET_IP]
+      : [0x86dd, NEIGHBOR_DISCOVERY_HEAD, ND_TARGET_LOW_WORD];
+  const head = [
+    load(LOAD_HALF, ETHER_TYPE),
+    equals(etherType, 1, 0),
+    ret(0),
+    // A frame of another VLAN has its tag beside it (0: none, or a priority alone).
+    load(LOAD_WORD, ANCILLARY_VLAN_TAG),
+    { code: AND, jt: 0, jf: 0, k: VLAN_ID },
+    equals(0, 1, 0),
+    ret(0),
+    ...voiceHead,
+  ];
+  if (2 * words.length > FILTER_ADDRESSES_MAX) return [...head, ret(SNAP_LENGTH)];
+  const isOneOf = words.flatMap((word) => [equals(word, 0, 1), ret(SNAP_LENGTH)]);
+  return [
+    ...head,
+    ...isOneOf,
+    equals(0, 1, 0),
+    ret(0),
+    load(LOAD_WORD, target),
+    ...isOneOf,
+    ret(0),
+  ];
 }
-
-const IS_LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 const load = (code: number, offset: number): Instruction => ({ code, jt: 0, jf: 0, k: offset });
 const equals = (k: number, jt: number, jf: number): Instruction => ({

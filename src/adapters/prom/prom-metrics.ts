@@ -2,6 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DirectorId } from '../../model/ids.ts';
 import { GATE_KINDS } from '../../model/kernel.ts';
+import { VRRP_DROPS } from '../../model/vrrp.ts';
 import type { Metrics } from '../../ports/metrics.ts';
 import type { MetricsText } from '../../ports/metrics-text.ts';
 import { CATALOGUE, type CounterSpec, type GaugeSpec, type HistogramSpec } from './catalogue.ts';
@@ -26,11 +27,13 @@ export function createPromMetrics(options: {
     render: () => registry.metrics(),
     ...holdMetrics(registry),
     ...gateMetrics(registry),
+    ...gatewayMetrics(registry),
     ...trackMetrics(registry),
     ...specMetrics(registry),
     ...kernelMetrics(registry),
     ...healthMetrics(registry),
     ...networkMetrics(registry),
+    ...vrrpMetrics(registry),
   };
 }
 
@@ -82,6 +85,21 @@ function gateMetrics(registry: Registry) {
       permit.set(permitSeconds);
     },
     handover: (step) => handovers.inc({ step }),
+  } satisfies Partial<Metrics>;
+}
+
+function gatewayMetrics(registry: Registry) {
+  const reachable = gauge(registry, CATALOGUE.gatewayReachable);
+  const lastAnswer = gauge(registry, CATALOGUE.gatewayLastAnswer);
+  // Nothing was asked yet: neither 0 nor 1 is true.
+  reachable.remove();
+  return {
+    gateway: (isReachable) => reachable.set(Number(isReachable)),
+    gatewayAnswered: (target, wallSeconds) => lastAnswer.set({ target }, wallSeconds),
+    forgetGateways: () => {
+      reachable.remove();
+      lastAnswer.reset();
+    },
   } satisfies Partial<Metrics>;
 }
 
@@ -165,6 +183,24 @@ function networkMetrics(registry: Registry) {
       malformedTo(malformed);
       unauthenticTo(unauthentic);
       replayedTo(replayed);
+    },
+  } satisfies Partial<Metrics>;
+}
+
+function vrrpMetrics(registry: Registry) {
+  const sentTo = totalOf(counter(registry, CATALOGUE.vrrpSent));
+  const failedTo = totalOf(counter(registry, CATALOGUE.vrrpFailed));
+  const receivedTo = totalOf(counter(registry, CATALOGUE.vrrpReceived));
+  const dropped = counter(registry, CATALOGUE.vrrpDropped);
+  const droppedTo = VRRP_DROPS.map(
+    (reason) => [reason, totalOf(dropped.labels({ reason }))] as const,
+  );
+  return {
+    vrrp: (counters) => {
+      sentTo(counters.sent);
+      failedTo(counters.failed);
+      receivedTo(counters.received);
+      for (const [reason, raiseTo] of droppedTo) raiseTo(counters.dropped[reason]);
     },
   } satisfies Partial<Metrics>;
 }

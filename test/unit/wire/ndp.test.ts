@@ -5,6 +5,7 @@ import { formatIp, formatMac, parseIp } from '../../../src/model/address.ts';
 import {
   decodeNeighborAdvertisement,
   decodeNeighborSolicitation,
+  encodeAddressProbe,
   encodeNeighborSolicitation,
   encodeSolicitedAdvertisement,
   encodeUnsolicitedAdvertisement,
@@ -16,6 +17,24 @@ if (!parsed.ok) throw new Error(parsed.error);
 const VIP = parsed.value;
 const macs = fc.uint8Array({ minLength: 6, maxLength: 6 }).map(formatMac);
 const ips = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(formatIp);
+
+describe('the probe whether an address is free', () => {
+  test('comes from nobody, has no option, and asks the solicited-node group (RFC 4862 5.4.2)', () => {
+    const frame = encodeAddressProbe(MAC, VIP);
+    expect(frame).toHaveLength(14 + 40 + 24);
+    expect(decodeNeighborSolicitation(frame)).toEqual({
+      ok: true,
+      value: {
+        destinationMac: '33:33:ff:00:01:00',
+        sourceMac: MAC,
+        source: '::',
+        destination: 'ff02::1:ff00:100',
+        target: VIP,
+        sourceLinkMac: null,
+      },
+    });
+  });
+});
 
 describe('unsolicited neighbour advertisement', () => {
   test('goes from the VIP to all nodes with hop limit 255, override set, not solicited (RFC 4861 7.2.6)', () => {

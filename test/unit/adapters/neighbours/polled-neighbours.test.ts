@@ -6,7 +6,6 @@ import {
   PolledNeighbours,
   VERIFY_POLL_MS,
 } from '../../../../src/adapters/neighbours/polled-neighbours.ts';
-import type { Instruction } from '../../../../src/adapters/neighbours/voice-filter.ts';
 import { err, ok, type Result } from '../../../../src/lib/result.ts';
 import {
   formatIp,
@@ -29,6 +28,7 @@ import {
   encodeSolicitedAdvertisement,
   encodeUnsolicitedAdvertisement,
 } from '../../../../src/wire/ndp.ts';
+import type { Instruction } from '../../../../src/wire/bpf.ts';
 import { FakeClock } from '../../../fakes/fake-clock.ts';
 
 const ip = (text: string): IpAddress => {
@@ -88,6 +88,10 @@ class FakeEthernet implements Ethernet {
         this.open--;
       },
     });
+  }
+
+  openEarlyEar(device: string, filter: readonly Instruction[]): Result<Ear, string> {
+    return this.openEar(device, 4, filter);
   }
 
   send(_: number, frame: Uint8Array): Result<void, string> {

@@ -1,0 +1,163 @@
+/**
+ * Who is still on the network, asked for the election: the gateway targets of the document, and whether
+ * anybody else has a group's VIPs (design 4.10). Decides nothing; what it learns goes to metrics and log, too.
+ */
+import type { IpAddress, IpFamily } from '../model/address.ts';
+import { familyOf } from '../model/address.ts';
+import type { ClusterSpec, Isolation } from '../model/cluster.ts';
+import type { DirectorId, GroupId } from '../model/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import type {
+  GatewayAnswer,
+  GatewayPing,
+  GatewaySource,
+  GatewaySources,
+} from '../ports/gateway.ts';
+import type { Log } from '../ports/log.ts';
+import type { Metrics } from '../ports/metrics.ts';
+import type { Neighbours, VipPlace } from '../ports/neighbours.ts';
+
+export type GatewayDeskPorts = {
+  readonly gateway: Pick<GatewayPing, 'ask'>;
+  readonly neighbours: Pick<Neighbours, 'probe'>;
+  readonly clock: Pick<Clock, 'wallMs'>;
+  readonly log: Log;
+  readonly metrics: Pick<Metrics, 'gateway' | 'gatewayAnswered' | 'forgetGateways'>;
+  /** Of the spec in force; null: there is none yet. */
+  readonly isolation: () => Isolation | null;
+  readonly sources: () => GatewaySources;
+  /** Where the VIPs of the group would be bound here; empty: nowhere. */
+  readonly places: (group: GroupId) => readonly VipPlace[];
+};
+
+export type GatewayEffect =
+  | { readonly kind: 'ask-gateway'; readonly round: number; readonly timeoutMs: number }
+  | {
+      readonly kind: 'probe';
+      readonly group: GroupId;
+      readonly count: number;
+      readonly intervalMs: number;
+    };
+
+export type GatewayEvent =
+  | { readonly kind: 'gateway-answered'; readonly round: number; readonly isReachable: boolean }
+  | { readonly kind: 'probed'; readonly group: GroupId; readonly isAnswered: boolean };
+
+export type GatewayDesk = {
+  /** Whether the targets answer, as the document's mode counts it; false where it names none. */
+  ask(timeoutMs: number): Promise<boolean>;
+  /**
+   * Whether somebody has one of the group's VIPs. Also true where that cannot be found out: silence proves
+   * something only where it was listened to. Null: ended by another probe of the group, or by `close`.
+   */
+  probe(
+    group: GroupId,
+    options: { readonly count: number; readonly intervalMs: number },
+  ): Promise<boolean | null>;
+  /** Carries out what the election wants; null: ended before there was an answer. Never rejects. */
+  perform(effect: GatewayEffect): Promise<GatewayEvent | null>;
+  /** Ends what is asked now; from then on nothing answers. */
+  close(): void;
+};
+
+export function createGatewayDesk(ports: GatewayDeskPorts): GatewayDesk {
+  return new Desk(ports);
+}
+
+/**
+ * The director's own address for its family. For the other one an address of the agent's devices which is
+ * no VIP; a VIP must never be the source.
+ */
+export function deriveGatewaySources(
+  spec: Pick<ClusterSpec, 'directors' | 'groups'>,
+  me: DirectorId,
+  devices: Iterable<string>,
+): GatewaySources {
+  const address = spec.directors.find(({ id }) => id === me)?.address ?? null;
+  const except = spec.groups.flatMap(({ addresses }) => addresses.map((one) => one.address));
+  const named = [...new Set(devices)];
+  const sourceOf = (family: IpFamily): GatewaySource | null => {
+    if (address !== null && familyOf(address) === family) return { kind: 'address', address };
+    return named.length === 0 ? null : { kind: 'devices', devices: named, except };
+  };
+  return { 4: sourceOf(4), 6: sourceOf(6) };
+}
+
+class Desk implements GatewayDesk {
+  readonly #ports: GatewayDeskPorts;
+  readonly #end = new AbortController();
+  readonly #probes = new Map<GroupId, AbortController>();
+  /** What the metrics and the log know of. */
+  #targets = '';
+  #wasReachable: boolean | null = null;
+
+  constructor(ports: GatewayDeskPorts) {
+    this.#ports = ports;
+  }
+
+  async ask(timeoutMs: number): Promise<boolean> {
+    const { gateway, isolation, sources } = this.#ports;
+    const { targets, mode } = isolation() ?? { targets: [], mode: 'any' };
+    this.#retarget(targets);
+    if (targets.length === 0 || this.#end.signal.aborted) return false;
+    const request = { targets, mode, timeoutMs, source: sources() };
+    const answer = await gateway.ask(request, this.#end.signal);
+    // Abandoned: not the network's answer.
+    if (!this.#end.signal.aborted) this.#note(answer);
+    return answer.isReachable;
+  }
+
+  async probe(
+    group: GroupId,
+    { count, intervalMs }: { readonly count: number; readonly intervalMs: number },
+  ): Promise<boolean | null> {
+    const { neighbours, places, log } = this.#ports;
+    this.#probes.get(group)?.abort();
+    const vips = places(group);
+    if (this.#end.signal.aborted) return null;
+    if (vips.length === 0) return true;
+    const mine = new AbortController();
+    this.#probes.set(group, mine);
+    const signal = AbortSignal.any([mine.signal, this.#end.signal]);
+    const { answered, unasked } = await neighbours.probe(vips, { count, intervalMs, signal });
+    if (this.#probes.get(group) === mine) this.#probes.delete(group);
+    if (signal.aborted) return null;
+    const fields = { vipGroup: group, answered: [...answered], unasked: [...unasked] };
+    if (answered.size > 0 || unasked.size > 0) log.warn(fields, 'vip.answered');
+    return answered.size > 0 || unasked.size > 0;
+  }
+
+  async perform(effect: GatewayEffect): Promise<GatewayEvent | null> {
+    if (effect.kind === 'probe') {
+      const { group } = effect;
+      const isAnswered = await this.probe(group, effect);
+      return isAnswered === null ? null : { kind: 'probed', group, isAnswered };
+    }
+    const isReachable = await this.ask(effect.timeoutMs);
+    if (this.#end.signal.aborted) return null;
+    return { kind: 'gateway-answered', round: effect.round, isReachable };
+  }
+
+  close(): void {
+    this.#end.abort();
+  }
+
+  #retarget(targets: readonly IpAddress[]): void {
+    const text = targets.join();
+    if (text === this.#targets) return;
+    this.#targets = text;
+    this.#wasReachable = null;
+    this.#ports.metrics.forgetGateways();
+  }
+
+  #note({ isReachable, answered, unanswered }: GatewayAnswer): void {
+    const { metrics, log, clock } = this.#ports;
+    metrics.gateway(isReachable);
+    const seconds = clock.wallMs() / 1000;
+    for (const target of answered) metrics.gatewayAnswered(target, seconds);
+    if (isReachable === this.#wasReachable) return;
+    if (!isReachable) log.warn({ unanswered }, 'gateway.lost');
+    else if (this.#wasReachable !== null) log.info({ answered }, 'gateway.found');
+    this.#wasReachable = isReachable;
+  }
+}
