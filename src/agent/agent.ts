@@ -285,7 +285,7 @@ class Director implements Agent {
   #createGatewayDesk(): GatewayDesk {
     const { gateway, neighbours, clock, log, metrics } = this.#ports;
     const { me, devices } = this.#options;
-    const spec = (): ClusterSpec | null => this.#parts.specs.spec();
+    const spec = () => this.#parts.specs.spec();
     return createGatewayDesk({
       gateway,
       neighbours,
