@@ -24,7 +24,13 @@ import { mayAccuse } from './scope.ts';
 import { rosterOf } from './roster.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { standingIn } from './survey.ts';
-import { DRAINED_CLAIM_MS, longestWaitMs, RANK_DELAY_MS, VACANT_RANK_DELAY_MS } from './timing.ts';
+import {
+  DRAINED_CLAIM_MS,
+  GROUPS_PER_TXN,
+  longestWaitMs,
+  RANK_DELAY_MS,
+  VACANT_RANK_DELAY_MS,
+} from './timing.ts';
 import { openSession, type OwnerStanding, revOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
@@ -36,6 +42,7 @@ export function advanceClaims(draft: Draft): void {
   if (state.session.kind !== 'open' || !state.isSynced || state.isFreezing) return;
   if (isNothingFree(draft)) return;
   const due = new Map<GroupId, OwnerStanding>();
+  const absent: GroupId[] = [];
   let isAnyFree = false;
   for (const group of config.groups) {
     if (isHolding(draft, group.id)) continue;
@@ -50,10 +57,11 @@ export function advanceClaims(draft: Draft): void {
     seeClaimable(draft, group.id);
     if (dueAt > draft.now || isBusy(draft, `claim/${group.id}`)) continue;
     if (promisedTo(draft, group.id) !== null) continue;
-    if (standing.kind === 'absent') markVacant(draft, group.id);
+    if (standing.kind === 'absent') absent.push(group.id);
     else if (standing.kind === 'unreadable') leaveAlone(draft, group.id);
     else due.set(group.id, standing);
   }
+  markAllVacant(draft, absent);
   const groups = [...due];
   for (let i = 0; i < groups.length; i += CLAIMS_PER_TXN)
     claim(draft, i / CLAIMS_PER_TXN, groups.slice(i, i + CLAIMS_PER_TXN));
@@ -126,26 +134,38 @@ function seeClaimable(draft: Draft, group: GroupId): void {
 }
 
 /**
- * Nobody's record: a new group, or one that was deleted by hand while somebody holds it. The marker
- * makes the rounds of such a holder fail, and after D' nobody can speak.
+ * Nobody's records: new groups, or ones that were deleted by hand while somebody holds them. The markers
+ * make the rounds of such a holder fail, and after D' nobody can speak. Many groups share a txn: a document
+ * with hundreds of new ones must not keep the rounds waiting.
  */
-function markVacant(draft: Draft, group: GroupId): void {
+function markAllVacant(draft: Draft, absent: readonly GroupId[]): void {
+  if (absent.length === 0) return;
+  const marking = new Set<GroupId>();
+  for (const { purpose } of draft.state.inFlight.values())
+    if (purpose.kind === 'mark-vacant') for (const group of purpose.groups) marking.add(group);
+  const groups = absent.filter((group) => !marking.has(group));
+  for (let i = 0; i < groups.length; i += GROUPS_PER_TXN)
+    markVacant(draft, i / GROUPS_PER_TXN, groups.slice(i, i + GROUPS_PER_TXN));
+}
+
+function markVacant(draft: Draft, chunk: number, groups: readonly GroupId[]): void {
   const { state, config } = draft;
-  if (state.session.kind !== 'open') return;
+  const slot = `vacant/${chunk}`;
+  if (state.session.kind !== 'open' || isBusy(draft, slot)) return;
+  const { keys, me } = config;
+  const owners = groups.map((group) => keys.owner(group));
+  const value = formatRecord(VACANT);
   request(
     draft,
-    `claim/${group}`,
-    { kind: 'mark-vacant', group },
+    slot,
+    { kind: 'mark-vacant', groups },
     {
       compares: [
-        { key: config.keys.owner(group), modRevision: ABSENT },
-        { key: config.keys.session(config.me), modRevision: state.session.rev },
+        ...owners.map((key) => ({ key, modRevision: ABSENT })),
+        { key: keys.session(me), modRevision: state.session.rev },
       ],
-      success: [{ op: 'put', key: config.keys.owner(group), value: formatRecord(VACANT) }],
-      failure: [
-        { op: 'get', key: config.keys.owner(group) },
-        { op: 'get', key: config.keys.session(config.me) },
-      ],
+      success: owners.map((key) => ({ op: 'put', key, value })),
+      failure: [...owners, keys.session(me)].map((key) => ({ op: 'get', key })),
     },
   );
 }
@@ -233,12 +253,17 @@ export const ownRecord = (draft: Draft, group: GroupId, reason: HoldReason): Own
 
 export function onVacantReply(
   draft: Draft,
-  { group }: Purpose & { kind: 'mark-vacant' },
+  { groups }: Purpose & { kind: 'mark-vacant' },
   reply: TxnReply,
 ): void {
   if (reply.kind !== 'answered' || !reply.succeeded) return;
-  learn(draft, [{ of: 'owner', name: group, known: written(reply.revision, VACANT) }]);
-  own(draft, 'claimable').set(group, { rev: reply.revision, since: draft.now });
+  const known = written(reply.revision, VACANT);
+  learn(
+    draft,
+    groups.map((name) => ({ of: 'owner', name, known })),
+  );
+  for (const group of groups)
+    own(draft, 'claimable').set(group, { rev: reply.revision, since: draft.now });
 }
 
 export function onClaimReply(

@@ -17,7 +17,7 @@ function aimOf(purpose: Purpose): Pick<Doubt, 'against' | 'groups'> | null {
     case 'transfer':
       return { against: null, groups: new Set(purpose.records.keys()) };
     case 'mark-vacant':
-      return { against: null, groups: new Set([purpose.group]) };
+      return { against: null, groups: new Set(purpose.groups) };
     default:
       return null;
   }

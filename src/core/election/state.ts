@@ -77,7 +77,7 @@ export type Purpose =
       readonly broken: SessionRecord;
       readonly claims: OwnerRecords;
     }
-  | { readonly kind: 'mark-vacant'; readonly group: GroupId }
+  | { readonly kind: 'mark-vacant'; readonly groups: readonly GroupId[] }
   /** Rides on a round, as a kill does. */
   | { readonly kind: 'claim'; readonly round: number; readonly claims: OwnerRecords }
   | { readonly kind: 'give-up'; readonly group: GroupId; readonly record: OwnerRecord }

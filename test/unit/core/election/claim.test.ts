@@ -1,5 +1,6 @@
 /** Design 4.6: who may claim which group, and when. */
 import { describe, expect, it } from 'vitest';
+import { groupId } from '../../../../src/model/ids.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
   candidate,
@@ -220,6 +221,24 @@ describe('a group without a usable record', () => {
       modRevision: marker.modRevision,
     });
     expect(claim?.purpose).toMatchObject({ claims: new Map([[G1, { reason: 'vacant' }]]) });
+  });
+
+  it('is marked together with all others like it: a document with hundreds of new ones is a few txns', () => {
+    const names = Array.from({ length: 250 }, (_, i) => groupId(`new${i}`));
+    const driver = new ElectionDriver({ groups: names.map((name) => group(name)) });
+    driver.keep = isTxn('mark-vacant');
+    driver.begin();
+    driver.settle();
+    const marks = driver.txns('mark-vacant');
+    expect(marks.map(({ txn }) => txn.success.length)).toEqual([100, 100, 50]);
+    expect(new Set(marks.flatMap(({ txn }) => txn.success.map(({ key }) => key))).size).toBe(250);
+    driver.keep = () => false;
+    for (const { effect, at } of driver.kept) driver.carryOut(effect, at);
+    driver.settle();
+    expect(driver.txns('mark-vacant')).toHaveLength(3);
+    driver.advance(WAIT_MS + 1200);
+    expect(driver.txns('mark-vacant')).toHaveLength(3);
+    for (const name of names) expect(driver.holding(name)).toBe('open');
   });
 
   it('that cannot be read is left alone and told once: a newer version may have written it', () => {
