@@ -9,6 +9,7 @@ import type { Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
+import type { VrrpLink } from '../ports/vrrp-link.ts';
 
 export type Gauges = {
   /** A transition of the election, at the moment it is told. */
@@ -38,8 +39,9 @@ export function createGauges(ports: {
   readonly clock: Clock;
   readonly announcer: Pick<Announcer, 'counters'>;
   readonly peerLink: Pick<PeerLink, 'counters'>;
+  readonly vrrp?: Pick<VrrpLink, 'counters'>;
 }): Gauges {
-  const { metrics, clock, announcer, peerLink } = ports;
+  const { metrics, clock, announcer, peerLink, vrrp } = ports;
   /** The last sign of life of a holder that this director killed, until its groups are open here. */
   let silentSince: MonoMs | null = null;
   return {
@@ -69,6 +71,7 @@ export function createGauges(ports: {
       metrics.announcements(sent, failed);
       const { malformed, unauthentic, replayed } = peerLink.counters().rejected;
       metrics.peerRejected(malformed, unauthentic, replayed);
+      if (vrrp !== undefined) metrics.vrrp(vrrp.counters());
       for (const { group, leaseMs } of groups) metrics.leaseRemaining(group, (leaseMs ?? 0) / 1000);
       for (const [director, heard] of state.heard) {
         const last = Math.max(...heard.values());

@@ -263,7 +263,9 @@ class Desk implements VrrpDesk {
   }
 
   #partIn(group: GroupId): VrrpPart {
-    return vrrpPart(this.#ports.election(), group, this.#me, this.#ports.clock.now());
+    const { election, clock } = this.#ports;
+    const holdMs = this.#spec?.timing.holdMs ?? 0;
+    return vrrpPart(election(), group, this.#me, { now: clock.now(), holdMs });
   }
 
   /** As a holder only within the kernel's deadline; else it is the claim of who is to open. */
@@ -271,7 +273,8 @@ class Desk implements VrrpDesk {
     const { link } = this.#ports;
     const { id } = router.group;
     const part = this.#partIn(id);
-    if (part.kind === 'speaking') link.send(router.instance.key, priority, part.until);
+    if (part.kind === 'speaking' || part.kind === 'opening')
+      link.send(router.instance.key, priority, part.until);
     else if (router.kind === 'claiming' && this.#ports.isHeir(router.group)) {
       const until = monoMs(this.#ports.clock.now() + router.instance.intervalMs);
       link.send(router.instance.key, priority, until);
@@ -282,8 +285,11 @@ class Desk implements VrrpDesk {
   #follow(group: VipGroup): void {
     const part = this.#partIn(group.id);
     const routers = this.#of(group.id);
-    if (part.kind === 'speaking') {
-      this.#departing.add(group.id);
+    const isOpening =
+      part.kind === 'opening' &&
+      routers.every((router) => router.kind === 'active' || router.neighbour() === null);
+    if (part.kind === 'speaking') this.#departing.add(group.id);
+    if (part.kind === 'speaking' || isOpening) {
       // All or none: the VIPs of both families move together.
       if (routers.some((router) => router.isYielding())) return;
       for (const router of routers) if (router.kind !== 'active') router.step({ kind: 'opened' });

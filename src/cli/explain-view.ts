@@ -12,6 +12,7 @@ import { formatAge, handoverWords } from './status-view.ts';
 
 type Candidate = GroupStatus['candidates'][number];
 type TrackStatus = GroupStatus['tracks'][number];
+type VrrpStatus = NonNullable<GroupStatus['vrrp']>[number];
 
 export function explainGroup(status: StatusDocument, group: GroupStatus): string {
   const { director, hold } = status;
@@ -24,6 +25,8 @@ export function explainGroup(status: StatusDocument, group: GroupStatus): string
   ];
   if (group.tracks.length > 0)
     lines.push('', `Tracks, as ${director} sees them:`, ...indent(group.tracks.map(trackLine)));
+  if (group.vrrp !== undefined && group.vrrp.length > 0)
+    lines.push('', `VRRP, as ${director} hears it:`, ...indent(group.vrrp.flatMap(vrrpLines)));
   lines.push('', 'Timing:', ...indent(timingLines(hold)));
   lines.push(
     '',
@@ -91,6 +94,15 @@ function priorityWords({ priority, bonus }: Candidate): string {
 function trackLine({ id, isPassing, weight, detail, since }: TrackStatus): string {
   const effect = weight === null ? 'forbids holding while it fails' : `weight ${weight}`;
   return `${id}: ${isPassing ? 'passes' : 'FAILS'} since ${since} (${detail}); ${effect}`;
+}
+
+function vrrpLines({ family, routerId, state, priority, active, problem }: VrrpStatus): string[] {
+  const other =
+    active === null
+      ? 'no other router speaks for it'
+      : `${active.address} speaks for it, with priority ${active.priority}`;
+  const line = `router ${routerId}, IPv${family}: ${state} with priority ${priority}; ${other}`;
+  return problem === null ? [line] : [line, `  it cannot be sent or heard: ${problem}`];
 }
 
 function timingLines({ profile, holdMs, takeoverWaitMs }: StatusDocument['hold']): string[] {

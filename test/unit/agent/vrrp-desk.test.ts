@@ -1,0 +1,386 @@
+/** VRRP in the agent: what holders say and when they do not, and what other routers keep this director from. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { ownerOf, sessionOf } from '../core/election/election-driver.ts';
+import { type Known, mergeView } from '../../../src/core/election/view.ts';
+import { directorId, monoMs, revision } from '../../../src/model/ids.ts';
+import { LocalRouter } from '../../../src/agent/vrrp-routers.ts';
+import type { Clock } from '../../../src/ports/clock.ts';
+import { FakeClock } from '../../fakes/fake-clock.ts';
+import {
+  ADDRESS_OF,
+  foreignInstance,
+  specOf,
+  Bench,
+  closing,
+  INTERVAL_MS,
+  K1,
+  open,
+  owned,
+  shut,
+  WEB,
+} from './vrrp-bench.ts';
+
+const D2 = directorId('d2');
+/** Priority 150: three intervals and the skew. */
+const DOWN_MS = 3 * INTERVAL_MS + (106 / 256) * INTERVAL_MS;
+const SKEW_MS = (106 / 256) * INTERVAL_MS;
+
+const knownAs = <T>(rev: number, value: T): Known<T> => ({
+  rev: revision(rev),
+  value,
+  asOf: revision(9),
+});
+
+const benches: Bench[] = [];
+afterEach(async () => {
+  for (const bench of benches.splice(0)) await bench.close();
+});
+
+async function listening(options: ConstructorParameters<typeof Bench>[0] = {}): Promise<Bench> {
+  const bench = new Bench(options);
+  benches.push(bench);
+  await bench.clock.advance(1);
+  return bench;
+}
+
+/** Listened long enough, and holds the group until `forMs` from now. */
+async function speaking(forMs = 60_000, options = {}): Promise<Bench> {
+  const bench = await listening(options);
+  await bench.clock.advance(DOWN_MS + 10);
+  bench.rig.holds(open(bench.now + forMs));
+  await bench.clock.advance(1);
+  return bench;
+}
+
+describe('a holder', () => {
+  it('advertises when it opens and at each interval, from its own address', async () => {
+    const bench = await speaking();
+    const from = bench.now;
+    await bench.clock.advance(3 * INTERVAL_MS + 10);
+    expect(bench.prioritiesSince(from - 10)).toEqual([150, 150, 150, 150]);
+    expect(new Set(bench.told.map((one) => one.from))).toEqual(new Set([ADDRESS_OF.d1]));
+    expect(bench.rig.desk.status(WEB)).toMatchObject([
+      { family: 4, routerId: 51, state: 'active', priority: 150, active: null, problem: null },
+    ]);
+  });
+
+  it('advertises the priority with what its tracks add', async () => {
+    const bench = await speaking();
+    bench.rig.state = { ...bench.rig.state, bonus: new Map([[WEB, -40]]) };
+    const from = bench.now;
+    await bench.clock.advance(INTERVAL_MS);
+    expect(bench.prioritiesSince(from)).toEqual([110]);
+  });
+
+  it('says nothing for what the kernel silences by its deadline, not even goodbye', async () => {
+    const bench = await speaking(1500);
+    const from = bench.now;
+    await bench.clock.advance(10_000);
+    expect(bench.prioritiesSince(from)).toEqual([150]);
+    bench.rig.holds(shut(null));
+    await bench.clock.advance(10_000);
+    expect(bench.prioritiesSince(from)).toEqual([150]);
+  });
+
+  it('says goodbye when the kernel has silenced the group, and not before', async () => {
+    const bench = await speaking();
+    const from = bench.now;
+    bench.rig.holds(closing(bench.now + 500));
+    await bench.clock.advance(100);
+    expect(bench.prioritiesSince(from)).toEqual([]);
+    bench.rig.holds(shut(null));
+    await bench.clock.advance(10_000);
+    expect(bench.prioritiesSince(from)).toEqual([0]);
+  });
+
+  it('says no goodbye where a successor is chosen', async () => {
+    const bench = await speaking();
+    const from = bench.now;
+    bench.rig.holds(shut(D2));
+    bench.rig.holds(null);
+    await bench.clock.advance(10_000);
+    expect(bench.prioritiesSince(from)).toEqual([]);
+  });
+
+  it('says no goodbye where the record names a successor', async () => {
+    const bench = await speaking();
+    const { state } = bench.rig;
+    const view = mergeView(state.view, [
+      { of: 'session', name: D2, known: knownAs(3, sessionOf({ id: 3 })) },
+      { of: 'owner', name: WEB, known: knownAs(9, ownerOf({ director: 'd2', session: 3 })) },
+    ]);
+    bench.rig.state = { ...state, view };
+    const from = bench.now;
+    bench.rig.holds(null);
+    await bench.clock.advance(10_000);
+    expect(bench.prioritiesSince(from)).toEqual([]);
+  });
+
+  it('advertises before it opens, as long as its rounds are confirmed', async () => {
+    const bench = await listening();
+    await bench.clock.advance(DOWN_MS + 10);
+    const from = bench.now;
+    bench.rig.holds(owned(), { lastConfirmedAt: monoMs(bench.now) });
+    await bench.clock.advance(10_000);
+    expect(bench.prioritiesSince(from)).toEqual([150]);
+  });
+
+  it('does not advertise what is its own by a record of long ago', async () => {
+    const bench = await listening();
+    await bench.clock.advance(DOWN_MS + 10);
+    const from = bench.now;
+    bench.rig.holds(owned(), { lastConfirmedAt: monoMs(bench.now - 600) });
+    await bench.clock.advance(10_000);
+    expect(bench.prioritiesSince(from)).toEqual([]);
+  });
+
+  it('announces its VIPs again when a lower router has spoken, and answers it', async () => {
+    const bench = await speaking();
+    await bench.clock.advance(500);
+    const from = bench.now;
+    await bench.foreign(50);
+    expect(bench.rig.announced).toEqual([WEB]);
+    expect(bench.prioritiesSince(from)).toEqual([150]);
+    expect(bench.rig.obstacle).toBeNull();
+  });
+
+  it('yields to a higher priority at once, without a goodbye', async () => {
+    const bench = await speaking();
+    let changes = 0;
+    bench.rig.changed = () => {
+      changes++;
+    };
+    const from = bench.now;
+    await bench.foreign(200);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+    expect(changes).toBe(1);
+    bench.rig.holds(shut(null));
+    bench.rig.holds(null);
+    await bench.foreign(200, 5 * INTERVAL_MS);
+    expect(bench.prioritiesSince(from)).toEqual([]);
+    expect(bench.rig.news.map(({ kind }) => kind)).toEqual([
+      'vrrp.yielded',
+      'vrrp.neighbour-active',
+    ]);
+    expect(bench.rig.news[0]?.message).toContain('10.90.0.14');
+  });
+
+  it('does not advertise on while the election has not yet silenced what was yielded', async () => {
+    const bench = await speaking();
+    const from = bench.now;
+    await bench.foreign(200, 2 * INTERVAL_MS);
+    bench.rig.desk.look();
+    await bench.clock.advance(INTERVAL_MS);
+    expect(bench.prioritiesSince(from)).toEqual([]);
+  });
+
+  it('yields to an equal priority of a higher address', async () => {
+    const bench = await speaking();
+    await bench.foreign(150);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+  });
+
+  it('may open again at once after a lapse in which nobody was heard', async () => {
+    const bench = await speaking(100);
+    await bench.clock.advance(2 * INTERVAL_MS);
+    bench.rig.holds(null);
+    expect(bench.rig.obstacle).toBeNull();
+  });
+});
+
+describe('a candidate', () => {
+  it('listens before it may claim', async () => {
+    const bench = await listening();
+    expect(bench.rig.obstacle).toBe('starting');
+    await bench.clock.advance(DOWN_MS - 10);
+    expect(bench.rig.obstacle).toBe('starting');
+    await bench.clock.advance(20);
+    expect(bench.rig.obstacle).toBeNull();
+    expect(bench.told).toEqual([]);
+  });
+
+  it('waits as long as another router speaks, whatever its priority, where the group does not preempt', async () => {
+    const bench = await listening();
+    await bench.foreign(50, 10 * INTERVAL_MS);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+    expect(bench.told).toEqual([]);
+    await bench.clock.advance(DOWN_MS - INTERVAL_MS - 10);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+    await bench.clock.advance(20);
+    expect(bench.rig.obstacle).toBeNull();
+    expect(bench.rig.news.map(({ kind }) => kind)).toEqual([
+      'vrrp.neighbour-active',
+      'vrrp.neighbour-gone',
+    ]);
+  });
+
+  it('waits for the skew alone after a goodbye', async () => {
+    const bench = await listening();
+    await bench.foreign(50, 2 * INTERVAL_MS);
+    await bench.foreign(0);
+    expect(bench.rig.obstacle).not.toBeNull();
+    await bench.clock.advance(SKEW_MS + 5);
+    expect(bench.rig.obstacle).toBeNull();
+  });
+
+  it('drops what it could claim when another router speaks', async () => {
+    const bench = await listening();
+    await bench.clock.advance(DOWN_MS + 10);
+    expect(bench.rig.obstacle).toBeNull();
+    await bench.foreign(50);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+  });
+
+  it('gives up what it owns and has not opened', async () => {
+    const bench = await listening();
+    await bench.clock.advance(DOWN_MS + 10);
+    await bench.foreign(50);
+    bench.rig.holds(owned(), { lastConfirmedAt: monoMs(bench.now) });
+    await bench.clock.advance(10);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+    expect(bench.told).toEqual([]);
+  });
+
+  it('preempts a lower router by advertisements, and claims when that is silent', async () => {
+    const bench = await listening({ group: { preempt: 'immediate' } });
+    await bench.foreign(50, 3 * INTERVAL_MS);
+    const from = bench.now;
+    await bench.foreign(50, INTERVAL_MS);
+    expect(bench.prioritiesSince(from)).toContain(150);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+    await bench.clock.advance(1.25 * INTERVAL_MS + 10);
+    expect(bench.rig.obstacle).toBeNull();
+  });
+
+  it('leaves preempting to the heir, and stops a claim when it is no heir any more', async () => {
+    const bench = await listening({ group: { preempt: 'immediate' } });
+    bench.rig.isHeir = false;
+    await bench.foreign(50, 8 * INTERVAL_MS);
+    expect(bench.told).toEqual([]);
+    bench.rig.isHeir = true;
+    await bench.foreign(50, 5 * INTERVAL_MS);
+    expect(bench.told.length).toBeGreaterThan(0);
+    bench.rig.isHeir = false;
+    bench.rig.desk.look();
+    const from = bench.now + 1;
+    await bench.foreign(50, 5 * INTERVAL_MS);
+    expect(bench.prioritiesSince(from)).toEqual([]);
+  });
+
+  it('takes directors for no rivals, and what they advertise for a sign of life', async () => {
+    const bench = await listening();
+    const other = bench.segment.link('d2');
+    other.configure([
+      {
+        key: 'x',
+        family: 4,
+        routerId: 51,
+        version: 3,
+        device: 'eth0',
+        source: ADDRESS_OF.d2,
+        to: {
+          kind: 'unicast',
+          neighbours: [{ address: ADDRESS_OF.d1, ttlMin: 0, ttlMax: 255 }],
+        },
+        intervalMs: INTERVAL_MS,
+        addresses: [],
+        auth: { kind: 'none' },
+        checksum: 'pseudo-header',
+      },
+    ]);
+    await bench.clock.advance(DOWN_MS + 10);
+    other.send('x', 200, null);
+    await bench.clock.advance(10);
+    expect(bench.rig.obstacle).toBeNull();
+    expect(bench.rig.heard).toEqual([D2]);
+    other.send('x', 0, null);
+    await bench.clock.advance(10);
+    expect(bench.rig.heard).toEqual([D2]);
+  });
+});
+
+describe('a group', () => {
+  it('with VRRP among directors alone waits for nobody', async () => {
+    const bench = await listening({ group: { vrrp: { version: 3 } } });
+    expect(bench.rig.obstacle).toBeNull();
+    expect(bench.rig.desk.sources()).toEqual([ADDRESS_OF.d1]);
+  });
+
+  it('without VRRP has no routers', async () => {
+    const bench = await listening({ group: { vrrp: null } });
+    expect(bench.rig.obstacle).toBeNull();
+    expect(bench.rig.desk.status(WEB)).toEqual([]);
+  });
+
+  it('whose VRRP cannot be spoken here is not claimed', async () => {
+    const both = { addresses: ['10.90.0.100/24', 'fd90::100/64'] };
+    const vrrp = { version: 3, interval: '1s', neighbours: [K1, 'fd90::14'] };
+    const bench = await listening({ group: { ...both, vrrp } });
+    await bench.clock.advance(DOWN_MS + 10);
+    expect(bench.rig.obstacle).toBe('vrrp-unheard');
+  });
+});
+
+describe('a router of a process that was stopped', () => {
+  /** Its timers fire so late; turns are kept. */
+  function late(byMs: number): { clock: FakeClock; router: LocalRouter; turns: string[] } {
+    const clock = new FakeClock();
+    let lateMs = byMs;
+    const lateClock: Clock = {
+      now: () => clock.now(),
+      wallMs: () => clock.wallMs(),
+      wallTime: () => clock.wallTime(),
+      sleep: (ms, signal) => clock.sleep(ms, signal),
+      schedule: (ms, action) => {
+        const cancel = clock.schedule(ms + lateMs, action);
+        lateMs = 0;
+        return cancel;
+      },
+    };
+    const turns: string[] = [];
+    const instance = { ...foreignInstance(), source: ADDRESS_OF.d1 };
+    const [group] = specOf().groups;
+    if (group === undefined) throw new Error('no group');
+    const router = new LocalRouter(group, instance, {
+      clock: lateClock,
+      settingsOf: () => ({
+        version: 3,
+        priority: 150,
+        intervalMs: INTERVAL_MS,
+        primary: ADDRESS_OF.d1,
+        isPreempting: false,
+        preemptDelayMs: 0,
+      }),
+      advertise: () => {},
+      turned: (_, { kind }) => turns.push(kind),
+    });
+    router.start();
+    return { clock, router, turns };
+  }
+  const advert = { source: K1, priority: 50, intervalMs: INTERVAL_MS, addresses: [] };
+
+  it('believes no silence before its sockets were read', async () => {
+    const { clock, router, turns } = late(10_000);
+    await clock.advance(DOWN_MS + 10_002);
+    expect(turns).toEqual([]);
+    // What waited in its socket is heard now.
+    router.step({ kind: 'advert', advert });
+    await clock.advance(DOWN_MS - 10);
+    expect(turns).toEqual([]);
+    expect(router.neighbour()).toMatchObject({ source: K1 });
+    await clock.advance(20);
+    expect(turns).toEqual(['may-open']);
+  });
+
+  it('goes on a moment later where nothing waited', async () => {
+    const { clock, turns } = late(10_000);
+    await clock.advance(DOWN_MS + 10_010);
+    expect(turns).toEqual(['may-open']);
+  });
+
+  it('takes a timer that is a little late for what it is', async () => {
+    const { clock, turns } = late(20);
+    await clock.advance(DOWN_MS + 22);
+    expect(turns).toEqual(['may-open']);
+  });
+});
