@@ -121,12 +121,13 @@ export class FakeNeighbours implements Neighbours {
     const cancels: (() => void)[] = [];
     return new Promise((resolve) => {
       let rounds = 0;
+      let isComplete = false;
       const end = (): void => {
         for (const cancel of cancels) cancel();
         this.#endings.delete(end);
         this.#claims.delete(claim);
         signal?.removeEventListener('abort', end);
-        if (rounds < count) for (const address of open.keys()) unasked.add(address);
+        if (!isComplete) for (const address of open.keys()) unasked.add(address);
         resolve({ answered, unasked });
       };
       const claim = (vip: VipPlace): void => {
@@ -137,6 +138,7 @@ export class FakeNeighbours implements Neighbours {
       };
       const ask = (): void => {
         if (rounds === count) {
+          isComplete = count > 0;
           end();
           return;
         }

@@ -206,6 +206,7 @@ export class EchoPing implements GatewayPing {
     if (!this.#asks.delete(ask)) return;
     for (const [sequence, echo] of this.#echoes)
       if (echo.ask === ask) this.#echoes.delete(sequence);
+    if (this.#asks.size === 0) this.#cancelTimer?.();
     ask.resolve(answerOf(ask));
   }
 

@@ -78,10 +78,10 @@ export class AddressProbes {
       const end = (): void => {
         this.#runs.delete(run);
         signal?.removeEventListener('abort', end);
-        // Less than all was asked.
-        if (run.rounds < count || run.line.length > 0)
+        const isWaitedFor = this.#ports.clock.now() >= run.nextRoundAt && run.line.length === 0;
+        if (count < 1 || run.rounds < count || !isWaitedFor)
           for (const address of run.open.keys()) run.unasked.add(address);
-        if (this.#runs.size === 0) this.#closeEars();
+        if (this.#runs.size === 0) this.#rest();
         resolve({ answered: run.answered, unasked: run.unasked });
       };
       const run: Run = {
@@ -110,9 +110,7 @@ export class AddressProbes {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#cancelTimer?.();
     for (const run of this.#runs) run.end();
-    this.#closeEars();
   }
 
   #listen(run: Run, { device, address }: VipPlace): void {
@@ -208,7 +206,9 @@ export class AddressProbes {
       for (const address of open.keys()) if (addresses.has(address)) unasked.add(address);
   }
 
-  #closeEars(): void {
+  #rest(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
     for (const { ear } of this.#slots.values()) ear?.close();
     this.#slots.clear();
   }

@@ -4,6 +4,7 @@ import { register } from 'prom-client';
 import { CATALOGUE, type MetricSpec } from '../../../../src/adapters/prom/catalogue.ts';
 import { createPromMetrics } from '../../../../src/adapters/prom/prom-metrics.ts';
 import { directorId, groupId } from '../../../../src/model/ids.ts';
+import { type IpAddress, parseIp } from '../../../../src/model/address.ts';
 import { GATE_KINDS } from '../../../../src/model/kernel.ts';
 import type { Metrics } from '../../../../src/ports/metrics.ts';
 import type { MetricsText } from '../../../../src/ports/metrics-text.ts';
@@ -19,6 +20,8 @@ const PROMISED = [
   'leasehold_gate_kind',
   'leasehold_handovers_total',
   'leasehold_address_conflicts_total',
+  'leasehold_gateway_reachable',
+  'leasehold_gateway_last_answer_timestamp_seconds',
   'leasehold_track_passing',
   'leasehold_notify_finished_total',
   'leasehold_takeover_seconds',
@@ -33,6 +36,12 @@ const PROMISED = [
   'leasehold_process_resident_memory_bytes',
   'leasehold_nodejs_eventloop_lag_p99_seconds',
 ];
+
+const ip = (text: string): IpAddress => {
+  const parsed = parseIp(text);
+  if (!parsed.ok) throw new Error(parsed.error);
+  return parsed.value;
+};
 
 let metrics: Metrics & MetricsText;
 
@@ -166,6 +175,24 @@ describe('the gate', () => {
     metrics.conflict(groupId('web'));
     expect(await sample(handovers, { step: 'failed' })).toBe(1);
     expect(await sample(conflicts, { group: 'web' })).toBe(1);
+  });
+});
+
+describe('the gateway', () => {
+  it('is there from its first question to the next change of the targets', async () => {
+    const lastAnswer = 'leasehold_gateway_last_answer_timestamp_seconds';
+    const target = '10.90.0.1';
+    expect(await sample('leasehold_gateway_reachable')).toBeNull();
+    metrics.gateway(true);
+    metrics.gatewayAnswered(ip(target), 1_767_225_600.5);
+    expect(await sample('leasehold_gateway_reachable')).toBe(1);
+    expect(await sample(lastAnswer, { target })).toBe(1_767_225_600.5);
+    metrics.gateway(false);
+    expect(await sample('leasehold_gateway_reachable')).toBe(0);
+    expect(await sample(lastAnswer, { target })).toBe(1_767_225_600.5);
+    metrics.forgetGateways();
+    expect(await sample('leasehold_gateway_reachable')).toBeNull();
+    expect(await sample(lastAnswer, { target })).toBeNull();
   });
 });
 

@@ -1,0 +1,201 @@
+/** What the election wants to know of the network is asked, and told to metrics and log, too (design 4.10). */
+import { describe, expect, it } from 'vitest';
+import { createGatewayDesk, deriveGatewaySources } from '../../../src/agent/gateway-desk.ts';
+import type { IpAddress } from '../../../src/model/address.ts';
+import type { Isolation } from '../../../src/model/cluster.ts';
+import { directorId, groupId } from '../../../src/model/ids.ts';
+import { FakeClock } from '../../fakes/fake-clock.ts';
+import { FakeGatewayPing } from '../../fakes/fake-gateway.ts';
+import { FakeNeighbours } from '../../fakes/fake-neighbours.ts';
+import { ip } from '../core/desired/spec-builders.ts';
+import { RecordingLog } from './reconcile-loop.fixture.ts';
+
+const WEB = groupId('web');
+const A = ip('10.90.0.1');
+const B = ip('192.0.2.1');
+const VIP = { device: 'eth0', address: ip('10.90.0.100') };
+const VIP_6 = { device: 'eth0', address: ip('fd90::100') };
+const SOURCES = { 4: { kind: 'address', address: ip('10.90.0.11') }, 6: null } as const;
+const FOUR = { count: 4, intervalMs: 20 };
+
+function setUp() {
+  const clock = new FakeClock();
+  const log = new RecordingLog();
+  const latencies = new Map<IpAddress, number>([[A, 2]]);
+  const gateway = new FakeGatewayPing((target) => latencies.get(target) ?? null, { clock });
+  const world = {
+    isolation: { policy: 'gateway', targets: [A, B], mode: 'any' } as Isolation | null,
+    places: [VIP, VIP_6],
+    defenderMs: null as number | null,
+    isDeaf: false,
+  };
+  const neighbours = new FakeNeighbours(
+    {
+      gateway: () => null,
+      defender: ({ address }) => (address === VIP_6.address ? world.defenderMs : null),
+      isDeaf: () => world.isDeaf,
+    },
+    { clock },
+  );
+  const seen = { reachable: [] as boolean[], answered: [] as string[], forgotten: 0 };
+  const desk = createGatewayDesk({
+    gateway,
+    neighbours,
+    clock,
+    log,
+    metrics: {
+      gateway: (isReachable) => void seen.reachable.push(isReachable),
+      gatewayAnswered: (target, seconds) => void seen.answered.push(`${target} ${seconds}`),
+      forgetGateways: () => void seen.forgotten++,
+    },
+    isolation: () => world.isolation,
+    sources: () => SOURCES,
+    places: () => world.places,
+  });
+  return { clock, log, latencies, gateway, world, neighbours, seen, desk };
+}
+
+describe('the gateway', () => {
+  it('is asked with the targets, mode and sources of the spec, for the round', async () => {
+    const { clock, desk, gateway, seen } = setUp();
+    const effect = { kind: 'ask-gateway', round: 7, timeoutMs: 30 } as const;
+    const event = await clock.settle(desk.perform(effect));
+    expect(event).toEqual({ kind: 'gateway-answered', round: 7, isReachable: true });
+    const { targets, mode, source, timeoutMs } = gateway.asked[0] ?? {};
+    expect({ targets, mode, source, timeoutMs }).toEqual({
+      targets: [A, B],
+      mode: 'any',
+      source: SOURCES,
+      timeoutMs: 30,
+    });
+    expect(seen).toEqual({
+      reachable: [true],
+      answered: [`${A} ${clock.wallMs() / 1000}`],
+      forgotten: 1,
+    });
+  });
+
+  it('is not there where all must answer and one does not', async () => {
+    const { clock, desk, world, seen } = setUp();
+    world.isolation = { policy: 'gateway', targets: [A, B], mode: 'all' };
+    expect(await clock.settle(desk.ask(30))).toBe(false);
+    expect(seen.reachable).toEqual([false]);
+    expect(seen.answered).toHaveLength(1);
+  });
+
+  it('is not there without targets, and nothing is told of it', async () => {
+    const { clock, desk, world, seen, gateway } = setUp();
+    for (const isolation of [null, { policy: 'release', targets: [], mode: 'any' } as const]) {
+      world.isolation = isolation;
+      expect(await clock.settle(desk.ask(30))).toBe(false);
+    }
+    expect(gateway.asked).toEqual([]);
+    expect(seen).toEqual({ reachable: [], answered: [], forgotten: 0 });
+  });
+
+  it('is logged when it goes and comes, with the reasons', async () => {
+    const { clock, desk, latencies, log } = setUp();
+    const ask = () => clock.settle(desk.ask(30));
+    await ask();
+    await ask();
+    expect(log.lines).toEqual([]);
+    latencies.clear();
+    await ask();
+    await ask();
+    expect(log.of('gateway.lost')).toHaveLength(1);
+    latencies.set(B, 1);
+    await ask();
+    await ask();
+    expect(log.of('gateway.found')).toHaveLength(1);
+  });
+
+  it('is another one after a change of the targets', async () => {
+    const { clock, desk, world, seen, log } = setUp();
+    await clock.settle(desk.ask(30));
+    world.isolation = { policy: 'gateway', targets: [B], mode: 'any' };
+    await clock.settle(desk.ask(30));
+    expect(seen).toMatchObject({ reachable: [true, false], forgotten: 2 });
+    expect(log.of('gateway.lost')).toHaveLength(1);
+  });
+});
+
+describe('the VIPs of a group', () => {
+  const probe = { kind: 'probe', group: WEB, ...FOUR } as const;
+
+  it('are free when nobody answers, after all questions', async () => {
+    const { clock, desk, log } = setUp();
+    const from = clock.now();
+    const event = await clock.settle(desk.perform(probe));
+    expect(event).toEqual({ kind: 'probed', group: WEB, isAnswered: false });
+    expect(clock.now() - from).toBe(80);
+    expect(log.of('vip.answered')).toEqual([]);
+  });
+
+  it('are not when somebody has one of them', async () => {
+    const { clock, desk, world, log } = setUp();
+    world.defenderMs = 3;
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+    expect(log.of('vip.answered')).toHaveLength(1);
+  });
+
+  it('count as taken where they cannot be probed', async () => {
+    const { clock, desk, world } = setUp();
+    world.isDeaf = true;
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+    world.places = [];
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+  });
+
+  it('are probed once at a time: a new probe ends the old one without a word', async () => {
+    const { clock, desk } = setUp();
+    const old = desk.perform(probe);
+    await clock.advance(30);
+    const fresh = desk.perform(probe);
+    expect(await old).toBeNull();
+    expect(await clock.settle(fresh)).toEqual({ kind: 'probed', group: WEB, isAnswered: false });
+  });
+});
+
+describe('closing', () => {
+  it('ends what runs without a word, and nothing is asked afterwards', async () => {
+    const { clock, desk, seen, gateway } = setUp();
+    const asked = desk.perform({ kind: 'ask-gateway', round: 1, timeoutMs: 30 });
+    const probed = desk.perform({ kind: 'probe', group: WEB, ...FOUR });
+    desk.close();
+    expect(await asked).toBeNull();
+    expect(await probed).toBeNull();
+    expect(await desk.ask(30)).toBe(false);
+    expect(await desk.probe(WEB, FOUR)).toBeNull();
+    expect(seen.reachable).toEqual([]);
+    expect(gateway.asked).toHaveLength(1);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe('the sources', () => {
+  const spec = {
+    directors: [{ id: directorId('d1'), address: ip('10.90.0.11'), zone: null }],
+    groups: [],
+  };
+
+  it('are the own address, and for the other family any of the devices but VIPs', () => {
+    const address = {
+      address: VIP_6.address,
+      prefix: 64,
+      interface: 'public',
+      label: null,
+      scope: 'global',
+    };
+    const groups = [{ addresses: [address] }] as never;
+    expect(deriveGatewaySources({ ...spec, groups }, directorId('d1'), ['eth0', 'eth0'])).toEqual({
+      4: { kind: 'address', address: '10.90.0.11' },
+      6: { kind: 'devices', devices: ['eth0'], except: [VIP_6.address] },
+    });
+  });
+
+  it('are those of the devices where the spec does not name the director', () => {
+    const sources = deriveGatewaySources(spec, directorId('d9'), ['eth0']);
+    expect(sources[4]).toEqual({ kind: 'devices', devices: ['eth0'], except: [] });
+    expect(deriveGatewaySources(spec, directorId('d9'), [])).toEqual({ 4: null, 6: null });
+  });
+});
