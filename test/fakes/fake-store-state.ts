@@ -43,6 +43,9 @@ type Lease = { readonly ttlS: number; cancel: () => void };
 const TXN_OPERATION_LIMIT = 128;
 const HISTORY_LIMIT = 50_000;
 
+/** Requests are lost, wait for the end of it and may commit past their deadline, or fail at once as where nobody listens. */
+export type Outage = 'lose' | 'queue' | 'refuse';
+
 /** The store itself, without connections: what all members agree on. */
 export class FakeStoreState {
   readonly clock: Clock;
@@ -55,7 +58,7 @@ export class FakeStoreState {
   /** Watches can start at this revision or later. */
   #compacted = revision(0);
   #nextLease = 1;
-  #halted: 'lose' | 'queue' | null = null;
+  #halted: Outage | null = null;
   #queued: (() => void)[] = [];
   readonly #leaseLateMs: Span;
   readonly #minLeaseTtlS: number;
@@ -116,8 +119,13 @@ export class FakeStoreState {
     return this.#halted !== null;
   }
 
-  /** No quorum: requests are lost, or wait for the next election (and may commit past their deadline). */
-  halt(mode: 'lose' | 'queue'): void {
+  /** Nobody listens: callers hear so at once. */
+  get isRefusing(): boolean {
+    return this.#halted === 'refuse';
+  }
+
+  /** No quorum, or no members. */
+  halt(mode: Outage): void {
     this.#halted = mode;
   }
 

@@ -254,6 +254,12 @@ export class FakeStore implements ClusterStore {
   ): void {
     const { faults } = this;
     if (fate.kind === 'lost' || this.#cut === 'both' || this.#cut === 'requests') return;
+    if (this.#cluster.isRefusing) {
+      this.#cluster.clock.schedule(REFUSAL_MS, () =>
+        finish({ ok: false, error: REFUSED, isSurelyNotApplied: true }),
+      );
+      return;
+    }
     if (fate.kind === 'unavailable') {
       if (fate.didCommit) this.#cluster.submit(apply);
       finish({ ok: false, error: UNAVAILABLE, isSurelyNotApplied: false });
@@ -356,6 +362,13 @@ const ABORTED: StoreError = { code: 'aborted', message: 'aborted', isRetryable: 
 const UNAVAILABLE: StoreError = {
   code: 'unavailable',
   message: 'etcdserver: leader changed',
+  isRetryable: true,
+};
+/** A machine on which nobody listens says so in less than a round trip of the peers. */
+const REFUSAL_MS = 0.1;
+const REFUSED: StoreError = {
+  code: 'unavailable',
+  message: 'connection refused',
   isRetryable: true,
 };
 const COMPACTED: StoreError = {

@@ -2,11 +2,14 @@
 import type { TimingProfile } from '../../src/model/cluster.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
 import type { Violation } from './checkers.ts';
-import { calmStore, FAULTS, type Stage } from './faults.ts';
+import { calmStore, PLAIN_FAULTS, type Stage } from './faults.ts';
 import type { Machine } from './machine.ts';
 import type { Mutation } from './mutations.ts';
+import { OUTAGE_FAULTS } from './outages.ts';
 import { keys } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
+
+const FAULTS = new Map(Object.entries({ ...PLAIN_FAULTS, ...OUTAGE_FAULTS }));
 
 export type SeedResult = {
   readonly seed: number;
@@ -95,6 +98,7 @@ class Chaos implements Stage {
   readonly #scale: number;
   readonly #enabled: readonly string[];
   readonly #pending = new Set<() => void>();
+  #inPeace: (() => Promise<void>) | null = null;
 
   constructor(world: World, draw: SeededRandom) {
     this.world = world;
@@ -133,6 +137,7 @@ class Chaos implements Stage {
       const name = this.#enabled[draw.integer(0, this.#enabled.length - 1)] ?? '';
       this.faults.set(name, (this.faults.get(name) ?? 0) + 1);
       FAULTS.get(name)?.(this);
+      await this.#peacefully();
       await world.clock.advance(Math.min(draw.between(0, 3000), end - world.clock.now()));
     }
   }
@@ -145,11 +150,26 @@ class Chaos implements Stage {
     this.world.clock.schedule(ms, run);
   }
 
+  inPeace(action: () => Promise<void>): void {
+    this.#inPeace = action;
+  }
+
+  async #peacefully(): Promise<void> {
+    const action = this.#inPeace;
+    this.#inPeace = null;
+    if (action === null || (await this.heal()) === null) return;
+    const { world } = this;
+    // Who has just started promises nothing, and what was asked for before is still done.
+    await world.clock.advance(this.ms(20, 25));
+    if (world.isSettled() && world.isMutual()) await action();
+  }
+
   async heal(): Promise<number | null> {
     const { world } = this;
     for (const undo of this.#pending) undo();
     this.#pending.clear();
     world.cluster.resume();
+    world.forgetAwaited();
     world.lossOf.clear();
     world.peers.setFaults({ loss: 0, duplication: 0, delayMinMs: 0.2, delayMaxMs: 0.5 });
     for (const a of world.directors) for (const b of world.directors) world.peers.heal(a.id, b.id);

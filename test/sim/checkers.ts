@@ -10,8 +10,11 @@ import type { StoreRead } from '../../src/ports/cluster-store.ts';
 import type { HistoryEntry } from '../fakes/fake-store-state.ts';
 import { ALL_VIPS, vipOf } from './spec.ts';
 
-/** I1 two voices, I2 a voice without its record, I3 a frame that must not leave, I5 a move without a reason. */
-export type Law = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'failed';
+/**
+ * I1 two voices, I2 a voice without its record, I3 a frame that must not leave, I5 a move without a
+ * reason; `outage`: a voice that fell silent, or moved, for nothing but the store's being away.
+ */
+export type Law = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'outage' | 'failed';
 export type Violation = { readonly at: number; readonly law: Law; readonly text: string };
 
 /** A machine as the laws see it. */

@@ -18,12 +18,14 @@ export type Stage = {
   ms(lowS: number, highS: number): number;
   /** Undoes `undo` after a while, at peace at the latest. */
   later(ms: number, undo: () => void): void;
+  /** Ends all faults, and when all is settled does this, and nothing else meanwhile. */
+  inPeace(action: () => Promise<void>): void;
 };
 
-type Fault = (stage: Stage) => void;
+export type Fault = (stage: Stage) => void;
 
 /** One of the list, drawn. */
-function pick<T>(stage: Stage, list: readonly T[]): T {
+export function pick<T>(stage: Stage, list: readonly T[]): T {
   const found = list[stage.draw.integer(0, list.length - 1)];
   if (found === undefined) throw new Error('nothing to pick from');
   return found;
@@ -395,43 +397,41 @@ const namesake: Fault = (stage) => {
   stage.later(stage.ms(2, 20), () => clone.crash());
 };
 
-export const FAULTS: ReadonlyMap<string, Fault> = new Map(
-  Object.entries({
-    cutFromStore,
-    slowStore,
-    electionOfEtcd,
-    cutPeers,
-    lossyPeers,
-    loseWords,
-    crash,
-    restart,
-    upgrade,
-    reboot,
-    terminate,
-    freeze,
-    lateAwakening,
-    interruptedEnd,
-    doubtfulStart,
-    strike,
-    stallAtCommit,
-    switchover,
-    struckSwitchover,
-    vainSwitchover,
-    drain,
-    tamper,
-    tamperOwner,
-    tamperSession,
-    revokeLeases,
-    removeAddress,
-    flushRules,
-    recreateLink,
-    losesCarrier,
-    failTrack,
-    silentGateway,
-    changeHold,
-    changeGroups,
-    moveVip,
-    compact,
-    namesake,
-  }),
-);
+export const PLAIN_FAULTS: Readonly<Record<string, Fault>> = {
+  cutFromStore,
+  slowStore,
+  electionOfEtcd,
+  cutPeers,
+  lossyPeers,
+  loseWords,
+  crash,
+  restart,
+  upgrade,
+  reboot,
+  terminate,
+  freeze,
+  lateAwakening,
+  interruptedEnd,
+  doubtfulStart,
+  strike,
+  stallAtCommit,
+  switchover,
+  struckSwitchover,
+  vainSwitchover,
+  drain,
+  tamper,
+  tamperOwner,
+  tamperSession,
+  revokeLeases,
+  removeAddress,
+  flushRules,
+  recreateLink,
+  losesCarrier,
+  failTrack,
+  silentGateway,
+  changeHold,
+  changeGroups,
+  moveVip,
+  compact,
+  namesake,
+};

@@ -159,8 +159,12 @@ export class Machine implements Speaker {
     const around = <T>(act: () => T): T => world.checkers.around(this, act);
     const { mutation } = options;
     const link = world.peers.link(this.id, this.address, this.clock);
-    const peerLink = new LifePeerLink(life, link, (message) => world.passes(message));
-    const wrapStore = mutation?.store ?? ((plain) => plain);
+    const others = world.directors.filter((one) => one.id !== this.id).map(({ id }) => id);
+    const about = { me: this.id, clock: life, others, holdersOf: () => world.ownersInStore() };
+    const wrap = mutation?.life?.(about) ?? {};
+    const wrapStore = wrap.store ?? mutation?.store ?? ((plain: FakeStore) => plain);
+    const mutatedLink = wrap.link?.(link) ?? link;
+    const peerLink = new LifePeerLink(life, mutatedLink, (message) => world.passes(message));
     const fence = this.#createFence(life, around);
     const neighbours = new FakeNeighbours(
       { gateway: ({ vip }) => (world.gatewayAnswers && this.answers(vip) ? GATEWAY_MS : null) },

@@ -2,7 +2,7 @@
  * Rules of design 4, each left out by a wrapper around a port: the checkers must notice (4.16). The
  * agents' code is the same in all of them.
  */
-import { type Revision, revision } from '../../src/model/ids.ts';
+import { type DirectorId, type Revision, revision } from '../../src/model/ids.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type {
   ClusterStore,
@@ -15,6 +15,7 @@ import type {
   WatchEvent,
 } from '../../src/ports/cluster-store.ts';
 import type { Fence, FenceChange } from '../../src/ports/fence.ts';
+import type { PeerLink } from '../../src/ports/peer-link.ts';
 import { keys, timingOf } from './spec.ts';
 import type { World, WorldOptions } from './world.ts';
 
@@ -28,10 +29,24 @@ export type Mutation = {
     store: ClusterStore,
     about: { readonly me: string; readonly clock: Clock },
   ) => ClusterStore;
+  /** Ports of one life of one director, changed together. */
+  readonly life?: (about: LifeAbout) => LifeWrap;
   readonly fence?: (fence: Fence, clock: Clock) => Fence;
   readonly onSpec?: (world: World) => void;
   /** Kernels keep addresses for ever. */
   readonly kernelKeeps?: boolean;
+};
+
+export type LifeAbout = {
+  readonly me: DirectorId;
+  readonly clock: Clock;
+  readonly others: readonly DirectorId[];
+  /** Directors that the owner records in the store name now. */
+  readonly holdersOf: () => ReadonlySet<string>;
+};
+export type LifeWrap = {
+  readonly store?: (store: ClusterStore) => ClusterStore;
+  readonly link?: (link: PeerLink) => PeerLink;
 };
 
 type Json = Record<string, unknown>;

@@ -3,7 +3,7 @@ import type { IpAddress } from '../../src/model/address.ts';
 import type { TimingProfile } from '../../src/model/cluster.ts';
 import type { PeerMessage } from '../../src/model/peer.ts';
 import { formatRecord, type OperationRecord, type SpecRecord } from '../../src/model/records.ts';
-import { type Revision, revision } from '../../src/model/ids.ts';
+import { directorId, type Revision, revision } from '../../src/model/ids.ts';
 import type { Log } from '../../src/ports/log.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
@@ -16,6 +16,8 @@ import type { Mutation } from './mutations.ts';
 import { addressOf, keys, type SimDocument, vipsOf } from './spec.ts';
 
 const ASK_EVERY_MS = 5;
+/** How often a voice that must not end is looked for. */
+const LOOK_EVERY_MS = 5;
 
 export type WorldOptions = {
   readonly seed: number;
@@ -62,7 +64,7 @@ export class World {
   #document: SimDocument;
   #operations = 0;
   #askedAt = -Infinity;
-  readonly #awaited = new Map<string, () => void>();
+  readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
   #seen: Revision;
 
   constructor(options: WorldOptions) {
@@ -158,13 +160,33 @@ export class World {
     return id;
   }
 
+  /** Directors that the owner records name now. */
+  ownersInStore(): ReadonlySet<string> {
+    const owners = new Set<string>();
+    for (const { value } of this.cluster.entries(`${keys.prefix}run/owner/`)) {
+      const { director } = JSON.parse(value) as { director: string | null };
+      if (director !== null) owners.add(director);
+    }
+    return owners;
+  }
+
   groupNames(): readonly string[] {
     return Array.from({ length: this.#document.groups }, (_, i) => `g${i + 1}`);
   }
 
   /** Calls `action` once, as soon as the director's session is broken in the store. */
   whenBroken(director: string, action: () => void): void {
-    this.#awaited.set(director, action);
+    this.whenWritten(keys.session(directorId(director)), '"state":"broken"', action);
+  }
+
+  /** Calls `action` once, as soon as a value with these words is written to the key. */
+  whenWritten(key: string, words: string, action: () => void): void {
+    this.#awaited.set(key, { words, action });
+  }
+
+  /** Nothing is awaited any more. */
+  forgetAwaited(): void {
+    this.#awaited.clear();
   }
 
   /** False: the network loses this message. */
@@ -225,6 +247,39 @@ export class World {
     });
   }
 
+  /** The scopes of all living directors name the living others, and nobody else. */
+  isMutual(): boolean {
+    const living = this.directors.filter((one) => one.isAlive).map(({ director }) => director);
+    return living.every((name) => {
+      const { value } = this.cluster.read(keys.scope(directorId(name)));
+      if (value === null) return false;
+      const { peers } = JSON.parse(value) as { peers: readonly string[] };
+      return peers.join() === living.filter((other) => other !== name).join();
+    });
+  }
+
+  /** Whoever speaks goes on speaking while this happens: a voice that ends is told, once a group. */
+  async keepsSpeaking(happens: () => Promise<void>): Promise<void> {
+    const before = new Map(this.groupNames().map((group) => [group, this.holdersOf(group).join()]));
+    const look = (): void => {
+      for (const [group, holders] of before) {
+        const now = this.holdersOf(group).join();
+        if (now === holders) continue;
+        before.delete(group);
+        this.checkers.tell('outage', `${group} went from ${holders} to ${now || 'nobody'}`);
+      }
+    };
+    let isOver = false;
+    const again = (): void => {
+      look();
+      if (!isOver) this.clock.schedule(LOOK_EVERY_MS, again);
+    };
+    again();
+    await happens();
+    isOver = true;
+    look();
+  }
+
   async close(): Promise<void> {
     for (const machine of this.machines()) machine.crash();
     this.cluster.close();
@@ -237,17 +292,16 @@ export class World {
       if (entry === null) return;
       this.#seen = entry.revision;
       this.checkers.committed(entry);
-      if (this.#awaited.size > 0) this.#tellBroken(entry);
+      if (this.#awaited.size > 0) this.#tellWritten(entry);
     }
   }
 
-  #tellBroken({ changes }: HistoryEntry): void {
+  #tellWritten({ changes }: HistoryEntry): void {
     for (const { key, value } of changes) {
-      const parsed = keys.parse(key);
-      if (parsed?.kind !== 'session' || value?.includes('"state":"broken"') !== true) continue;
-      const action = this.#awaited.get(parsed.director);
-      this.#awaited.delete(parsed.director);
-      action?.();
+      const awaited = this.#awaited.get(key);
+      if (awaited === undefined || value?.includes(awaited.words) !== true) continue;
+      this.#awaited.delete(key);
+      awaited.action();
     }
   }
 }

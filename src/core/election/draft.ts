@@ -124,6 +124,7 @@ const copyState = (state: ElectionState): DraftState => ({
   lastRoundMs: state.lastRoundMs,
   lastConfirmedAt: state.lastConfirmedAt,
   consensusAt: state.consensusAt,
+  storeWord: state.storeWord,
   basis: state.basis,
   relayedSince: state.relayedSince,
   relayedAt: state.relayedAt,

@@ -146,6 +146,7 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
     request(draft, slot, purposeOf(round), txn);
     unanswered++;
   }
+  state.storeWord = { round, unanswered: chunks.length, firstSentAt: null };
   const last = draft.acquisitions
     .filter(({ isLast }) => isLast === true)
     .map(({ slot, purposeOf, txn }) => ({ slot, purpose: purposeOf(round), txn }));
@@ -219,7 +220,26 @@ export function onRoundReply(
       },
     ]);
   const isAnswered = reply.kind === 'answered';
+  if (isConfirmed) countStoreWord(draft, purpose.round, reply);
   countAnswer(draft, purpose.round, reply, { isConfirmed, isAnswered, gained: [] });
+}
+
+/**
+ * The peers may have confirmed the round before the store did. It arms nothing more, and tells that the
+ * store is there again: else the peers would be asked for ever.
+ */
+function countStoreWord(draft: Draft, number: number, { sentAt }: TxnReply): void {
+  const { state, now } = draft;
+  const { storeWord, round } = state;
+  if (storeWord?.round !== number) return;
+  const firstSentAt = monoMs(Math.min(storeWord.firstSentAt ?? sentAt, sentAt));
+  const unanswered = storeWord.unanswered - 1;
+  state.storeWord = { round: number, unanswered, firstSentAt };
+  const isUnderWay = round.kind === 'sent' && round.round === number;
+  const isLate = now - firstSentAt > draft.config.timing.permitMs;
+  if (unanswered > 0 || isUnderWay || isLate) return;
+  state.consensusAt = firstSentAt;
+  state.relayedSince = null;
 }
 
 /** A kill or claim of this round was answered; what it gained is proven as by a compare. */

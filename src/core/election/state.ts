@@ -389,6 +389,12 @@ export type ElectionState = {
   readonly lastConfirmedAt: MonoMs | null;
   /** Send of the last round that the store itself confirmed; null before the first. */
   readonly consensusAt: MonoMs | null;
+  /** What the store has still to agree to of the last round, also where its peers were faster. */
+  readonly storeWord: {
+    readonly round: number;
+    readonly unanswered: number;
+    readonly firstSentAt: MonoMs | null;
+  } | null;
   /** What the kernel was armed by last. */
   readonly basis: HoldBasis | null;
   /** Since when only others connect this holder to the store; null: it does itself, or nobody does. */
@@ -604,6 +610,7 @@ export function initialState(now: MonoMs): ElectionState {
     lastRoundMs: null,
     lastConfirmedAt: null,
     consensusAt: null,
+    storeWord: null,
     basis: null,
     relayedSince: null,
     relayedAt: null,
