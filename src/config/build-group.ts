@@ -106,9 +106,10 @@ function buildTrack(track: TrackDocument): Track {
 
 function buildVrrp(vrrp: NonNullable<GroupDocument['vrrp']>): VrrpSpec {
   const version = vrrp.version === 2 ? 2 : 3;
+  const isForeign = vrrp.multicast === true || vrrp.neighbours !== undefined;
   return {
     version,
-    intervalMs: msOf(vrrp.interval, DEFAULT_VRRP_INTERVAL_MS[version]),
+    intervalMs: msOf(vrrp.interval, DEFAULT_VRRP_INTERVAL_MS[isForeign ? 'foreign' : version]),
     password: vrrp.auth?.pass ?? null,
     checksum: vrrp.checksum ?? 'pseudo-header',
     isMulticast: vrrp.multicast ?? false,

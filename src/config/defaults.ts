@@ -21,8 +21,11 @@ export const DEFAULT_TRACK = { intervalMs: 1000, rise: 1, fall: 1, quorum: 1, de
 export const DEFAULT_NOTIFY_TIMEOUT_MS = 10_000;
 export const DEFAULT_GROUP_WEIGHT = 1;
 
-/** Version 2 as keepalived has it; version 3 as fast as the default profile's heartbeats. */
-export const DEFAULT_VRRP_INTERVAL_MS = { 2: 1000, 3: 100 } as const;
+/**
+ * Version 2, and beside routers that are no directors, as keepalived has it; version 3 as fast as the default
+ * profile's heartbeats.
+ */
+export const DEFAULT_VRRP_INTERVAL_MS = { 2: 1000, 3: 100, foreign: 1000 } as const;
 
 /** One target in repair must not silence a holder. */
 export const DEFAULT_ISOLATION_MODE: Isolation['mode'] = 'any';

@@ -1,6 +1,8 @@
 /** What the `vrrp` of VIP groups must satisfy, beyond its shape (RFC 9568, RFC 3768). */
 import { familyOf, parseCidr } from '../model/address.ts';
+import { DEFAULT_VRRP_INTERVAL_MS } from './defaults.ts';
 import { formatDuration } from './durations.ts';
+import { takeoverWaitOf } from './timing.ts';
 import type { Problem } from './problem.ts';
 import {
   addressOf,
@@ -19,7 +21,8 @@ const IPV6_ADDRESSES_MAX = 90;
 const INTERVAL_MAX_MS = { 2: 255_000, 3: 40_950 } as const;
 const INTERVAL_STEP_MS = { 2: 1000, 3: 10 } as const;
 
-export function vrrpProblems(groups: Raw): readonly Problem[] {
+export function vrrpProblems(groups: Raw, timing: Raw): readonly Problem[] {
+  const waitMs = takeoverWaitOf(timing);
   const isTaken = firstUseOf<string>();
   return entriesOf(groups).flatMap(([name, group]) => {
     const vrrp = at(group, 'vrrp');
@@ -27,6 +30,7 @@ export function vrrpProblems(groups: Raw): readonly Problem[] {
     return [
       ...routerProblems(name, group, isTaken),
       ...intervalProblems(vrrp, ipv6Count(group)),
+      ...paceProblems(vrrp, waitMs),
       ...authProblems(vrrp),
       ...neighbourProblems(vrrp),
       ...lengthProblems(group),
@@ -82,6 +86,28 @@ function intervalProblems(vrrp: Raw, ipv6Addresses: number): readonly Problem[] 
       path: place.path,
       message: `${formatDuration(ms)} does not go with version ${version}`,
       allowed: `${unit} from ${formatDuration(step)} to ${formatDuration(most)}`,
+    },
+  ];
+}
+
+/**
+ * A router that is no director opens two to three intervals after a holder's last word, and the kernel of a holder
+ * that died is silent D' after it: else two would speak.
+ */
+function paceProblems(vrrp: Raw, waitMs: number): readonly Problem[] {
+  const isHeard =
+    at(vrrp, 'multicast').value === true || itemsOf(at(vrrp, 'neighbours')).length > 0;
+  const place = at(vrrp, 'interval');
+  const version = versionOf(vrrp);
+  const ms = place.value === undefined ? DEFAULT_VRRP_INTERVAL_MS.foreign : durationOf(place);
+  if (!isHeard || ms === null || 2 * ms >= waitMs) return [];
+  const step = INTERVAL_STEP_MS[version];
+  const least = Math.ceil(waitMs / 2 / step) * step;
+  return [
+    {
+      path: place.path,
+      message: `${formatDuration(ms)} is too short beside other routers: they would open before the kernel of a director that died has silenced its VIPs (${formatDuration(waitMs)})`,
+      allowed: `at least ${formatDuration(least)}, or a timing with a shorter hold`,
     },
   ];
 }

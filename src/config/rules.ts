@@ -23,7 +23,7 @@ export function clusterProblems(document: unknown): readonly Problem[] {
     ...isolationProblems(root, vips),
     ...vipProblems(vips),
     ...groupProblems(at(root, 'groups'), at(root, 'directors')),
-    ...vrrpProblems(at(root, 'groups')),
+    ...vrrpProblems(at(root, 'groups'), at(root, 'timing')),
     ...serviceProblems(at(root, 'services'), at(root, 'groups'), vips),
   ];
   return problems;
@@ -65,11 +65,7 @@ export function clusterWarnings(document: unknown): readonly Problem[] {
 function withoutEffect(root: Raw): readonly Raw[] {
   const groups = entriesOf(at(root, 'groups')).map(([, group]) => group);
   const addresses = groups.flatMap((group) => itemsOf(at(group, 'addresses')));
-  return [
-    ...groups.map((group) => at(group, 'virtualRouterId')),
-    ...groups.map((group) => at(group, 'vrrp')),
-    ...addresses.map((address) => at(address, 'advertise')),
-  ];
+  return addresses.map((address) => at(address, 'advertise'));
 }
 
 /** A VIP of the document; `address` is null where its text is none. */

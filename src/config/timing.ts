@@ -101,6 +101,9 @@ export function timingWarnings(timing: Raw): readonly Problem[] {
   return warnings;
 }
 
+/** D' of a document whose timing may be wrong. */
+export const takeoverWaitOf = (timing: Raw): number => takeoverWaitMs(readValues(timing));
+
 /** The given values, or the profile's where none or nothing usable is given. */
 function readValues(timing: Raw): Values {
   const ms = (key: string, fallback: number): number => durationOf(at(timing, key)) ?? fallback;

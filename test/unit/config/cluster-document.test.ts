@@ -244,8 +244,6 @@ describe('warnings', () => {
     const parsed = parseClusterDocument(document);
     if (!parsed.ok) throw new Error(formatProblems(parsed.error));
     expect(parsed.value.warnings.map(({ path, message }) => [path, message])).toEqual([
-      ['groups.web.virtualRouterId', 'has no effect in this version yet'],
-      ['groups.web.vrrp', 'has no effect in this version yet'],
       ['groups.web.addresses[0].advertise', 'has no effect in this version yet'],
       ['checkers', 'there are only 2 directors: each runs every check'],
       ['services.http.realServers', 'is empty: nobody answers but a sorry server'],

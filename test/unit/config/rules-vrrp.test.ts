@@ -6,7 +6,7 @@ import { deriveInstances } from '../../../src/core/vrrp/instances.ts';
 import { formatIp, type IpAddress, type IpFamily, parseIp } from '../../../src/model/address.ts';
 import { directorId } from '../../../src/model/ids.ts';
 import type { VrrpInstance } from '../../../src/model/vrrp.ts';
-import { type BadCase, itFindsEach, minimal, withValue } from './documents.ts';
+import { type BadCase, itFindsEach, minimal, problemsOf, withValue } from './documents.ts';
 
 const group = (
   vrrp: unknown,
@@ -49,6 +49,20 @@ const BAD: readonly BadCase[] = [
     group({ version: 2, interval: '1m' }, { addresses: ['10.90.0.100/24', 'fd90::100/64'] }),
     `${place}.interval`,
     /version 2/,
+  ],
+  [
+    'an interval shorter than a dead holder speaks, beside a neighbour',
+    web,
+    group({ interval: '320ms', neighbours: ['10.90.0.14'] }),
+    `${place}.interval`,
+    /too short beside other routers.*\(645ms\)/,
+  ],
+  [
+    'the same where anybody may listen',
+    web,
+    group({ interval: '100ms', multicast: true }),
+    `${place}.interval`,
+    /too short beside other routers/,
   ],
   ['a password in version 3', web, group({ auth: { pass: 'x' } }), `${place}.auth`, /no passwords/],
   [
@@ -108,6 +122,33 @@ const BAD: readonly BadCase[] = [
 describe('vrrp', () => {
   itFindsEach(BAD);
 
+  it('needs an interval where the default is too short for the timing', () => {
+    const problems = problemsOf({
+      ...minimal(),
+      timing: { profile: 'relaxed' },
+      groups: { web: group({ neighbours: ['10.90.0.14'] }) },
+    });
+    expect(problems.map(({ path }) => path)).toEqual([`${place}.interval`]);
+    expect(problems[0]?.message).toMatch(/^1s is too short/);
+    expect(problems[0]?.allowed).toMatch(/at least 1890ms|at least 1.89s/);
+  });
+
+  it('may be as fast as a dead holder falls silent', () => {
+    const fast = {
+      ...minimal(),
+      timing: { profile: 'fast' },
+      groups: { web: group({ interval: '90ms', neighbours: ['10.90.0.14'] }) },
+    };
+    for (const document of [
+      fast,
+      { ...minimal(), groups: { web: group({ interval: '330ms', neighbours: ['10.90.0.14'] }) } },
+      { ...minimal(), groups: { web: group({ interval: '10ms' }) } },
+    ]) {
+      const parsed = parseClusterDocument(document);
+      expect(parsed.ok ? '' : formatProblems(parsed.error)).toBe('');
+    }
+  });
+
   it('may have one router id on two interfaces', () => {
     const parsed = parseClusterDocument(
       withValue(['groups'], {
@@ -162,7 +203,8 @@ describe('deriveInstances', () => {
             { address: '10.90.0.14', ttlMin: 0, ttlMax: 255 },
           ],
         },
-        intervalMs: 100,
+        // keepalived's own.
+        intervalMs: 1000,
         addresses: ['10.90.0.100', '10.90.0.99'],
         auth: { kind: 'none' },
         checksum: 'pseudo-header',
