@@ -1,15 +1,26 @@
 /** What every Neighbours does, the fake of the simulator included. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatIp, type IpAddress, parseIp } from '../../src/model/address.ts';
-import type { ForeignVoice } from '../../src/ports/neighbours.ts';
+import type { ForeignVoice, ProbeOutcome } from '../../src/ports/neighbours.ts';
 
 export type Place = { readonly device: string; readonly address: IpAddress };
+
+export type ProbeOptions = {
+  readonly count: number;
+  readonly intervalMs: number;
+  /** Abandons the probe then. */
+  readonly abortAfterMs?: number;
+};
 
 export interface NeighboursHarness {
   readonly device: string;
   listen(vips: readonly Place[]): Promise<void>;
   /** Not settled before the time is advanced, or `settle` is awaited. */
   verify(vip: Place, gateway: IpAddress, timeoutMs: number): Promise<boolean>;
+  /** As verify. */
+  probe(vips: readonly Place[], options: ProbeOptions): Promise<ProbeOutcome>;
+  /** Somebody else has the address and defends it, or nobody has. */
+  setDefender(vip: Place, state: 'there' | 'gone'): Promise<void>;
   settle<T>(promise: Promise<T>): Promise<T>;
   /** All voices since the start. */
   voices(): Promise<readonly ForeignVoice[]>;
@@ -105,6 +116,51 @@ export function neighboursContract(name: string, create: () => Promise<Neighbour
       await harness.advance(60);
       await harness.setGateways('answering');
       expect(await harness.settle(proof)).toBe(true);
+    });
+
+    const probed = async (vips: readonly Place[], options: ProbeOptions) => {
+      const { answered, unasked } = await harness.settle(harness.probe(vips, options));
+      return { answered: [...answered].toSorted(), unasked: [...unasked].toSorted() };
+    };
+    const SHORT = { count: 4, intervalMs: 50 };
+
+    test('addresses that nobody has are free, of both families', async () => {
+      const free = [v4(120), v4(121), v6(120)];
+      expect(await probed(free, SHORT)).toEqual({ answered: [], unasked: [] });
+    });
+
+    test('those that somebody defends are not, and the others still are', async () => {
+      const taken = [v4(122), v6(122)];
+      for (const vip of taken) await harness.setDefender(vip, 'there');
+      const answered = taken.map(({ address }) => address).toSorted();
+      expect(await probed([...taken, v4(121), v6(121)], SHORT)).toEqual({ answered, unasked: [] });
+      // Ends at once when all have answered.
+      const long = { count: 1_000, intervalMs: 1_000 };
+      expect(await probed(taken, long)).toEqual({ answered, unasked: [] });
+      for (const vip of taken) await harness.setDefender(vip, 'gone');
+      expect(await probed(taken, SHORT)).toEqual({ answered: [], unasked: [] });
+    });
+
+    test('whoever announces an address meanwhile has it', async () => {
+      const vips = [v4(123), v6(123)];
+      const asked = probed(vips, { count: 4, intervalMs: 300 });
+      await harness.advance(200);
+      for (const vip of vips) await harness.speak({ ...vip, mac: FOREIGN_MAC });
+      const answered = vips.map(({ address }) => address).toSorted();
+      expect(await asked).toEqual({ answered, unasked: [] });
+    });
+
+    test('where nobody could be asked, or not to the end, silence is told apart', async () => {
+      const nowhere = { device: 'nowhere0', address: v4(124).address };
+      expect(await probed([nowhere, v4(125)], SHORT)).toEqual({
+        answered: [],
+        unasked: [nowhere.address],
+      });
+      const soon = { count: 100, intervalMs: 100, abortAfterMs: 150 };
+      expect(await probed([v4(125)], soon)).toEqual({
+        answered: [],
+        unasked: [v4(125).address],
+      });
     });
 
     test('a gateway of the other family, or behind no device, proves nothing', async () => {

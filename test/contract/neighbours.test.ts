@@ -4,7 +4,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatIp, type IpAddress, type MacAddress, parseMac } from '../../src/model/address.ts';
 import type { ForeignVoice } from '../../src/ports/neighbours.ts';
 import { encodeArpRequest, encodeGratuitousArpRequest } from '../../src/wire/arp.ts';
-import { encodeNeighborSolicitation, encodeUnsolicitedAdvertisement } from '../../src/wire/ndp.ts';
+import {
+  encodeAddressProbe,
+  encodeNeighborSolicitation,
+  encodeUnsolicitedAdvertisement,
+} from '../../src/wire/ndp.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakeNeighbours } from '../fakes/fake-neighbours.ts';
 import {
@@ -33,11 +37,14 @@ const announcement = ({ address, mac: from }: ForeignVoice): Uint8Array =>
 neighboursContract('fake', async () => {
   const clock = new FakeClock();
   let isAnswering = true;
+  const defended = new Set<IpAddress>();
   const answering: readonly IpAddress[] = [GATEWAY_4, GATEWAY_6];
   const neighbours = new FakeNeighbours(
     {
       gateway: ({ device, gateway }) =>
         isAnswering && device === DEVICE && answering.includes(gateway) ? 1 : null,
+      defender: ({ address }) => (defended.has(address) ? 1 : null),
+      isDeaf: (device) => device !== DEVICE,
     },
     { clock },
   );
@@ -51,6 +58,15 @@ neighboursContract('fake', async () => {
     device: DEVICE,
     listen: async (vips) => neighbours.listen(vips),
     verify: (vip, gateway, timeoutMs) => neighbours.verify(vip, gateway, timeoutMs),
+    probe: (vips, { abortAfterMs, ...options }) => {
+      const end = new AbortController();
+      if (abortAfterMs !== undefined) clock.schedule(abortAfterMs, () => end.abort());
+      return neighbours.probe(vips, { ...options, signal: end.signal });
+    },
+    setDefender: async ({ address }, state) => {
+      if (state === 'there') defended.add(address);
+      else defended.delete(address);
+    },
     settle: (promise) => clock.settle(promise),
     voices: async () => heard,
     speak: async (voice) => neighbours.hear(voice),
@@ -73,6 +89,12 @@ neighboursContract('AF_PACKET in a network namespace', async () => {
       await network.command({ op: 'listen', vips });
     },
     verify: (vip, gateway, timeoutMs) => network.command({ op: 'verify', vip, gateway, timeoutMs }),
+    probe: (vips, options) => network.probe(vips, options),
+    setDefender: async ({ address }, state) => {
+      const words = state === 'there' ? ['add'] : ['del'];
+      const nodad = state === 'there' && address.includes(':') ? ['nodad'] : [];
+      await network.net.execOk('gw', ['ip', 'address', ...words, address, 'dev', DEVICE, ...nodad]);
+    },
     settle: (promise) => promise,
     voices: async () => network.voices,
     speak: (voice) => network.send(announcement(voice)),
@@ -185,3 +207,78 @@ describe('neighbours on a real network', () => {
     expect(heard).toEqual([{ ...vip4, mac: FOREIGN_MAC }]);
   });
 });
+
+describe.each(['netdev', 'arp-inet-ip6'] as const)(
+  'probes of VIPs that the gate of this director silences (%s)',
+  (kind) => {
+    let network: NeighboursNetwork;
+    const vips = VIPS.map((cidr) => ({ device: DEVICE, address: ip(cidr.split('/')[0] ?? '') }));
+    const vip4 = vips[0] ?? { device: DEVICE, address: ip('10.90.0.100') };
+    const vip6 = { device: DEVICE, address: ip('fd90::100') };
+    const OPTIONS = { count: 4, intervalMs: 250 };
+    beforeAll(async () => {
+      // The VIPs are bound, as they are ahead of a takeover; only the rules silence them.
+      network = await NeighboursNetwork.start([...VIPS, '10.90.0.11/24', 'fd90::11/64']);
+      const index = Number(await network.net.execOk('d1', ['cat', '/sys/class/net/eth0/ifindex']));
+      const device = { index, name: DEVICE };
+      expect(await network.command({ op: 'fence', fence: kind, device, vips })).toBe(true);
+    });
+    afterAll(() => network.close());
+
+    const answeredTo = async (asked: readonly Place[], frames: readonly Uint8Array[] = []) => {
+      const probing = network.probe(asked, OPTIONS);
+      await sleep(150);
+      for (const frame of frames) await network.send(frame);
+      const { answered, unasked } = await probing;
+      expect([...unasked]).toEqual([]);
+      return [...answered].toSorted();
+    };
+    const both = [vip4.address, vip6.address].toSorted();
+
+    test('are silent here, as who asks for them sees', async () => {
+      for (const { address } of [vip4, vip6]) {
+        const ping = ['ping', '-c', '1', '-W', '0.3', address];
+        expect((await network.net.exec('gw', ping)).code).not.toBe(0);
+      }
+      const other = ['ping', '-c', '1', '-W', '2', '10.90.0.11'];
+      expect((await network.net.exec('gw', other)).code).toBe(0);
+    });
+
+    test('find nobody where there is nobody, though the addresses are bound here', async () => {
+      expect(await answeredTo(vips)).toEqual([]);
+    });
+
+    test('are answered by who has them', async () => {
+      for (const { address } of [vip4, vip6]) {
+        const nodad = address.includes(':') ? ['nodad'] : [];
+        await network.net.execOk('gw', ['ip', 'address', 'add', address, 'dev', DEVICE, ...nodad]);
+      }
+      expect(await answeredTo(vips)).toEqual(both);
+      for (const { address } of [vip4, vip6])
+        await network.net.execOk('gw', ['ip', 'address', 'del', address, 'dev', DEVICE]);
+    });
+
+    test('hear announcements, also in the form of requests', async () => {
+      const frames = [vip4, vip6].map((vip) => announcement({ ...vip, mac: FOREIGN_MAC }));
+      expect(await answeredTo(vips, frames)).toEqual(both);
+    });
+
+    test('hear the probes of others, which the rules hide from this host', async () => {
+      const from = mac(FOREIGN_MAC);
+      const senderIp = formatIp(new Uint8Array(4));
+      const probe = { mac: from, senderIp, targetIp: vip4.address, destination: null };
+      const frames = [encodeArpRequest(probe), encodeAddressProbe(from, vip6.address)];
+      expect(await answeredTo(vips, frames)).toEqual(both);
+    });
+
+    test('take no client that asks for a VIP for its holder', async () => {
+      const from = mac(FOREIGN_MAC);
+      const asks = { mac: from, senderIp: ip('10.90.0.77'), targetIp: vip4.address };
+      const frames = [
+        encodeArpRequest({ ...asks, destination: null }),
+        encodeNeighborSolicitation({ mac: from, source: ip('fd90::77'), target: vip6.address }),
+      ];
+      expect(await answeredTo(vips, frames)).toEqual([]);
+    });
+  },
+);

@@ -4,22 +4,54 @@
  */
 import { createInterface } from 'node:readline';
 import { createSystemClock } from '../../../src/adapters/clock/system-clock.ts';
+import { createNftFence } from '../../../src/adapters/linux/nft-fence.ts';
 import { createNeighbours } from '../../../src/adapters/neighbours/create-neighbours.ts';
 import { silentLog } from '../../../src/ports/log.ts';
+import { change } from '../fence.contract.ts';
 import type { NeighboursCommand, NeighboursLine } from './neighbours-network.ts';
 
-const neighbours = createNeighbours({}, { clock: createSystemClock(), log: silentLog });
+const clock = createSystemClock();
+const neighbours = createNeighbours({}, { clock, log: silentLog });
 const end = new AbortController();
 const say = (line: NeighboursLine): void => {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 };
 
 async function answer({ id, command }: { id: number; command: NeighboursCommand }): Promise<void> {
-  if (command.op === 'listen') neighbours.listen(command.vips);
-  const { op } = command;
-  const proof =
-    op === 'verify' && (await neighbours.verify(command.vip, command.gateway, command.timeoutMs));
-  say({ kind: 'answer', id, proof });
+  const reply = { kind: 'answer', id, proof: false, answered: [], unasked: [] } as const;
+  switch (command.op) {
+    case 'listen':
+      neighbours.listen(command.vips);
+      say(reply);
+      return;
+    case 'verify': {
+      const { vip, gateway, timeoutMs } = command;
+      say({ ...reply, proof: await neighbours.verify(vip, gateway, timeoutMs) });
+      return;
+    }
+    case 'probe': {
+      const { abortAfterMs, ...options } = command.options;
+      const signal = abortAfterMs === undefined ? end.signal : AbortSignal.timeout(abortAfterMs);
+      const { answered, unasked } = await neighbours.probe(command.vips, { ...options, signal });
+      say({ ...reply, answered: [...answered], unasked: [...unasked] });
+      return;
+    }
+    case 'fence':
+      say({ ...reply, proof: await silence(command) });
+  }
+}
+
+async function silence({
+  fence: kind,
+  device,
+  vips,
+}: NeighboursCommand & { op: 'fence' }): Promise<boolean> {
+  const fence = createNftFence(kind, { log: silentLog, clock });
+  const installed = await fence.install([device]);
+  const add = vips.map(({ address }) => address);
+  const managed = await fence.commit(change({ managed: { add, remove: [] } }));
+  fence.close();
+  return installed.ok && managed.ok;
 }
 
 void (async () => {

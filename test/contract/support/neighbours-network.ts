@@ -8,9 +8,10 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toHex } from '../../../src/lib/bytes.ts';
 import type { IpAddress } from '../../../src/model/address.ts';
-import type { ForeignVoice } from '../../../src/ports/neighbours.ts';
+import type { FenceDevice, FenceKind } from '../../../src/ports/fence.ts';
+import type { ForeignVoice, ProbeOutcome } from '../../../src/ports/neighbours.ts';
 import { createNetwork, type Network } from '../../support/network.ts';
-import type { Place } from '../neighbours.contract.ts';
+import type { Place, ProbeOptions } from '../neighbours.contract.ts';
 
 export type NeighboursCommand =
   | { readonly op: 'listen'; readonly vips: readonly Place[] }
@@ -19,17 +20,30 @@ export type NeighboursCommand =
       readonly vip: Place;
       readonly gateway: IpAddress;
       readonly timeoutMs: number;
+    }
+  | { readonly op: 'probe'; readonly vips: readonly Place[]; readonly options: ProbeOptions }
+  /** Silences the VIPs by the real rules, on the device. */
+  | {
+      readonly op: 'fence';
+      readonly fence: FenceKind;
+      readonly device: FenceDevice;
+      readonly vips: readonly Place[];
     };
+type Answer = {
+  readonly proof: boolean;
+  readonly answered: readonly IpAddress[];
+  readonly unasked: readonly IpAddress[];
+};
 export type NeighboursLine =
   | { readonly kind: 'ready' }
   | { readonly kind: 'voice'; readonly voice: ForeignVoice }
-  | { readonly kind: 'answer'; readonly id: number; readonly proof: boolean };
+  | ({ readonly kind: 'answer'; readonly id: number } & Answer);
 
 export class NeighboursNetwork {
   readonly voices: ForeignVoice[] = [];
   readonly net: Network;
   readonly #children: ChildProcessWithoutNullStreams[] = [];
-  readonly #waiting = new Map<number, (proof: boolean) => void>();
+  readonly #waiting = new Map<number, (answer: Answer) => void>();
   #director: ChildProcessWithoutNullStreams | null = null;
   #stranger: ChildProcessWithoutNullStreams | null = null;
   #commands = 0;
@@ -68,8 +82,17 @@ export class NeighboursNetwork {
   }
 
   async command(command: NeighboursCommand): Promise<boolean> {
+    return (await this.#ask(command)).proof;
+  }
+
+  async probe(vips: readonly Place[], options: ProbeOptions): Promise<ProbeOutcome> {
+    const { answered, unasked } = await this.#ask({ op: 'probe', vips, options });
+    return { answered: new Set(answered), unasked: new Set(unasked) };
+  }
+
+  async #ask(command: NeighboursCommand): Promise<Answer> {
     const id = ++this.#commands;
-    const answer = new Promise<boolean>((resolve) => {
+    const answer = new Promise<Answer>((resolve) => {
       this.#waiting.set(id, resolve);
     });
     this.#director?.stdin.write(`${JSON.stringify({ id, command })}\n`);
@@ -110,7 +133,7 @@ export class NeighboursNetwork {
   #take(line: NeighboursLine): void {
     if (line.kind === 'voice') this.voices.push(line.voice);
     if (line.kind !== 'answer') return;
-    this.#waiting.get(line.id)?.(line.proof);
+    this.#waiting.get(line.id)?.(line);
     this.#waiting.delete(line.id);
   }
 }
