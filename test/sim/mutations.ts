@@ -6,16 +6,28 @@ import { type DirectorId, type Revision, revision } from '../../src/model/ids.ts
 import type { Clock } from '../../src/ports/clock.ts';
 import type {
   ClusterStore,
-  Compare,
   StoreChange,
   StoreOperation,
   StoreRead,
-  Txn,
-  TxnAnswer,
   WatchEvent,
 } from '../../src/ports/cluster-store.ts';
-import type { Fence, FenceChange } from '../../src/ports/fence.ts';
+import type { Fence } from '../../src/ports/fence.ts';
 import type { PeerLink } from '../../src/ports/peer-link.ts';
+import { PROMISE_MUTATIONS } from './promise-mutations.ts';
+import {
+  isOf,
+  isOwnRound,
+  type Json,
+  kindOf,
+  NOTHING,
+  override,
+  putRecords,
+  rewriteFence,
+  rewriteReads,
+  rewriteTxn,
+  seeRecords,
+  withoutCompares,
+} from './rewriting.ts';
 import { keys, timingOf } from './spec.ts';
 import type { World, WorldOptions } from './world.ts';
 
@@ -48,121 +60,6 @@ export type LifeWrap = {
   readonly store?: (store: ClusterStore) => ClusterStore;
   readonly link?: (link: PeerLink) => PeerLink;
 };
-
-type Json = Record<string, unknown>;
-
-const kindOf = (key: string): string | undefined => keys.parse(key)?.kind;
-const isOf = (key: string, kind: string, name?: string): boolean => {
-  const parsed = keys.parse(key);
-  if (parsed?.kind !== kind) return false;
-  return name === undefined || Object.values(parsed).includes(name);
-};
-
-/** A round removes the challenge against its director and does nothing else. */
-function isRound(txn: Txn): boolean {
-  const [only, ...more] = txn.success;
-  return more.length === 0 && only?.op === 'delete' && kindOf(only.key) === 'challenge';
-}
-
-const isOwnRound = (txn: Txn, me: string): boolean => {
-  const [only] = txn.success;
-  return isRound(txn) && only !== undefined && isOf(only.key, 'challenge', me);
-};
-
-/** The store with other transactions and other answers. */
-function rewriteTxn(
-  store: ClusterStore,
-  rewrite: (txn: Txn) => Txn,
-  answered: (answer: TxnAnswer, txn: Txn) => TxnAnswer = (answer) => answer,
-): ClusterStore {
-  return override(store, {
-    txn: async (txn, options) => answered(await store.txn(rewrite(txn), options), txn),
-  });
-}
-
-function override(store: ClusterStore, over: Partial<ClusterStore>): ClusterStore {
-  return {
-    txn: (txn, options) => store.txn(txn, options),
-    list: (prefix, options) => store.list(prefix, options),
-    get: (key, options) => store.get(key, options),
-    watch: (prefix, signal) => store.watch(prefix, signal),
-    grantLease: (ttlS, options) => store.grantLease(ttlS, options),
-    keepLeaseAlive: (lease, options) => store.keepLeaseAlive(lease, options),
-    revokeLease: (lease, options) => store.revokeLease(lease, options),
-    health: () => store.health(),
-    close: () => store.close(),
-    ...over,
-  };
-}
-
-/** Everything that is read of the store, by answers and by the watch, as `see` shows it. */
-function rewriteReads(
-  store: ClusterStore,
-  see: <T extends StoreRead>(read: T) => T,
-  rewrite: (txn: Txn) => Txn = (txn) => txn,
-): ClusterStore {
-  return override(store, {
-    txn: async (txn, options) => {
-      const answer = await store.txn(rewrite(txn), options);
-      return answer.kind === 'answered' ? { ...answer, reads: answer.reads.map(see) } : answer;
-    },
-    watch: async function* (prefix, signal): AsyncIterable<WatchEvent> {
-      for await (const event of store.watch(prefix, signal)) {
-        if (event.kind === 'interrupted') yield event;
-        else if (event.kind === 'snapshot')
-          yield {
-            ...event,
-            entries: event.entries.map((entry) => see(entry)) as typeof event.entries,
-          };
-        else yield { ...event, changes: event.changes.map((change) => see(change)) };
-      }
-    },
-  });
-}
-
-/** Changes the record of some keys as it is read. */
-function seeRecords(
-  matches: (key: string) => boolean,
-  change: (record: Json) => Json,
-): <T extends StoreRead>(read: T) => T {
-  return (read) => {
-    if (read.value === null || !matches(read.key)) return read;
-    return { ...read, value: JSON.stringify(change(JSON.parse(read.value) as Json)) };
-  };
-}
-
-/** Changes the records that a director puts. */
-function putRecords(
-  txn: Txn,
-  matches: (key: string) => boolean,
-  change: (record: Json) => Json,
-): Txn {
-  const put = (operation: StoreOperation): StoreOperation =>
-    operation.op === 'put' && matches(operation.key)
-      ? { ...operation, value: JSON.stringify(change(JSON.parse(operation.value) as Json)) }
-      : operation;
-  return { ...txn, success: txn.success.map(put) };
-}
-
-const withoutCompares = (txn: Txn, test: (compare: Compare) => boolean): Txn => ({
-  ...txn,
-  compares: txn.compares.filter((compare) => !test(compare)),
-});
-
-/** A fence that is told something else than the agent says. */
-function rewriteFence(fence: Fence, change: (change: FenceChange) => FenceChange): Fence {
-  return {
-    kind: fence.kind,
-    observe: () => fence.observe(),
-    install: (devices) => fence.install(devices),
-    permit: (round, timeoutMs) => fence.permit(round, timeoutMs),
-    commit: (told) => fence.commit(change(told)),
-    uninstall: () => fence.uninstall(),
-    close: () => fence.close(),
-  };
-}
-
-const NOTHING = { add: [], remove: [] };
 
 /** The shown record of a key that is not there, at a revision that stands for its absence. */
 function seeAbsence(
@@ -488,6 +385,7 @@ export const MUTATIONS: readonly Mutation[] = [
     store: (store) =>
       override(store, { watch: (prefix, signal) => flatter(store.watch(prefix, signal)) }),
   },
+  ...PROMISE_MUTATIONS,
 ];
 
 export function mutationNamed(name: string): Mutation {

@@ -109,6 +109,11 @@ function tryOpen(draft: Draft): void {
   if (isBusy(draft, SLOT)) return;
   const known = state.view.sessions.get(config.me);
   const rev = known?.rev ?? ABSENT;
+  if (isForeign(draft)) {
+    tellForeign(draft, rev);
+    state.session = { kind: 'none', notBefore: later(draft, CHALLENGE_REST_MS) };
+    return;
+  }
   if (needsChallenge(draft, known?.value ?? null, rev)) {
     const challenge: ChallengeRecord = { v: 1, by: config.me, session: rev };
     const keys = config.keys;
@@ -147,6 +152,26 @@ function needsChallenge(draft: Draft, record: SessionRecord | null, rev: Revisio
   return record.boot !== identity.boot || record.namespace !== identity.namespace;
 }
 
+/**
+ * Another machine may hold under this name by the promises of its peers, which this one knows nothing of:
+ * as with any holder, only whom its scope names may declare it dead (design 4.9). Of an earlier boot of
+ * this machine nothing speaks any more.
+ */
+function isForeign({ state, config }: Draft): boolean {
+  const record = state.view.sessions.get(config.me)?.value ?? null;
+  const peers = state.view.scopes.get(config.me)?.value?.peers ?? [];
+  return (
+    record?.state === 'open' && record.machine !== config.identity.machine && peers.length > 0
+  );
+}
+
+function tellForeign(draft: Draft, rev: Revision): void {
+  const { me } = draft.config;
+  if (!alarmOnce(draft, `foreign:${rev}`)) return;
+  const text = `another machine has an open session under the name ${me}; this one waits until its peers declare it dead, or it is shut down`;
+  notice(draft, 'session.refused', 'error', text, { director: me });
+}
+
 function advanceNamesake(draft: Draft): void {
   const { state, config, now } = draft;
   const wait = state.session;
@@ -158,7 +183,7 @@ function advanceNamesake(draft: Draft): void {
   const isStanding =
     wait.challengeRev !== null && revOf(state.view.challenges, config.me) === wait.challengeRev;
   const isSame = revOf(state.view.sessions, config.me) === wait.session;
-  if (!isStanding || !isSame) {
+  if (!isStanding || !isSame || isForeign(draft)) {
     if (isSame && alarmOnce(draft, `namesake:${wait.session}`))
       notice(
         draft,
