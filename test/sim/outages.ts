@@ -2,7 +2,7 @@
 import type { PeerMessage } from '../../src/model/peer.ts';
 import { calmStore, type Fault, pick, type Stage } from './faults.ts';
 import type { Machine } from './machine.ts';
-import { keys } from './spec.ts';
+import { keys, timingOf } from './spec.ts';
 
 const MODES = ['lose', 'queue', 'refuse'] as const;
 
@@ -70,21 +70,18 @@ const latePeers: Fault = (stage) => {
   stage.later(stage.ms(1, 15), () => stage.world.peers.setFaults({ delayMaxMs: 0.5 }));
 };
 
-function cutBothWays(stage: Stage, a: Machine, others: readonly Machine[], ms: number): void {
+/** Heals after a while, or when the answer is called. */
+function cutBothWays(stage: Stage, a: Machine, others: readonly Machine[], ms: number): () => void {
   const { peers } = stage.world;
   const ways = others
     .filter((one) => one !== a)
-    .flatMap(
-      (one) =>
-        [
-          [a.id, one.id],
-          [one.id, a.id],
-        ] as const,
-    );
+    .flatMap((one) => [[a.id, one.id] as const, [one.id, a.id] as const]);
   for (const [from, to] of ways) peers.cut(from, to);
-  stage.later(ms, () => {
+  const heal = (): void => {
     for (const [from, to] of ways) peers.heal(from, to);
-  });
+  };
+  stage.later(ms, heal);
+  return heal;
 }
 
 /** A holder that nobody hears comes back to its peers and not to etcd, when they have taken its groups, or are about to. */
@@ -104,27 +101,41 @@ const lonelyHolder: Fault = (stage) => {
   });
 };
 
-/** What a director has just begun to write commits long after it was killed, and its next life does not hear of it. */
+/**
+ * A kill is on its way and commits late: its victim comes back to its peers meanwhile, and asks; the
+ * killer is perhaps another life by then, which knows nothing of it.
+ */
 const killedInDoubt: Fault = (stage) => {
   const { world, draw } = stage;
   const holder = aHolder(stage);
   const killer = stage.any();
-  if (killer === holder || killer.store === null) return;
-  const lateMs = stage.ms(3, 16);
-  world.note(`${killer.name} will be killed in doubt about ${holder.name}`);
+  if (killer === holder) return;
+  const { holdMs, slackMs, driftMargin } = timingOf(world.document);
+  const waitMs = 1.1 * (holdMs * (1 + driftMargin) + slackMs);
+  const lateMs = stage.ms(2, 10);
+  const isReborn = draw.chance(0.5);
+  world.note(`${killer.name} will kill ${holder.name} in doubt`);
   holder.store?.cut();
-  Object.assign(killer.store.faults, { lateCommit: 1, lateMs: [lateMs / 2, lateMs] });
-  // Its challenge may come late too: then it stands before the kill is sent.
-  const silentMs = stage.ms(5, 12);
-  cutBothWays(stage, holder, world.directors, silentMs);
+  const heal = cutBothWays(stage, holder, world.directors, stage.ms(15, 20));
+  const onItsWay = (): void => {
+    world.note(`the kill of ${holder.name} may be on its way`);
+    calmStore(killer.store);
+    heal();
+    if (!isReborn) return;
+    killer.crash();
+    killer.start();
+    // It has seen the records, and its session is not open yet.
+    world.clock.schedule(draw.between(1, 1.5), () => killer.store?.cut());
+    stage.later(1.3 * lateMs, () => killer.store?.heal());
+  };
   world.whenWritten(keys.challenge(holder.id), `"by":"${killer.director}"`, () => {
-    world.clock.schedule(draw.between(0.9, 1.6) * silentMs, () => {
-      killer.crash();
-      killer.start();
-      killer.store?.cut('answers');
+    world.clock.schedule(2, () => {
+      if (killer.store === null) return;
+      Object.assign(killer.store.faults, { lateCommit: 1, lateMs: [lateMs / 2, lateMs] });
+      stage.later(waitMs + draw.between(20, 250), onItsWay);
     });
   });
-  stage.later(stage.ms(15, 30), () => {
+  stage.later(stage.ms(20, 30), () => {
     world.forgetAwaited();
     killer.start();
     calmStore(killer.store);

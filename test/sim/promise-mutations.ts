@@ -24,6 +24,7 @@ type Promised = PeerMessage & { readonly kind: 'promise' };
 /** A directors' life as mutations change it. */
 type Life = NonNullable<Mutation['life']>;
 
+const TWO = { directors: 2, profile: 'default', hasFence: true } as const;
 const THREE = { directors: 3, profile: 'default', hasFence: true } as const;
 
 const promiseTo = ({ session, sessionRev, round, part }: Hold): Promised => ({
@@ -221,19 +222,15 @@ export const PROMISE_MUTATIONS: readonly Mutation[] = [
     life: promiseForgotten,
   },
   {
-    name: 'promised-with-the-gate-open',
-    life: promiseInsteadOf('open-here'),
-  },
-  {
     name: 'promised-by-a-newborn',
-    overrides: { profile: 'default', hasFence: true },
-    faults: ['killedInDoubt', 'interruptedEnd', 'lonelyHolder', 'restart'],
+    overrides: TWO,
+    faults: ['killedInDoubt'],
     life: promiseInsteadOf('just-started'),
   },
   {
     name: 'promised-in-doubt',
-    overrides: { profile: 'default', hasFence: true },
-    faults: ['lonelyHolder', 'killedInDoubt', 'slowStore'],
+    overrides: TWO,
+    faults: ['killedInDoubt', 'lonelyHolder'],
     life: promiseInsteadOf('in-doubt'),
   },
   {

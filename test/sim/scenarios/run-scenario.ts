@@ -187,6 +187,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['cut', (scene, from, to) => setCut(scene, true, from, to)],
   ['heal', (scene, from, to) => setCut(scene, false, from, to)],
   ['halt-etcd', (scene) => scene.world.cluster.halt('lose')],
+  ['refuse-etcd', (scene) => scene.world.cluster.halt('refuse')],
   ['resume-etcd', (scene) => scene.world.cluster.resume()],
   ['unplug', (scene, who) => scene.director(who).setCarrier(false)],
   ['plug', (scene, who) => scene.director(who).setCarrier(true)],
