@@ -31,6 +31,7 @@ import type { InterfaceMap } from './interfaces.ts';
 import type { LocalGate } from './local-gate.ts';
 import type { ReconcileLoop } from './reconcile-loop.ts';
 import type { SpecDesk } from './spec-desk.ts';
+import type { GatewayWatch } from './gateway-watch.ts';
 import type { TrackLoop } from './track-loop.ts';
 import type { VrrpDesk } from './vrrp-desk.ts';
 
@@ -83,5 +84,6 @@ export type AgentParts = {
   readonly tracks: TrackLoop;
   readonly desk: HealthDesk;
   readonly gates: GateDesk;
+  readonly gateways: GatewayWatch;
   readonly vrrp: VrrpDesk | null;
 };

@@ -23,6 +23,7 @@ import { createGroupLeases } from './group-leases.ts';
 import { GateDesk } from './gate-desk.ts';
 import { createHealthDesk } from './health-desk.ts';
 import { createGatewayDesk, deriveGatewaySources, type GatewayDesk } from './gateway-desk.ts';
+import { createGatewayWatch, type GatewayWatch } from './gateway-watch.ts';
 import { createHoldLoop, type HoldLoop } from './hold-loop.ts';
 import { createHousekeeping, type Housekeeping } from './housekeeping.ts';
 import { GroupPlaces } from './interfaces.ts';
@@ -63,6 +64,7 @@ class Director implements Agent {
   readonly #ports: AgentPorts;
   readonly #parts: AgentParts;
   readonly #events: EventLog;
+  readonly #gateway: GatewayDesk;
   readonly #stream: EventStream = createEventStream();
   readonly #checks: CheckDesk;
   readonly #conflicts: ConflictWatch;
@@ -84,6 +86,7 @@ class Director implements Agent {
     this.#gauges = createGauges(ports);
     this.#epochs = createEpochFence({ log });
     this.#events = createEventLog({ keys }, { store, clock, random, log });
+    this.#gateway = this.#createGatewayDesk();
     this.#parts = this.#createParts();
     this.#places = new GroupPlaces(options.devices, () => this.#parts.keeper.links());
     this.#notify = createNotifyLoop({ me }, ports);
@@ -147,7 +150,7 @@ class Director implements Agent {
   }
 
   #loops(): readonly ((signal: AbortSignal) => Promise<void>)[] {
-    const { keeper, leases, directorLease, reconcile, tracks, vrrp } = this.#parts;
+    const { keeper, leases, directorLease, reconcile, tracks, gateways, vrrp } = this.#parts;
     return [
       (end) => keeper.run(end),
       (end) => this.#watchStore(end),
@@ -158,6 +161,7 @@ class Director implements Agent {
       (end) => reconcile.run(end),
       (end) => this.#checks.run(end),
       (end) => tracks.run(end),
+      (end) => gateways.run(end),
       (end) => this.#conflicts.run(end),
       (end) => this.#housekeeping.run(end),
       ...(vrrp === null ? [] : [(end: AbortSignal) => vrrp.run(end)]),
@@ -220,6 +224,7 @@ class Director implements Agent {
         groups: () => specs.spec()?.groups ?? [],
         addressLost: (group) => this.#parts.hold.offer({ kind: 'address-lost', group }),
       }),
+      gateways: this.#createGatewayWatch(),
       vrrp: createVrrpPart(this.#options, this.#ports, this.#ports.vrrp ?? null, {
         parts: () => this.#parts,
         judge: () => this.#judge(),
@@ -235,7 +240,6 @@ class Director implements Agent {
   #createHold(gate: LocalGate): HoldLoop {
     const { store, clock, log, metrics, announcer, peerLink, neighbours } = this.#ports;
     const { me, keys, devices } = this.#options;
-    const gatewayDesk = this.#createGatewayDesk();
     return createHoldLoop({
       store,
       gate,
@@ -267,7 +271,7 @@ class Director implements Agent {
         });
         return verifyTakeover(neighbours, vips, gateways, timeoutMs);
       },
-      askGateway: (timeoutMs) => gatewayDesk.ask(timeoutMs),
+      askGateway: (timeoutMs) => this.#gateway.ask(timeoutMs),
       showLease: (group, epoch) => {
         metrics.holder(group, epoch !== null, epoch);
         this.#parts.leases.show(group, epoch);
@@ -299,6 +303,17 @@ class Director implements Agent {
         const group = this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);
       },
+    });
+  }
+
+  #createGatewayWatch(): GatewayWatch {
+    const { clock, log } = this.#ports;
+    return createGatewayWatch({
+      targets: () => this.#parts.specs.spec()?.isolation.targets ?? [],
+      ask: (timeoutMs, end) => this.#gateway.ask(timeoutMs, end),
+      clock,
+      log,
+      changed: () => this.#judge(),
     });
   }
 
@@ -409,7 +424,7 @@ class Director implements Agent {
 
   /** Tells the election what this director could hold, where that changed. */
   #judge(): void {
-    const { specs, keeper, gate, tracks, reconcile, hold, vrrp } = this.#parts;
+    const { specs, keeper, gate, tracks, reconcile, hold, gateways, vrrp } = this.#parts;
     const judged = deriveEligibility({
       spec: specs.spec(),
       devices: this.#options.devices,
@@ -419,6 +434,8 @@ class Director implements Agent {
       gateKind: gate.kind,
       tracks,
       reconcile: reconcile.state(),
+      gateway: gateways,
+      holds: (group) => hold.state().holdings.has(group),
       vrrp,
     });
     if (this.#judged !== null && isSameEligibility(this.#judged, judged)) return;

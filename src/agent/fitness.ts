@@ -7,7 +7,9 @@ import type { ElectionEvent } from '../core/election/state.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { IneligibleReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';
+import { BONUS_MAX } from '../core/tracks/judge-tracks.ts';
 import { formatServiceKey, type GateKind } from '../model/kernel.ts';
+import type { GatewayWatch } from './gateway-watch.ts';
 import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
 import { LIFETIME_GATE_NEEDS } from './lifetime-gate.ts';
 import type { ReconcileState } from './reconcile-loop.ts';
@@ -24,6 +26,8 @@ export type FitnessInput = {
   readonly gateKind: GateKind;
   readonly tracks: Pick<TrackLoop, 'obstacle' | 'bonus' | 'isSettled'>;
   readonly reconcile: ReconcileState;
+  readonly gateway: Pick<GatewayWatch, 'bonus' | 'isSettled'>;
+  readonly holds: (group: GroupId) => boolean;
   /** Null: nothing of VRRP is said or heard. */
   readonly vrrp: Pick<VrrpDesk, 'obstacle'> | null;
 };
@@ -39,12 +43,20 @@ export function deriveEligibility(input: FitnessInput): Eligibility {
     const obstacle = obstacleOf(input, group);
     groups.set(group.id, obstacle);
     // Tracks that nobody has looked at yet say nothing of how well it would go.
-    if (obstacle === null && !unready.has(group.id) && input.tracks.isSettled(group.id))
-      ready.add(group.id);
-    const sum = input.tracks.bonus(group.id);
+    if (obstacle === null && !unready.has(group.id) && isSettled(input, group)) ready.add(group.id);
+    const sum = bonusOf(input, group);
     if (sum !== 0) bonus.set(group.id, sum);
   }
   return { kind: 'eligibility', groups, ready, bonus };
+}
+
+const isSettled = ({ tracks, gateway }: FitnessInput, { id }: VipGroup): boolean =>
+  tracks.isSettled(id) && gateway.isSettled();
+
+/** Kept within what a report may say; beyond it no sum changes the order. */
+function bonusOf({ tracks, gateway, holds }: FitnessInput, { id }: VipGroup): number {
+  const sum = tracks.bonus(id) + gateway.bonus(holds(id) ? 'holder' : 'candidate');
+  return Math.max(-BONUS_MAX, Math.min(BONUS_MAX, sum));
 }
 
 export function isSameEligibility(a: Eligibility, b: Eligibility): boolean {

@@ -44,8 +44,8 @@ export type GatewayEvent =
   | { readonly kind: 'probed'; readonly group: GroupId; readonly isAnswered: boolean };
 
 export type GatewayDesk = {
-  /** Whether the targets answer, as the document's mode counts it; false where it names none. */
-  ask(timeoutMs: number): Promise<boolean>;
+  /** Whether the targets answer, as the document's mode counts it; false where it names none, or at the signal. */
+  ask(timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
   /**
    * Whether somebody has one of the group's VIPs. Also true where that cannot be found out: silence proves
    * something only where it was listened to. Null: ended by another probe of the group, or by `close`.
@@ -95,15 +95,18 @@ class Desk implements GatewayDesk {
     this.#ports = ports;
   }
 
-  async ask(timeoutMs: number): Promise<boolean> {
+  async ask(timeoutMs: number, given?: AbortSignal): Promise<boolean> {
     const { gateway, isolation, sources } = this.#ports;
     const { targets, mode } = isolation() ?? { targets: [], mode: 'any' };
     this.#retarget(targets);
-    if (targets.length === 0 || this.#end.signal.aborted) return false;
+    const own = this.#end.signal;
+    const signal = given === undefined ? own : AbortSignal.any([own, given]);
+    if (targets.length === 0 || signal.aborted) return false;
     const request = { targets, mode, timeoutMs, source: sources() };
-    const answer = await gateway.ask(request, this.#end.signal);
+    const answer = await gateway.ask(request, signal);
     // Abandoned: not the network's answer.
-    if (!this.#end.signal.aborted) this.#note(answer);
+    if (signal.aborted) return false;
+    this.#note(answer);
     return answer.isReachable;
   }
 

@@ -223,9 +223,8 @@ function isFirst({ state, config }: Draft, group: VipGroup): boolean {
 const isBetter = (other: Candidate, mine: Candidate): boolean =>
   (other.priority ?? other.bonus) > (mine.priority ?? mine.bonus);
 
-/** Some weighted track adds less than it could, or takes away. */
+/** Some weighted track, or the gateway, adds less than it could, or takes away. */
 function isTrackFailing(draft: Draft, group: VipGroup): boolean {
-  if (group.tracks.length === 0) return false;
   let best = 0;
   for (const { kind, weight } of group.tracks)
     if (kind !== 'file' && weight !== null && weight > 0) best += weight;

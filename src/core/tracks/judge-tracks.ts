@@ -17,7 +17,7 @@ export type TrackVerdict = {
 };
 
 /** No sum beyond it changes what is left after the clamp. */
-const BONUS_MAX = HIGHEST_PRIORITY - LOWEST_PRIORITY;
+export const BONUS_MAX = HIGHEST_PRIORITY - LOWEST_PRIORITY;
 
 export function judgeTracks(tracks: readonly JudgedTrack[]): TrackVerdict {
   const failed = tracks.filter(forbidsHolding);

@@ -65,6 +65,8 @@ const input = (fields: Partial<FitnessInput> = {}): FitnessInput => ({
   gateKind: 'netdev',
   tracks: { obstacle: () => null, bonus: () => 0, isSettled: () => true },
   reconcile: reconciled(),
+  gateway: { bonus: () => 0, isSettled: () => true },
+  holds: () => false,
   vrrp: null,
   ...fields,
 });
@@ -155,5 +157,36 @@ describe('telling again', () => {
       judge({ spec: null }),
     ])
       expect(isSameEligibility(judge(), other)).toBe(false);
+  });
+});
+
+describe('a director without its gateway', () => {
+  const gateway = {
+    bonus: (role: 'holder' | 'candidate') => (role === 'candidate' ? -253 : 0),
+    isSettled: () => true,
+  };
+  const [first] = spec.groups;
+  if (first === undefined) throw new Error('no group');
+
+  it('stands behind all others, but what it holds is judged for itself', () => {
+    const { groups, ready, bonus } = judge({ gateway });
+    expect(bonus).toEqual(new Map(spec.groups.map(({ id }) => [id, -253])));
+    expect([...groups.values()].every((obstacle) => obstacle === null)).toBe(true);
+    expect(ready.size).toBe(spec.groups.length);
+    expect(judge({ gateway, holds: () => true }).bonus.size).toBe(0);
+  });
+
+  it('adds to the tracks, within what a priority can have', () => {
+    const tracks = (bonus: number) => ({
+      obstacle: () => null,
+      bonus: () => bonus,
+      isSettled: () => true,
+    });
+    expect(judge({ gateway, tracks: tracks(20) }).bonus.get(first.id)).toBe(-233);
+    expect(judge({ gateway, tracks: tracks(-20) }).bonus.get(first.id)).toBe(-253);
+  });
+
+  it('is ready for nothing before it was asked', () => {
+    expect(judge({ gateway: { ...gateway, isSettled: () => false } }).ready.size).toBe(0);
   });
 });

@@ -156,6 +156,18 @@ describe('the VIPs of a group', () => {
   });
 });
 
+describe('a question that is taken back', () => {
+  it('is no answer of the gateway', async () => {
+    const { clock, desk, seen } = setUp();
+    const end = new AbortController();
+    const asked = desk.ask(500, end.signal);
+    end.abort();
+    expect(await asked).toBe(false);
+    expect(seen.reachable).toEqual([]);
+    expect(clock.pending).toBe(0);
+  });
+});
+
 describe('closing', () => {
   it('ends what runs without a word, and nothing is asked afterwards', async () => {
     const { clock, desk, seen, gateway } = setUp();

@@ -105,6 +105,28 @@ describe('a track without weight that fails', () => {
   });
 });
 
+describe('the gateway that is lost here', () => {
+  it('gives way to a ready director that has it, where the group has no tracks at all', () => {
+    const driver = holder();
+    local(driver, true, -253);
+    expect(moves(driver)).toEqual(['transfer']);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'track-failed' });
+  });
+
+  it.each([
+    ['has lost it, too', { bonus: { g1: -253 } }],
+    ['is not ready', NOT_READY],
+    ['cannot hold the group', { eligible: [] }],
+  ])('moves nothing where the other one %s', (_, fields) => {
+    const driver = holder();
+    report(driver, fields);
+    local(driver, true, -253);
+    driver.advance(1000);
+    expect(moves(driver)).toEqual([]);
+    expect(driver.holding()).toBe('open');
+  });
+});
+
 describe('a track with a weight that fails', () => {
   const failing = (fields: Partial<VipGroup> = {}): ElectionDriver =>
     holder({ groups: [group(G1, { tracks: [track(100)], ...fields })] });
