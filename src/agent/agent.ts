@@ -99,6 +99,7 @@ class Director implements Agent {
       metrics,
       held: () => this.#speakingVips(),
       contested: (group) => this.#parts.hold.offer({ kind: 'contested', group }),
+      isUrgent: () => this.#parts.hold.state().basis === 'segment',
       tell: (group, message) => this.#tellContest(group, message),
     });
     this.#housekeeping = createHousekeeping(

@@ -20,6 +20,8 @@ export type ConflictPorts = {
   readonly held: () => readonly (Announcement & { readonly group: GroupId })[];
   /** Told of each voice. */
   readonly contested: (group: GroupId) => void;
+  /** A foreign voice silences what it speaks as: it must be heard at once (design 4.10). */
+  readonly isUrgent: () => boolean;
   /** Into the event list; at most once a minute and VIP. */
   readonly tell: (group: GroupId, message: string) => void;
 };
@@ -30,6 +32,8 @@ export type ConflictWatch = {
   run(signal: AbortSignal): Promise<void>;
 };
 
+/** How late a foreign voice may be heard where it silences the group. */
+const URGENT_MS = 5;
 const TELL_REST_MS = 60_000;
 const ANNOUNCE_REST_MS = 1000;
 
@@ -40,16 +44,20 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
   /** By VIP, of those that are held. */
   const contests = new Map<string, Contest>();
   let listened = '';
+  let wasUrgent = false;
 
   const look = (): void => {
     const held = ports.held();
     const names = held.map(keyOf);
     const text = names.join();
-    if (text === listened) return;
+    const isUrgent = ports.isUrgent();
+    if (text === listened && isUrgent === wasUrgent) return;
     listened = text;
+    wasUrgent = isUrgent;
     const current = new Set(names);
     for (const key of contests.keys()) if (!current.has(key)) contests.delete(key);
-    neighbours.listen(held.map(({ device, address }) => ({ device, address })));
+    const places = held.map(({ device, address }) => ({ device, address }));
+    neighbours.listen(places, isUrgent ? URGENT_MS : undefined);
   };
 
   const take = (voice: ForeignVoice, now: MonoMs): void => {

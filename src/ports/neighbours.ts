@@ -19,8 +19,11 @@ export type ProbeOutcome = {
 };
 
 export interface Neighbours {
-  /** Replaces what is listened for; frames of this host's own interfaces are no voices. */
-  listen(vips: readonly { readonly device: string; readonly address: IpAddress }[]): void;
+  /**
+   * Replaces what is listened for; frames of this host's own interfaces are no voices. `withinMs`: how late
+   * one may be heard, 200 by default, 5 at least; the sooner, the more it costs.
+   */
+  listen(vips: readonly VipPlace[], withinMs?: number): void;
   /** Foreign voices until the signal aborts; bounded, the oldest are dropped. */
   voices(signal: AbortSignal): AsyncIterable<ForeignVoice>;
   /**

@@ -59,7 +59,11 @@ export class FakeNeighbours implements Neighbours {
       for (const queue of this.#queues) queue.push(voice);
   }
 
-  listen(vips: readonly { readonly device: string; readonly address: IpAddress }[]): void {
+  /** How late the listener wants to hear at most; for tests that look. */
+  withinMs = 200;
+
+  listen(vips: readonly VipPlace[], withinMs = 200): void {
+    this.withinMs = withinMs;
     this.#listened = new Set(vips.map(({ device, address }) => `${device} ${address}`));
   }
 

@@ -16,7 +16,7 @@ import type { Ear, Ethernet } from './ethernet.ts';
 import { readStatement, type Statement } from './frame-reading.ts';
 import { buildVoiceFilter } from './voice-filter.ts';
 
-/** How late a foreign voice may be heard. */
+/** How late a foreign voice may be heard where nobody needs it sooner. */
 export const IDLE_POLL_MS = 200;
 /** How late an answer may be heard while somebody waits for it. */
 export const VERIFY_POLL_MS = 5;
@@ -63,6 +63,7 @@ export class PolledNeighbours implements Neighbours {
   readonly #probes: AddressProbes;
   readonly #gatewayMacs = new Map<string, MacAddress>();
   #listened: readonly VipPlace[] = [];
+  #listenPollMs = IDLE_POLL_MS;
   #ownMacs: { readonly at: number; readonly macs: ReadonlySet<MacAddress> } | null = null;
   #cancelTimer: (() => void) | null = null;
   #isTuned = true;
@@ -76,9 +77,10 @@ export class PolledNeighbours implements Neighbours {
     this.#probes = new AddressProbes({ ethernet, clock: ports.clock, isOwnMac });
   }
 
-  listen(vips: readonly VipPlace[]): void {
+  listen(vips: readonly VipPlace[], withinMs: number = IDLE_POLL_MS): void {
     if (this.#isClosed) return;
     this.#listened = [...vips];
+    this.#listenPollMs = Math.max(VERIFY_POLL_MS, withinMs);
     this.#isTuned = false;
     this.#arm();
   }
@@ -169,7 +171,7 @@ export class PolledNeighbours implements Neighbours {
   #nextPollMs(): number {
     if (!this.#isTuned) return SLICE_SPACING_MS;
     const [first] = this.#questions;
-    if (first === undefined) return IDLE_POLL_MS;
+    if (first === undefined) return this.#listenPollMs;
     const waitMs = first.nextAskAt - this.#clock.now();
     return Math.min(VERIFY_POLL_MS, Math.max(SLICE_SPACING_MS, waitMs));
   }

@@ -21,6 +21,7 @@ function setUp() {
     told: [] as string[],
     held: [VIP],
     contested: [] as string[],
+    isUrgent: false,
   };
   const watch = createConflictWatch({
     neighbours,
@@ -30,6 +31,7 @@ function setUp() {
     metrics: { conflict: () => void seen.conflicts++ },
     held: () => seen.held,
     contested: (group) => seen.contested.push(group),
+    isUrgent: () => seen.isUrgent,
     tell: (group, message) => seen.told.push(`${group}: ${message}`),
   });
   const end = new AbortController();
@@ -83,5 +85,16 @@ describe('a foreign voice', () => {
     await running;
     await hear();
     expect(seen.conflicts).toBe(1);
+  });
+
+  it('is listened for at once while it would silence the group', () => {
+    const { seen, watch, neighbours } = setUp();
+    expect(neighbours.withinMs).toBe(200);
+    seen.isUrgent = true;
+    watch.look();
+    expect(neighbours.withinMs).toBe(5);
+    seen.isUrgent = false;
+    watch.look();
+    expect(neighbours.withinMs).toBe(200);
   });
 });

@@ -170,6 +170,24 @@ describe('listening', () => {
     expect(clock.pending).toBe(0);
   });
 
+  test('hears sooner where that is asked for, and then less often again', async () => {
+    neighbours.listen([VIP], 1);
+    await clock.advance(1);
+    ethernet.receives = 0;
+    await clock.advance(100);
+    // Not more often than this, whatever is asked for.
+    expect(ethernet.receives).toBe(100 / VERIFY_POLL_MS);
+    ethernet.waiting[4].push(encodeGratuitousArpRequest(FOREIGN, VIP.address));
+    await clock.advance(VERIFY_POLL_MS);
+    expect(heard).toEqual([{ ...VIP, mac: FOREIGN }]);
+    neighbours.listen([VIP]);
+    await clock.advance(1);
+    ethernet.receives = 0;
+    await clock.advance(10 * IDLE_POLL_MS);
+    expect(ethernet.receives).toBe(10);
+    expect(ethernet.opened).toEqual([4]);
+  });
+
   test('a stranger who shouts is told once per poll, and a flood is read in bounded portions', async () => {
     neighbours.listen([VIP]);
     await clock.advance(1);
