@@ -83,13 +83,17 @@ export function deriveGatewaySources(
   return { 4: sourceOf(4), 6: sourceOf(6) };
 }
 
+/** Different times that the log tells apart; beyond it all is news again. */
+const TIMEOUTS_MAX = 16;
+
 class Desk implements GatewayDesk {
   readonly #ports: GatewayDeskPorts;
   readonly #end = new AbortController();
   readonly #probes = new Map<GroupId, AbortController>();
   /** What the metrics and the log know of. */
   #targets = '';
-  #wasReachable: boolean | null = null;
+  /** By the time there was for the answer: who waits for longer may find what others do not. */
+  readonly #wasReachable = new Map<number, boolean>();
 
   constructor(ports: GatewayDeskPorts) {
     this.#ports = ports;
@@ -106,7 +110,7 @@ class Desk implements GatewayDesk {
     const answer = await gateway.ask(request, signal);
     // Abandoned: not the network's answer.
     if (signal.aborted) return false;
-    this.#note(answer);
+    this.#note(answer, timeoutMs);
     return answer.isReachable;
   }
 
@@ -149,18 +153,20 @@ class Desk implements GatewayDesk {
     const text = targets.join();
     if (text === this.#targets) return;
     this.#targets = text;
-    this.#wasReachable = null;
+    this.#wasReachable.clear();
     this.#ports.metrics.forgetGateways();
   }
 
-  #note({ isReachable, answered, unanswered }: GatewayAnswer): void {
+  #note({ isReachable, answered, unanswered }: GatewayAnswer, timeoutMs: number): void {
     const { metrics, log, clock } = this.#ports;
     metrics.gateway(isReachable);
     const seconds = clock.wallMs() / 1000;
     for (const target of answered) metrics.gatewayAnswered(target, seconds);
-    if (isReachable === this.#wasReachable) return;
-    if (!isReachable) log.warn({ unanswered }, 'gateway.lost');
-    else if (this.#wasReachable !== null) log.info({ answered }, 'gateway.found');
-    this.#wasReachable = isReachable;
+    const before = this.#wasReachable.get(timeoutMs);
+    if (isReachable === before) return;
+    if (!isReachable) log.warn({ timeoutMs, unanswered }, 'gateway.lost');
+    else if (before !== undefined) log.info({ timeoutMs, answered }, 'gateway.found');
+    if (this.#wasReachable.size >= TIMEOUTS_MAX) this.#wasReachable.clear();
+    this.#wasReachable.set(timeoutMs, isReachable);
   }
 }

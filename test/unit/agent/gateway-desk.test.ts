@@ -109,6 +109,17 @@ describe('the gateway', () => {
     expect(log.of('gateway.found')).toHaveLength(1);
   });
 
+  it('that takes too long for one and not for another is logged once for each', async () => {
+    const { clock, desk, latencies, log } = setUp();
+    latencies.set(A, 100);
+    for (let i = 0; i < 3; i++) {
+      expect(await clock.settle(desk.ask(30))).toBe(false);
+      expect(await clock.settle(desk.ask(500))).toBe(true);
+    }
+    expect(log.lines).toHaveLength(1);
+    expect(log.of('gateway.lost')).toMatchObject([{ timeoutMs: 30 }]);
+  });
+
   it('is another one after a change of the targets', async () => {
     const { clock, desk, world, seen, log } = setUp();
     await clock.settle(desk.ask(30));
