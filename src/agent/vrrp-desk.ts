@@ -238,6 +238,7 @@ class Desk implements VrrpDesk {
       clock,
       settingsOf: (of, by) => this.#settingsOf(of, by),
       advertise: (by, priority) => this.#advertise(by, priority),
+      listened: () => this.look(),
       turned: (by, output) => this.#turned(by, output),
     });
     this.#routers.set(key, router);
@@ -281,13 +282,18 @@ class Desk implements VrrpDesk {
     }
   }
 
+  /** A former process that hands its groups on has advertised until a moment ago, and its kernel speaks. */
+  #isQuiet(router: LocalRouter): boolean {
+    const armedMs = this.#ports.election().armedHoldMs ?? 0;
+    const isHandedOn = armedMs > (this.#spec?.timing.holdMs ?? armedMs);
+    return router.isQuiet() || (isHandedOn && router.neighbour() === null);
+  }
+
   /** Brings the group's routers in step with how it is held. */
   #follow(group: VipGroup): void {
     const part = this.#partIn(group.id);
     const routers = this.#of(group.id);
-    const isOpening =
-      part.kind === 'opening' &&
-      routers.every((router) => router.kind === 'active' || router.neighbour() === null);
+    const isOpening = part.kind === 'opening' && routers.every((router) => this.#isQuiet(router));
     if (part.kind === 'speaking') this.#departing.add(group.id);
     if (part.kind === 'speaking' || isOpening) {
       // All or none: the VIPs of both families move together.
@@ -400,13 +406,17 @@ class Desk implements VrrpDesk {
       if (router.kind !== 'initialize' && router.neighbour() !== null)
         return 'vrrp-active-elsewhere';
     }
+    const isSilent = part.kind === 'named' || part.kind === 'opening';
+    const isKnown = this.#addresses !== null;
+    if (isSilent && !(isKnown && routers.every((router) => this.#isQuiet(router))))
+      return 'vrrp-listening';
     if (isOurs) return null;
     if (this.#addresses === null) return 'starting';
     if (routers.length < families.size) return 'vrrp-unheard';
     for (const router of routers) {
       const { device, family } = router.instance;
       if (errors.has(`${device} ${family}`)) return 'vrrp-unheard';
-      if (!router.mayOpen()) return 'starting';
+      if (!router.mayOpen()) return 'vrrp-listening';
     }
     return null;
   }

@@ -4,6 +4,7 @@
  */
 import {
   activeNeighbour,
+  CLAIM_QUIET_INTERVALS,
   INITIAL_ROUTER,
   mayOpen,
   stepVrrp,
@@ -13,7 +14,7 @@ import {
 } from '../core/vrrp/router.ts';
 import { type HeardAdvert, type VrrpSettings, waitsFor } from '../core/vrrp/timers.ts';
 import type { VipGroup } from '../model/cluster.ts';
-import type { MonoMs } from '../model/ids.ts';
+import { type MonoMs, monoMs } from '../model/ids.ts';
 import { VRRP_PRIORITY_OWNER, VRRP_PRIORITY_RELEASE, type VrrpInstance } from '../model/vrrp.ts';
 import type { Clock } from '../ports/clock.ts';
 
@@ -22,6 +23,8 @@ export type RouterPorts = {
   readonly settingsOf: (group: VipGroup, instance: VrrpInstance) => VrrpSettings;
   /** Never for a goodbye. */
   readonly advertise: (router: LocalRouter, priority: number) => void;
+  /** A silence of more than one advertisement is over: what is this director's own may open. */
+  readonly listened: () => void;
   readonly turned: (router: LocalRouter, turn: VrrpTurn) => void;
 };
 
@@ -41,11 +44,14 @@ export class LocalRouter {
   #router: VrrpRouter = INITIAL_ROUTER;
   #dueAt: MonoMs | null = null;
   #cancelTimer: () => void = () => {};
+  #cancelListening: () => void = () => {};
+  #listensUntil: MonoMs;
 
   constructor(group: VipGroup, instance: VrrpInstance, ports: RouterPorts) {
     this.#ports = ports;
     this.#group = group;
     this.#instance = instance;
+    this.#listensUntil = monoMs(Number.POSITIVE_INFINITY);
   }
 
   get group(): VipGroup {
@@ -65,9 +71,13 @@ export class LocalRouter {
   /** The owner of the addresses listens like everybody else: two voices are worse than a late one. */
   start(): void {
     const settings = this.settings();
+    const { clock, listened } = this.#ports;
+    const quietMs = CLAIM_QUIET_INTERVALS * this.#instance.intervalMs;
+    this.#listensUntil = monoMs(clock.now() + quietMs);
+    this.#cancelListening = clock.schedule(Math.ceil(quietMs) + 1, listened);
     const isOwner = settings.priority === VRRP_PRIORITY_OWNER;
     const listening = isOwner ? { ...settings, priority: LISTENING_PRIORITY } : settings;
-    this.#take(stepVrrp(this.#router, { kind: 'start' }, this.#ports.clock.now(), listening));
+    this.#take(stepVrrp(this.#router, { kind: 'start' }, clock.now(), listening));
   }
 
   change(group: VipGroup, instance: VrrpInstance): void {
@@ -91,12 +101,19 @@ export class LocalRouter {
     return neighbour !== null && waitsFor(this.settings(), neighbour);
   }
 
+  /** Who is active would have been heard by now. Enough for what a record says is this director's. */
+  isQuiet(): boolean {
+    if (this.#router.kind === 'active' || this.mayOpen()) return true;
+    return this.#ports.clock.now() >= this.#listensUntil && this.neighbour() === null;
+  }
+
   mayOpen(): boolean {
     return mayOpen(this.#router) !== null;
   }
 
   end(): void {
     this.#cancelTimer();
+    this.#cancelListening();
   }
 
   #take({ router, outputs }: ReturnType<typeof stepVrrp>): void {

@@ -37,6 +37,7 @@ export const INELIGIBLE_REASONS = [
   'cannot-bind',
   'track-failed', // a track without weight fails
   'vrrp-active-elsewhere', // a VRRP router that is no director speaks for the group
+  'vrrp-listening', // it has not heard for long enough that no such router does
   'vrrp-unheard', // such routers are configured, and VRRP cannot be sent or heard here
   'gate-too-coarse', // this kernel's gate cannot keep a D as short as the spec's
   'flapping', // it lost the group too often lately; it takes only what nobody else can

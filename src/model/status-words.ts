@@ -98,6 +98,10 @@ export const INELIGIBLE_WORDS: Readonly<Record<IneligibleReason, Words>> = {
     'a VRRP router that is no director speaks for the group',
     'stop that router, or give the group a higher priority here and preempt: immediate',
   ),
+  'vrrp-listening': fault(
+    'it listens whether another VRRP router speaks for the group',
+    'wait for three advertisements and a bit',
+  ),
   'vrrp-unheard': fault(
     'the group has VRRP neighbours, and VRRP cannot be sent or heard there',
     'see the log for vrrp-socket.failed, and whether its interface has an address beside the VIPs',

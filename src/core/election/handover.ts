@@ -31,7 +31,7 @@ import {
   written,
 } from './draft.ts';
 import { leavingByConsent } from './consent.ts';
-import { carriedOf, isUnresolved, myEntry, onMutedWord } from './pending.ts';
+import { carriedOf, mustWait, myEntry, onMutedWord } from './pending.ts';
 import { offerKey } from './placement.ts';
 import { promisedTo, releasePromise } from './promises.ts';
 import { hold, rosterOf } from './roster.ts';
@@ -194,7 +194,7 @@ function openPrepared(
 ): void {
   const { preparedUntil, isOpening } = holding;
   if (preparedUntil === null || preparedUntil <= now || isOpening) return;
-  if (isUnresolved(draft, group) || promisedTo(draft, group) !== null) return;
+  if (mustWait(draft, group) || promisedTo(draft, group) !== null) return;
   hold(draft, group, { ...holding, isOpening: true });
   draft.effects.push({ kind: 'open', groups: [group], until: preparedUntil });
 }

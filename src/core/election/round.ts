@@ -18,7 +18,7 @@ import { advanceAsking, askAt, judgeAt } from './asking.ts';
 import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { guardRequest } from './guard.ts';
-import { isUnresolved, tellPrepared } from './pending.ts';
+import { mustWait, tellPrepared } from './pending.ts';
 import { promisedTo } from './promises.ts';
 import { hold, lapseAt, ownerRevOf, renew, rosterOf } from './roster.ts';
 import { isKeptBySegment, leaveSegment } from './segment.ts';
@@ -388,7 +388,7 @@ function modeOf(draft: Draft, group: GroupId, holding: Holding): ArmMode | null 
       return 'open';
     case 'owned':
       // Silent so far, and perhaps promised to stay so.
-      return isUnresolved(draft, group) || promisedTo(draft, group) !== null ? 'prepared' : 'open';
+      return mustWait(draft, group) || promisedTo(draft, group) !== null ? 'prepared' : 'open';
     case 'leaving':
       return holding.phase === 'waiting' ? 'open' : 'muted';
     case 'closing':

@@ -150,6 +150,7 @@ function decideIdle(entry: Entry, ineligible: IneligibleReason | null): NotifySt
     case 'not-heard':
     case 'starting':
     case 'stopping':
+    case 'vrrp-listening':
     case 'vrrp-unheard':
       return entry.told === 'MASTER' ? 'BACKUP' : null;
     default:

@@ -191,9 +191,9 @@ describe('a holder', () => {
 describe('a candidate', () => {
   it('listens before it may claim', async () => {
     const bench = await listening();
-    expect(bench.rig.obstacle).toBe('starting');
+    expect(bench.rig.obstacle).toBe('vrrp-listening');
     await bench.clock.advance(DOWN_MS - 10);
-    expect(bench.rig.obstacle).toBe('starting');
+    expect(bench.rig.obstacle).toBe('vrrp-listening');
     await bench.clock.advance(20);
     expect(bench.rig.obstacle).toBeNull();
     expect(bench.told).toEqual([]);
@@ -221,6 +221,38 @@ describe('a candidate', () => {
     expect(bench.rig.obstacle).not.toBeNull();
     await bench.clock.advance(SKEW_MS + 5);
     expect(bench.rig.obstacle).toBeNull();
+  });
+
+  it('listens for more than an advertisement before it opens what a former life of it owned', async () => {
+    const bench = await listening();
+    const mine = (): void => bench.rig.holds(owned(), { lastConfirmedAt: monoMs(bench.now) });
+    mine();
+    expect(bench.rig.obstacle).toBe('vrrp-listening');
+    await bench.clock.advance(1.25 * INTERVAL_MS - 10);
+    mine();
+    expect(bench.rig.obstacle).toBe('vrrp-listening');
+    expect(bench.told).toEqual([]);
+    await bench.clock.advance(20);
+    expect(bench.rig.obstacle).toBeNull();
+    expect(bench.prioritiesSince(0)).toEqual([150]);
+  });
+
+  it('gives up what a former life of it owned where another router speaks by now', async () => {
+    const bench = await listening();
+    bench.rig.holds(owned(), { lastConfirmedAt: monoMs(bench.now) });
+    await bench.foreign(50);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+    await bench.clock.advance(2 * INTERVAL_MS);
+    expect(bench.told).toEqual([]);
+  });
+
+  it('goes on at once with what a process handed on to it', async () => {
+    const bench = await listening();
+    const handedOn = { lastConfirmedAt: monoMs(bench.now), armedHoldMs: 10_000 };
+    bench.rig.holds(owned(), handedOn);
+    expect(bench.rig.obstacle).toBeNull();
+    await bench.clock.advance(1);
+    expect(bench.prioritiesSince(0)).toEqual([150]);
   });
 
   it('drops what it could claim when another router speaks', async () => {
@@ -332,8 +364,10 @@ describe('a router of a process that was stopped', () => {
       wallTime: () => clock.wallTime(),
       sleep: (ms, signal) => clock.sleep(ms, signal),
       schedule: (ms, action) => {
-        const cancel = clock.schedule(ms + lateMs, action);
-        lateMs = 0;
+        // The one that believes in silence, and only the first time.
+        const isIt = ms > 2 * INTERVAL_MS;
+        const cancel = clock.schedule(isIt ? ms + lateMs : ms, action);
+        if (isIt) lateMs = 0;
         return cancel;
       },
     };
@@ -352,6 +386,7 @@ describe('a router of a process that was stopped', () => {
         preemptDelayMs: 0,
       }),
       advertise: () => {},
+      listened: () => {},
       turned: (_, { kind }) => turns.push(kind),
     });
     router.start();
