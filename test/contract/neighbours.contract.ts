@@ -14,7 +14,7 @@ export type ProbeOptions = {
 
 export interface NeighboursHarness {
   readonly device: string;
-  listen(vips: readonly Place[]): Promise<void>;
+  listen(vips: readonly Place[], withinMs?: number): Promise<void>;
   /** Not settled before the time is advanced, or `settle` is awaited. */
   verify(vip: Place, gateway: IpAddress, timeoutMs: number): Promise<boolean>;
   /** As verify. */
@@ -43,6 +43,8 @@ export const GATEWAY_6 = ip('fd90::1');
 export const FOREIGN_MAC = '02:00:00:00:00:66';
 /** Longest time between a voice and its report. */
 const HEARD_WITHIN_MS = 500;
+/** Less than without hurry, and room for a busy machine. */
+const AT_ONCE_MS = 75;
 
 export function neighboursContract(name: string, create: () => Promise<NeighboursHarness>): void {
   describe(`neighbours contract: ${name}`, () => {
@@ -69,6 +71,18 @@ export function neighboursContract(name: string, create: () => Promise<Neighbour
         expect(heard.length).toBeGreaterThan(0);
         expect(heard[0]).toEqual({ ...vip, mac: FOREIGN_MAC });
       }
+    });
+
+    test('voices are heard at once where that is asked for', async () => {
+      const vips = [v4(113), v6(113)];
+      await harness.listen(vips, 5);
+      await harness.advance(50);
+      for (const vip of vips) {
+        await harness.speak({ ...vip, mac: FOREIGN_MAC });
+        await harness.advance(AT_ONCE_MS);
+        expect(await voicesOf(vip)).toEqual([{ ...vip, mac: FOREIGN_MAC }]);
+      }
+      await harness.listen([]);
     });
 
     test('nothing is heard for other addresses, nor for those no longer listened for', async () => {

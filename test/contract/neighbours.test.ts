@@ -56,7 +56,7 @@ neighboursContract('fake', async () => {
   })();
   return {
     device: DEVICE,
-    listen: async (vips) => neighbours.listen(vips),
+    listen: async (vips, withinMs) => neighbours.listen(vips, withinMs),
     verify: (vip, gateway, timeoutMs) => neighbours.verify(vip, gateway, timeoutMs),
     probe: (vips, { abortAfterMs, ...options }) => {
       const end = new AbortController();
@@ -85,8 +85,8 @@ neighboursContract('AF_PACKET in a network namespace', async () => {
   const network = await NeighboursNetwork.start(VIPS);
   return {
     device: DEVICE,
-    listen: async (vips) => {
-      await network.command({ op: 'listen', vips });
+    listen: async (vips, withinMs = 200) => {
+      await network.command({ op: 'listen', vips, withinMs });
     },
     verify: (vip, gateway, timeoutMs) => network.command({ op: 'verify', vip, gateway, timeoutMs }),
     probe: (vips, options) => network.probe(vips, options),
@@ -111,7 +111,7 @@ describe('neighbours on a real network', () => {
   const vip6: Place = { device: DEVICE, address: ip('fd90::100') };
   beforeAll(async () => {
     network = await NeighboursNetwork.start(VIPS);
-    await network.command({ op: 'listen', vips: [vip4, vip6] });
+    await network.command({ op: 'listen', vips: [vip4, vip6], withinMs: 200 });
     await sleep(50);
   });
   afterAll(() => network.close());

@@ -21,7 +21,7 @@ async function answer({ id, command }: { id: number; command: NeighboursCommand 
   const reply = { kind: 'answer', id, proof: false, answered: [], unasked: [] } as const;
   switch (command.op) {
     case 'listen':
-      neighbours.listen(command.vips);
+      neighbours.listen(command.vips, command.withinMs);
       say(reply);
       return;
     case 'verify': {

@@ -14,7 +14,7 @@ import { createNetwork, type Network } from '../../support/network.ts';
 import type { Place, ProbeOptions } from '../neighbours.contract.ts';
 
 export type NeighboursCommand =
-  | { readonly op: 'listen'; readonly vips: readonly Place[] }
+  | { readonly op: 'listen'; readonly vips: readonly Place[]; readonly withinMs: number }
   | {
       readonly op: 'verify';
       readonly vip: Place;
