@@ -125,7 +125,7 @@ const killedInDoubt: Fault = (stage) => {
     killer.crash();
     killer.start();
     // It has seen the records, and its session is not open yet.
-    world.clock.schedule(draw.between(1, 1.5), () => killer.store?.cut());
+    stage.later(draw.between(1, 1.5), () => killer.store?.cut());
     stage.later(1.3 * lateMs, () => killer.store?.heal());
   };
   world.whenWritten(keys.challenge(holder.id), `"by":"${killer.director}"`, () => {

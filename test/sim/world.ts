@@ -247,10 +247,12 @@ export class World {
     });
   }
 
-  /** The scopes of all living directors name the living others, and nobody else. */
+  /** All living directors have their sessions, and their scopes name the living others and nobody else. */
   isMutual(): boolean {
     const living = this.directors.filter((one) => one.isAlive).map(({ director }) => director);
     return living.every((name) => {
+      const session = this.cluster.read(keys.session(directorId(name))).value ?? '';
+      if (!session.includes('"open"') || !session.includes(`"machine":"${name}"`)) return false;
       const { value } = this.cluster.read(keys.scope(directorId(name)));
       if (value === null) return false;
       const { peers } = JSON.parse(value) as { peers: readonly string[] };
