@@ -138,7 +138,9 @@ class Chaos implements Stage {
       this.faults.set(name, (this.faults.get(name) ?? 0) + 1);
       FAULTS.get(name)?.(this);
       await this.#peacefully();
-      await world.clock.advance(Math.min(draw.between(0, 3000), end - world.clock.now()));
+      // What was done in peace may have taken longer.
+      const left = Math.max(0, end - world.clock.now());
+      await world.clock.advance(Math.min(draw.between(0, 3000), left));
     }
   }
 

@@ -46,12 +46,12 @@ export function advanceAsking(draft: Draft): void {
 export const judgeAt = (draft: Draft, { asked, permitMs }: Sent): number =>
   asked === null ? Number.POSITIVE_INFINITY : segmentAt(draft, asked, permitMs);
 
-/** When a round asks the peers: two rounds after the store's last answer, or when it is time to repeat. */
+/** When a round asks the peers: two rounds after the last one that the store confirmed, or when it is time to repeat. */
 export function askAt({ state, config }: Draft, { asked, isDenied }: Sent): number {
   // What the store has denied already nobody can grant; what cannot be armed must not block the others.
-  if (isDenied || state.consensusAt === null || state.unarmedRounds >= UNARMED_LIMIT)
+  if (isDenied || state.awaitedSince === null || state.unarmedRounds >= UNARMED_LIMIT)
     return Number.POSITIVE_INFINITY;
-  return asked === null ? state.consensusAt + 2 * config.timing.roundMs : asked.nextAt;
+  return asked === null ? state.awaitedSince + config.timing.roundMs : asked.nextAt;
 }
 
 function begin(draft: Draft, sent: Sent): Asked | null {

@@ -123,7 +123,7 @@ const copyState = (state: ElectionState): DraftState => ({
   scopeInDoubt: state.scopeInDoubt,
   lastRoundMs: state.lastRoundMs,
   lastConfirmedAt: state.lastConfirmedAt,
-  consensusAt: state.consensusAt,
+  awaitedSince: state.awaitedSince,
   storeWord: state.storeWord,
   basis: state.basis,
   relayedSince: state.relayedSince,

@@ -147,6 +147,7 @@ function send(draft: Draft, permitted: RoundState & { kind: 'permitted' }): void
     unanswered++;
   }
   state.storeWord = { round, unanswered: chunks.length, firstSentAt: null };
+  state.awaitedSince ??= draft.now;
   const last = draft.acquisitions
     .filter(({ isLast }) => isLast === true)
     .map(({ slot, purposeOf, txn }) => ({ slot, purpose: purposeOf(round), txn }));
@@ -238,7 +239,7 @@ function countStoreWord(draft: Draft, number: number, { sentAt }: TxnReply): voi
   const isUnderWay = round.kind === 'sent' && round.round === number;
   const isLate = now - firstSentAt > draft.config.timing.permitMs;
   if (unanswered > 0 || isUnderWay || isLate) return;
-  state.consensusAt = firstSentAt;
+  state.awaitedSince = null;
   state.relayedSince = null;
 }
 
@@ -302,7 +303,7 @@ function countAnswer(
   }
   state.lastRoundMs = now - firstSentAt;
   state.lastConfirmedAt = now;
-  state.consensusAt = firstSentAt;
+  state.awaitedSince = null;
   state.relayedSince = null;
   const { round: id, startedAt, permitMs, sessionRev } = round;
   const base = { round: id, startedAt, permitMs, sessionRev };

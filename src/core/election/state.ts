@@ -387,8 +387,8 @@ export type ElectionState = {
   } | null;
   readonly lastRoundMs: number | null;
   readonly lastConfirmedAt: MonoMs | null;
-  /** Send of the last round that the store itself confirmed; null before the first. */
-  readonly consensusAt: MonoMs | null;
+  /** Send of the first round that it has not confirmed since; null: it has confirmed the last one. */
+  readonly awaitedSince: MonoMs | null;
   /** What the store has still to agree to of the last round, also where its peers were faster. */
   readonly storeWord: {
     readonly round: number;
@@ -609,7 +609,7 @@ export function initialState(now: MonoMs): ElectionState {
     scopeInDoubt: null,
     lastRoundMs: null,
     lastConfirmedAt: null,
-    consensusAt: null,
+    awaitedSince: null,
     storeWord: null,
     basis: null,
     relayedSince: null,
