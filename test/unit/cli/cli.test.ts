@@ -235,11 +235,14 @@ describe('the cluster document', () => {
     const started = await rig();
     const drain = { v: 1, by: 'bob', reason: 'old', at: '' };
     started.store.put(started.keys.drain(directorId('d9')), drain);
-    const all = await file('leftovers.yaml', stringify(CLUSTER_DOCUMENT));
+    const all = await file(
+      'leftovers.yaml',
+      stringify({ ...CLUSTER_DOCUMENT, checkers: 99 }),
+    );
     for (const command of ['diff', 'apply']) {
       const { err } = await started.run(`${command} -f ${all}`);
       expect(err.match(/director d9/g)).toHaveLength(1);
-      expect(err.match(/groups\.web\.virtualRouterId/g)).toHaveLength(1);
+      expect(err.match(/checkers/g)).toHaveLength(1);
     }
     expect((await started.run('director undrain d9 --reason gone')).code).toBe(0);
   });
