@@ -87,6 +87,7 @@ describe('a director', () => {
     ['cannot-bind', { hostProblems: ['no CAP_NET_ADMIN'] }],
     ['starting', { isSpecSettled: false }],
     ['interface-missing', { links: new Map() }],
+    ['vrrp-active-elsewhere', { vrrp: { obstacle: () => 'vrrp-active-elsewhere' as const } }],
     [
       'track-failed',
       {

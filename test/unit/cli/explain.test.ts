@@ -75,6 +75,26 @@ describe('explain group', () => {
     }
   });
 
+  it('has a line for each VRRP router of the group', async () => {
+    const { out } = await explain((group) => {
+      const router = { routerId: 51, priority: 150, active: null, problem: null } as const;
+      group.vrrp = [
+        {
+          ...router,
+          family: 4,
+          state: 'backup',
+          active: { address: '10.90.0.14', priority: 200 },
+        },
+        { ...router, family: 6, state: 'active', problem: 'the device does not exist' },
+      ];
+    });
+    expect(out).toContain(
+      'router 51, IPv4: backup with priority 150; 10.90.0.14 speaks for it, with priority 200',
+    );
+    expect(out).toContain('router 51, IPv6: active with priority 150; no other router speaks');
+    expect(out).toContain('it cannot be sent or heard: the device does not exist');
+  });
+
   it('shows a reason of another version as it is', async () => {
     const { out } = await explain((group) => {
       group.reason = 'moonshine';

@@ -1,4 +1,5 @@
 /** The exported metrics: the promised names, help and units for all, and values as they were told. */
+import { VRRP_DROPS, type VrrpDrop } from '../../../../src/model/vrrp.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { register } from 'prom-client';
 import { CATALOGUE, type MetricSpec } from '../../../../src/adapters/prom/catalogue.ts';
@@ -282,6 +283,18 @@ describe('the network', () => {
     expect(await sample(rejected, { reason: 'malformed' })).toBe(1);
     expect(await sample(rejected, { reason: 'unauthentic' })).toBe(4);
     expect(await sample(rejected, { reason: 'replayed' })).toBe(3);
+  });
+
+  it('counts advertisements, and what was dropped by reason', async () => {
+    const nothing = Object.fromEntries(VRRP_DROPS.map((drop) => [drop, 0]));
+    const dropped = { ...nothing, checksum: 2 } as Record<VrrpDrop, number>;
+    metrics.vrrp({ sent: 3, failed: 1, received: 4, dropped });
+    metrics.vrrp({ sent: 5, failed: 1, received: 4, dropped });
+    expect(await sample('leasehold_vrrp_sent_total')).toBe(5);
+    expect(await sample('leasehold_vrrp_failed_total')).toBe(1);
+    expect(await sample('leasehold_vrrp_received_total')).toBe(4);
+    expect(await sample('leasehold_vrrp_dropped_total', { reason: 'checksum' })).toBe(2);
+    expect(await sample('leasehold_vrrp_dropped_total', { reason: 'ttl' })).toBe(0);
   });
 
   it('shows when a peer was heard last, and nothing where it never was', async () => {

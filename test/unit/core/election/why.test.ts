@@ -445,3 +445,38 @@ describe('a rebalance', () => {
     expect(moves(driver)).toEqual([]);
   });
 });
+
+describe('a router of VRRP that goes before the holder', () => {
+  it('silences it first, and frees the record for nobody in particular', () => {
+    const driver = holder();
+    live(driver.store);
+    driver.settle();
+    driver.effects = [];
+    driver.feed(fit([G1, 'vrrp-active-elsewhere']));
+    driver.settle();
+    const kinds = driver.effects.map(({ kind }) => kind);
+    expect(kinds).toContain('close');
+    expect(moves(driver)).toEqual(['give-up']);
+    expect(owner(driver)).toMatchObject({ director: null, reason: 'vrrp-yielded' });
+    expect(kinds.indexOf('close')).toBeLessThan(driver.effects.findIndex(isTxn('give-up')));
+  });
+
+  it('is listened for before what the record gives is opened', () => {
+    const driver = holder();
+    driver.feed(fit([G1, 'vrrp-active-elsewhere']));
+    driver.settle();
+    driver.effects = [];
+    driver.feed(fit([G1, 'vrrp-listening']));
+    const session = driver.store.read(keys.session(D1)).modRevision;
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: D1, session })));
+    driver.advance(1000);
+    const modes = driver.effects.flatMap((effect) =>
+      effect.kind === 'arm' ? effect.groups.map(({ mode }) => mode) : [],
+    );
+    expect(new Set(modes)).toEqual(new Set(['prepared']));
+    expect(driver.state.holdings.get(G1)?.kind).toBe('owned');
+    driver.feed(fit([G1, null]));
+    driver.advance(100);
+    expect(driver.state.holdings.get(G1)?.kind).toBe('open');
+  });
+});
