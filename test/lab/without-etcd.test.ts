@@ -10,16 +10,10 @@ import { faultNamed, perform } from '../support/faults.ts';
 import { waitFor } from '../support/processes.ts';
 import { settle } from '../support/settled.ts';
 
+/** The profile fast is for quiet machines: what starts three members of etcd beside it is left to default. */
 const ROWS = {
-  fast: [
-    'leader-killed',
-    'etcd-stalled',
-    'etcd-away-1',
-    'etcd-away-10',
-    'holder-cut-3',
-    'holder-cut',
-  ],
-  default: ['leader-killed', 'leader-stopped', 'etcd-away-60', 'holder-cut-3', 'holder-cut'],
+  fast: ['leader-killed', 'etcd-stalled', 'holder-cut-3', 'holder-cut'],
+  default: ['leader-stopped', 'etcd-away-1', 'etcd-away-60', 'holder-cut-3', 'holder-cut'],
 } as const;
 
 describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
