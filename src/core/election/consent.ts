@@ -39,6 +39,7 @@ export function noteRelaying({ state, now }: Draft, { sessionRev }: AskedRound):
 export function advanceConsent(draft: Draft): void {
   const { state, now, config } = draft;
   removeMutedEntries(draft);
+  voidOldConsents(draft);
   if (state.relayedSince === null || state.session.kind !== 'open') return;
   if (now < consentAt(draft)) return;
   state.nextConsentAt = later(draft, REPEAT_MS);
@@ -179,6 +180,48 @@ function removeMutedEntries(draft: Draft): void {
   }
 }
 
+/**
+ * A transfer to this director that may be committed yet keeps it from promising the group to its holder, for
+ * ever where nothing changes. When it is not asked for any more it is made void: the record is written anew.
+ */
+function voidOldConsents(draft: Draft): void {
+  const { state, config, now } = draft;
+  if (state.doubts.length === 0 || state.session.kind !== 'open') return;
+  const { keys, me } = config;
+  for (const { against, groups, compares, since } of state.doubts) {
+    if (against !== null || now < since + VOID_AFTER_MS) continue;
+    for (const group of groups) {
+      const slot = `pending/${group}`;
+      const known = state.view.owners.get(group);
+      const isSame = compares.some(
+        ({ key, modRevision }) => key === keys.owner(group) && modRevision === known?.rev,
+      );
+      const isOthers = known?.value?.director !== null && known?.value?.director !== me;
+      if (!known?.value || !isSame || !isOthers || isBusy(draft, slot)) continue;
+      const record = known.value;
+      request(
+        draft,
+        slot,
+        { kind: 'resolve-pending', group, record },
+        {
+          compares: [
+            { key: keys.owner(group), modRevision: known.rev },
+            { key: keys.session(me), modRevision: state.session.rev },
+          ],
+          success: [{ op: 'put', key: keys.owner(group), value: formatRecord(record) }],
+          failure: [
+            { op: 'get', key: keys.owner(group) },
+            { op: 'get', key: keys.session(me) },
+          ],
+        },
+      );
+    }
+  }
+}
+
+/** A holder that consents says so again and again: without its word for so long it has etcd, or another successor. */
+const VOID_AFTER_MS = 5000;
+
 /** Longer than a former holder forwards on: its rounds compare the record as it is. */
 const ENTRY_REST_MS = 3 * UNVERIFIED_MS;
 
@@ -186,6 +229,7 @@ const ENTRY_REST_MS = 3 * UNVERIFIED_MS;
 export function consentWakes(draft: Draft, wake: Wake): void {
   const { state } = draft;
   if (state.relayedSince !== null && state.holdings.size > 0) wake.by(consentAt(draft));
+  for (const { since } of state.doubts) wake.by(since + VOID_AFTER_MS);
   for (const group of surveyed(draft).pending) {
     const holding = state.holdings.get(group);
     if (holding?.kind === 'open') wake.by(monoMs(holding.openedAt + ENTRY_REST_MS));

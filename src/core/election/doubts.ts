@@ -27,8 +27,9 @@ export function noteDoubt(draft: Draft, purpose: Purpose, compares: TxnRequest['
   const aim = aimOf(purpose);
   if (aim === null) return;
   // Tried again and again with the same compares, in an outage of any length: it is one doubt.
-  const others = draft.state.doubts.filter((one) => !isSame(one, { ...aim, compares }));
-  draft.state.doubts = [...others, { ...aim, compares }];
+  const doubt = { ...aim, compares, since: draft.now };
+  const others = draft.state.doubts.filter((one) => !isSame(one, doubt));
+  draft.state.doubts = [...others, doubt];
 }
 
 const isSame = (one: Doubt, other: Doubt): boolean =>

@@ -240,6 +240,8 @@ export type Doubt = {
   readonly against: DirectorId | null;
   readonly groups: ReadonlySet<GroupId>;
   readonly compares: TxnRequest['compares'];
+  /** When it was sent last. */
+  readonly since: MonoMs;
 };
 
 export type RoundState =
