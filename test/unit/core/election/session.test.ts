@@ -19,13 +19,16 @@ import {
 
 const mine = { boot: 'boot', namespace: 'ns' };
 
-function withEarlier(fields: Parameters<typeof sessionOf>[0]): ElectionDriver {
+function withEarlier(
+  fields: Parameters<typeof sessionOf>[0],
+  peers: readonly string[] = [],
+): ElectionDriver {
   const driver = new ElectionDriver();
   const session = driver.store.write(keys.session(D1), formatRecord(sessionOf(fields)));
   const { holdMs, slackMs, driftMargin } = TIMING;
   driver.store.write(
     keys.scope(D1),
-    formatRecord({ v: 1, holdMs, slackMs, driftMargin, session, peers: [] }),
+    formatRecord({ v: 1, holdMs, slackMs, driftMargin, session, peers }),
   );
   return driver;
 }
@@ -169,6 +172,24 @@ describe('a namesake (4.2)', () => {
     driver.reply(open, driver.commit(open), driver.now);
     driver.settle();
     expect(driver.state.session.kind).not.toBe('open');
+  });
+
+  it('on another machine is declared dead by its peers alone: they may have promised', () => {
+    const driver = withEarlier({ state: 'open' }, ['d2']);
+    driver.begin();
+    driver.advance(5 * WAIT_MS);
+    expect(driver.txns('challenge-namesake', 'open-session')).toEqual([]);
+    expect(driver.notices()).toEqual(['session.refused']);
+    driver.store.write(keys.session(D1), formatRecord(sessionOf({ state: 'broken' })));
+    driver.advance(1000);
+    expect(driver.state.session.kind).toBe('open');
+  });
+
+  it('of an earlier boot of this machine is waited for, whatever its scope names', () => {
+    const driver = withEarlier({ state: 'open', machine: 'm1' }, ['d2']);
+    driver.begin();
+    driver.advance(WAIT_MS);
+    expect(driver.state.session.kind).toBe('open');
   });
 
   it('may hide behind a deleted record: the scope tells that there was one', () => {
