@@ -319,12 +319,12 @@ describe('whatever happens', () => {
           given += adversary.driver.txns('give-up').length;
         },
       ),
-      { numRuns: 400, seed: 7 },
+      { numRuns: 300, seed: 7 },
     );
     // The law must have been put to the test.
-    expect(armed).toBeGreaterThan(50);
+    expect(armed).toBeGreaterThan(40);
     expect(given).toBeGreaterThan(0);
-  });
+  }, 20_000);
 
   it('the same state, event and time give the same step', () => {
     const a = holder();
