@@ -120,6 +120,9 @@ const killedInDoubt: Fault = (stage) => {
   const onItsWay = (): void => {
     world.note(`the kill of ${holder.name} may be on its way`);
     calmStore(killer.store);
+    // Heard again, it would not be killed any more.
+    world.lossOf.set('heartbeat', 1);
+    stage.later(lateMs, () => world.lossOf.delete('heartbeat'));
     heal();
     if (!isReborn) return;
     killer.crash();

@@ -39,8 +39,9 @@ function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason
   const scope = state.view.scopes.get(from)?.value ?? null;
   if (scope === null || !scope.peers.includes(config.me)) return 'not-in-scope';
   // What an earlier life sent may be committed until this one has a session, and its promises bind on.
-  const bornAt = state.startedAt + boundMs(draft, from, message);
-  if (state.session.kind !== 'open' || now < bornAt) return 'just-started';
+  // What was committed just before the session began the watch may not have told yet.
+  if (state.session.kind !== 'open') return 'just-started';
+  if (now < state.session.since + boundMs(draft, from, message)) return 'just-started';
   if (groups.some((group) => promisedTo(draft, group, from) !== null)) return 'promised';
   return null;
 }
