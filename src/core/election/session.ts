@@ -160,9 +160,7 @@ function needsChallenge(draft: Draft, record: SessionRecord | null, rev: Revisio
 function isForeign({ state, config }: Draft): boolean {
   const record = state.view.sessions.get(config.me)?.value ?? null;
   const peers = state.view.scopes.get(config.me)?.value?.peers ?? [];
-  return (
-    record?.state === 'open' && record.machine !== config.identity.machine && peers.length > 0
-  );
+  return record?.state === 'open' && record.machine !== config.identity.machine && peers.length > 0;
 }
 
 function tellForeign(draft: Draft, rev: Revision): void {

@@ -235,10 +235,7 @@ describe('the cluster document', () => {
     const started = await rig();
     const drain = { v: 1, by: 'bob', reason: 'old', at: '' };
     started.store.put(started.keys.drain(directorId('d9')), drain);
-    const all = await file(
-      'leftovers.yaml',
-      stringify({ ...CLUSTER_DOCUMENT, checkers: 99 }),
-    );
+    const all = await file('leftovers.yaml', stringify({ ...CLUSTER_DOCUMENT, checkers: 99 }));
     for (const command of ['diff', 'apply']) {
       const { err } = await started.run(`${command} -f ${all}`);
       expect(err.match(/director d9/g)).toHaveLength(1);
