@@ -1,10 +1,11 @@
 /**
  * `npm run sim -- [--seeds N] [--seed S] [--trace] [--profile fast|default|relaxed] [--mutation NAME]
- * [--workers K] [--summary FILE]`: many seeds from the command line, with a line for each that fails.
- * The summary is written again and again while it runs: an interrupted run leaves what it found.
+ * [--workers K] [--summary FILE] [--resume]`: many seeds from the command line, with a line for each that
+ * fails. The summary is written again and again while it runs: an interrupted run leaves what it found, and
+ * with `--resume` the same command on the same commit does the rest.
  */
 import { execFileSync, fork } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { TimingProfile } from '../../src/model/cluster.ts';
@@ -30,6 +31,7 @@ const { values } = parseArgs({
     mutation: { type: 'string' },
     workers: { type: 'string', default: '1' },
     summary: { type: 'string' },
+    resume: { type: 'boolean', default: false },
     /** Set by the parent process. */
     worker: { type: 'boolean', default: false },
   },
@@ -44,6 +46,8 @@ const SUMMARY_EVERY_S = 20;
 export type Block = { readonly first: number; readonly count: number };
 
 const chaosMs = Number(values.ms);
+/** First seeds of the blocks that are done. */
+const done = new Set<number>();
 
 function overridesOf(): Partial<WorldOptions> {
   const mutation = values.mutation === undefined ? {} : mutated(mutationNamed(values.mutation));
@@ -70,7 +74,29 @@ async function runBlock({ first, count }: Block): Promise<Summary> {
 function* blocks(): Generator<Block> {
   const end = Number(values.seed) + Number(values.seeds);
   for (let first = Number(values.seed); first < end; first += BLOCK)
-    yield { first, count: Math.min(BLOCK, end - first) };
+    if (!done.has(first)) yield { first, count: Math.min(BLOCK, end - first) };
+}
+
+const commitNow = (): string =>
+  execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
+
+/** Goes on with what an interrupted run found: adds it to the total, and answers how long that took. */
+function resume(total: Summary, file: string | undefined): number {
+  if (file === undefined) throw new Error('--resume needs --summary FILE');
+  const told = JSON.parse(readFileSync(file, 'utf8')) as Summary & {
+    readonly commit: string;
+    readonly seconds: number;
+    readonly doneUntil: number;
+    readonly doneBeyond: readonly number[];
+    readonly firstSeed: number;
+  };
+  if (told.commit !== commitNow()) throw new Error(`${file} is of commit ${told.commit}`);
+  if (told.firstSeed !== Number(values.seed))
+    throw new Error(`${file} began with seed ${told.firstSeed}: give --seed ${told.firstSeed}`);
+  for (let first = told.firstSeed; first < told.doneUntil; first += BLOCK) done.add(first);
+  for (const first of told.doneBeyond) done.add(first);
+  addSummary(total, told);
+  return told.seconds;
 }
 
 /** Runs blocks in a child process until there are none left; another one follows when it has done its share. */
@@ -78,6 +104,7 @@ async function runWorkers(total: Summary): Promise<void> {
   const queue = blocks();
   const worker = async (): Promise<void> => {
     for (let next = queue.next(); !next.done; ) {
+      let current: Block | null = null;
       let left = BLOCKS_PER_WORKER;
       await new Promise<void>((resolve, reject) => {
         const child = fork(fileURLToPath(import.meta.url), [...process.argv.slice(2), '--worker'], {
@@ -85,11 +112,15 @@ async function runWorkers(total: Summary): Promise<void> {
         });
         const give = (): void => {
           if (next.done || left === 0) child.disconnect();
-          else child.send(next.value);
+          else {
+            current = next.value;
+            child.send(current);
+          }
         };
         child.on('message', (part: Summary | 'ready') => {
           if (part !== 'ready') {
             addSummary(total, part);
+            if (current !== null) done.add(current.first);
             left--;
             next = queue.next();
           }
@@ -106,7 +137,8 @@ async function runWorkers(total: Summary): Promise<void> {
 
 function writeSummary(summary: Summary, seconds: number): void {
   if (values.summary === undefined) return;
-  const commit = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
+  let doneUntil = Number(values.seed);
+  while (done.has(doneUntil)) doneUntil += BLOCK;
   const text = {
     ...summary,
     virtualMinutes: Math.round(summary.virtualMinutes),
@@ -115,7 +147,9 @@ function writeSummary(summary: Summary, seconds: number): void {
     mutations: MUTATIONS.map(({ name }) => name),
     workers: Number(values.workers),
     seconds: Math.round(seconds),
-    commit,
+    doneUntil,
+    doneBeyond: [...done].filter((first) => first > doneUntil),
+    commit: commitNow(),
     node: process.version,
   };
   writeFileSync(values.summary, `${JSON.stringify(text, null, 2)}\n`);
@@ -123,8 +157,9 @@ function writeSummary(summary: Summary, seconds: number): void {
 
 async function main(): Promise<void> {
   const start = process.hrtime.bigint();
-  const seconds = (): number => Number(process.hrtime.bigint() - start) / 1e9;
   const total = emptySummary();
+  const earlierS = values.resume ? resume(total, values.summary) : 0;
+  const seconds = (): number => earlierS + Number(process.hrtime.bigint() - start) / 1e9;
   let writtenAt = 0;
   const look = (): void => {
     if (seconds() - writtenAt < SUMMARY_EVERY_S) return;
@@ -141,6 +176,7 @@ async function main(): Promise<void> {
   } else
     for (const block of blocks()) {
       addSummary(total, await runBlock(block));
+      done.add(block.first);
       look();
     }
   writeSummary(total, seconds());
