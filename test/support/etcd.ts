@@ -3,7 +3,7 @@
  * stopped, continued, killed and restarted by process id. Needs `etcd` and `etcdctl`, and `openssl` for TLS.
  */
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -291,6 +291,7 @@ class Member implements EtcdMember {
 
   stop(): void {
     process.kill(this.pid(), 'SIGSTOP');
+    waitStopped(this.pid());
     this.#isStopped = true;
   }
 
@@ -421,4 +422,14 @@ async function makeKeys(
       `x509 -req -in ${file}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -copy_extensions copy -days 2 -out ${file}.crt`,
     );
   }
+}
+
+/** On a busy machine a thread may run on for a moment after the signal, and answer. */
+function waitStopped(pid: number): void {
+  const isStopped = (thread: string): boolean => {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2)[0] === 'T';
+  };
+  for (let i = 0; i < 1000 && !readdirSync(`/proc/${pid}/task`).every(isStopped); i++)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
 }
