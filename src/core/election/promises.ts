@@ -3,8 +3,9 @@
  * them not, and claims and opens nothing of theirs. A promise binds whether its answer arrives or not,
  * and only the promises of all whom a holder's scope names count for it. Who has the store relays.
  */
-import { ABSENT, type DirectorId, type GroupId, monoMs } from '../../model/ids.ts';
-import type { AskedRound, PeerMessage, RefusalReason } from '../../model/peer.ts';
+import { ABSENT, type DirectorId, type GroupId, monoMs, type Revision } from '../../model/ids.ts';
+import type { AskedGroup, AskedRound, PeerMessage, RefusalReason } from '../../model/peer.ts';
+import type { OwnerRecord } from '../../model/records.ts';
 import { type Draft, isBusy, own, request } from './draft.ts';
 import { mayAccuse } from './scope.ts';
 import { isMutedEntry, isUnresolved } from './pending.ts';
@@ -57,14 +58,40 @@ function isSuperseded({ state }: Draft, from: DirectorId, message: Hold): boolea
   const { view } = state;
   if (isOver(view, from, message.session)) return true;
   if (revOf(view.sessions, from) > message.sessionRev) return true;
-  return message.groups.some(({ group, ownerRev }) => {
-    const known = view.owners.get(group);
+  return message.groups.some((asked) => {
+    const known = view.owners.get(asked.group);
     if (known === undefined) return false;
-    if (known.rev === ABSENT) return known.asOf > ownerRev;
-    // Who has not heard yet that only a pending entry is gone owns it all the same.
-    const isHis = known.value?.director === from && known.value.session === message.session;
-    return known.rev > ownerRev && !isHis;
+    if (known.rev === ABSENT) return known.asOf > asked.ownerRev;
+    return known.rev > asked.ownerRev && !isNamedIn(known.value, from, message, asked);
   });
+}
+
+/**
+ * A record that the asking director has not seen yet names it all the same: only a pending entry is gone, or
+ * its successor waits for it to go mute.
+ */
+const isNamedIn = (
+  record: OwnerRecord | null,
+  from: DirectorId,
+  { session }: Hold,
+  { epoch }: AskedGroup,
+): boolean =>
+  record !== null &&
+  ((record.director === from && record.session === session) ||
+    record.pending.some(
+      (one) => one.director === from && one.session === session && one.epoch === (epoch as number),
+    ));
+
+/** The record that a round has to prove: a newer one than it was asked about, where that names the holder too. */
+function ownerRevNow(
+  { state }: Draft,
+  from: DirectorId,
+  message: Hold,
+  asked: AskedGroup,
+): Revision {
+  const known = state.view.owners.get(asked.group);
+  const isNewer = known !== undefined && known.rev > asked.ownerRev;
+  return isNewer && isNamedIn(known.value, from, message, asked) ? known.rev : asked.ownerRev;
 }
 
 /** My own kernel may let the group speak: what only forwards, or waits for a former holder, is no voice. */
@@ -133,7 +160,9 @@ export function promiseWakes({ state }: Draft, wake: Wake): void {
 function relay(draft: Draft, from: DirectorId, message: Hold, asked: AskedRound): void {
   const slot = `relay/${from}/${message.part}`;
   if (draft.state.session.kind !== 'open' || isBusy(draft, slot)) return;
-  const guarded = new Map(message.groups.map(({ group, ownerRev }) => [group, ownerRev]));
+  const guarded = new Map(
+    message.groups.map((one) => [one.group, ownerRevNow(draft, from, message, one)]),
+  );
   const txn = guardRequest(draft.config.keys, from, message.sessionRev, guarded);
   request(draft, slot, { kind: 'relay', to: from, asked }, txn);
 }

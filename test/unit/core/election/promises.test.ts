@@ -262,3 +262,34 @@ describe('a question of long ago', () => {
     expect(ask(driver, message)).toBe('superseded');
   });
 });
+
+describe('a holder that does not see the newest record', () => {
+  /** d1 has written itself in, by consent, and d2 has not learnt of it yet. */
+  const succeeded = (fields: { readonly epoch?: number } = {}) => {
+    const driver = peer();
+    const message = question(driver, D2);
+    const session = Number(message.session);
+    const epoch = fields.epoch ?? Number(message.groups[0]?.epoch);
+    const pending = [{ director: 'd2', session, epoch }];
+    const mine = { director: 'd1', session: driver.sessionId, pending };
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf(mine)));
+    driver.settle();
+    driver.forget();
+    return { driver, message };
+  };
+
+  it('is promised and relayed what names it as pending: it speaks until its successor is prepared', () => {
+    const { driver, message } = succeeded();
+    expect(ask(driver, message)).toBe('promise');
+    const [relay] = driver.txns('relay');
+    const { modRevision } = driver.store.read(keys.owner(G1));
+    expect(relay?.txn.compares).toContainEqual({ key: keys.owner(G1), modRevision });
+    expect(driver.holding()).toBe('owned');
+  });
+
+  it('is refused where the record names another holding of its', () => {
+    const { driver, message } = succeeded({ epoch: 1 });
+    expect(ask(driver, message)).toBe('superseded');
+    expect(driver.txns('relay')).toEqual([]);
+  });
+});
