@@ -286,6 +286,9 @@ class FenceGate implements LocalGate {
     if (!observed.ok) return observed;
     // Nothing that speaks without rules may be kept: it would speak for ever.
     if (observed.value === null) {
+      // Before there are rules that do not know it: what an earlier life bound speaks as long as it is bound.
+      const left = await this.#unbindLeft();
+      if (!left.ok) return left;
       const made = await this.#recover();
       return made.ok ? ok([]) : made;
     }
@@ -337,6 +340,12 @@ class FenceGate implements LocalGate {
     if (!unbound.ok) return unbound;
     this.#contents = null;
     return fence.uninstall();
+  }
+
+  async #unbindLeft(): Promise<Result<void, KernelError>> {
+    const bound = await this.#ports.kernel.addresses();
+    if (!bound.ok) return bound;
+    return this.#bindings.unbind(bound.value.filter((one) => isGated(one, null)));
   }
 
   #isSpeaking(group: GroupId): boolean {

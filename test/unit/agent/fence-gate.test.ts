@@ -699,6 +699,20 @@ describe('a new life', () => {
     expect(speaks(A)).toBe(true);
   });
 
+  it('without rules unbinds what an earlier one left before it makes new ones', async () => {
+    const { open, g, h, life, places, fence, pause, bound } = setUp();
+    await open(g, h);
+    fence.flush();
+    const next = life();
+    next.setPlaces(places);
+    const atCommit: string[][] = [];
+    pause.before = async () => void atCommit.push(bound());
+    expect(await next.adopt([])).toMatchObject({ ok: true });
+    // Stopped exactly there it is silent all the same.
+    expect(atCommit.length).toBeGreaterThan(0);
+    expect(atCommit.flat()).toEqual([]);
+  });
+
   it('keeps nothing without rules: it would speak for ever', async () => {
     const { open, g, life, places, fence, speaks } = setUp();
     await open(g);
