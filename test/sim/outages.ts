@@ -205,6 +205,11 @@ const outageInPeace: Fault = (stage) => {
       dead.reboot();
       await world.clock.advance(stage.ms(25, 30));
       if (!(await world.clock.runUntil(() => world.isSettled(), stage.ms(25, 30)))) return;
+      // Dead by record: with four times D that takes longer than anything else. Then the scopes follow.
+      const isRecorded = (): boolean =>
+        world.cluster.read(keys.session(dead.id)).value?.includes('"open"') !== true;
+      if (!(await world.clock.runUntil(isRecorded, stage.ms(60, 60)))) return;
+      await world.clock.advance(1000);
     }
     await world.keepsSpeaking(async () => {
       const mode = pick(stage, MODES);
