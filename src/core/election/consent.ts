@@ -17,7 +17,7 @@ import {
   request,
   surveyed,
 } from './draft.ts';
-import { carriedOf, isMutedEntry } from './pending.ts';
+import { carriedOf, isMutedEntry, isRewriting, rewriteOwner } from './pending.ts';
 import { myObstacle, readySuccessor } from './placement.ts';
 import { hold } from './roster.ts';
 import type { Holding } from './state.ts';
@@ -148,35 +148,18 @@ export function isDeparted(draft: Draft, group: GroupId): boolean {
 
 /** A former holder without the store cannot remove its entry; its successor does, when both are done. */
 function removeMutedEntries(draft: Draft): void {
-  const { state, config, now } = draft;
+  const { state, now } = draft;
   if (state.session.kind !== 'open') return;
   for (const group of surveyed(draft).pending) {
     const holding = state.holdings.get(group);
     const known = state.view.owners.get(group);
-    const slot = `pending/${group}`;
-    if (holding?.kind !== 'open' || !known?.value || isBusy(draft, slot)) continue;
+    if (holding?.kind !== 'open' || !known?.value || isRewriting(draft, group)) continue;
     if (now < holding.openedAt + ENTRY_REST_MS) continue;
     const entries = pendingOf(state.view, group);
     const left = entries.filter((entry) => !isMutedEntry(draft, group, entry));
     if (left.length === entries.length) continue;
-    const { keys, me } = config;
     const record: OwnerRecord = { ...known.value, pending: left };
-    request(
-      draft,
-      slot,
-      { kind: 'resolve-pending', group, record },
-      {
-        compares: [
-          { key: keys.owner(group), modRevision: known.rev },
-          { key: keys.session(me), modRevision: state.session.rev },
-        ],
-        success: [{ op: 'put', key: keys.owner(group), value: formatRecord(record) }],
-        failure: [
-          { op: 'get', key: keys.owner(group) },
-          { op: 'get', key: keys.session(me) },
-        ],
-      },
-    );
+    rewriteOwner(draft, group, record);
   }
 }
 
@@ -191,30 +174,14 @@ function voidOldConsents(draft: Draft): void {
   for (const { against, groups, compares, since } of state.doubts) {
     if (against !== null || now < since + VOID_AFTER_MS) continue;
     for (const group of groups) {
-      const slot = `pending/${group}`;
       const known = state.view.owners.get(group);
       const isSame = compares.some(
         ({ key, modRevision }) => key === keys.owner(group) && modRevision === known?.rev,
       );
       const isOthers = known?.value?.director !== null && known?.value?.director !== me;
-      if (!known?.value || !isSame || !isOthers || isBusy(draft, slot)) continue;
+      if (!known?.value || !isSame || !isOthers || isRewriting(draft, group)) continue;
       const record = known.value;
-      request(
-        draft,
-        slot,
-        { kind: 'resolve-pending', group, record },
-        {
-          compares: [
-            { key: keys.owner(group), modRevision: known.rev },
-            { key: keys.session(me), modRevision: state.session.rev },
-          ],
-          success: [{ op: 'put', key: keys.owner(group), value: formatRecord(record) }],
-          failure: [
-            { op: 'get', key: keys.owner(group) },
-            { op: 'get', key: keys.session(me) },
-          ],
-        },
-      );
+      rewriteOwner(draft, group, record);
     }
   }
 }

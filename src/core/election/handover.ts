@@ -31,7 +31,7 @@ import {
   written,
 } from './draft.ts';
 import { leavingByConsent } from './consent.ts';
-import { carriedOf, mustWait, myEntry, onMutedWord } from './pending.ts';
+import { carriedOf, isRewriting, rewriteOwner, mustWait, myEntry, onMutedWord } from './pending.ts';
 import { offerKey } from './placement.ts';
 import { promisedTo, releasePromise } from './promises.ts';
 import { hold, rosterOf } from './roster.ts';
@@ -260,32 +260,15 @@ function tellMuted(draft: Draft, group: GroupId, to: DirectorId, epoch: Epoch): 
 
 /** Entries of this life in records, about holdings that do not answer any more, are removed. */
 function resolveEntries(draft: Draft): void {
-  const { state, config } = draft;
+  const { state } = draft;
   if (state.session.kind !== 'open') return;
-  const { keys, me } = config;
   for (const group of surveyed(draft).pending) {
     const known = state.view.owners.get(group);
     if (known?.value === null || known === undefined) continue;
-    const slot = `pending/${group}`;
     if (myEntry(draft, group) === undefined || !isSilent(state.holdings.get(group))) continue;
-    if (isBusy(draft, slot)) continue;
+    if (isRewriting(draft, group)) continue;
     const record: OwnerRecord = { ...known.value, pending: [...carriedOf(draft, group)] };
-    request(
-      draft,
-      slot,
-      { kind: 'resolve-pending', group, record },
-      {
-        compares: [
-          { key: keys.owner(group), modRevision: known.rev },
-          { key: keys.session(me), modRevision: state.session.rev },
-        ],
-        success: [{ op: 'put', key: keys.owner(group), value: formatRecord(record) }],
-        failure: [
-          { op: 'get', key: keys.owner(group) },
-          { op: 'get', key: keys.session(me) },
-        ],
-      },
-    );
+    rewriteOwner(draft, group, record);
   }
 }
 
@@ -312,7 +295,7 @@ export function onHandoverWord(
   const { group, session } = message;
   if (message.kind === 'muted') {
     onMutedWord(draft, from, message);
-    releasePromise(draft, from, group);
+    releasePromise(draft, from, message);
     return;
   }
   const holding =

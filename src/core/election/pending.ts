@@ -4,9 +4,9 @@
  */
 import type { DirectorId, Epoch, GroupId } from '../../model/ids.ts';
 import type { HoldingName } from '../../model/peer.ts';
-import type { OwnerRecord } from '../../model/records.ts';
-import { type Draft, own, remove } from './draft.ts';
-import { type PendingEntry, pendingOf } from './view.ts';
+import { formatRecord, type OwnerRecord } from '../../model/records.ts';
+import { type Draft, isBusy, own, remove, request } from './draft.ts';
+import { type PendingEntry, pendingOf, revOf } from './view.ts';
 
 /** Names one former holding for good: epochs never come back. */
 const entryKey = (group: GroupId, director: string, session: number, epoch: number): string =>
@@ -79,4 +79,32 @@ export function tellPrepared(draft: Draft, group: GroupId, epoch: Epoch): void {
       to: entry.director as DirectorId,
       message: { kind: 'prepared', session, group, epoch },
     });
+}
+
+const slotOf = (group: GroupId): string => `pending/${group}`;
+
+/** The group's record is being written anew by this director, or rests after a failure. */
+export const isRewriting = (draft: Draft, group: GroupId): boolean => isBusy(draft, slotOf(group));
+
+/** Writes another record for the same owner, while the one in sight and this session are unchanged. */
+export function rewriteOwner(draft: Draft, group: GroupId, record: OwnerRecord): void {
+  const { state, config } = draft;
+  if (state.session.kind !== 'open') return;
+  const { keys, me } = config;
+  request(
+    draft,
+    slotOf(group),
+    { kind: 'resolve-pending', group, record },
+    {
+      compares: [
+        { key: keys.owner(group), modRevision: revOf(state.view.owners, group) },
+        { key: keys.session(me), modRevision: state.session.rev },
+      ],
+      success: [{ op: 'put', key: keys.owner(group), value: formatRecord(record) }],
+      failure: [
+        { op: 'get', key: keys.owner(group) },
+        { op: 'get', key: keys.session(me) },
+      ],
+    },
+  );
 }

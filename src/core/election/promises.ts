@@ -4,7 +4,13 @@
  * and only the promises of all whom a holder's scope names count for it. Who has the store relays.
  */
 import { ABSENT, type DirectorId, type GroupId, monoMs, type Revision } from '../../model/ids.ts';
-import type { AskedGroup, AskedRound, PeerMessage, RefusalReason } from '../../model/peer.ts';
+import type {
+  AskedGroup,
+  AskedRound,
+  HoldingName,
+  PeerMessage,
+  RefusalReason,
+} from '../../model/peer.ts';
 import type { OwnerRecord } from '../../model/records.ts';
 import { type Draft, isBusy, own, request } from './draft.ts';
 import { mayAccuse } from './scope.ts';
@@ -121,8 +127,9 @@ function promise(draft: Draft, from: DirectorId, message: Hold): void {
   const isRunning = before !== undefined && before.until > now;
   const boundUntil = now + boundMs(draft, from, message);
   const until = monoMs(isRunning ? Math.max(before.until, boundUntil) : boundUntil);
-  const groups = new Set(isRunning ? before.groups : []);
-  for (const group of spokenFor(draft, from, message)) groups.add(group);
+  const groups = new Map(isRunning ? before.groups : []);
+  const spoken = new Set(spokenFor(draft, from, message));
+  for (const { group, epoch } of message.groups) if (spoken.has(group)) groups.set(group, epoch);
   own(draft, 'promises').set(from, { until, groups });
 }
 
@@ -142,10 +149,16 @@ export function promisedTo(
 }
 
 /** Its kernel does not answer for the group any more: what was promised of it binds no longer. */
-export function releasePromise(draft: Draft, from: DirectorId, group: GroupId): void {
+export function releasePromise(
+  draft: Draft,
+  from: DirectorId,
+  { group, epoch }: HoldingName,
+): void {
   const known = draft.state.promises.get(from);
-  if (known === undefined || !known.groups.has(group)) return;
-  const groups = new Set(known.groups);
+  const promised = known?.groups.get(group);
+  // A word that was long under way is about an earlier holding of it.
+  if (known === undefined || promised === undefined || epoch < promised) return;
+  const groups = new Map(known.groups);
   groups.delete(group);
   // The session stays promised: other groups of it may speak, and nobody but this one was released.
   own(draft, 'promises').set(from, { ...known, groups });

@@ -233,7 +233,7 @@ export type Asked = {
 };
 
 /** What a holder was promised here: until then it is not killed, and these groups are not touched. */
-export type Promised = { readonly until: MonoMs; readonly groups: ReadonlySet<GroupId> };
+export type Promised = { readonly until: MonoMs; readonly groups: ReadonlyMap<GroupId, Epoch> };
 
 /** A txn of mine that may have been committed or may be yet. */
 export type Doubt = {

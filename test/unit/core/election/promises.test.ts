@@ -1,6 +1,6 @@
 /** What this director promises to holders that the store does not answer, and when it does not (design 4.8). */
 import { describe, expect, it } from 'vitest';
-import { type DirectorId, revision, sessionIdOf } from '../../../../src/model/ids.ts';
+import { type DirectorId, epochOf, revision, sessionIdOf } from '../../../../src/model/ids.ts';
 import type { PeerMessage } from '../../../../src/model/peer.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
@@ -239,6 +239,14 @@ describe('MUTED', () => {
     const promised = driver.state.promises.get(D2);
     expect(promised?.groups.size).toBe(0);
     expect(promised?.until).toBe(driver.now + WAIT_MS);
+  });
+
+  it('that was long under way is about an earlier holding, and ends no promise of this one', () => {
+    const driver = peer();
+    driver.keep = isTxn('relay');
+    askAnew(driver);
+    driver.word('muted', D2, epochOf(revision(1)));
+    expect(driver.state.promises.get(D2)?.groups.has(G1)).toBe(true);
   });
 
   it('is remembered: what only forwards on is asked for in vain, and nothing else refused for it', () => {
