@@ -7,6 +7,7 @@ import { ABSENT, type CheckId, type DirectorId, revision, type Revision } from '
 import type { Keys, ParsedKey } from '../model/keys.ts';
 import {
   ChallengeRecord,
+  ConfirmDeadRecord,
   DrainRecord,
   EventRecord,
   LeaseRecord,
@@ -173,6 +174,12 @@ export class ClusterView {
           of: 'drain',
           name: key.director,
           known: present(this.#known(DrainRecord, change, asOf)),
+        };
+      case 'confirm-dead':
+        return {
+          of: 'confirm-dead',
+          name: key.director,
+          known: this.#known(ConfirmDeadRecord, change, asOf),
         };
       case 'operation':
         return { of: 'operation', name: key.id, known: this.#known(OperationRecord, change, asOf) };

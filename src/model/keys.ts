@@ -16,6 +16,7 @@ import {
 export type ParsedKey =
   | { readonly kind: 'spec' }
   | { readonly kind: 'drain'; readonly director: DirectorId }
+  | { readonly kind: 'confirm-dead'; readonly director: DirectorId }
   | { readonly kind: 'pause' }
   | { readonly kind: 'real'; readonly service: ServiceId; readonly realServer: RealServerId }
   | { readonly kind: 'operation'; readonly id: string }
@@ -38,9 +39,10 @@ export function createKeys(cluster: string) {
     prefix,
     spec: `${prefix}spec`,
     pause: `${prefix}admin/pause`,
-    /** Drains, overrides and operations. */
+    /** Drains, confirmed deaths, overrides and operations. */
     adminPrefix: `${prefix}admin/`,
     drain: (director: DirectorId): string => `${prefix}admin/drain/${director}`,
+    confirmDead: (director: DirectorId): string => `${prefix}admin/confirm-dead/${director}`,
     real: (service: ServiceId, rs: RealServerId): string =>
       `${prefix}admin/real/${service}/${encodeURIComponent(rs)}`,
     operation: (id: string): string => `${prefix}admin/operation/${id}`,
@@ -82,6 +84,8 @@ function parseThree(
   switch (`${area}/${kind}`) {
     case 'admin/drain':
       return { kind: 'drain', director: directorId(a) };
+    case 'admin/confirm-dead':
+      return { kind: 'confirm-dead', director: directorId(a) };
     case 'admin/operation':
       return { kind: 'operation', id: a };
     case 'admin/switchover':

@@ -104,6 +104,19 @@ export const VoteRecord = Type.Object({
 /** `admin/drain/<director>`. */
 export const DrainRecord = Type.Object({ v: Version, by: Text, reason: Text, at: Text });
 
+/**
+ * `admin/confirm-dead/<director>`: an operator has seen that the director is off, where nobody is left who may
+ * judge it (design 4.9). About one session only: whoever writes the session record again deletes it.
+ */
+export const ConfirmDeadRecord = Type.Object({
+  v: Version,
+  /** Mod revision of the session record that is meant; about any other one it says nothing. */
+  session: RevisionNumber,
+  by: Text,
+  reason: Text,
+  at: Text,
+});
+
 /** `admin/real/<service>/<rs>`. */
 export const RealOverrideRecord = Type.Object({
   v: Version,
@@ -161,6 +174,7 @@ export type LeaseRecord = Static<typeof LeaseRecord>;
 export type ReportRecord = Static<typeof ReportRecord>;
 export type VoteRecord = Static<typeof VoteRecord>;
 export type DrainRecord = Static<typeof DrainRecord>;
+export type ConfirmDeadRecord = Static<typeof ConfirmDeadRecord>;
 export type RealOverrideRecord = Static<typeof RealOverrideRecord>;
 export type OperationRecord = Static<typeof OperationRecord>;
 export type EventRecord = Static<typeof EventRecord>;

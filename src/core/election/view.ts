@@ -6,6 +6,7 @@ import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.t
 import { ABSENT, revision, sessionIdOf } from '../../model/ids.ts';
 import type {
   ChallengeRecord,
+  ConfirmDeadRecord,
   OperationRecord,
   OwnerRecord,
   ReportRecord,
@@ -32,6 +33,8 @@ export type ElectionView = {
   readonly leases: ReadonlyMap<GroupId, Known<true>>;
   readonly reports: ReadonlyMap<DirectorId, Known<ReportRecord>>;
   readonly drains: ReadonlyMap<DirectorId, Known<true>>;
+  /** Whom an operator has confirmed dead. */
+  readonly confirmedDead: ReadonlyMap<DirectorId, Known<ConfirmDeadRecord>>;
   readonly operations: ReadonlyMap<string, Known<OperationRecord>>;
 };
 
@@ -43,6 +46,7 @@ export const EMPTY_VIEW: ElectionView = {
   leases: new Map(),
   reports: new Map(),
   drains: new Map(),
+  confirmedDead: new Map(),
   operations: new Map(),
 };
 
@@ -55,6 +59,11 @@ export type ViewChange =
   | { readonly of: 'lease'; readonly name: GroupId; readonly known: Known<true> }
   | { readonly of: 'report'; readonly name: DirectorId; readonly known: Known<ReportRecord> }
   | { readonly of: 'drain'; readonly name: DirectorId; readonly known: Known<true> }
+  | {
+      readonly of: 'confirm-dead';
+      readonly name: DirectorId;
+      readonly known: Known<ConfirmDeadRecord>;
+    }
   | { readonly of: 'operation'; readonly name: string; readonly known: Known<OperationRecord> };
 
 /** Merges changes; a change older than what is known is dropped. Maps without news are shared. */
@@ -92,6 +101,14 @@ function put(
     case 'drain':
       merged.drains = merge(merged.drains, shared.drains, change.name, change.known);
       return;
+    case 'confirm-dead':
+      merged.confirmedDead = merge(
+        merged.confirmedDead,
+        shared.confirmedDead,
+        change.name,
+        change.known,
+      );
+      return;
     case 'operation':
       merged.operations = merge(merged.operations, shared.operations, change.name, change.known);
       return;
@@ -124,6 +141,7 @@ const isSame = (one: ElectionView, other: ElectionView): boolean =>
   one.leases === other.leases &&
   one.reports === other.reports &&
   one.drains === other.drains &&
+  one.confirmedDead === other.confirmedDead &&
   one.operations === other.operations;
 
 export const revOf = <K, T>(map: ReadonlyMap<K, Known<T>>, name: K): Revision =>

@@ -28,6 +28,10 @@ const built: fc.Arbitrary<readonly [string, ParsedKey]> = fc.oneof(
     const director = directorId(text);
     return [keys.drain(director), { kind: 'drain', director }] as const;
   }),
+  name.map((text) => {
+    const director = directorId(text);
+    return [keys.confirmDead(director), { kind: 'confirm-dead', director }] as const;
+  }),
   fc.tuple(name, endpoint).map(([text, rs]) => {
     const [service, realServer] = [serviceId(text), realServerId(rs)];
     return [keys.real(service, realServer), { kind: 'real', service, realServer }] as const;

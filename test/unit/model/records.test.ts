@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   ChallengeRecord,
+  ConfirmDeadRecord,
   DrainRecord,
   EventRecord,
   formatRecord,
@@ -57,6 +58,7 @@ const EXAMPLES = [
     { v: 1, holdMs: 3000, slackMs: 1100, driftMargin: 0.25, session: 7, peers: ['d2'] },
   ],
   ['challenge', ChallengeRecord, { v: 1, by: 'd2', session: 7 }],
+  ['confirm-dead', ConfirmDeadRecord, { v: 1, session: 7, by, reason, at }],
   ['lease', LeaseRecord, { v: 1, holder: 'd1', epoch: 8 }],
   [
     'report',
