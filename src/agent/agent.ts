@@ -427,6 +427,7 @@ class Director implements Agent {
   #judge(): void {
     const { specs, keeper, gate, tracks, reconcile, hold, gateways, vrrp } = this.#parts;
     const judged = deriveEligibility({
+      me: this.#options.me,
       spec: specs.spec(),
       devices: this.#options.devices,
       links: keeper.links(),

@@ -6,9 +6,10 @@ import { deriveServiceKey } from '../core/desired/desired-state.ts';
 import type { ElectionEvent } from '../core/election/state.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { IneligibleReason } from '../model/decision.ts';
-import type { GroupId } from '../model/ids.ts';
+import type { DirectorId, GroupId } from '../model/ids.ts';
 import { BONUS_MAX } from '../core/tracks/judge-tracks.ts';
 import { formatServiceKey, type GateKind } from '../model/kernel.ts';
+import { VRRP_PRIORITY_OWNER } from '../model/vrrp.ts';
 import type { GatewayWatch } from './gateway-watch.ts';
 import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
 import { LIFETIME_GATE_NEEDS } from './lifetime-gate.ts';
@@ -17,6 +18,7 @@ import type { TrackLoop } from './track-loop.ts';
 import type { VrrpDesk } from './vrrp-desk.ts';
 
 export type FitnessInput = {
+  readonly me: DirectorId;
   readonly spec: ClusterSpec | null;
   readonly devices: InterfaceMap;
   readonly links: Links;
@@ -53,9 +55,14 @@ export function deriveEligibility(input: FitnessInput): Eligibility {
 const isSettled = ({ tracks, gateway }: FitnessInput, { id }: VipGroup): boolean =>
   tracks.isSettled(id) && gateway.isSettled();
 
-/** Kept within what a report may say; beyond it no sum changes the order. */
-function bonusOf({ tracks, gateway, holds }: FitnessInput, { id }: VipGroup): number {
-  const sum = tracks.bonus(id) + gateway.bonus(holds(id) ? 'holder' : 'candidate');
+/**
+ * Kept within what a report may say; beyond it no sum changes the order. Weights do not move the owner's priority, as
+ * in keepalived; a lost gateway does.
+ */
+function bonusOf({ me, tracks, gateway, holds }: FitnessInput, group: VipGroup): number {
+  const { id, priorities } = group;
+  const weights = priorities?.get(me) === VRRP_PRIORITY_OWNER ? 0 : tracks.bonus(id);
+  const sum = weights + gateway.bonus(holds(id) ? 'holder' : 'candidate');
   return Math.max(-BONUS_MAX, Math.min(BONUS_MAX, sum));
 }
 

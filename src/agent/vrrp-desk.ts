@@ -14,7 +14,7 @@ import type { IneligibleReason } from '../model/decision.ts';
 import { type DirectorId, type GroupId, monoMs } from '../model/ids.ts';
 import { ADDRESS_PROTOCOL, type BoundAddress } from '../model/kernel.ts';
 import type { VrrpStatus } from '../model/status.ts';
-import { VRRP_PRIORITY_OWNER, VRRP_PRIORITY_RELEASE, type VrrpInstance } from '../model/vrrp.ts';
+import { VRRP_PRIORITY_RELEASE, type VrrpInstance } from '../model/vrrp.ts';
 import { Wakeup } from '../lib/async.ts';
 import { messageOf } from '../lib/result.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -259,7 +259,6 @@ class Desk implements VrrpDesk {
 
   #priorityOf({ id, priorities }: VipGroup): number {
     const priority = priorities?.get(this.#me) ?? DEFAULT_PRIORITY;
-    if (priority === VRRP_PRIORITY_OWNER) return priority;
     return effectivePriority(priority, this.#ports.election().bonus.get(id) ?? 0);
   }
 

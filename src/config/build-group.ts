@@ -3,7 +3,7 @@ import { assert } from '../lib/assert.ts';
 import { type Cidr, parseCidr, parseIp } from '../model/address.ts';
 import type { GroupAddress, NotifySpec, Preempt, Track, VipGroup } from '../model/cluster.ts';
 import { directorId, groupId } from '../model/ids.ts';
-import type { VrrpSpec } from '../model/vrrp.ts';
+import { VRRP_PRIORITY_OWNER, type VrrpSpec } from '../model/vrrp.ts';
 import type {
   CommandDocument,
   GroupDocument,
@@ -34,7 +34,7 @@ export function buildGroup(name: string, group: GroupDocument): VipGroup {
               priority,
             ]),
           ),
-    preempt: buildPreempt(group.preempt),
+    preempt: buildPreempt(group),
     virtualRouterId: group.virtualRouterId ?? null,
     vrrp: group.vrrp === undefined ? null : buildVrrp(group.vrrp),
     weight: group.weight ?? DEFAULT_GROUP_WEIGHT,
@@ -55,8 +55,10 @@ function buildAddress(
   return { ...cidr, interface: device, label: given.label ?? null, scope: given.scope ?? 'global' };
 }
 
-function buildPreempt(preempt: GroupDocument['preempt']): Preempt {
-  if (preempt === undefined) return { kind: 'never' };
+/** The owner of the addresses always preempts (RFC 9568 6.1). */
+function buildPreempt({ preempt, priorities }: GroupDocument): Preempt {
+  const hasOwner = Object.values(priorities ?? {}).includes(VRRP_PRIORITY_OWNER);
+  if (preempt === undefined) return { kind: hasOwner ? 'immediate' : 'never' };
   if (typeof preempt === 'string') return { kind: preempt };
   return { kind: 'after', ms: must(parseDuration(preempt.after)) };
 }

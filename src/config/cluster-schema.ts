@@ -174,11 +174,12 @@ export const GroupSchema = Type.Object(
     priorities: Type.Optional(
       Type.Record(
         Type.String({ pattern: NAME_PATTERN }),
-        Type.Integer({ minimum: 1, maximum: 254 }),
+        Type.Integer({ minimum: 1, maximum: 255 }),
         {
           ...strict,
           minProperties: 1,
-          description: 'a map of at least one director name to its priority from 1 to 254',
+          description:
+            'a map of at least one director name to its priority from 1 to 254, or 255 as the owner of a virtual router',
         },
       ),
     ),

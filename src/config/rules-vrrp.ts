@@ -1,5 +1,6 @@
 /** What the `vrrp` of VIP groups must satisfy, beyond its shape (RFC 9568, RFC 3768). */
 import { familyOf, parseCidr } from '../model/address.ts';
+import { VRRP_PRIORITY_OWNER } from '../model/vrrp.ts';
 import { DEFAULT_VRRP_INTERVAL_MS } from './defaults.ts';
 import { formatDuration } from './durations.ts';
 import { takeoverWaitOf } from './timing.ts';
@@ -26,8 +27,10 @@ export function vrrpProblems(groups: Raw, timing: Raw): readonly Problem[] {
   const isTaken = firstUseOf<string>();
   return entriesOf(groups).flatMap(([name, group]) => {
     const vrrp = at(group, 'vrrp');
-    if (vrrp.value === undefined) return [];
+    const owners = ownerProblems(group);
+    if (vrrp.value === undefined) return owners;
     return [
+      ...owners,
       ...routerProblems(name, group, isTaken),
       ...intervalProblems(vrrp, ipv6Count(group)),
       ...paceProblems(vrrp, waitMs),
@@ -122,6 +125,36 @@ function authProblems(vrrp: Raw): readonly Problem[] {
       allowed: 'no auth, or version: 2 with IPv4 addresses',
     },
   ];
+}
+
+/** Priority 255 says on the wire that its sender owns the addresses: one does, and it always preempts. */
+function ownerProblems(group: Raw): readonly Problem[] {
+  const owners = entriesOf(at(group, 'priorities')).filter(
+    ([, place]) => numberOf(place) === VRRP_PRIORITY_OWNER,
+  );
+  const [first, ...others] = owners;
+  if (first === undefined) return [];
+  const [owner, { path }] = first;
+  const problems = others.map(([, place]) => ({
+    path: place.path,
+    message: `${VRRP_PRIORITY_OWNER} is the priority of director "${owner}": the addresses have one owner`,
+    allowed: '1 to 254',
+  }));
+  if (at(group, 'vrrp').value === undefined)
+    problems.push({
+      path,
+      message: `${VRRP_PRIORITY_OWNER} is for the owner of a virtual router, and the group has no vrrp`,
+      allowed: '1 to 254',
+    });
+  const preempt = at(group, 'preempt');
+  if (preempt.value !== undefined && preempt.value !== 'immediate')
+    problems.push({
+      path: preempt.path,
+      message: `does not go with priority ${VRRP_PRIORITY_OWNER} of director "${owner}": the owner always preempts, at once`,
+      allowed:
+        'immediate, which is the default with such a priority; or 1 to 254 for all directors',
+    });
+  return problems;
 }
 
 function neighbourProblems(vrrp: Raw): readonly Problem[] {

@@ -7,6 +7,7 @@
 import { rendezvousOrder } from '../../lib/hash.ts';
 import type { VipGroup } from '../../model/cluster.ts';
 import type { DirectorId, GroupId } from '../../model/ids.ts';
+import { VRRP_PRIORITY_OWNER } from '../../model/vrrp.ts';
 
 /** What placement is computed from; all of it is the same on every director. */
 export type Situation = {
@@ -47,9 +48,14 @@ export const LOWEST_PRIORITY = 1;
 export const HIGHEST_PRIORITY = 254;
 const NONE: ReadonlySet<GroupId> = new Set();
 
-/** Priority with what tracks add, kept within 1 to 254 (RFC 9568 5.2.4: 0 and 255 mean other things). */
+/**
+ * Priority with what tracks add, kept within 1 to 254 (RFC 9568 5.2.4: 0 and 255 mean other things). The owner of
+ * the addresses has 255 as long as nothing is taken from it.
+ */
 export const effectivePriority = (priority: number, bonus: number): number =>
-  Math.min(HIGHEST_PRIORITY, Math.max(LOWEST_PRIORITY, priority + bonus));
+  priority === VRRP_PRIORITY_OWNER && bonus >= 0
+    ? VRRP_PRIORITY_OWNER
+    : Math.min(HIGHEST_PRIORITY, Math.max(LOWEST_PRIORITY, priority + bonus));
 
 /** Of the directors of one spec; keep it as long as they stay the same. */
 export function createHeirs(directors: readonly DirectorId[]): Heirs {

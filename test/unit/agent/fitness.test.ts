@@ -9,7 +9,7 @@ import {
 import type { ReconcileState } from '../../../src/agent/reconcile-loop.ts';
 import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import type { ClusterSpec } from '../../../src/model/cluster.ts';
-import { groupId, monoMs } from '../../../src/model/ids.ts';
+import { directorId, groupId, monoMs } from '../../../src/model/ids.ts';
 import { anyService, anySpec, ip } from '../core/desired/spec-builders.ts';
 import { group, TIMING } from '../core/election/election-driver.ts';
 
@@ -55,6 +55,7 @@ function reconciled(fields: Partial<ReconcileState> = {}): ReconcileState {
 }
 
 const input = (fields: Partial<FitnessInput> = {}): FitnessInput => ({
+  me: directorId('d1'),
   spec,
   devices: new Map([['public', 'eth0']]),
   links: new Map([
@@ -185,6 +186,17 @@ describe('a director without its gateway', () => {
     });
     expect(judge({ gateway, tracks: tracks(20) }).bonus.get(first.id)).toBe(-233);
     expect(judge({ gateway, tracks: tracks(-20) }).bonus.get(first.id)).toBe(-253);
+  });
+
+  it('loses the priority of an owner by its gateway, and by no weight', () => {
+    const owned = { ...first, priorities: new Map([[directorId('d1'), 255]]) };
+    const tracks = { obstacle: () => null, bonus: () => -20, isSettled: () => true };
+    const answering = { ...gateway, bonus: () => 0 };
+    const of = (fields: Partial<FitnessInput>): number | undefined =>
+      judge({ spec: { ...spec, groups: [owned] }, tracks, ...fields }).bonus.get(first.id);
+    expect(of({ gateway: answering })).toBeUndefined();
+    expect(of({ gateway })).toBe(-253);
+    expect(of({ gateway: answering, me: directorId('d2') })).toBe(-20);
   });
 
   it('is ready for nothing before it was asked', () => {

@@ -331,6 +331,50 @@ describe('a candidate', () => {
   });
 });
 
+describe('the owner of the addresses', () => {
+  const group = { priorities: { d1: 255, d2: 100 } };
+
+  it('listens at its start as everybody does, and for the shortest skew', async () => {
+    const bench = await listening({ group });
+    await bench.clock.advance(3 * INTERVAL_MS);
+    expect(bench.rig.obstacle).toBe('vrrp-listening');
+    await bench.clock.advance((2 / 256) * INTERVAL_MS);
+    expect(bench.rig.obstacle).toBeNull();
+  });
+
+  it('preempts the highest priority that others may have', async () => {
+    const bench = await listening({ group });
+    await bench.foreign(254, 4 * INTERVAL_MS);
+    expect(bench.prioritiesSince(0)).toContain(255);
+    await bench.clock.advance(1.25 * INTERVAL_MS + 10);
+    expect(bench.rig.obstacle).toBeNull();
+  });
+
+  it('advertises 255 whatever is added, and less when its gateway is lost', async () => {
+    const bench = await speaking(60_000, { group });
+    // What is on its way arrives.
+    await bench.clock.advance(INTERVAL_MS / 2);
+    for (const [bonus, priority] of [
+      [0, 255],
+      [30, 255],
+      [-253, 2],
+    ] as const) {
+      bench.rig.state = { ...bench.rig.state, bonus: new Map([[WEB, bonus]]) };
+      const from = bench.now;
+      await bench.clock.advance(INTERVAL_MS);
+      expect(bench.prioritiesSince(from)).toEqual([priority]);
+    }
+  });
+
+  it('yields to no lower priority, and to another owner of a higher address', async () => {
+    const bench = await speaking(60_000, { group });
+    await bench.foreign(254, 2 * INTERVAL_MS);
+    expect(bench.rig.news).toEqual([]);
+    await bench.foreign(255);
+    expect(bench.rig.news.map(({ kind }) => kind)).toContain('vrrp.yielded');
+  });
+});
+
 describe('a group', () => {
   it('with VRRP among directors alone waits for nobody', async () => {
     const bench = await listening({ group: { vrrp: { version: 3 } } });

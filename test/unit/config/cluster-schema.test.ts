@@ -60,11 +60,11 @@ const SHAPES: readonly BadCase[] = [
     /300 does not fit/,
   ],
   [
-    'priority 255',
+    'priority 256',
     [...web, 'priorities'],
-    { d1: 255 },
+    { d1: 256 },
     'groups.web.priorities.d1',
-    /255 is out of range/,
+    /256 is out of range/,
   ],
   ['empty priorities', [...web, 'priorities'], {}, 'groups.web.priorities', /is empty/],
   [

@@ -108,6 +108,34 @@ const BAD: readonly BadCase[] = [
     /91 IPv6 addresses/,
   ],
   [
+    'an owner of addresses without vrrp',
+    web,
+    group(undefined, { priorities: { d1: 255, d2: 100 } }),
+    'groups.web.priorities.d1',
+    /255 is for the owner of a virtual router, and the group has no vrrp/,
+  ],
+  [
+    'two owners',
+    web,
+    group({}, { priorities: { d1: 255, d2: 255 } }),
+    'groups.web.priorities.d2',
+    /255 is the priority of director "d1": the addresses have one owner/,
+  ],
+  [
+    'an owner that never preempts',
+    web,
+    group({}, { priorities: { d1: 255, d2: 100 }, preempt: 'never' }),
+    'groups.web.preempt',
+    /does not go with priority 255 of director "d1"/,
+  ],
+  [
+    'an owner that waits',
+    web,
+    group({}, { priorities: { d2: 255 }, preempt: { after: '5m' } }),
+    'groups.web.preempt',
+    /does not go with priority 255 of director "d2"/,
+  ],
+  [
     'a router id twice on an interface',
     ['groups'],
     {
@@ -146,6 +174,20 @@ describe('vrrp', () => {
     ]) {
       const parsed = parseClusterDocument(document);
       expect(parsed.ok ? '' : formatProblems(parsed.error)).toBe('');
+    }
+  });
+
+  it('preempts at once where a director owns the addresses, and says so where asked', () => {
+    const priorities = { d1: 255, d2: 100 };
+    for (const preempt of [undefined, 'immediate']) {
+      const parsed = parseClusterDocument({
+        ...minimal(),
+        groups: { web: group({}, { priorities, preempt }) },
+      });
+      if (!parsed.ok) throw new Error(formatProblems(parsed.error));
+      const [web] = parsed.value.spec.groups;
+      expect(web?.preempt).toEqual({ kind: 'immediate' });
+      expect(web?.priorities?.get(directorId('d1'))).toBe(255);
     }
   });
 

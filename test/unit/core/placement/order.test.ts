@@ -37,6 +37,11 @@ describe('placement order with priorities', () => {
     expect(effectivePriority(100, 500)).toBe(254);
     expect(effectivePriority(100, -500)).toBe(1);
     expect(effectivePriority(100, -20)).toBe(80);
+    // Of the owner of the addresses, whom only a loss takes from there.
+    expect(effectivePriority(255, 0)).toBe(255);
+    expect(effectivePriority(255, 20)).toBe(255);
+    expect(effectivePriority(255, -253)).toBe(2);
+    expect(effectivePriority(254, 1)).toBe(254);
     // Both at the upper end: a tie, so rendezvous order decides and not what was cut off.
     const tied = anyGroup(g(7), { priorities: { d1: 200, d2: 250, d3: 1 } });
     const bonus = { 'd1 g7': 900, 'd2 g7': 60 };
