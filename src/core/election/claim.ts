@@ -20,7 +20,7 @@ import { learnOwners } from './handover.ts';
 import { carriedOf } from './pending.ts';
 import { promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
-import { mayAccuse } from './scope.ts';
+import { isInScope } from './scope.ts';
 import { rosterOf } from './roster.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { standingIn } from './survey.ts';
@@ -116,7 +116,7 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
 function isKnownToAll({ state, config }: Draft): boolean {
   for (const { id } of config.directors) {
     if (id === config.me || openSession(state.view, id) === null) continue;
-    if (!mayAccuse(state.view, id, config.me)) return false;
+    if (!isInScope(state.view, id, config.me)) return false;
   }
   return true;
 }

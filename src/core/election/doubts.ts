@@ -71,11 +71,12 @@ const isPast = (known: Known<unknown> | undefined, compared: Revision): boolean 
 
 function revisionsByKey({ state, config }: Draft): ReadonlyMap<string, Known<unknown>> {
   const { keys } = config;
-  const { sessions, scopes, challenges, owners } = state.view;
+  const { sessions, scopes, challenges, owners, confirmedDead } = state.view;
   const known = new Map<string, Known<unknown>>();
   for (const [director, one] of sessions) known.set(keys.session(director), one);
   for (const [director, one] of scopes) known.set(keys.scope(director), one);
   for (const [director, one] of challenges) known.set(keys.challenge(director), one);
+  for (const [director, one] of confirmedDead) known.set(keys.confirmDead(director), one);
   for (const [group, one] of owners) known.set(keys.owner(group), one);
   return known;
 }

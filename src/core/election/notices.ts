@@ -33,6 +33,8 @@ export type ElectionNotice = {
     | 'holder.yielded'
     | 'promise.refused'
     | 'holder.unaccusable'
+    | 'director.unaccusable'
+    | 'death.denied'
     | 'record.unreadable';
   readonly group: GroupId | null;
   readonly director: DirectorId | null;

@@ -7,7 +7,7 @@ import { formatRecord, type ScopeRecord } from '../../model/records.ts';
 import { type Draft, isBusy, learn, request, written } from './draft.ts';
 import type { Holding, TxnReply } from './state.ts';
 import { FREEZE_HOLD_MS, wantedHoldMs } from './timing.ts';
-import { type ElectionView, openSession } from './view.ts';
+import { type ElectionView, isConfirmedDead, openSession } from './view.ts';
 
 /** What others wait for covers the gate too, which may be coarser than the spec's δ. */
 export const scopeRecord = (draft: Draft): ScopeRecord => ({
@@ -55,10 +55,14 @@ export function askedPeers({ state, config }: Draft): readonly DirectorId[] {
  * Whether the director's scope lets this one accuse it; where it names nobody, everybody may. Who is not
  * named was not asked for a promise, and knows nothing of those that were given.
  */
-export function mayAccuse(view: ElectionView, director: DirectorId, me: DirectorId): boolean {
+export function isInScope(view: ElectionView, director: DirectorId, me: DirectorId): boolean {
   const peers = view.scopes.get(director)?.value?.peers ?? [];
   return peers.length === 0 || peers.includes(me);
 }
+
+/** By its scope, or by the word of an operator that it is dead. */
+export const mayAccuse = (view: ElectionView, director: DirectorId, me: DirectorId): boolean =>
+  isInScope(view, director, me) || isConfirmedDead(view, director);
 
 export function advanceScope(draft: Draft): void {
   const { state, config } = draft;

@@ -7,11 +7,12 @@ import {
   type SessionId,
 } from '../../model/ids.ts';
 import { type ChallengeRecord, formatRecord, type SessionRecord } from '../../model/records.ts';
+import { denyDeath, onDeathDenied, wordsAgainst } from './confirmed-dead.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
 import { hold } from './roster.ts';
-import { adoptedScope, advanceScope, onScopeWritten, scopeRecord } from './scope.ts';
+import { adoptedScope, advanceScope, mayAccuse, onScopeWritten, scopeRecord } from './scope.ts';
 import { silence } from './silence.ts';
-import type { Purpose, TxnReply } from './state.ts';
+import type { Purpose, TxnReply, TxnRequest } from './state.ts';
 import {
   CHALLENGE_REST_MS,
   RETRY_MS,
@@ -19,7 +20,7 @@ import {
   waitMs,
   wantedHoldMs,
 } from './timing.ts';
-import { ownerStanding, pendingOf, revOf, sessionOf } from './view.ts';
+import { isConfirmedDead, ownerStanding, pendingOf, revOf, sessionOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
 const SLOT = 'session';
@@ -48,6 +49,7 @@ export function advanceSession(draft: Draft): void {
         return;
       }
       advanceScope(draft);
+      denyDeath(draft);
       if (state.isStopping && state.holdings.size === 0) close(draft);
       return;
     case 'closed':
@@ -125,6 +127,7 @@ function tryOpen(draft: Draft): void {
         compares: [
           { key: keys.session(config.me), modRevision: rev },
           { key: keys.challenge(config.me), modRevision: revOf(state.view.challenges, config.me) },
+          ...wordsAgainstNamesake(draft),
         ],
         success: [{ op: 'put', key: keys.challenge(config.me), value: formatRecord(challenge) }],
         failure: [
@@ -159,14 +162,18 @@ function needsChallenge(draft: Draft, record: SessionRecord | null, rev: Revisio
  */
 function isForeign({ state, config }: Draft): boolean {
   const record = state.view.sessions.get(config.me)?.value ?? null;
-  const peers = state.view.scopes.get(config.me)?.value?.peers ?? [];
-  return record?.state === 'open' && record.machine !== config.identity.machine && peers.length > 0;
+  const isOther = record?.state === 'open' && record.machine !== config.identity.machine;
+  return isOther && !mayAccuse(state.view, config.me, config.me);
 }
+
+/** An operator's word about the other machine: it stands until that one, alive, takes it back. */
+const wordsAgainstNamesake = (draft: Draft): TxnRequest['compares'] =>
+  isConfirmedDead(draft.state.view, draft.config.me) ? wordsAgainst(draft, draft.config.me) : [];
 
 function tellForeign(draft: Draft, rev: Revision): void {
   const { me } = draft.config;
   if (!alarmOnce(draft, `foreign:${rev}`)) return;
-  const text = `another machine has an open session under the name ${me}; this one waits until its peers declare it dead, or it is shut down`;
+  const text = `another machine has an open session under the name ${me}; this one waits until its peers declare it dead, or it is shut down. If those are gone and it is surely off: leasehold director confirm-dead ${me} --reason "replaced"`;
   notice(draft, 'session.refused', 'error', text, { director: me });
 }
 
@@ -212,7 +219,11 @@ function open(
     { key: keys.session(me), modRevision: sessionRev },
     { key: keys.scope(me), modRevision: revOf(state.view.scopes, me) },
   ];
-  if (challengeRev !== null) compares.push({ key: keys.challenge(me), modRevision: challengeRev });
+  if (challengeRev !== null)
+    compares.push(
+      { key: keys.challenge(me), modRevision: challengeRev },
+      ...wordsAgainstNamesake(draft),
+    );
   request(
     draft,
     SLOT,
@@ -223,6 +234,7 @@ function open(
         { op: 'put', key: keys.session(me), value: formatRecord(sessionRecord(draft, adopted)) },
         { op: 'put', key: keys.scope(me), value: formatRecord(scope) },
         { op: 'delete', key: keys.challenge(me) },
+        { op: 'delete', key: keys.confirmDead(me) },
       ],
       failure: [
         { op: 'get', key: keys.session(me) },
@@ -295,6 +307,7 @@ function close(draft: Draft): void {
           key: keys.session(me),
           value: formatRecord({ ...sessionRecord(draft, state.session.id), state: 'closed' }),
         },
+        { op: 'delete', key: keys.confirmDead(me) },
       ],
       failure: [{ op: 'get', key: keys.session(me) }],
     },
@@ -306,6 +319,7 @@ export function onSessionReply(draft: Draft, purpose: Purpose, reply: TxnReply):
   if (purpose.kind === 'open-session') onOpened(draft, purpose, reply);
   if (purpose.kind === 'challenge-namesake') onNamesakeChallenged(draft, purpose.session, reply);
   if (purpose.kind === 'write-scope') onScopeWritten(draft, purpose.record, reply);
+  if (purpose.kind === 'deny-death') onDeathDenied(draft, reply);
   if (purpose.kind === 'close-session' && reply.kind === 'answered') markClosed(draft);
 }
 

@@ -64,6 +64,8 @@ export type Purpose =
       readonly scope: ScopeRecord;
     }
   | { readonly kind: 'close-session' }
+  /** Of this director, which lives. */
+  | { readonly kind: 'deny-death' }
   | { readonly kind: 'challenge-namesake'; readonly session: Revision }
   | { readonly kind: 'write-scope'; readonly record: ScopeRecord }
   | { readonly kind: 'round'; readonly round: number; readonly groups: readonly GroupId[] }

@@ -187,6 +187,7 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
   switch (purpose.kind) {
     case 'open-session':
     case 'close-session':
+    case 'deny-death':
     case 'challenge-namesake':
     case 'write-scope':
       onSessionReply(draft, purpose, reply);

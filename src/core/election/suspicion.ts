@@ -19,6 +19,7 @@ import {
   written,
 } from './draft.ts';
 import { ownRecord } from './claim.ts';
+import { tellUnaccusable, wordsAgainst } from './confirmed-dead.ts';
 import { learnOwners } from './handover.ts';
 import { firstSuspectAt, suspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
@@ -187,7 +188,7 @@ function dropChallenge(draft: Draft, director: DirectorId): void {
 function pursue(draft: Draft, director: DirectorId, held: Held): void {
   const { state, now, config } = draft;
   if (!mayAccuse(state.view, director, config.me)) {
-    tellStranger(draft, director, held);
+    tellUnaccusable(draft, director, held);
     return;
   }
   const challenge = state.challenges.get(director);
@@ -220,13 +221,6 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
     kill(draft, director, held.owned, challenge);
 }
 
-/** It has not taken this director into its scope: it was not asked, and must not judge (design 4.9). */
-function tellStranger(draft: Draft, director: DirectorId, held: Held): void {
-  if (held.owned.length === 0 || !alarmOnce(draft, `stranger:${director}`)) return;
-  const text = `not heard, and its scope record does not name ${draft.config.me}: only who is named there may take its groups`;
-  notice(draft, 'holder.unaccusable', 'error', text, { director });
-}
-
 function rest(draft: Draft, director: DirectorId, ms: number): void {
   own(draft, 'challenges').set(director, { kind: 'resting', until: later(draft, ms) });
 }
@@ -238,6 +232,7 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
   const { keys, me } = config;
   const record: ChallengeRecord = { v: 1, by: me, session: sessionRev };
   const session = sessionRev;
+  const words = wordsAgainst(draft, director);
   own(draft, 'challenges').set(director, { kind: 'sending', session });
   request(
     draft,
@@ -249,6 +244,7 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
         { key: keys.challenge(director), modRevision: ABSENT },
         { key: keys.session(me), modRevision: state.session.rev },
         { key: keys.scope(director), modRevision: revOf(state.view.scopes, director) },
+        ...words,
       ],
       success: [{ op: 'put', key: keys.challenge(director), value: formatRecord(record) }],
       failure: [
@@ -256,6 +252,7 @@ function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision)
         { op: 'get', key: keys.scope(director) },
         { op: 'get', key: keys.challenge(director) },
         { op: 'get', key: keys.session(me) },
+        ...words.map(({ key }) => ({ op: 'get' as const, key })),
       ],
     },
   );
@@ -309,6 +306,7 @@ function kill(
     { key: keys.scope(director), modRevision: revOf(state.view.scopes, director) },
     { key: keys.session(me), modRevision: state.session.rev },
     { key: keys.spec, modRevision: config.specRev },
+    ...wordsAgainst(draft, director),
   ];
   const mine = groups.filter(
     (group) =>
@@ -335,6 +333,7 @@ function kill(
       success: [
         { op: 'put', key: keys.session(director), value: formatRecord(broken) },
         { op: 'delete', key: keys.challenge(director) },
+        { op: 'delete', key: keys.confirmDead(director) },
         ...puts,
       ],
       failure: readsOf(draft, compares),

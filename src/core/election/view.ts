@@ -162,6 +162,13 @@ export function openSession(
   return known?.value?.state === 'open' ? { id: sessionOf(known), rev: known.rev } : null;
 }
 
+/** An operator has said that this very session is dead; of an earlier or later record his word says nothing. */
+export function isConfirmedDead(view: ElectionView, director: DirectorId): boolean {
+  const session = openSession(view, director);
+  const word = view.confirmedDead.get(director)?.value;
+  return session !== null && word?.session === session.rev;
+}
+
 /** True when a present record proves that this session of the director is over; absence proves nothing. */
 export function isOver(view: ElectionView, director: string, session: number): boolean {
   const known = view.sessions.get(director as DirectorId);

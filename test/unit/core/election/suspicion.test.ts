@@ -363,6 +363,7 @@ describe('a kill (4.6)', () => {
     expect(txn.success.map(({ op, key }) => [op, key])).toEqual([
       ['put', keys.session(D2)],
       ['delete', keys.challenge(D2)],
+      ['delete', keys.confirmDead(D2)],
       ['put', keys.owner(G1)],
     ]);
   });
