@@ -168,8 +168,8 @@ export function decodeNeighborSolicitation(
   return ok({ ...readAddresses(packet.value), sourceLinkMac: sourceLinkMac.value });
 }
 
-/** ff02::1:ffXX:XXXX with the last three bytes of the address (RFC 4291 2.7.1). */
-function solicitedNodeGroup(address: Uint8Array): Uint8Array {
+/** ff02::1:ffXX:XXXX with the last three bytes of the address, both of 16 bytes (RFC 4291 2.7.1). */
+export function solicitedNodeGroup(address: Uint8Array): Uint8Array {
   const group = Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0);
   group.set(address.subarray(13), 13);
   return group;
