@@ -41,7 +41,8 @@ export class FakeNeighbours implements Neighbours {
   readonly #clock: Clock;
   readonly #queues = new Set<AsyncQueue<ForeignVoice>>();
   readonly #endings = new Set<() => void>();
-  readonly #claims = new Set<(vip: VipPlace) => void>();
+  /** Of running probes; true: it asked for this one. */
+  readonly #claims = new Set<(vip: VipPlace) => boolean>();
   #listened = new Set<string>();
   #isClosed = false;
   /** Questions sent, oldest first, for tests that count; at most the last thousand. */
@@ -57,6 +58,14 @@ export class FakeNeighbours implements Neighbours {
     for (const claim of this.#claims) claim(voice);
     if (this.#listened.has(`${voice.device} ${voice.address}`))
       for (const queue of this.#queues) queue.push(voice);
+  }
+
+  /**
+   * A foreign probe arrives: no voice, but who probes the same at this time knows of it, and asks once more, so
+   * that the other does, too.
+   */
+  hearProbe(vip: VipPlace): void {
+    for (const claim of this.#claims) if (claim(vip)) this.#options.defender?.(vip);
   }
 
   /** How late the listener wants to hear at most; for tests that look. */
@@ -134,11 +143,12 @@ export class FakeNeighbours implements Neighbours {
         if (!isComplete) for (const address of open.keys()) unasked.add(address);
         resolve({ answered, unasked });
       };
-      const claim = (vip: VipPlace): void => {
-        if (open.get(vip.address)?.device !== vip.device || isDeaf(vip)) return;
+      const claim = (vip: VipPlace): boolean => {
+        if (open.get(vip.address)?.device !== vip.device || isDeaf(vip)) return false;
         open.delete(vip.address);
         answered.add(vip.address);
         if (open.size === 0) end();
+        return true;
       };
       const ask = (): void => {
         if (rounds === count) {
