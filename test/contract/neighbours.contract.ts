@@ -26,6 +26,8 @@ export interface NeighboursHarness {
   voices(): Promise<readonly ForeignVoice[]>;
   /** A foreign host speaks as the address: gratuitous ARP, or an unsolicited advertisement. */
   speak(voice: ForeignVoice): Promise<void>;
+  /** A foreign host probes for the address, as it does before it takes it. */
+  probeFrom(mac: string, vip: Place): Promise<void>;
   /** Lets the gateways below answer, or be silent. */
   setGateways(state: 'answering' | 'silent'): Promise<void>;
   advance(ms: number): Promise<void>;
@@ -162,6 +164,20 @@ export function neighboursContract(name: string, create: () => Promise<Neighbour
       for (const vip of vips) await harness.speak({ ...vip, mac: FOREIGN_MAC });
       const answered = vips.map(({ address }) => address).toSorted();
       expect(await asked).toEqual({ answered, unasked: [] });
+    });
+
+    test('whoever probes for an address at the same time is to be reckoned with, but speaks for nobody', async () => {
+      const vips = [v4(126), v6(126)];
+      await harness.listen(vips, 5);
+      const asked = probed([...vips, v4(127)], { count: 4, intervalMs: 300 });
+      await harness.advance(200);
+      for (const vip of vips) await harness.probeFrom(FOREIGN_MAC, vip);
+      const answered = vips.map(({ address }) => address).toSorted();
+      expect(await asked).toEqual({ answered, unasked: [] });
+      for (const vip of vips) await harness.probeFrom(FOREIGN_MAC, vip);
+      await harness.advance(HEARD_WITHIN_MS);
+      for (const vip of vips) expect(await voicesOf(vip)).toEqual([]);
+      await harness.listen([]);
     });
 
     test('where nobody could be asked, or not to the end, silence is told apart', async () => {

@@ -34,6 +34,16 @@ const announcement = ({ address, mac: from }: ForeignVoice): Uint8Array =>
     ? encodeUnsolicitedAdvertisement(mac(from), address, false)
     : encodeGratuitousArpRequest(mac(from), address);
 
+const probe = (from: MacAddress, { address }: Place): Uint8Array =>
+  address.includes(':')
+    ? encodeAddressProbe(from, address)
+    : encodeArpRequest({
+        mac: from,
+        senderIp: formatIp(new Uint8Array(4)),
+        targetIp: address,
+        destination: null,
+      });
+
 neighboursContract('fake', async () => {
   const clock = new FakeClock();
   let isAnswering = true;
@@ -70,6 +80,7 @@ neighboursContract('fake', async () => {
     settle: (promise) => clock.settle(promise),
     voices: async () => heard,
     speak: async (voice) => neighbours.hear(voice),
+    probeFrom: async (_, vip) => neighbours.hearProbe(vip),
     setGateways: async (state) => {
       isAnswering = state === 'answering';
     },
@@ -98,6 +109,7 @@ neighboursContract('AF_PACKET in a network namespace', async () => {
     settle: (promise) => promise,
     voices: async () => network.voices,
     speak: (voice) => network.send(announcement(voice)),
+    probeFrom: (from, vip) => network.send(probe(mac(from), vip)),
     setGateways: (state) =>
       state === 'answering' ? network.net.heal() : network.net.cut('d1', 'gw'),
     advance: (ms) => sleep(ms),
@@ -264,10 +276,7 @@ describe.each(['netdev', 'arp-inet-ip6'] as const)(
     });
 
     test('hear the probes of others, which the rules hide from this host', async () => {
-      const from = mac(FOREIGN_MAC);
-      const senderIp = formatIp(new Uint8Array(4));
-      const probe = { mac: from, senderIp, targetIp: vip4.address, destination: null };
-      const frames = [encodeArpRequest(probe), encodeAddressProbe(from, vip6.address)];
+      const frames = [vip4, vip6].map((vip) => probe(mac(FOREIGN_MAC), vip));
       expect(await answeredTo(vips, frames)).toEqual(both);
     });
 
@@ -282,3 +291,95 @@ describe.each(['netdev', 'arp-inet-ip6'] as const)(
     });
   },
 );
+
+describe('two directors on one network', () => {
+  let network: NeighboursNetwork;
+  const vips = VIPS.map((cidr) => ({ device: DEVICE, address: ip(cidr.split('/')[0] ?? '') }));
+  const all = vips.map(({ address }) => address).toSorted();
+  const OPTIONS = { count: 4, intervalMs: 250 };
+  beforeAll(async () => {
+    network = await NeighboursNetwork.start(['10.90.0.11/24', 'fd90::11/64']);
+    await network.addDirector('d2', ['10.90.0.12/24', 'fd90::12/64']);
+  });
+  afterAll(() => network.close());
+
+  const bind = async (host: string, action: 'add' | 'del'): Promise<void> => {
+    for (const cidr of VIPS) {
+      const nodad = action === 'add' && cidr.includes(':') ? ['nodad'] : [];
+      await network.net.execOk(host, ['ip', 'address', action, cidr, 'dev', DEVICE, ...nodad]);
+    }
+  };
+  const probeBoth = async (): Promise<readonly (readonly IpAddress[])[]> => {
+    const outcomes = await Promise.all(
+      ['d1', 'd2'].map((director) => network.probe(vips, OPTIONS, director)),
+    );
+    for (const { unasked } of outcomes) expect([...unasked]).toEqual([]);
+    return outcomes.map(({ answered }) => [...answered].toSorted());
+  };
+
+  test('that probe the same VIPs at once both learn of it', async () => {
+    expect(await probeBoth()).toEqual([all, all]);
+  });
+
+  test('do so, too, where both have the VIPs bound, and rules silence them', async () => {
+    for (const director of ['d1', 'd2']) {
+      await bind(director, 'add');
+      const index = Number(
+        await network.net.execOk(director, ['cat', '/sys/class/net/eth0/ifindex']),
+      );
+      const device = { index, name: DEVICE };
+      const fence = { op: 'fence', fence: 'netdev', device, vips } as const;
+      expect(await network.command(fence, director)).toBe(true);
+    }
+    expect(await probeBoth()).toEqual([all, all]);
+    for (const director of ['d1', 'd2']) {
+      await network.net.execOk(director, ['nft', 'flush', 'ruleset']);
+      await bind(director, 'del');
+    }
+  });
+
+  test('one of which holds the VIPs: it hears no voice of who probes, and its kernel answers him', async () => {
+    await bind('d1', 'add');
+    await network.command({ op: 'listen', vips, withinMs: 5 });
+    await sleep(50);
+    const before = network.voices.length;
+    const { answered, unasked } = await network.probe(vips, OPTIONS, 'd2');
+    expect([[...answered].toSorted(), [...unasked]]).toEqual([all, []]);
+    await sleep(300);
+    expect(network.voices.slice(before)).toEqual([]);
+    await network.command({ op: 'listen', vips: [], withinMs: 200 });
+    await bind('d1', 'del');
+  });
+
+  test('one of which is Linux that detects duplicates before it takes an address', async () => {
+    const vip6 = { device: DEVICE, address: ip('fd90::100') };
+    const asked = network.probe([vip6], OPTIONS);
+    await sleep(300);
+    const address = ['fd90::100/64', 'dev', DEVICE];
+    await network.net.execOk('d2', ['ip', 'address', 'add', ...address]);
+    const { answered, unasked } = await asked;
+    expect([[...answered], [...unasked]]).toEqual([[vip6.address], []]);
+    await network.net.execOk('d2', ['ip', 'address', 'del', ...address]);
+  });
+
+  test('hear what is sent to the groups of addresses that are not bound, while they probe', async () => {
+    const vip6 = { device: DEVICE, address: ip('fd90::12:3456') };
+    const groups = (): Promise<string> =>
+      network.net.execOk('d1', ['ip', '-6', 'maddress', 'show', 'dev', DEVICE]);
+    expect(await groups()).not.toContain('ff02::1:ff12:3456');
+    const asked = network.probe([vip6], OPTIONS);
+    await sleep(300);
+    expect(await groups()).toContain('ff02::1:ff12:3456');
+    expect([...(await asked).answered]).toEqual([]);
+    await sleep(100);
+    expect(await groups()).not.toContain('ff02::1:ff12:3456');
+  });
+
+  test('one of which had no link for a moment: silence proves nothing to it', async () => {
+    const asked = network.probe(vips, OPTIONS);
+    await sleep(300);
+    const link = (state: string): string => `ip link set ${DEVICE} ${state}`;
+    await network.net.execOk('d1', ['sh', '-c', `${link('down')} && ${link('up')}`]);
+    expect([...(await asked).unasked].toSorted()).toEqual(all);
+  });
+});

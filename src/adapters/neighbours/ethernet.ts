@@ -5,8 +5,15 @@
 import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import { err, ok, type Result } from '../../lib/result.ts';
-import { formatMac, type IpFamily, type MacAddress } from '../../model/address.ts';
+import {
+  formatMac,
+  type IpAddress,
+  type IpFamily,
+  ipToBytes,
+  type MacAddress,
+} from '../../model/address.ts';
 import { encodeFilter, type Instruction } from '../../wire/bpf.ts';
+import { solicitedNodeGroup } from '../../wire/ndp.ts';
 import { SNAP_LENGTH } from './voice-filter.ts';
 
 /** What a frame needs to know of its device, as the kernel says now. */
@@ -18,13 +25,24 @@ export interface Ear {
   setFilter(program: readonly Instruction[]): Result<void, string>;
   /** The next frame, valid until the next call; null: none waits. */
   receive(): Uint8Array | null;
+  /**
+   * Whether frames may have passed unheard since this was last asked: the device was down (packet(7), ENETDOWN),
+   * or more came than the socket holds (PACKET_STATISTICS). To be asked when `receive` has given null.
+   */
+  hasMissed(): boolean;
+  /**
+   * Makes the device hear what is sent to the solicited-node group of an IPv6 address until the ear is closed,
+   * through filters of the hardware and of switches that snoop MLD (RFC 4862 5.4.2). Where the address is
+   * bound, the kernel has done so already; a failure changes nothing.
+   */
+  joinGroupOf(address: IpAddress): void;
   /** Never blocks: the end is given to the kernel on another thread. */
   close(): void;
 }
 
 export interface Ethernet {
   device(name: string): Result<Device, string>;
-  /** MAC addresses of all interfaces of this network namespace. */
+  /** MAC addresses of all interfaces of this network namespace; those read last where they cannot be read. */
   ownMacs(): ReadonlySet<MacAddress>;
   /** Hears ARP (4) or IPv6 (6) of the device, by the filter from the first frame on. Needs CAP_NET_RAW. */
   openEar(device: string, family: IpFamily, filter: readonly Instruction[]): Result<Ear, string>;
@@ -37,7 +55,9 @@ export interface Ethernet {
   close(): void;
 }
 
+const AF_INET6 = 10;
 const AF_PACKET = 17;
+const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
@@ -49,7 +69,12 @@ const SIOCGIFHWADDR = 0x8927;
 const ARPHRD_ETHER = 1;
 const ETH_P_ALL = 0x0003;
 const SOL_PACKET = 263;
+const PACKET_STATISTICS = 6;
 const PACKET_IGNORE_OUTGOING = 23;
+/** struct tpacket_stats: packets, drops. Reading it begins the count anew. */
+const STATISTICS_LENGTH = 8;
+const IPPROTO_IPV6 = 41;
+const IPV6_JOIN_GROUP = 20;
 const ETHERTYPE = { 4: 0x0806, 6: 0x86dd } as const;
 /** struct ifreq: 16 bytes of name, then a union of 24 bytes on 64-bit machines. */
 const IFREQ_LENGTH = 40;
@@ -65,6 +90,7 @@ class PacketEthernet implements Ethernet {
   readonly #libc = bindLibc();
   /** Sends and asks; protocol 0, so that it receives nothing. */
   #fd: number | null = null;
+  #ownMacs: ReadonlySet<MacAddress> = new Set();
 
   device(name: string): Result<Device, string> {
     const fd = this.#open();
@@ -72,12 +98,12 @@ class PacketEthernet implements Ethernet {
   }
 
   ownMacs(): ReadonlySet<MacAddress> {
-    const macs = new Set<MacAddress>();
-    for (const name of interfaceNames()) {
-      const device = this.device(name);
-      if (device.ok) macs.add(device.value.mac);
-    }
-    return macs;
+    const names = interfaceNames();
+    // Out of descriptors: a stranger is not made of our own interfaces by that.
+    if (names === null || !this.#open().ok) return this.#ownMacs;
+    const devices = names.map((name) => this.device(name));
+    this.#ownMacs = new Set(devices.flatMap((device) => (device.ok ? [device.value.mac] : [])));
+    return this.#ownMacs;
   }
 
   openEar(device: string, family: IpFamily, filter: readonly Instruction[]): Result<Ear, string> {
@@ -98,7 +124,7 @@ class PacketEthernet implements Ethernet {
     const filtered = ear.setFilter(filter);
     // Since Linux 4.20; without it our own frames are copied for us, and dropped by their MAC address.
     if (protocol === ETH_P_ALL)
-      this.#libc.setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, [1], 4);
+      this.#libc.setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, IS_ON, IS_ON.length);
     const address = linkAddress(found.value.index, protocol, null);
     const isBound = filtered.ok && this.#libc.bind(fd, address, SOCKADDR_LL_LENGTH) === 0;
     if (isBound) return ok(ear);
@@ -144,6 +170,10 @@ class PacketEar implements Ear {
   readonly #libc: Libc;
   readonly #fd: number;
   readonly #buffer = new Uint8Array(SNAP_LENGTH);
+  readonly #statistics = new Uint8Array(STATISTICS_LENGTH);
+  /** A socket of IPv6 that does nothing but hold memberships. */
+  #memberFd: number | null = null;
+  #hasFailed = false;
   #isClosed = false;
 
   constructor(libc: Libc, fd: number, deviceIndex: number) {
@@ -167,7 +197,30 @@ class PacketEar implements Ear {
   receive(): Uint8Array | null {
     if (this.#isClosed) return null;
     const length = this.#libc.recv(this.#fd, this.#buffer, SNAP_LENGTH, MSG_DONTWAIT);
+    if (length < 0 && koffi.errno() !== koffi.os.errno['EAGAIN']) this.#hasFailed = true;
     return length > 0 ? this.#buffer.subarray(0, length) : null;
+  }
+
+  hasMissed(): boolean {
+    if (this.#isClosed) return true;
+    const bytes = this.#statistics;
+    const read = this.#libc.getOption(this.#fd, SOL_PACKET, PACKET_STATISTICS, bytes, [
+      STATISTICS_LENGTH,
+    ]);
+    const drops = new DataView(bytes.buffer).getUint32(4, IS_LITTLE_ENDIAN);
+    const hasMissed = this.#hasFailed || read !== 0 || drops > 0;
+    this.#hasFailed = false;
+    return hasMissed;
+  }
+
+  joinGroupOf(address: IpAddress): void {
+    if (this.#isClosed) return;
+    this.#memberFd ??= this.#libc.socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const index = hostOrder(this.deviceIndex);
+    // struct ipv6_mreq. A second membership of one group is refused, and not needed.
+    const request = Uint8Array.of(...solicitedNodeGroup(ipToBytes(address)), ...index);
+    const { length } = request;
+    this.#libc.setOption(this.#memberFd, IPPROTO_IPV6, IPV6_JOIN_GROUP, request, length);
   }
 
   close(): void {
@@ -175,6 +228,8 @@ class PacketEar implements Ear {
     this.#isClosed = true;
     // The kernel waits for every processor to let go of the hook, some 10 ms: not on this thread.
     this.#libc.closeAsync(this.#fd, () => {});
+    if (this.#memberFd !== null && this.#memberFd >= 0)
+      this.#libc.closeAsync(this.#memberFd, () => {});
   }
 }
 
@@ -194,8 +249,15 @@ type Libc = {
     fd: number,
     level: number,
     name: number,
-    value: readonly number[],
+    value: Uint8Array,
     length: number,
+  ) => number;
+  readonly getOption: (
+    fd: number,
+    level: number,
+    name: number,
+    value: Uint8Array,
+    length: number[],
   ) => number;
   readonly ioctl: (fd: number, request: number, argument: Uint8Array) => number;
   readonly recv: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
@@ -229,7 +291,10 @@ function bindLibc(): Libc {
       'uint32_t',
     ]),
     setOption: library.func(
-      'int setsockopt(int fd, int level, int name, const int *value, uint32_t length)',
+      'int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)',
+    ),
+    getOption: library.func(
+      'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)',
     ),
     // Variadic in C; on Linux the calling convention of these arguments is the same.
     ioctl: library.func('int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)'),
@@ -242,9 +307,15 @@ function bindLibc(): Libc {
   };
 }
 
-/** Of the calling process's network namespace (proc_pid_net(5)). */
-function interfaceNames(): string[] {
-  const lines = readFileSync('/proc/self/net/dev', 'utf8').split('\n').slice(2);
+/** Of the calling process's network namespace (proc_pid_net(5)); null: they cannot be read now. */
+function interfaceNames(): string[] | null {
+  let table: string;
+  try {
+    table = readFileSync('/proc/self/net/dev', 'utf8');
+  } catch {
+    return null;
+  }
+  const lines = table.split('\n').slice(2);
   return lines.flatMap((line) => {
     const name = line.split(':')[0]?.trim() ?? '';
     return name === '' ? [] : [name];
@@ -281,6 +352,8 @@ function linkAddress(index: number, etherType: number, destination: Uint8Array |
 
 /** The C structures are in host order. */
 const IS_LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+const hostOrder = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer);
+const IS_ON = hostOrder(1);
 
 const ERROR_WORDS: Readonly<Record<string, string>> = {
   EPERM: 'not permitted, CAP_NET_RAW is needed',

@@ -11,6 +11,13 @@ export type Statement = {
   readonly answerTo: { readonly address: IpAddress; readonly mac: MacAddress } | null;
 };
 
+export type Claim = {
+  readonly address: IpAddress;
+  readonly mac: MacAddress;
+  /** He only asks whether the address is free. */
+  readonly isQuestion: boolean;
+};
+
 /**
  * Null: it says nothing. A probe (sender 0.0.0.0, RFC 5227 2.1.1) and a solicitation of duplicate
  * address detection (source `::`, RFC 4862 5.4.2) ask whether an address is free, and claim none.
@@ -23,19 +30,18 @@ export function readStatement(frame: Uint8Array, family: IpFamily): Statement | 
  * Who lays claim to an address while somebody wants to know whether it is free: whoever speaks as it, and
  * whoever asks for it in the same way, because he is about to take it (RFC 5227 2.1.1, RFC 4862 5.4.3).
  */
-export function readClaim(
-  frame: Uint8Array,
-  family: IpFamily,
-): { readonly address: IpAddress; readonly mac: MacAddress } | null {
+export function readClaim(frame: Uint8Array, family: IpFamily): Claim | null {
   const statement = readStatement(frame, family);
-  if (statement !== null) return { address: statement.address, mac: statement.mac };
+  if (statement !== null)
+    return { address: statement.address, mac: statement.mac, isQuestion: false };
   if (family === 4) {
     const arp = decodeArpFrame(frame);
     if (!arp.ok || arp.value.operation !== 'request') return null;
-    return { address: arp.value.targetIp, mac: arp.value.senderMac };
+    return { address: arp.value.targetIp, mac: arp.value.senderMac, isQuestion: true };
   }
   const asked = decodeNeighborSolicitation(frame);
-  return asked.ok ? { address: asked.value.target, mac: asked.value.sourceMac } : null;
+  if (!asked.ok) return null;
+  return { address: asked.value.target, mac: asked.value.sourceMac, isQuestion: true };
 }
 
 function readArp(frame: Uint8Array): Statement | null {

@@ -1,5 +1,5 @@
 /**
- * A network with a director that runs the real Neighbours, a gateway that is nothing but Linux, and a
+ * A network with directors that run the real Neighbours, a gateway that is nothing but Linux, and a
  * stranger who sends whatever frames a test wants. Needs root, `ip` and `nft`.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
@@ -40,11 +40,12 @@ export type NeighboursLine =
   | ({ readonly kind: 'answer'; readonly id: number } & Answer);
 
 export class NeighboursNetwork {
+  /** What the directors heard. */
   readonly voices: ForeignVoice[] = [];
   readonly net: Network;
   readonly #children: ChildProcessWithoutNullStreams[] = [];
   readonly #waiting = new Map<number, (answer: Answer) => void>();
-  #director: ChildProcessWithoutNullStreams | null = null;
+  readonly #directors = new Map<string, ChildProcessWithoutNullStreams>();
   #stranger: ChildProcessWithoutNullStreams | null = null;
   #commands = 0;
   #sent = 0;
@@ -66,36 +67,45 @@ export class NeighboursNetwork {
   }
 
   async #start(director: readonly string[]): Promise<void> {
-    await this.net.addHost('d1', director);
+    await this.addDirector('d1', director);
     await this.net.addHost('gw', ['10.90.0.1/24', 'fd90::1/64']);
     await this.net.addHost('s', []);
-    this.#director = this.#spawn('d1', 'neighbours-child.ts');
     this.#stranger = this.#spawn('s', 'frame-sender-child.ts');
     const sender = createInterface({ input: this.#stranger.stdout });
-    const isReady = once(sender, 'line');
+    await once(sender, 'line');
     sender.on('line', (line) => {
       if (line === 'sent') this.#sent++;
     });
-    const lines = createInterface({ input: this.#director.stdout });
-    await Promise.all([once(lines, 'line'), isReady]);
+  }
+
+  async addDirector(name: string, addresses: readonly string[]): Promise<void> {
+    await this.net.addHost(name, addresses);
+    const director = this.#spawn(name, 'neighbours-child.ts');
+    this.#directors.set(name, director);
+    const lines = createInterface({ input: director.stdout });
+    await once(lines, 'line');
     lines.on('line', (line) => this.#take(JSON.parse(line) as NeighboursLine));
   }
 
-  async command(command: NeighboursCommand): Promise<boolean> {
-    return (await this.#ask(command)).proof;
+  async command(command: NeighboursCommand, director = 'd1'): Promise<boolean> {
+    return (await this.#ask(command, director)).proof;
   }
 
-  async probe(vips: readonly Place[], options: ProbeOptions): Promise<ProbeOutcome> {
-    const { answered, unasked } = await this.#ask({ op: 'probe', vips, options });
+  async probe(
+    vips: readonly Place[],
+    options: ProbeOptions,
+    director = 'd1',
+  ): Promise<ProbeOutcome> {
+    const { answered, unasked } = await this.#ask({ op: 'probe', vips, options }, director);
     return { answered: new Set(answered), unasked: new Set(unasked) };
   }
 
-  async #ask(command: NeighboursCommand): Promise<Answer> {
+  async #ask(command: NeighboursCommand, director: string): Promise<Answer> {
     const id = ++this.#commands;
     const answer = new Promise<Answer>((resolve) => {
       this.#waiting.set(id, resolve);
     });
-    this.#director?.stdin.write(`${JSON.stringify({ id, command })}\n`);
+    this.#directors.get(director)?.stdin.write(`${JSON.stringify({ id, command })}\n`);
     return answer;
   }
 

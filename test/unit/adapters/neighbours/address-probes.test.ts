@@ -37,6 +37,7 @@ const NOBODY = ip('0.0.0.0');
 const VIP: VipPlace = { device: 'eth0', address: ip('10.90.0.100') };
 const VIP_2: VipPlace = { device: 'eth0', address: ip('10.90.0.101') };
 const VIP_6: VipPlace = { device: 'eth0', address: ip('fd90::100') };
+const VIP_62: VipPlace = { device: 'eth0', address: ip('fd90::101') };
 const FOUR = { count: 4, intervalMs: 20 };
 
 let clock: FakeClock;
@@ -47,13 +48,15 @@ let ears: number;
 let opened: string[];
 let refusesToSend: boolean;
 let refusesToListen: boolean;
+let misses: boolean;
+let joined: IpAddress[];
 let probes: AddressProbes;
 
 beforeEach(() => {
   clock = new FakeClock();
   device = { index: 2, mac: OWN };
   [waiting, sent, opened, ears] = [[], [], [], 0];
-  [refusesToSend, refusesToListen] = [false, false];
+  [refusesToSend, refusesToListen, misses, joined] = [false, false, false, []];
   const ethernet = {
     device: (): Result<Device, string> => (device === null ? err('gone') : ok(device)),
     openEarlyEar: (name: string): Result<Ear, string> => {
@@ -65,6 +68,12 @@ beforeEach(() => {
         deviceIndex,
         setFilter: () => (refusesToListen ? err('not permitted') : ok(undefined)),
         receive: () => waiting.shift() ?? null,
+        hasMissed: () => {
+          const hasMissed = misses;
+          misses = false;
+          return hasMissed;
+        },
+        joinGroupOf: (address) => void joined.push(address),
         close: () => {
           ears--;
         },
@@ -131,6 +140,13 @@ describe('the questions', () => {
     expect(sent).toHaveLength(200);
     expect(Math.max(...perTime.values())).toBeLessThanOrEqual(32);
     expect(opened).toEqual(['eth0']);
+    // The last of a long line is waited for as long as the first.
+    expect(result.ms).toBe((sent.at(-1)?.at ?? 0) + 20);
+  });
+
+  test('join the group in which others ask for an address of IPv6', async () => {
+    await outcomeOf(probes.probe([VIP, VIP_6], FOUR));
+    expect(joined).toEqual([VIP_6.address]);
   });
 
   test('are not asked without VIPs', async () => {
@@ -216,6 +232,52 @@ describe('has the address', () => {
     expect(opened).toEqual(['eth0']);
   });
 
+  test('though his answer waits behind those of many others', async () => {
+    const crowd = Array.from({ length: 100 }, () =>
+      encodeGratuitousArpRequest(OTHER, VIP_2.address),
+    );
+    const asked = probes.probe([VIP, VIP_2], { count: 1, intervalMs: 20 });
+    await clock.advance(19);
+    waiting.push(...crowd, encodeGratuitousArpRequest(OTHER, VIP.address));
+    const { answered, unasked } = await outcomeOf(asked);
+    expect(answered.toSorted()).toEqual([VIP.address, VIP_2.address]);
+    expect(unasked).toEqual([]);
+  });
+
+  test.each([
+    [VIP, arpFrom(NOBODY, VIP.address), VIP_2, encodeGratuitousArpRequest(OTHER, VIP_2.address)],
+    [
+      VIP_6,
+      encodeAddressProbe(OTHER, VIP_6.address),
+      VIP_62,
+      encodeUnsolicitedAdvertisement(OTHER, VIP_62.address, false),
+    ],
+  ])(
+    'who asks for %o too, and hears one question more of ours',
+    async (one, probe, other, voice) => {
+      const asked = probes.probe([one, other], { count: 4, intervalMs: 100 });
+      await clock.advance(10);
+      expect(sent).toHaveLength(2);
+      // Once, however often he asks: else two who ask would answer each other without end.
+      for (let times = 0; times < 3; times++) {
+        waiting.push(probe);
+        await clock.advance(10);
+      }
+      expect(sent).toHaveLength(3);
+      expect(sent[2]?.frame).toEqual(sent[0]?.frame);
+      waiting.push(voice);
+      expect((await outcomeOf(asked)).answered).toEqual([one.address, other.address]);
+      expect(sent).toHaveLength(3);
+    },
+  );
+
+  test('who asks before our first question is out: it goes out all the same', async () => {
+    const asked = probes.probe([VIP], FOUR);
+    waiting.push(arpFrom(NOBODY, VIP.address));
+    expect(await outcomeOf(asked)).toEqual({ answered: [VIP.address], unasked: [], ms: 0 });
+    expect(sent).toHaveLength(1);
+  });
+
   test('nobody is heard on another device', async () => {
     const elsewhere = { ...VIP, device: 'eth1' };
     const asked = probes.probe([elsewhere], FOUR);
@@ -253,6 +315,38 @@ describe('silence proves nothing', () => {
     await clock.advance(30);
     device = { index: 3, mac: OWN };
     expect((await outcomeOf(asked)).unasked).toEqual([VIP.address]);
+  });
+
+  test('where the device was made anew after the last question', async () => {
+    const asked = probes.probe([VIP], FOUR);
+    await clock.advance(70);
+    device = { index: 3, mac: OWN };
+    expect((await outcomeOf(asked)).unasked).toEqual([VIP.address]);
+  });
+
+  test.each([30, 70])('where the ear was deaf for a while, after %d ms', async (afterMs) => {
+    const asked = probes.probe([VIP], FOUR);
+    await clock.advance(afterMs);
+    misses = true;
+    expect(await outcomeOf(asked)).toMatchObject({ answered: [], unasked: [VIP.address] });
+    expect((await outcomeOf(probes.probe([VIP], FOUR))).unasked).toEqual([]);
+  });
+
+  test('where more is said than can be read', async () => {
+    const asked = probes.probe([VIP], FOUR);
+    const strange = encodeGratuitousArpRequest(OTHER, VIP_2.address);
+    waiting.shift = () => strange;
+    expect(await outcomeOf(asked)).toEqual({ answered: [], unasked: [VIP.address], ms: 100 });
+  });
+
+  test('for who asked before the device was made anew; who asks afterwards hears it', async () => {
+    const before = probes.probe([VIP], FOUR);
+    await clock.advance(30);
+    device = { index: 3, mac: OWN };
+    const after = probes.probe([VIP_2], FOUR);
+    expect([...(await clock.settle(before)).unasked]).toEqual([VIP.address]);
+    expect([...(await clock.settle(after)).unasked]).toEqual([]);
+    expect(opened).toEqual(['eth0', 'eth0']);
   });
 
   test('where it ends too soon: by its signal, or by closing', async () => {

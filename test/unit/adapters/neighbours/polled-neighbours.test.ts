@@ -84,6 +84,8 @@ class FakeEthernet implements Ethernet {
         this.receives++;
         return this.waiting[family].shift() ?? null;
       },
+      hasMissed: () => false,
+      joinGroupOf: () => {},
       close: () => {
         this.open--;
       },
