@@ -3,20 +3,12 @@
  * priorities 150 and 100: as it comes (version 2, one advertisement a second), or version 3 with ten a
  * second. IPv6 is always version 3, at the same interval.
  */
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROUTER } from './cluster-lab.ts';
+import { ensurePackage } from './debian-package.ts';
 import type { Network } from './network.ts';
-import {
-  type Daemon,
-  descendantsOf,
-  GiveUp,
-  run,
-  runOk,
-  signalAll,
-  sleep,
-  waitFor,
-} from './processes.ts';
+import { type Daemon, descendantsOf, GiveUp, signalAll, sleep, waitFor } from './processes.ts';
 
 export type KeepalivedKind = 'v2-1s' | 'v3-100ms';
 
@@ -187,36 +179,5 @@ function start(network: Network, plan: Plan, host: Host): Daemon {
 }
 
 /** Version of the installed package without Debian's parts; installs it, without its service, where it is missing. */
-export async function ensureKeepalived(say: (text: string) => void): Promise<string> {
-  if ((await installedVersion()) === null) {
-    say('keepalived is missing: installing the Debian package, its service stays off');
-    await install();
-  }
-  const version = await installedVersion();
-  if (version === null) throw new Error('keepalived is not there after its installation');
-  return version;
-}
-
-async function installedVersion(): Promise<string | null> {
-  const query = ['dpkg-query', '-W', '-f', '${db:Status-Status} ${Version}', 'keepalived'];
-  const [status, version] = (await run(query)).stdout.split(' ');
-  if (status !== 'installed' || version === undefined) return null;
-  return /^(?:\d+:)?(\d[\d.]*)/.exec(version)?.[1] ?? version;
-}
-
-const POLICY = '/usr/sbin/policy-rc.d';
-
-async function install(): Promise<void> {
-  // A policy that forbids services to start (invoke-rc.d(8)), unless the machine has its own.
-  const isOurs = !existsSync(POLICY);
-  if (isOurs) writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  const quiet = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'];
-  const limit = { timeoutMs: 120_000 };
-  try {
-    await runOk([...quiet, 'update', '-qq'], limit);
-    await runOk([...quiet, 'install', '-y', '-qq', '--no-install-recommends', 'keepalived'], limit);
-  } finally {
-    if (isOurs) rmSync(POLICY, { force: true });
-  }
-  await run(['systemctl', 'disable', '--quiet', 'keepalived']);
-}
+export const ensureKeepalived = (say: (text: string) => void): Promise<string> =>
+  ensurePackage('keepalived', say);

@@ -1,0 +1,39 @@
+/** Debian packages that only some tests and the bench need: installed when the first of them asks. */
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { run, runOk } from './processes.ts';
+
+/** Version of the installed package without Debian's parts; installs it, without its service, where it is missing. */
+export async function ensurePackage(name: string, say: (text: string) => void): Promise<string> {
+  if ((await installedVersion(name)) === null) {
+    say(`${name} is missing: installing the Debian package, its service stays off`);
+    await install(name);
+  }
+  const version = await installedVersion(name);
+  if (version === null) throw new Error(`${name} is not there after its installation`);
+  return version;
+}
+
+async function installedVersion(name: string): Promise<string | null> {
+  const query = ['dpkg-query', '-W', '-f', '${db:Status-Status} ${Version}', name];
+  const [status, version] = (await run(query)).stdout.split(' ');
+  if (status !== 'installed' || version === undefined) return null;
+  return /^(?:\d+:)?(\d[\d.]*)/.exec(version)?.[1] ?? version;
+}
+
+const POLICY = '/usr/sbin/policy-rc.d';
+
+async function install(name: string): Promise<void> {
+  // A policy that forbids services to start (invoke-rc.d(8)), unless the machine has its own.
+  const isOurs = !existsSync(POLICY);
+  if (isOurs) writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  const quiet = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'];
+  const limit = { timeoutMs: 120_000 };
+  try {
+    await runOk([...quiet, 'update', '-qq'], limit);
+    await runOk([...quiet, 'install', '-y', '-qq', '--no-install-recommends', name], limit);
+  } finally {
+    if (isOurs) rmSync(POLICY, { force: true });
+  }
+  // Where it has a service that would start with the machine.
+  await run(['systemctl', 'disable', '--quiet', name]);
+}
