@@ -22,12 +22,13 @@ import type {
   TrackStatus,
   VrrpStatus,
 } from '../model/status.ts';
-import { GATE_WORDS } from '../model/status-words.ts';
+import { GATE_WORDS, silenceWords } from '../model/status-words.ts';
 import type { Stored } from '../ports/agent-view.ts';
 import type { StoreHealth } from '../ports/cluster-store.ts';
 import type { StoredSpec } from './cluster-view.ts';
 import { groupStatuses } from './group-status.ts';
 import type { ReconcileState } from './reconcile-loop.ts';
+import { silenceOf } from './silence.ts';
 
 export type StatusInput = {
   readonly cluster: string;
@@ -156,6 +157,7 @@ function directorStatuses(input: StatusInput, groups: readonly GroupStatus[]): D
     const session = input.election.view.sessions.get(name)?.value;
     const report = input.reports.get(name)?.record;
     const drain = input.drains.get(name);
+    const silence = silenceOf(input, name);
     return {
       name,
       address: inSpec.get(name) ?? null,
@@ -170,6 +172,7 @@ function directorStatuses(input: StatusInput, groups: readonly GroupStatus[]): D
       ipvs: report === undefined ? null : { ...report.ipvs },
       gate: report?.gate ?? null,
       problems: [...(report?.problems ?? [])],
+      ...(silence === undefined ? {} : { silence }),
     };
   });
 }
@@ -304,6 +307,8 @@ function serviceProblems(service: ServiceStatus): string[] {
 }
 
 function directorProblems(director: DirectorStatus, me: DirectorId): string[] {
+  const silence = silenceWords(director);
+  if (silence !== null) return [`director ${silence}`];
   if (director.name === me) return [];
   if (director.inSpec && !director.isAlive) return [`director ${director.name} is not alive`];
   return director.problems.map((problem) => `director ${director.name}: ${problem}`);

@@ -5,6 +5,7 @@ import {
   GATE_WORDS,
   HOLD_WORDS,
   INELIGIBLE_WORDS,
+  silenceWords,
   type Words,
   wordsOf,
 } from '../model/status-words.ts';
@@ -18,7 +19,11 @@ export function explainGroup(status: StatusDocument, group: GroupStatus): string
   const { director, hold } = status;
   const lines = [
     `VIP group ${group.name}: ${group.state}   (seen by ${director})`,
-    ...indent([...holderLines(group), `addresses: ${group.addresses.join(' ')}`]),
+    ...indent([
+      ...holderLines(group),
+      ...silenceLines(group, status),
+      `addresses: ${group.addresses.join(' ')}`,
+    ]),
     '',
     'Directors, best first:',
     ...group.candidates.flatMap((candidate) => candidateLines(candidate, group, status)),
@@ -58,6 +63,15 @@ function holderLines(group: GroupStatus): readonly string[] {
       `waits until ${one.director} is proven silent (its epoch ${one.epoch} is still pending)`,
     );
   return lines;
+}
+
+/** Whoever has it, or is waited for, and is not heard. */
+function silenceLines({ holder, pending }: GroupStatus, { directors }: StatusDocument): string[] {
+  const awaited = new Set([holder, ...pending.map(({ director }) => director)]);
+  return directors.flatMap((director) => {
+    const words = awaited.has(director.name) ? silenceWords(director) : null;
+    return words === null ? [] : [words];
+  });
 }
 
 function candidateLines(

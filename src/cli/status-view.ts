@@ -166,8 +166,9 @@ export function formatDirectors(
   );
 }
 
-function directorState({ inSpec, isAlive, isDraining, drainReason }: DirectorStatus): string {
-  const life = isAlive ? 'alive' : 'gone';
+function directorState(director: DirectorStatus): string {
+  const { inSpec, isAlive, isDraining, drainReason, silence } = director;
+  const life = silence?.confirmedDead ? 'confirmed dead' : isAlive ? 'alive' : 'gone';
   if (!inSpec) return `${life}, not in the document`;
   if (!isDraining) return life;
   return `${life}, draining${drainReason === null ? '' : ` (${drainReason})`}`;

@@ -1,6 +1,7 @@
 /** What short words of the status mean, in sentences for people, each with what to do about it. */
 import type { HoldReason, IneligibleReason, HoldBasis } from './decision.ts';
 import type { GateKind } from './kernel.ts';
+import type { DirectorStatus } from './status.ts';
 
 export type Words = {
   /** What is the case, as a sentence without its end. */
@@ -151,3 +152,17 @@ export const BASIS_WORDS: Readonly<Record<HoldBasis, string>> = {
   peers: 'by the promises of all other directors: etcd does not answer',
   segment: 'by its gateway alone: neither etcd nor all other directors answer',
 };
+
+/** What an operator runs once a director is surely off that nobody else may judge. */
+export const confirmDeadCommand = (director: string): string =>
+  `leasehold director confirm-dead ${director} --reason "powered off"`;
+
+/** A director that is not heard, in a sentence without its end; null: nobody needs to do anything. */
+export function silenceWords({ name, silence }: DirectorStatus): string | null {
+  if (silence === undefined) return null;
+  const { needsWord, confirmedDead, session } = silence;
+  if (confirmedDead !== null)
+    return `${name} was confirmed dead by ${confirmedDead.by} (${confirmedDead.reason}), session ${session}: it is shut out once it has left a challenge unanswered`;
+  if (!needsWord) return null;
+  return `${name} is not heard, and none of those that its scope names is left to take over from it; once it is surely off: ${confirmDeadCommand(name)}`;
+}

@@ -101,6 +101,27 @@ export const DirectorStatus = Type.Object({
   ipvs: Nullable(Type.Object({ available: Type.Boolean(), detail: Type.String() })),
   gate: Nullable(Type.String()),
   problems: Type.Array(Type.String()),
+  silence: Type.Optional(
+    Type.Object(
+      {
+        forMs: Type.Integer({ description: 'not heard by this director for so long' }),
+        session: Type.Integer({
+          description: 'mod revision of its session record, which a confirm-dead may name',
+        }),
+        needsWord: Type.Boolean({
+          description:
+            'its scope names neither this director nor one that is heard here: only an operator can say that it is dead',
+        }),
+        confirmedDead: Nullable(
+          Type.Object(
+            { by: Type.String(), reason: Type.String(), at: Type.String() },
+            { description: 'an operator said that this session is dead' },
+          ),
+        ),
+      },
+      { description: 'its session is open, and it is not heard; absent where it is' },
+    ),
+  ),
 });
 
 export const VoteStatus = Type.Object({

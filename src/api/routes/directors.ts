@@ -1,10 +1,11 @@
-/** Draining a director: it gives its VIP groups away and takes none until it is undrained. */
+/** What operators say of a director: that it drains, and gives its VIP groups away; or that it is dead. */
 import { directorId } from '../../model/ids.ts';
 import { DrainRecord, parseRecord } from '../../model/records.ts';
 import { changeRecord } from '../change.ts';
 import type { ApiContext, TypedApp } from '../context.ts';
 import { findOrLeftover } from '../leftovers.ts';
 import { findDirector, requireSpec } from '../lookup.ts';
+import { registerConfirmDead } from './confirm-dead.ts';
 import { problemResponses } from '../schemas/problem.ts';
 import { DirectorParams, ReasonBody, WriteQuery } from '../schemas/requests.ts';
 import { ChangeResult } from '../schemas/responses.ts';
@@ -18,6 +19,7 @@ const response = {
 export function registerDirectorRoutes(app: TypedApp, ctx: ApiContext): void {
   registerDrain(app, ctx);
   registerUndrain(app, ctx);
+  registerConfirmDead(app, ctx);
 }
 
 function registerDrain(app: TypedApp, ctx: ApiContext): void {

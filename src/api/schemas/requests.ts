@@ -17,6 +17,19 @@ export const ReasonBody = Type.Object(
   { ...closed, examples: [{ reason: 'kernel update' }] },
 );
 
+export const ConfirmDeadBody = Type.Object(
+  {
+    reason: Reason,
+    session: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        description: 'guard: refuse unless this is still its session, as the status gives it',
+      }),
+    ),
+  },
+  { ...closed, examples: [{ session: 31, reason: 'powered off' }] },
+);
+
 export const WeightBody = Type.Object(
   {
     weight: Type.Union([Type.Integer({ minimum: 0, maximum: 65535 }), Type.Null()], {
@@ -114,5 +127,6 @@ export const RealServerParams = Type.Object({
   }),
 });
 
+export type ConfirmDeadBody = Static<typeof ConfirmDeadBody>;
 export type SwitchoverBody = Static<typeof SwitchoverBody>;
 export type RebalanceBody = Static<typeof RebalanceBody>;

@@ -1,9 +1,10 @@
-/** `director drain|undrain|list`. */
+/** `director drain|undrain|confirm-dead|list`. */
 import type { Command } from 'commander';
 import { ChangeResult, DirectorList } from '../../api/schemas/responses.ts';
 import { parseAnswer, printChange } from '../answers.ts';
 import { type CliIo, EXIT, type ExitCode } from '../context.ts';
 import { openSession } from '../session.ts';
+import { addConfirmDead } from './confirm-dead.ts';
 import { formatDirectors } from '../status-view.ts';
 
 export function addDirectorCommands(
@@ -11,7 +12,9 @@ export function addDirectorCommands(
   io: CliIo,
   done: (code: ExitCode) => void,
 ): void {
-  const director = program.command('director').description('drain and list directors');
+  const director = program
+    .command('director')
+    .description('drain, confirm dead and list directors');
   for (const [verb, description] of [
     ['drain', 'move its VIP groups away and keep it from taking any'],
     ['undrain', 'let it take VIP groups again'],
@@ -36,6 +39,7 @@ export function addDirectorCommands(
           done(EXIT.ok);
         },
       );
+  addConfirmDead(director, io, done);
   director
     .command('list')
     .description('all directors and what they hold')

@@ -2,12 +2,41 @@
  * Deaths that only an operator can tell (design 4.9): of a director whose scope names nobody that is left.
  * His word lets others challenge it, and no more; the director itself, if it lives, takes the word back.
  */
-import { ABSENT, type DirectorId } from '../../model/ids.ts';
+import { ABSENT, type DirectorId, type MonoMs } from '../../model/ids.ts';
 import { alarmOnce, type Draft, isBusy, learn, notice, request } from './draft.ts';
 import { isInScope } from './scope.ts';
-import type { TxnReply, TxnRequest } from './state.ts';
+import type { ElectionConfig, ElectionState, TxnReply, TxnRequest } from './state.ts';
 import type { Held } from './survey.ts';
 import { revOf } from './view.ts';
+
+type Hearing = {
+  readonly state: ElectionState;
+  readonly config: ElectionConfig;
+  readonly now: MonoMs;
+};
+
+/** A director that nobody waits for is given more time than a holder. */
+const ABSENT_MS = 3000;
+
+/** Since when the director is not heard: this one has to have been there to hear it. */
+export function unheardSince({ state }: Pick<Hearing, 'state'>, director: DirectorId): number {
+  const sinceAt = state.session.kind === 'open' ? state.session.since : state.startedAt;
+  return Math.max(state.lastHeard.get(director) ?? sinceAt, sinceAt);
+}
+
+/** When it counts as absent. */
+export const absentAt = (hearing: Omit<Hearing, 'now'>, director: DirectorId): number =>
+  unheardSince(hearing, director) + Math.max(ABSENT_MS, 6 * hearing.config.timing.suspectMs);
+
+/** Nobody that is left may judge it, as far as can be told here: an operator has to. */
+export function needsWord(hearing: Hearing, director: DirectorId): boolean {
+  const { state, config, now } = hearing;
+  if (isInScope(state.view, director, config.me)) return false;
+  const peers = state.view.scopes.get(director)?.value?.peers ?? [];
+  return !peers
+    .map((name) => name as DirectorId)
+    .some((name) => state.lastHeard.has(name) && now < absentAt(hearing, name));
+}
 
 /** What an accusation rests on where the scope does not allow it: the operator's word, as it stands. */
 export function wordsAgainst(
@@ -25,6 +54,7 @@ export function tellUnaccusable(
   director: DirectorId,
   { owned, pending }: Held,
 ): void {
+  if (!needsWord(draft, director)) return;
   const { me } = draft.config;
   const isHolder = owned.length + pending.length > 0;
   const session = revOf(draft.state.view.sessions, director);

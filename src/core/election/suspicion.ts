@@ -19,7 +19,7 @@ import {
   written,
 } from './draft.ts';
 import { ownRecord } from './claim.ts';
-import { tellUnaccusable, wordsAgainst } from './confirmed-dead.ts';
+import { absentAt, tellUnaccusable, wordsAgainst } from './confirmed-dead.ts';
 import { learnOwners } from './handover.ts';
 import { firstSuspectAt, suspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
@@ -71,15 +71,6 @@ function absentBystanders(
   return absent;
 }
 
-/** Counted from when this director could have heard it; it challenges whom it may accuse alone. */
-function absentAt({ state, config }: Draft, director: DirectorId): number {
-  const sinceAt = state.session.kind === 'open' ? state.session.since : state.startedAt;
-  const heardAt = state.lastHeard.get(director) ?? sinceAt;
-  return Math.max(heardAt, sinceAt) + Math.max(ABSENT_MS, 6 * config.timing.suspectMs);
-}
-
-/** A director that nobody waits for is given more time than a holder. */
-const ABSENT_MS = 3000;
 const BYSTANDER_REST_MS = 10_000;
 const NOTHING: Held = { owned: [], pending: [] };
 

@@ -519,6 +519,27 @@ describe('directors', () => {
     ]);
   });
 
+  it('that only an operator can tell dead are a problem, with the command that ends it', () => {
+    const driver = holder();
+    driver.audible = [];
+    driver.keep = () => true;
+    const scope = JSON.parse(driver.store.read(keys.scope(D2)).value ?? '{}') as object;
+    driver.store.write(keys.scope(D2), formatRecord({ ...scope, peers: ['d3'] }));
+    driver.advance(60_000);
+    const told = deriveStatus(well(driver));
+    const text =
+      'd2 is not heard, and none of those that its scope names is left to take over from it';
+    const command = 'leasehold director confirm-dead d2 --reason "powered off"';
+    expect(told.problems).toContain(`director ${text}; once it is surely off: ${command}`);
+    const { modRevision: session } = driver.store.read(keys.session(D2));
+    const word = { v: 1, session, by: 'alice', reason: 'burnt', at };
+    driver.store.write(keys.confirmDead(D2), formatRecord(word));
+    driver.see();
+    const said = deriveStatus(well(driver));
+    expect(said.problems.join()).toContain('director d2 was confirmed dead by alice (burnt)');
+    expect(said.directors.map(({ silence }) => silence?.confirmedDead?.by)).toContain('alice');
+  });
+
   it('that drain show why', () => {
     const drains = new Map([[D2, { v: 1 as const, by: 'op', reason: 'kernel update', at }]]);
     const { directors } = deriveStatus({ ...well(), drains });
