@@ -13,7 +13,7 @@ import type { VrrpLink } from '../ports/vrrp-link.ts';
 
 export type Gauges = {
   /** A transition of the election, at the moment it is told. */
-  noticed(notice: ElectionNotice, state: ElectionState): void;
+  noticed(notice: ElectionNotice, state: Pick<ElectionState, 'heard'>): void;
   measure(input: GaugeInput): void;
 };
 
@@ -53,8 +53,9 @@ export function createGauges(ports: {
       if (kind === 'holder.released' || kind === 'holder.lost' || kind === 'holder.lapsed')
         metrics.transition('candidate', reason ?? 'unknown');
       if (kind === 'holder.killed' && director !== null) {
-        const heard = state.heard.get(director);
-        silentSince = heard === undefined ? null : monoMs(Math.max(...heard.values()));
+        // Who never held anything leaves nothing to take over.
+        const heard = [...(state.heard.get(director)?.values() ?? [])];
+        silentSince = heard.length === 0 ? null : monoMs(Math.max(...heard));
       }
       if (kind !== 'holder.opened' || silentSince === null) return;
       metrics.takeover((clock.now() - silentSince) / 1000);
