@@ -56,8 +56,22 @@ export class FakeNeighbours implements Neighbours {
   /** A foreign frame arrives: heard when somebody listens for its address on that device. */
   hear(voice: ForeignVoice): void {
     for (const claim of this.#claims) claim(voice);
-    if (this.#listened.has(`${voice.device} ${voice.address}`))
-      for (const queue of this.#queues) queue.push(voice);
+    if (this.isListening(voice)) this.hearVoice(voice);
+  }
+
+  /** Whether voices of the address are listened for. */
+  isListening({ device, address }: VipPlace): boolean {
+    return this.#listened.has(`${device} ${address}`);
+  }
+
+  /** Whether a probe is under way. */
+  get isProbing(): boolean {
+    return this.#claims.size > 0;
+  }
+
+  /** The voice alone, of a frame that came while it was listened for: a real ear is read some time later. */
+  hearVoice(voice: ForeignVoice): void {
+    for (const queue of this.#queues) queue.push(voice);
   }
 
   /**

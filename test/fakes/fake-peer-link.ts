@@ -23,12 +23,15 @@ export type PeerNetworkFaults = {
 };
 
 const DELIVERIES_MAX = 4_096;
+/** A message that takes longer is told to be late. */
+const LATE_MS = 5;
 
 export class FakePeerNetwork {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #links = new Map<IpAddress, FakePeerLink>();
   readonly #cuts = new Set<string>();
+  readonly #troubledAt = new Map<string, number>();
   #faults: PeerNetworkFaults = { delayMinMs: 0.2, delayMaxMs: 0.2, loss: 0, duplication: 0 };
 
   constructor(ports: { readonly clock: Clock; readonly random: Random }) {
@@ -53,7 +56,7 @@ export class FakePeerNetwork {
   }
 
   heal(from: DirectorId, to: DirectorId): void {
-    this.#cuts.delete(`${from} ${to}`);
+    if (this.#cuts.delete(`${from} ${to}`)) this.#noteTrouble(from, to);
   }
 
   carry(
@@ -61,23 +64,44 @@ export class FakePeerNetwork {
     to: { readonly director: DirectorId; readonly address: IpAddress },
     message: PeerMessage,
   ): void {
-    if (this.#random.next() < this.#faults.loss) return;
+    if (this.#random.next() < this.#faults.loss) {
+      this.#noteTrouble(from.director, to.director);
+      return;
+    }
     const id = Symbol('message');
     const copies = this.#random.next() < this.#faults.duplication ? 2 : 1;
     for (let i = 0; i < copies; i++) {
       const { delayMinMs, delayMaxMs } = this.#faults;
       const delayMs = delayMinMs + this.#random.next() * (delayMaxMs - delayMinMs);
+      if (delayMs > LATE_MS) this.#noteTrouble(from.director, to.director);
       this.#clock.schedule(delayMs, () => {
+        if (delayMs > LATE_MS) this.#noteTrouble(from.director, to.director);
         // Cut while on the way: lost as well.
-        if (this.#cuts.has(`${from.director} ${to.director}`)) return;
+        if (this.#cuts.has(`${from.director} ${to.director}`)) {
+          this.#noteTrouble(from.director, to.director);
+          return;
+        }
         const link = this.#links.get(to.address);
         if (link?.director === to.director) link.accept(from.director, message, id);
       });
     }
   }
 
+  /** When a message of one to the other was lost or late last, or could have been, either way. */
+  troubledAt(a: DirectorId, b: DirectorId): number {
+    const { loss, delayMaxMs } = this.#faults;
+    const ways = [`${a} ${b}`, `${b} ${a}`];
+    const isTroubled = loss > 0 || delayMaxMs > LATE_MS || ways.some((way) => this.#cuts.has(way));
+    if (isTroubled) return this.#clock.now();
+    return Math.max(...ways.map((way) => this.#troubledAt.get(way) ?? Number.NEGATIVE_INFINITY));
+  }
+
   remove(link: FakePeerLink): void {
     if (this.#links.get(link.address) === link) this.#links.delete(link.address);
+  }
+
+  #noteTrouble(from: DirectorId, to: DirectorId): void {
+    this.#troubledAt.set(`${from} ${to}`, this.#clock.now());
   }
 }
 

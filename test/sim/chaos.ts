@@ -5,15 +5,20 @@ import type { Violation } from './checkers.ts';
 import { calmStore, PLAIN_FAULTS, type Stage } from './faults.ts';
 import type { Machine } from './machine.ts';
 import type { Mutation } from './mutations.ts';
+import { ISOLATION_FAULTS } from './isolation.ts';
 import { OUTAGE_FAULTS } from './outages.ts';
-import { keys } from './spec.ts';
+import { keys, type SimDocument } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
 
-const FAULTS = new Map(Object.entries({ ...PLAIN_FAULTS, ...OUTAGE_FAULTS }));
+const RELEASE_FAULTS = { ...PLAIN_FAULTS, ...OUTAGE_FAULTS };
+const FAULTS = new Map(Object.entries({ ...RELEASE_FAULTS, ...ISOLATION_FAULTS }));
+/** By the policy of the document: what is drawn with `release` is drawn from these alone. */
+const NAMES = { release: Object.keys(RELEASE_FAULTS), gateway: [...FAULTS.keys()] } as const;
 
 export type SeedResult = {
   readonly seed: number;
   readonly profile: TimingProfile;
+  readonly isolation: SimDocument['isolation'];
   readonly violations: readonly Violation[];
   /** Milliseconds of virtual time from the last fault's end until all was settled; null: it never was. */
   readonly healedMs: number | null;
@@ -23,6 +28,9 @@ export type SeedResult = {
   readonly moves: ReadonlyMap<string, number>;
   /** Instants at which a machine without its rules spoke beside another: the documented hole. */
   readonly exposedOverlaps: number;
+  /** How often two spoke because the segment let them, and the longest time in which they could have heard it. */
+  readonly windows: number;
+  readonly longestWindowMs: number;
   readonly events: number;
   readonly log: readonly string[];
 };
@@ -58,11 +66,14 @@ export async function runSeed(options: ChaosOptions): Promise<SeedResult> {
     return {
       seed: options.seed,
       profile: world.document.profile,
+      isolation: world.options.isolation ?? 'release',
       violations: world.violations,
       healedMs,
       faults: chaos.faults,
       moves: world.checkers.moves,
       exposedOverlaps: world.checkers.exposedOverlaps,
+      windows: world.checkers.overlaps.windows,
+      longestWindowMs: world.checkers.overlaps.longestMs,
       events: world.clock.fired,
       log: world.log,
     };
@@ -88,11 +99,16 @@ function drawWorld(seed: number, draw: SeededRandom): WorldOptions {
     preempt: draw.chance(0.3) ? 'immediate' : 'never',
     hasServices: draw.chance(0.2),
     hasTracks: draw.chance(0.3),
+    isolation: isIsolated(seed) ? 'gateway' : 'release',
   };
 }
 
+/** Two of five, and none of the seeds that were kept before there was a choice. */
+const isIsolated = (seed: number): boolean => [0, 2, 6, 8].includes(seed % 10);
+
+/** With `release`, unless the mutation is about the other policy. */
 export function mutated(mutation: Mutation): Partial<WorldOptions> {
-  return { ...mutation.overrides, mutation };
+  return { isolation: 'release', ...mutation.overrides, mutation };
 }
 
 class Chaos implements Stage {
@@ -108,7 +124,7 @@ class Chaos implements Stage {
     this.world = world;
     this.draw = draw;
     this.#scale = SCALE[world.document.profile];
-    const names = world.options.mutation?.faults ?? [...FAULTS.keys()];
+    const names = world.options.mutation?.faults ?? NAMES[world.options.isolation ?? 'release'];
     // Swarm: each seed has its own mix, so that rare faults meet in some of them.
     const mix = names.filter(() => draw.chance(0.4));
     this.#enabled = mix.length > 0 ? mix : names;
@@ -177,6 +193,7 @@ class Chaos implements Stage {
     world.cluster.resume();
     world.forgetAwaited();
     world.lossOf.clear();
+    world.segment.heal();
     world.peers.setFaults({ loss: 0, duplication: 0, delayMinMs: 0.2, delayMaxMs: 0.5 });
     for (const a of world.directors) for (const b of world.directors) world.peers.heal(a.id, b.id);
     for (const clone of world.clones) clone.crash();
@@ -184,6 +201,7 @@ class Chaos implements Stage {
       world.cluster.remove(keys.drain(director.id));
       director.strikeAt(null);
       director.setCarrier(true);
+      director.healToStore(null);
       director.resume();
       director.start();
       calmStore(director.store);

@@ -8,21 +8,20 @@ import { HOLD_REASONS } from '../../src/model/decision.ts';
 import type { Keys } from '../../src/model/keys.ts';
 import type { StoreRead } from '../../src/ports/cluster-store.ts';
 import type { HistoryEntry } from '../fakes/fake-store-state.ts';
-import { ALL_VIPS, vipOf } from './spec.ts';
+import { Overlaps, type OverlapPorts, type Party } from './overlaps.ts';
+import { ALL_VIPS, mayCarry } from './spec.ts';
 
 /**
  * I1 two voices, I2 a voice without its record, I3 a frame that must not leave, I5 a move without a
- * reason; `outage`: a voice that fell silent, or moved, for nothing but the store's being away.
+ * reason; `outage`: a voice that fell silent, or moved, for nothing but the store's being away; `takeover`: one
+ * that ended with its machine while the store was away, and no other director spoke instead.
  */
-export type Law = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'outage' | 'failed';
+export type Law = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'outage' | 'takeover' | 'failed';
 export type Violation = { readonly at: number; readonly law: Law; readonly text: string };
 
 /** A machine as the laws see it. */
-export type Speaker = {
-  readonly name: string;
+export type Speaker = Party & {
   readonly director: string;
-  /** Does its kernel answer ARP or ND for the address now? */
-  answers(address: IpAddress): boolean;
   /** Would its kernel let a frame out that speaks as the address? */
   letsOut(address: IpAddress): boolean;
   /** Somebody tore down its rules, and nobody has put them up since: the documented hole. */
@@ -42,7 +41,10 @@ export class Checkers {
     readonly speakers: () => readonly Speaker[];
     readonly keys: Keys;
     readonly read: (key: string) => StoreRead;
+    readonly mayHoldBySegment: () => boolean;
   };
+  /** Two voices by the leave of the segment. */
+  readonly overlaps: Overlaps;
   readonly #owners = new Map<string, OwnerSeen>();
 
   constructor(world: {
@@ -50,8 +52,13 @@ export class Checkers {
     readonly speakers: () => readonly Speaker[];
     readonly keys: Keys;
     readonly read: (key: string) => StoreRead;
+    /** The document has let directors hold by the segment. */
+    readonly mayHoldBySegment: () => boolean;
+    readonly network: Omit<OverlapPorts, 'tell' | 'now'>;
   }) {
     this.#world = world;
+    const { now, network } = world;
+    this.overlaps = new Overlaps({ ...network, now, tell: (text) => this.tell('I1', text) });
   }
 
   tell(law: Law, text: string): void {
@@ -74,9 +81,11 @@ export class Checkers {
   /** A frame that says "the VIP is here" is a voice too, also where the address was taken away. */
   frame(by: Speaker, vip: IpAddress): void {
     if (!by.letsOut(vip)) return;
-    for (const other of this.#world.speakers())
-      if (other !== by && other.answers(vip) && !by.isExposed && !other.isExposed)
-        this.tell('I3', `${by.name} announces ${vip} while ${other.name} answers for it`);
+    for (const other of this.#world.speakers()) {
+      if (other === by || !other.answers(vip) || by.isExposed || other.isExposed) continue;
+      if (this.#world.mayHoldBySegment() && by.answers(vip)) this.overlaps.note(by, other, vip);
+      else this.tell('I3', `${by.name} announces ${vip} while ${other.name} answers for it`);
+    }
   }
 
   /** One revision of the store. */
@@ -91,6 +100,7 @@ export class Checkers {
     for (const other of this.#world.speakers()) {
       if (other === by || !other.answers(vip)) continue;
       if (by.isExposed || other.isExposed) this.exposedOverlaps++;
+      else if (this.#world.mayHoldBySegment()) this.overlaps.note(by, other, vip);
       else
         this.tell(
           'I1',
@@ -99,7 +109,10 @@ export class Checkers {
     }
   }
 
-  /** Whoever begins to speak is named by the record as it is in the store, or the record was taken away. */
+  /**
+   * Whoever begins to speak is named by the record as it is in the store, or the record was taken away, or the
+   * segment has to do.
+   */
   #expectNamed(by: Speaker, vip: IpAddress): void {
     const groups = [...new Set(['g1', 'g2', 'g3', 'g4', 'g5'])].filter((group) =>
       mayCarry(group, vip),
@@ -109,7 +122,7 @@ export class Checkers {
       (record) =>
         record === null || record.director === by.director || record.pending.includes(by.director),
     );
-    if (isNamed) return;
+    if (isNamed || (this.#world.mayHoldBySegment() && by.isBySegment(vip))) return;
     const told = groups.map((group, i) => `${group}: ${records[i]?.director ?? 'nobody'}`);
     this.tell(
       'I2',
@@ -149,9 +162,3 @@ function ownerIn(value: string): OwnerSeen | null {
   if (record.vacant === true) return null;
   return { director: record.director, pending: record.pending.map((one) => one.director) };
 }
-
-/** A moved VIP may be in the second group too. */
-const mayCarry = (group: string, vip: IpAddress): boolean =>
-  vipOf(group) === vip ||
-  (group === 'g2' && vip === vipOf('g1')) ||
-  (group === 'g1' && vip === vipOf('g9'));

@@ -31,6 +31,12 @@ export function pick<T>(stage: Stage, list: readonly T[]): T {
   return found;
 }
 
+/** A director that speaks for one of the groups. */
+export function aHolder(stage: Stage): Machine {
+  const [name] = stage.world.holdersOf(stage.anyGroup());
+  return stage.world.directors.find((one) => one.name === name) ?? stage.any();
+}
+
 /** A connection without faults: half a millisecond each way. */
 export function calmStore(store: FakeStore | null): void {
   if (store === null) return;

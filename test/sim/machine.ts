@@ -28,7 +28,8 @@ import {
   lifeStore,
   type Moment,
 } from './life.ts';
-import { CLUSTER, keys, parseSimSpec } from './spec.ts';
+import { PROBE_POLL_MS } from './segment.ts';
+import { CLUSTER, keys, mayCarry, parseSimSpec } from './spec.ts';
 import type { World } from './world.ts';
 
 /** What happens to the process at the next call of that kind. */
@@ -48,6 +49,8 @@ export type MachineOptions = {
 };
 
 const DEVICE = 'eth0';
+/** Whoever speaks on the wire and is not this machine. */
+const STRANGER = '02:00:00:00:00:01';
 /** A gateway's answer takes so long. */
 const GATEWAY_MS = 0.4;
 /** IPv4 addresses go with the kernel's look at lifetimes, up to so much late. */
@@ -77,6 +80,10 @@ export class Machine implements Speaker {
   #strike: Strike | null = null;
   #isExposed = false;
   #neighbours: FakeNeighbours | null = null;
+  #stoppedAt = 0;
+  readonly #storeCuts = new Set<string>();
+  /** What it held by the segment when its process ended. */
+  #leftBySegment: readonly string[] = [];
 
   constructor(world: World, options: MachineOptions) {
     this.#world = world;
@@ -114,6 +121,19 @@ export class Machine implements Speaker {
   get isExposed(): boolean {
     return this.#isExposed;
   }
+  get stoppedAt(): number {
+    return this.isRunning ? this.#stoppedAt : this.#world.clock.now();
+  }
+
+  isBySegment(address: IpAddress): boolean {
+    const groups = this.agent === null ? this.#leftBySegment : this.#groupsBySegment();
+    return groups.some((group) => mayCarry(group, address));
+  }
+
+  #groupsBySegment(): readonly string[] {
+    const groups = this.agent?.view.status().groups ?? [];
+    return groups.flatMap(({ name, basis }) => (basis === 'segment' ? [name] : []));
+  }
 
   answers(address: IpAddress): boolean {
     return this.kernel.isBound(address) && (this.fence?.answers(address, this.link) ?? true);
@@ -128,9 +148,23 @@ export class Machine implements Speaker {
     return this.fence?.answers(address, this.link) ?? true;
   }
 
-  /** A frame on the wire says that somebody else has the address. */
   hear(address: IpAddress): void {
-    this.#neighbours?.hear({ device: DEVICE, address, mac: '02:00:00:00:00:01' });
+    const neighbours = this.#neighbours;
+    const place = { device: DEVICE, address };
+    this.hearProbe(address);
+    // The ear's filter decides when the frame comes, not when the ear is read.
+    if (neighbours?.isListening(place) !== true) return;
+    const { segment } = this.#world;
+    const ms = segment.wireMs() + segment.earMs(neighbours.withinMs);
+    this.#life?.schedule(ms, () => neighbours.hearVoice({ ...place, mac: STRANGER }));
+  }
+
+  hearProbe(address: IpAddress): void {
+    const neighbours = this.#neighbours;
+    if (neighbours?.isProbing !== true) return;
+    const { segment } = this.#world;
+    const ms = segment.wireMs() + segment.earMs(PROBE_POLL_MS);
+    this.#life?.schedule(ms, () => neighbours.hearProbe({ device: DEVICE, address }));
   }
 
   start(): void {
@@ -144,8 +178,10 @@ export class Machine implements Speaker {
     this.store = store;
     this.agent = agent;
     this.#life = life;
+    this.#stoppedAt = this.#world.clock.now();
     this.#stopping = stopping;
     this.#world.onStart(this, store);
+    if (this.#storeCuts.size > 0) store.cut();
     this.#world.note(`${this.name} starts`);
     void agent.run(stopping.signal).then(
       () => this.#ended(life),
@@ -166,11 +202,17 @@ export class Machine implements Speaker {
     const mutatedLink = wrap.link?.(link) ?? link;
     const peerLink = new LifePeerLink(life, mutatedLink, (message) => world.passes(message));
     const fence = this.#createFence(life, around);
+    const gatewayMs = (): number | null =>
+      world.segment.hasGateway(this.name) ? GATEWAY_MS : null;
     const neighbours = new FakeNeighbours(
-      { gateway: ({ vip }) => (world.gatewayAnswers && this.answers(vip) ? GATEWAY_MS : null) },
+      {
+        gateway: ({ vip }) => (this.answers(vip) ? gatewayMs() : null),
+        defender: ({ address }) => world.segment.probe(this, address),
+      },
       { clock: life },
     );
     this.#neighbours = neighbours;
+    const gateway = new FakeGatewayPing(gatewayMs, { clock: life });
     return createAgent(
       {
         me: this.id,
@@ -199,10 +241,8 @@ export class Machine implements Speaker {
           0,
         ),
         peerLink,
-        neighbours,
-        gateway: new FakeGatewayPing(() => (world.gatewayAnswers ? GATEWAY_MS : null), {
-          clock: life,
-        }),
+        neighbours: wrap.neighbours?.(neighbours) ?? neighbours,
+        gateway: wrap.gateway?.(gateway) ?? gateway,
         tracker: new FakeTracker(
           { file: (path) => (this.failing.has(path) ? '1' : '0') },
           { clock: life, random },
@@ -232,6 +272,19 @@ export class Machine implements Speaker {
       return result;
     };
     return fence;
+  }
+
+  /** Nothing passes between this machine and etcd, whatever process it runs, until that reason is gone. */
+  cutFromStore(reason: string): void {
+    this.#storeCuts.add(reason);
+    this.store?.cut();
+  }
+
+  /** Null: all reasons. */
+  healToStore(reason: string | null): void {
+    if (reason === null) this.#storeCuts.clear();
+    else if (!this.#storeCuts.delete(reason)) return;
+    if (this.#storeCuts.size === 0) this.store?.heal();
   }
 
   /** SIGTERM; `freeze`: leaves kernel and session to a new process. */
@@ -266,6 +319,7 @@ export class Machine implements Speaker {
   resume(): void {
     if (this.#life?.isPaused !== true) return;
     this.#world.note(`${this.name} goes on`);
+    this.#stoppedAt = this.#world.clock.now();
     this.#life.resume();
   }
 
@@ -329,6 +383,7 @@ export class Machine implements Speaker {
   }
 
   #forget(): void {
+    if (this.#world.options.isolation === 'gateway') this.#leftBySegment = this.#groupsBySegment();
     this.store?.close();
     this.#life = null;
     this.#stopping = null;

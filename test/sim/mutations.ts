@@ -12,6 +12,8 @@ import type {
   WatchEvent,
 } from '../../src/ports/cluster-store.ts';
 import type { Fence } from '../../src/ports/fence.ts';
+import type { GatewayPing } from '../../src/ports/gateway.ts';
+import type { Neighbours } from '../../src/ports/neighbours.ts';
 import type { PeerLink } from '../../src/ports/peer-link.ts';
 import { PROMISE_MUTATIONS } from './promise-mutations.ts';
 import {
@@ -59,7 +61,11 @@ export type LifeAbout = {
 export type LifeWrap = {
   readonly store?: (store: ClusterStore) => ClusterStore;
   readonly link?: (link: PeerLink) => PeerLink;
+  readonly neighbours?: (neighbours: Neighbours) => Neighbours;
+  readonly gateway?: (gateway: GatewayAsked) => GatewayAsked;
 };
+
+export type GatewayAsked = Pick<GatewayPing, 'ask'>;
 
 /** The shown record of a key that is not there, at a revision that stands for its absence. */
 function seeAbsence(

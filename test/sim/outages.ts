@@ -1,6 +1,6 @@
 /** The store away from all, or from some: what promises, relays and scopes are for (design 4.8, 4.9). */
 import type { PeerMessage } from '../../src/model/peer.ts';
-import { calmStore, type Fault, pick, type Stage } from './faults.ts';
+import { aHolder, calmStore, type Fault, pick, type Stage } from './faults.ts';
 import type { Machine } from './machine.ts';
 import { keys, timingOf } from './spec.ts';
 
@@ -20,12 +20,6 @@ const storeAway: Fault = (stage) => {
   stage.world.cluster.halt(mode);
   stage.later(stage.ms(least, most), () => stage.world.cluster.resume());
 };
-
-/** A director that speaks for one of the groups. */
-function aHolder(stage: Stage): Machine {
-  const [name] = stage.world.holdersOf(stage.anyGroup());
-  return stage.world.directors.find((one) => one.name === name) ?? stage.any();
-}
 
 /** Others have the store and see the holder: they relay. */
 const holderCut: Fault = (stage) => {

@@ -182,7 +182,7 @@ async function main(): Promise<void> {
   writeSummary(total, seconds());
   const faults = Object.values(total.faults).reduce((sum, one) => sum + one, 0);
   console.log(
-    `${total.schedules} schedules, ${faults} faults, ${total.bad.length} bad; settled after peace: median within ${medianSettledMs(total)} ms, worst ${total.worstSettledMs} ms; ${seconds().toFixed(1)} s`,
+    `${total.schedules} schedules (${total.isolation['gateway'] ?? 0} with isolation: gateway), ${faults} faults, ${total.bad.length} bad; two voices by the segment ${total.windows} times, ${total.longestWindowMs} ms at most where they could hear it; settled after peace: median within ${medianSettledMs(total)} ms, worst ${total.worstSettledMs} ms; ${seconds().toFixed(1)} s`,
   );
   process.exitCode = total.bad.length === 0 ? 0 : 1;
 }

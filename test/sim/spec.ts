@@ -31,6 +31,8 @@ export type SimDocument = {
   /** Groups with a track that can fail; the even ones forbid holding by it, the odd ones weigh it. */
   readonly hasTracks: boolean;
   readonly hasServices: boolean;
+  /** What a holder does that has neither etcd nor all others. */
+  readonly isolation: 'gateway' | 'release';
 };
 
 const PROFILES: Readonly<Record<TimingProfile, Omit<Timing, 'profile' | 'permitMs'>>> = {
@@ -63,6 +65,12 @@ export const vipOf = (group: string): IpAddress => addressOf(100 + Number(group.
 /** All VIPs of a group by the document. */
 export const vipsOf = (group: string, isMoved: boolean): readonly IpAddress[] =>
   addressesOf(group, isMoved).map(({ address }) => address);
+
+/** Whether the group has the VIP in any document: a moved one may be in the second group too. */
+export const mayCarry = (group: string, vip: IpAddress): boolean =>
+  vipOf(group) === vip ||
+  (group === 'g2' && vip === vipOf('g1')) ||
+  (group === 'g1' && vip === vipOf('g9'));
 
 /** Every address that any document can name as a VIP. */
 export const ALL_VIPS: readonly IpAddress[] = Array.from({ length: 9 }, (_, i) =>
@@ -104,7 +112,7 @@ function specOf(document: SimDocument): ClusterSpec {
     services: document.hasServices && document.groups > 0 ? [WEB] : [],
     checkers: null,
     gateways: [GATEWAY],
-    isolation: { policy: 'release', targets: [GATEWAY], mode: 'any' },
+    isolation: { policy: document.isolation, targets: [GATEWAY], mode: 'any' },
   };
 }
 

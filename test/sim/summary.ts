@@ -20,6 +20,11 @@ export type Summary = {
   /** Changes of a holder by their reason. */
   moves: Record<string, number>;
   exposedOverlaps: number;
+  /** Schedules by what the document says of isolation. */
+  isolation: Record<string, number>;
+  /** Times at which two spoke because the segment let them, and the longest in which they could have heard it. */
+  windows: number;
+  longestWindowMs: number;
   /** Milliseconds from peace to settled, counted in classes that double: upper bound → schedules. */
   settled: Record<string, number>;
   worstSettledMs: number;
@@ -35,6 +40,9 @@ export function emptySummary(): Summary {
     faults: {},
     moves: {},
     exposedOverlaps: 0,
+    isolation: {},
+    windows: 0,
+    longestWindowMs: 0,
     settled: {},
     worstSettledMs: 0,
   };
@@ -53,6 +61,9 @@ export function addSeed(summary: Summary, result: SeedResult, chaosMs: number): 
   summary.events += result.events;
   summary.exposedOverlaps += result.exposedOverlaps;
   count(summary.profiles, result.profile, 1);
+  count(summary.isolation, result.isolation, 1);
+  summary.windows += result.windows;
+  summary.longestWindowMs = Math.max(summary.longestWindowMs, Math.round(result.longestWindowMs));
   for (const [name, times] of result.faults) count(summary.faults, name, times);
   for (const [reason, times] of result.moves) count(summary.moves, reason, times);
   const problems = problemsOf(result);
@@ -67,9 +78,11 @@ export function addSummary(total: Summary, part: Summary): void {
   total.virtualMinutes += part.virtualMinutes;
   total.events += part.events;
   total.exposedOverlaps += part.exposedOverlaps;
+  total.windows += part.windows;
+  total.longestWindowMs = Math.max(total.longestWindowMs, part.longestWindowMs);
   total.worstSettledMs = Math.max(total.worstSettledMs, part.worstSettledMs);
   total.bad.push(...part.bad);
-  for (const name of ['profiles', 'faults', 'moves', 'settled'] as const)
+  for (const name of ['profiles', 'isolation', 'faults', 'moves', 'settled'] as const)
     for (const [key, times] of Object.entries(part[name])) count(total[name], key, times);
 }
 

@@ -3,7 +3,7 @@ import type { IpAddress } from '../../src/model/address.ts';
 import type { TimingProfile } from '../../src/model/cluster.ts';
 import type { PeerMessage } from '../../src/model/peer.ts';
 import { formatRecord, type OperationRecord, type SpecRecord } from '../../src/model/records.ts';
-import { directorId, type Revision, revision } from '../../src/model/ids.ts';
+import { directorId, groupId, type Revision, revision } from '../../src/model/ids.ts';
 import type { Log } from '../../src/ports/log.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
@@ -13,6 +13,7 @@ import { SeededRandom } from '../fakes/seeded-random.ts';
 import { Checkers } from './checkers.ts';
 import { Machine } from './machine.ts';
 import type { Mutation } from './mutations.ts';
+import { Segment } from './segment.ts';
 import { addressOf, keys, type SimDocument, vipsOf } from './spec.ts';
 
 const ASK_EVERY_MS = 5;
@@ -33,6 +34,8 @@ export type WorldOptions = {
   readonly preempt?: 'never' | 'immediate';
   readonly hasServices?: boolean;
   readonly hasTracks?: boolean;
+  /** What the first document says; default `release`. */
+  readonly isolation?: SimDocument['isolation'];
   readonly trace?: boolean;
   /** Where a director's agent logs; default nowhere. */
   readonly logOf?: (director: string) => Log;
@@ -47,6 +50,7 @@ export class World {
   readonly random: SeededRandom;
   readonly cluster: FakeCluster;
   readonly peers: FakePeerNetwork;
+  readonly segment: Segment;
   readonly checkers: Checkers;
   readonly directors: readonly Machine[];
   /** Machines that go by another's name. */
@@ -55,8 +59,6 @@ export class World {
   readonly options: WorldOptions;
   /** Kinds of messages that the network loses, and how often. */
   readonly lossOf = new Map<PeerMessage['kind'], number>();
-  /** The VIPs' gateway answers whoever speaks for them. */
-  gatewayAnswers = true;
   /** New connections to the store begin with these faults. */
   onConnect: (machine: Machine, store: FakeStore) => void = () => {};
   /** An agent ended by itself, as it was told. */
@@ -64,6 +66,7 @@ export class World {
   #document: SimDocument;
   #operations = 0;
   #askedAt = -Infinity;
+  #lostAt = -Infinity;
   readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
   #seen: Revision;
 
@@ -72,11 +75,24 @@ export class World {
     this.random = new SeededRandom(options.seed);
     this.cluster = new FakeCluster({ clock: this.clock, random: this.random.fork() });
     this.peers = new FakePeerNetwork({ clock: this.clock, random: this.random.fork() });
+    this.segment = new Segment({
+      random: new SeededRandom(options.seed ^ 0x5e65),
+      stations: () => this.machines(),
+    });
     this.checkers = new Checkers({
       now: () => this.clock.now(),
       speakers: () => this.machines(),
       keys,
       read: (key) => this.cluster.read(key),
+      mayHoldBySegment: () => options.isolation === 'gateway',
+      network: {
+        schedule: (ms, action) => void this.clock.schedule(ms, action),
+        troubledAt: (a, b) =>
+          this.lossOf.size > 0
+            ? this.clock.now()
+            : Math.max(this.#lostAt, this.peers.troubledAt(a, b)),
+        connects: (a, b) => this.segment.connects(a, b),
+      },
     });
     this.#seen = revision(1);
     this.cluster.onChange(() => this.#look());
@@ -89,6 +105,7 @@ export class World {
       preempt: options.preempt ?? 'never',
       hasTracks: options.hasTracks ?? false,
       hasServices: options.hasServices ?? false,
+      isolation: options.isolation ?? 'release',
     };
     this.directors = Array.from(
       { length: options.directors },
@@ -104,6 +121,11 @@ export class World {
 
   machines(): readonly Machine[] {
     return this.clones.length === 0 ? this.directors : [...this.directors, ...this.clones];
+  }
+
+  /** The VIPs' gateway answers whom it can. */
+  set gatewayAnswers(isUp: boolean) {
+    this.segment.isGatewayUp = isUp;
   }
 
   get violations(): Checkers['violations'] {
@@ -170,6 +192,11 @@ export class World {
     return owners;
   }
 
+  #ownerOf(group: string): string | null {
+    const { value } = this.cluster.read(keys.owner(groupId(group)));
+    return value === null ? null : (JSON.parse(value) as { director: string | null }).director;
+  }
+
   groupNames(): readonly string[] {
     return Array.from({ length: this.#document.groups }, (_, i) => `g${i + 1}`);
   }
@@ -192,14 +219,14 @@ export class World {
   /** False: the network loses this message. */
   passes(message: PeerMessage): boolean {
     const loss = this.lossOf.get(message.kind) ?? 0;
-    return loss === 0 || this.random.next() >= loss;
+    const isLost = loss > 0 && this.random.next() < loss;
+    if (isLost) this.#lostAt = this.clock.now();
+    return !isLost;
   }
 
-  /** A frame of an announcer that the machine's kernel lets out is heard by all others. */
   onFrame(by: Machine, vip: IpAddress): void {
     this.checkers.frame(by, vip);
-    if (!by.letsOut(vip)) return;
-    for (const other of this.machines()) if (other !== by && other.isAlive) other.hear(vip);
+    this.segment.announce(by, vip);
   }
 
   onStart(machine: Machine, store: FakeStore): void {
@@ -238,6 +265,8 @@ export class World {
           vipsOf(group, this.#document.isMoved).some((vip) => one.speaks(vip)),
       );
       if (isShared) return false;
+      if (this.#ownerOf(group) !== this.machines().find((one) => one.name === holder)?.director)
+        return false;
       return this.directors
         .filter((one) => one.isRunning)
         .every(
@@ -261,8 +290,11 @@ export class World {
   }
 
   /** Whoever speaks goes on speaking while this happens: a voice that ends is told, once a group. */
-  async keepsSpeaking(happens: () => Promise<void>): Promise<void> {
-    const before = new Map(this.groupNames().map((group) => [group, this.holdersOf(group).join()]));
+  async keepsSpeaking(
+    happens: () => Promise<void>,
+    groups: readonly string[] = this.groupNames(),
+  ): Promise<void> {
+    const before = new Map(groups.map((group) => [group, this.holdersOf(group).join()]));
     const look = (): void => {
       for (const [group, holders] of before) {
         const now = this.holdersOf(group).join();
