@@ -273,6 +273,7 @@ class Director implements Agent {
         return verifyTakeover(neighbours, vips, gateways, timeoutMs);
       },
       askGateway: (timeoutMs) => this.#gateway.ask(timeoutMs),
+      probe: (group, how) => this.#gateway.probe(group, how),
       showLease: (group, epoch) => {
         metrics.holder(group, epoch !== null, epoch);
         this.#parts.leases.show(group, epoch);

@@ -30,19 +30,6 @@ export type GatewayDeskPorts = {
   readonly places: (group: GroupId) => readonly VipPlace[];
 };
 
-export type GatewayEffect =
-  | { readonly kind: 'ask-gateway'; readonly round: number; readonly timeoutMs: number }
-  | {
-      readonly kind: 'probe';
-      readonly group: GroupId;
-      readonly count: number;
-      readonly intervalMs: number;
-    };
-
-export type GatewayEvent =
-  | { readonly kind: 'gateway-answered'; readonly round: number; readonly isReachable: boolean }
-  | { readonly kind: 'probed'; readonly group: GroupId; readonly isAnswered: boolean };
-
 export type GatewayDesk = {
   /** Whether the targets answer, as the document's mode counts it; false where it names none, or at the signal. */
   ask(timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
@@ -54,8 +41,6 @@ export type GatewayDesk = {
     group: GroupId,
     options: { readonly count: number; readonly intervalMs: number },
   ): Promise<boolean | null>;
-  /** Carries out what the election wants; null: ended before there was an answer. Never rejects. */
-  perform(effect: GatewayEffect): Promise<GatewayEvent | null>;
   /** Ends what is asked now; from then on nothing answers. */
   close(): void;
 };
@@ -132,17 +117,6 @@ class Desk implements GatewayDesk {
     const fields = { vipGroup: group, answered: [...answered], unasked: [...unasked] };
     if (answered.size > 0 || unasked.size > 0) log.warn(fields, 'vip.answered');
     return answered.size > 0 || unasked.size > 0;
-  }
-
-  async perform(effect: GatewayEffect): Promise<GatewayEvent | null> {
-    if (effect.kind === 'probe') {
-      const { group } = effect;
-      const isAnswered = await this.probe(group, effect);
-      return isAnswered === null ? null : { kind: 'probed', group, isAnswered };
-    }
-    const isReachable = await this.ask(effect.timeoutMs);
-    if (this.#end.signal.aborted) return null;
-    return { kind: 'gateway-answered', round: effect.round, isReachable };
   }
 
   close(): void {

@@ -2,7 +2,8 @@
  * The hold loop: feeds the pure election with what happens and carries out what it decides. It waits
  * for nothing else: events are stepped in the order of their arrival, effects run beside it.
  */
-import { initialState, type ElectionConfig, type ElectionEffect } from '../core/election/state.ts';
+import { initialState } from '../core/election/initial-state.ts';
+import type { ElectionConfig, ElectionEffect } from '../core/election/state.ts';
 import type { ElectionEvent, ElectionState, TxnReply } from '../core/election/state.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import { step } from '../core/election/step.ts';
@@ -50,6 +51,11 @@ export type HoldPorts = {
   readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
   /** Whether the gateways of the spec answer this director's own address in time. Never rejects. */
   readonly askGateway: (timeoutMs: number) => Promise<boolean>;
+  /** Whether somebody has one of the group's VIPs; null: ended before it was known. Never rejects. */
+  readonly probe: (
+    group: GroupId,
+    how: { readonly count: number; readonly intervalMs: number },
+  ) => Promise<boolean | null>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
   /** In the very step. */
@@ -259,6 +265,9 @@ class Loop implements HoldLoop {
       case 'ask-gateway':
         void this.#askGateway(effect.round, effect.timeoutMs);
         return;
+      case 'probe':
+        void this.#probe(effect);
+        return;
       case 'show-lease':
         ports.showLease(effect.group, effect.epoch);
         return;
@@ -287,6 +296,11 @@ class Loop implements HoldLoop {
   async #askGateway(round: number, timeoutMs: number): Promise<void> {
     const isReachable = await this.#ports.askGateway(timeoutMs);
     this.offer({ kind: 'gateway-answered', round, isReachable });
+  }
+
+  async #probe({ group, count, intervalMs }: ElectionEffect & { kind: 'probe' }): Promise<void> {
+    const isAnswered = await this.#ports.probe(group, { count, intervalMs });
+    if (isAnswered !== null) this.offer({ kind: 'probed', group, isAnswered });
   }
 
   async #verify(group: GroupId, epoch: Epoch): Promise<void> {

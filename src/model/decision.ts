@@ -23,6 +23,7 @@ export const HOLD_REASONS = [
   'track-failed', // a track without weight forbids holding
   'consent', // the holder only had etcd through others, and let this director take the group
   'vrrp-yielded', // a VRRP router that is no director, and goes before this one, speaks for the group
+  'stood-in', // without etcd another director took the group; the record follows it
   'contested', // another machine spoke as its VIPs while only the gateway spoke for holding
   'cannot-arm', // rounds are confirmed, but the kernel gate could not be armed for D'
 ] as const;

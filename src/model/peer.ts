@@ -76,5 +76,9 @@ export const REFUSAL_REASONS = [
   'not-in-scope',
   /** It is promised to somebody else. */
   'promised',
+  /** I hear its holder by the record. */
+  'holder-heard',
+  /** I stand for it myself, and go before the asking director. */
+  'candidate',
 ] as const;
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];

@@ -60,6 +60,8 @@ export const ScopeRecord = Type.Object({
   slackMs: Type.Integer({ minimum: 0 }),
   driftMargin: Type.Number({ minimum: 0 }),
   session: RevisionNumber,
+  /** What it does without any evidence: others probe the network before they open what was its. Absent: release. */
+  isolation: Type.Optional(Type.Union([Type.Literal('gateway'), Type.Literal('release')])),
   /** Whom the director asks for promises; nobody else may accuse it, but everybody where there are none. */
   peers: Type.Array(Name),
 });

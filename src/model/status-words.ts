@@ -58,6 +58,10 @@ export const HOLD_WORDS: Readonly<Record<HoldReason, Words>> = {
     'its former holder reached etcd only through other directors, and let this one take it',
     'see why etcd cannot be reached from there: leasehold doctor, on that machine',
   ),
+  'stood-in': fault(
+    'this director took it from the network, while etcd answered nobody and its holder was not heard',
+    'see why etcd was away, and what became of the former holder',
+  ),
   'vrrp-yielded': fault(
     'a VRRP router that is no director spoke for it, and goes before its former holder',
     'see the events for its address; priority and preemption of both decide who goes first',

@@ -4,14 +4,21 @@
  * every part, confirm it; both count from the moment before the question was sent.
  */
 import type { HoldBasis } from '../../model/decision.ts';
-import type { DirectorId, GroupId, Revision, SessionId } from '../../model/ids.ts';
+import {
+  type DirectorId,
+  type GroupId,
+  type Revision,
+  revisionOf,
+  type SessionId,
+} from '../../model/ids.ts';
 import { ASKED_GROUPS_MAX, type AskedGroup, type PeerMessage } from '../../model/peer.ts';
 import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { askedPeers } from './scope.ts';
-import { askGateway, isHeldBySegment, segmentAt } from './segment.ts';
-import type { Asked, RoundState } from './state.ts';
+import { askGateway, isHeldBySegment, isPartHeld, isPartOpen, segmentAt } from './segment.ts';
+import { standInOf } from './stand-in.ts';
+import type { Asked, AskedPart, Right, RoundState } from './state.ts';
 import { UNARMED_LIMIT, waitMs } from './timing.ts';
 
 /** Questions to whoever has not answered go out so often within a permit. */
@@ -34,9 +41,9 @@ export function advanceAsking(draft: Draft): void {
   state.round = { ...round, asked: { ...asked, nextAt: later(draft, paceMs) } };
   for (const to of asked.everybody) {
     const has = asked.promised.get(to);
-    for (const [part, groups] of asked.parts.entries()) {
+    for (const [part, about] of asked.parts.entries()) {
       if (has?.has(part) === true || asked.relayed.has(part)) continue;
-      const message = question(draft, round, session.id, groups, part);
+      const message = question(draft, round, session.id, about, part);
       draft.effects.push({ kind: 'tell', to, message });
     }
   }
@@ -56,42 +63,68 @@ export function askAt({ state, config }: Draft, { asked, isDenied }: Sent): numb
 
 function begin(draft: Draft, sent: Sent): Asked | null {
   const { state, config, now } = draft;
-  const { guarded } = sent;
   const needed = askedPeers(draft);
   const heard = [...state.lastHeard.keys()].filter((one) => one !== config.me);
   const everybody = [...new Set([...needed, ...heard])];
-  const groups = askedGroups(draft, guarded);
+  const parts = askedParts(draft, sent);
   const isAlone = everybody.length === 0 && config.isolation === 'release';
-  if (isAlone || groups.length === 0) return null;
-  const parts: (readonly AskedGroup[])[] = [];
-  for (let i = 0; i < groups.length; i += ASKED_GROUPS_MAX)
-    parts.push(groups.slice(i, i + ASKED_GROUPS_MAX));
+  if (isAlone || parts.length === 0) return null;
   askGateway(draft, sent);
-  const nothing = { promised: new Map(), refused: new Map(), relayed: new Set<number>() };
+  const nothing = { promised: new Map(), refused: new Set<number>(), relayed: new Set<number>() };
   return { isGatewayThere: false, at: now, nextAt: now, needed, everybody, parts, ...nothing };
 }
 
-/** All that may speak by this round; what is being closed is not asked for. */
-function askedGroups(draft: Draft, guarded: ReadonlyMap<GroupId, Revision>): readonly AskedGroup[] {
-  return [...guarded].flatMap(([group, ownerRev]) => {
-    const holding = draft.state.holdings.get(group);
-    if (holding === undefined || holding.kind === 'closing' || holding.kind === 'shut') return [];
-    // Its former holder would refuse, for all the others too; it opens in the first round after MUTED.
-    if (holding.kind === 'owned' && isUnresolved(draft, group)) return [];
-    return [{ group, epoch: holding.epoch, ownerRev }];
-  });
+/**
+ * All that may speak by this round. What is held by the record is agreed to as a whole; of what is held by the
+ * segment the silent and the speaking are asked about apart, and each alone where somebody refused lately.
+ */
+function askedParts(draft: Draft, { guarded }: Sent): readonly AskedPart[] {
+  const { state, now } = draft;
+  const byRecord: AskedGroup[] = [];
+  const speaking: AskedGroup[] = [];
+  const silent: AskedGroup[] = [];
+  for (const [group, holding] of state.holdings) {
+    const { epoch, kind } = holding;
+    if (kind === 'closing' || kind === 'shut') continue;
+    if (kind !== 'leaving' && holding.right === 'segment') {
+      const asked = { group, epoch, ownerRev: revisionOf(epoch) };
+      (kind === 'open' ? speaking : silent).push(asked);
+      continue;
+    }
+    const ownerRev = guarded.get(group);
+    if (ownerRev === undefined || (kind === 'owned' && isRefusedAnyway(draft, group))) continue;
+    byRecord.push({ group, epoch, ownerRev });
+  }
+  const most = now < state.splitUntil ? 1 : ASKED_GROUPS_MAX;
+  return [
+    ...partsOf('record', byRecord, ASKED_GROUPS_MAX),
+    ...partsOf('segment', speaking, most),
+    ...partsOf('segment', silent, most),
+  ];
+}
+
+/** For all the others of its part too: a former holder opens it in the first round after MUTED, a stand-in speaks. */
+const isRefusedAnyway = (draft: Draft, group: GroupId): boolean =>
+  isUnresolved(draft, group) || standInOf(draft, group) !== null;
+
+function partsOf(right: Right, groups: readonly AskedGroup[], most: number): AskedPart[] {
+  const parts: AskedPart[] = [];
+  for (let i = 0; i < groups.length; i += most)
+    parts.push({ right, groups: groups.slice(i, i + most) });
+  return parts;
 }
 
 function question(
   { state, config }: Draft,
   { round, sessionRev }: Sent,
   session: SessionId,
-  groups: readonly AskedGroup[],
+  { right, groups }: AskedPart,
   part: number,
 ): PeerMessage {
   const scope = state.view.scopes.get(config.me)?.value ?? null;
   const forMs = Math.ceil(waitMs(scope, config.timing));
-  return { kind: 'hold', session, sessionRev, round, part, basis: 'peers', forMs, groups };
+  const basis = right === 'segment' ? 'segment' : 'peers';
+  return { kind: 'hold', session, sessionRev, round, part, basis, forMs, groups };
 }
 
 /** What a peer says to the round that is under way; words about an earlier one are too late. */
@@ -102,22 +135,34 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   if (round.kind !== 'sent' || round.asked === null || round.isDenied) return;
   if (round.round !== answer.round || round.sessionRev !== answer.sessionRev) return;
   state.round = { ...round, asked: counted(round.asked, from, answer) };
-  if (answer.kind === 'refusal') tellRefusal(draft, from, answer);
+  if (answer.kind !== 'refusal') return;
+  tellRefusal(draft, from, answer);
+  const refused = round.asked.parts[answer.part];
+  if (refused?.right === 'segment' && refused.groups.length > 1)
+    state.splitUntil = later(draft, SPLIT_MS);
 }
+
+/** A part of many groups that was refused is asked about group by group for so long. */
+const SPLIT_MS = 10_000;
 
 /** Whether what is known by now confirms the round. */
 function judge(draft: Draft, round: Sent): void {
   const { asked } = round;
   if (asked === null || round.isDenied) return;
   const basis = basisOf(asked) ?? (isHeldBySegment(draft, round, asked) ? 'segment' : null);
-  if (basis !== null) confirm(draft, round, asked, basis);
+  if (basis === null) return;
+  const isEarly = draft.now < segmentAt(draft, asked, round.permitMs);
+  const isMissing = asked.parts.some(
+    ({ right }, part) => right === 'segment' && isPartOpen(draft, asked, part),
+  );
+  if (!isEarly || !isMissing) confirm(draft, round, asked, basis);
 }
 
 function counted(asked: Asked, from: DirectorId, answer: Answer): Asked {
   const { part } = answer;
   switch (answer.kind) {
     case 'refusal':
-      return { ...asked, refused: new Map(asked.refused).set(from, answer.reason) };
+      return { ...asked, refused: new Set(asked.refused).add(part) };
     case 'relayed':
       return { ...asked, relayed: new Set(asked.relayed).add(part) };
     case 'promise': {
@@ -127,13 +172,15 @@ function counted(asked: Asked, from: DirectorId, answer: Answer): Asked {
   }
 }
 
-/** The store's word first: it answers challenges too. */
+/** The store's word first: it answers challenges too. What is held by the segment alone is judged apart. */
 function basisOf({ parts, needed, promised, relayed }: Asked): HoldBasis | null {
+  const isByRecord = parts.some(({ right }) => right === 'record');
   const isWhole = (told: ReadonlySet<number> | undefined): boolean =>
-    told !== undefined && parts.every((_, part) => told.has(part));
+    told !== undefined &&
+    parts.every(({ right }, part) => (isByRecord && right === 'segment') || told.has(part));
   if (isWhole(relayed)) return 'relay';
   // Without anybody to ask, nobody's promise proves anything.
-  if (needed.length === 0) return null;
+  if (needed.length === 0 || !isByRecord) return null;
   return needed.every((peer) => isWhole(promised.get(peer))) ? 'peers' : null;
 }
 
@@ -142,7 +189,10 @@ function confirm(draft: Draft, round: Sent, asked: Asked, basis: HoldBasis): voi
   const { state, now } = draft;
   if (now - asked.at > round.permitMs) return;
   const guarded = new Map<GroupId, Revision>();
-  for (const groups of asked.parts) for (const one of groups) guarded.set(one.group, one.ownerRev);
+  for (const [part, { right, groups }] of asked.parts.entries()) {
+    const isHeld = right === 'record' || asked.relayed.has(part) || isPartHeld(draft, asked, part);
+    if (isHeld) for (const one of groups) guarded.set(one.group, one.ownerRev);
+  }
   const { round: id, startedAt, permitMs, sessionRev } = round;
   const base = { round: id, startedAt, permitMs, sessionRev };
   state.unansweredRounds = 0;

@@ -22,6 +22,7 @@ import { promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
 import { isInScope } from './scope.ts';
 import { rosterOf } from './roster.ts';
+import { isStandIn, standInOf } from './stand-in.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { standingIn } from './survey.ts';
 import {
@@ -33,6 +34,9 @@ import {
 } from './timing.ts';
 import { openSession, type OwnerStanding, revOf } from './view.ts';
 import type { Wake } from './wake.ts';
+
+/** A stand-in that does not take the record for so long has no store: who has it takes the group. */
+const STAND_IN_CLAIM_MS = 5000;
 
 /** Each may need its owner and its former owner's session compared; etcd allows 128 a txn. */
 const CLAIMS_PER_TXN = 60;
@@ -87,9 +91,9 @@ const isTaken = ({ kind }: OwnerStanding): boolean =>
   kind === 'owned' || kind === 'session-missing';
 
 /** A group that leaves is another's by the record, and may have to come back. */
-const isHolding = ({ state }: Draft, group: GroupId): boolean => {
-  const kind = state.holdings.get(group)?.kind;
-  return kind !== undefined && kind !== 'leaving';
+const isHolding = (draft: Draft, group: GroupId): boolean => {
+  const kind = draft.state.holdings.get(group)?.kind;
+  return kind !== undefined && kind !== 'leaving' && !isStandIn(draft, group);
 };
 
 /** When this director should act on the group; null: not at all as things are. */
@@ -103,6 +107,9 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
   if (rank === -1 && mine?.obstacle !== 'draining' && mine?.obstacle !== 'flapping') return null;
   if (standing.kind === 'vacant' && !isKnownToAll(draft)) return null;
   const since = claimableSince(draft, group.id);
+  if (isStandIn(draft, group.id)) return since;
+  // It goes on without a gap, and takes the record as soon as it has the store.
+  if (standInOf(draft, group.id) !== null) return monoMs(since + STAND_IN_CLAIM_MS);
   const barrier = standing.kind === 'vacant' ? longestWaitMs(state.view, config.timing) : 0;
   const perRank = standing.kind === 'vacant' ? VACANT_RANK_DELAY_MS : RANK_DELAY_MS;
   const delay = rank === -1 ? DRAINED_CLAIM_MS : rank * perRank;
@@ -222,6 +229,8 @@ function claim(
   if (isBusy(draft, slot)) return;
   draft.acquisitions.push({
     slot,
+    // The round compares the records that it stands under.
+    isLast: groups.some(([group]) => isStandIn(draft, group)),
     purposeOf: (round) => ({ kind: 'claim', round, claims }),
     txn: {
       compares: [...compares].map(([key, modRevision]) => ({ key, modRevision })),

@@ -33,7 +33,9 @@ const REPEAT_MS = 500;
 
 /** The store agrees to the rounds where others ask it: promises may have come first, the fault is the same. */
 export function noteRelaying({ state, now }: Draft, { sessionRev }: AskedRound): void {
-  if (state.session.kind === 'open' && state.session.rev === sessionRev) state.relayedSince ??= now;
+  if (state.session.kind !== 'open' || state.session.rev !== sessionRev) return;
+  state.relayedSince ??= now;
+  state.relayedAt = now;
 }
 
 export function advanceConsent(draft: Draft): void {
@@ -45,7 +47,7 @@ export function advanceConsent(draft: Draft): void {
   state.nextConsentAt = later(draft, REPEAT_MS);
   for (const [group, holding] of state.holdings) {
     const known = config.groupsById.get(group);
-    if (holding.kind !== 'open' || known === undefined) continue;
+    if (holding.kind !== 'open' || holding.right !== 'record' || known === undefined) continue;
     const ready = readySuccessor(state, known, rankingOf(draft).of(known), config.me);
     if (ready === null) continue;
     own(draft, 'consented').set(group, ready.director);

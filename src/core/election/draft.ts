@@ -22,7 +22,8 @@ type Owned =
   | 'promises'
   | 'consented'
   | 'departed'
-  | 'yielded'
+  | 'probings'
+  | 'standAfter'
   | 'lastHeard'
   | 'adverts'
   | 'listening'
@@ -128,7 +129,11 @@ const copyState = (state: ElectionState): DraftState => ({
   basis: state.basis,
   relayedSince: state.relayedSince,
   relayedAt: state.relayedAt,
-  yielded: state.yielded,
+  answeredAt: state.answeredAt,
+  gatewaySeenAt: state.gatewaySeenAt,
+  splitUntil: state.splitUntil,
+  probings: state.probings,
+  standAfter: state.standAfter,
   nextConsentAt: state.nextConsentAt,
   consented: state.consented,
   departed: state.departed,

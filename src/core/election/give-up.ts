@@ -16,7 +16,7 @@ import {
 } from './draft.ts';
 import { type Transfer, learnOwners, transfer } from './handover.ts';
 import { carriedOf } from './pending.ts';
-import { bestSuccessor, offerKey } from './placement.ts';
+import { bestSuccessor, myObstacle, offerKey } from './placement.ts';
 import { hold, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
 import type { Contented, ElectionEvent, GiveUp, Holding, Purpose, TxnReply } from './state.ts';
@@ -112,6 +112,10 @@ function part(
   transfers: Map<DirectorId, Map<GroupId, Transfer>>,
 ): void {
   if (isTransferring(draft, group)) return;
+  if (holding.kind !== 'leaving' && 'right' in holding && holding.right === 'segment') {
+    stopStandingIn(draft, group, holding);
+    return;
+  }
   const parting = whyPart(draft, group, holding);
   if (parting === null) return;
   const { how, giveUp } = parting;
@@ -124,6 +128,26 @@ function part(
   if (giveUp.reason === 'cannot-arm')
     own(draft, 'refusedUntil').set(group, later(draft, REFUSED_MS));
   silence(draft, group, holding, { giveUp, isLost: false });
+}
+
+/** What is another's by the record is not given to anybody: it falls silent where it cannot be held. */
+function stopStandingIn(draft: Draft, group: GroupId, holding: Holding): void {
+  const { state, now, config } = draft;
+  const known = config.groupsById.get(group);
+  if (holding.kind !== 'open') return;
+  const obstacle = known === undefined ? null : myObstacle(state, known, now, config.me);
+  if (known !== undefined && (obstacle === null || obstacle === 'draining')) return;
+  silence(draft, group, holding, { giveUp: null, isLost: false });
+  notice(
+    draft,
+    'holder.released',
+    'warn',
+    `cannot stand in any more: ${obstacle ?? 'not in the spec'}`,
+    {
+      group,
+      epoch: holding.epoch,
+    },
+  );
 }
 
 /** Its answer decides what comes next; in doubt the record does. */
@@ -204,6 +228,8 @@ function successorNow(draft: Draft, id: GroupId, giveUp: GiveUp): DirectorId | n
   const { state, config } = draft;
   const group = config.groupsById.get(id);
   if (group === undefined || giveUp.reason === 'vrrp-yielded') return null;
+  // It speaks already: the record follows.
+  if (giveUp.reason === 'stood-in') return giveUp.to;
   const candidates = rankingOf(draft).of(group);
   const chosen = candidates.find((candidate) => candidate.director === giveUp.to);
   if (chosen !== undefined && chosen.obstacle === null) return chosen.director;

@@ -31,8 +31,9 @@ import {
   written,
 } from './draft.ts';
 import { leavingByConsent } from './consent.ts';
-import { carriedOf, isRewriting, rewriteOwner, mustWait, myEntry, onMutedWord } from './pending.ts';
+import { carriedOf, isRewriting, rewriteOwner, myEntry, onMutedWord } from './pending.ts';
 import { offerKey } from './placement.ts';
+import { mustWait } from './probing.ts';
 import { promisedTo, releasePromise } from './promises.ts';
 import { hold, rosterOf } from './roster.ts';
 import { silence } from './silence.ts';

@@ -4,13 +4,20 @@
  * VRRP are not authenticated: they put suspicion off, and not for long.
  */
 import type { Timing } from '../../model/cluster.ts';
-import { ABSENT, type DirectorId, type GroupId, type MonoMs, monoMs } from '../../model/ids.ts';
+import {
+  ABSENT,
+  type DirectorId,
+  type Epoch,
+  type GroupId,
+  type MonoMs,
+  monoMs,
+} from '../../model/ids.ts';
 import { type Draft, own, surveyed } from './draft.ts';
 import type { ElectionState } from './state.ts';
 import { type Survey, standingIn } from './survey.ts';
 import { type ElectionView, revOf } from './view.ts';
 
-type Named = readonly { readonly group: GroupId }[];
+type Named = readonly { readonly group: GroupId; readonly epoch: Epoch }[];
 
 /** When one director was last heard naming each group. */
 export class Heard {
@@ -50,6 +57,11 @@ export class Heard {
   }
   get(group: GroupId): MonoMs | undefined {
     return this.named.has(group) ? this.at : this.earlier.get(group);
+  }
+  /** With which epoch the last heartbeat named the group; null: not at all. */
+  epochOf(group: GroupId): Epoch | null {
+    if (!this.named.has(group)) return null;
+    return this.#told.find((one) => one.group === group)?.epoch ?? null;
   }
   *values(): Generator<MonoMs> {
     if (this.named.size > 0) yield this.at;

@@ -31,6 +31,8 @@ export type ElectionNotice = {
     | 'owner.missing'
     | 'basis.changed'
     | 'holder.yielded'
+    | 'candidate.started'
+    | 'vips.answered'
     | 'promise.refused'
     | 'holder.unaccusable'
     | 'director.unaccusable'

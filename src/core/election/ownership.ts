@@ -1,20 +1,30 @@
 /** Keeps the holdings in step with the owner records: what the records give, and what they take. */
-import { ABSENT, type DirectorId, epochOf, type GroupId, revision } from '../../model/ids.ts';
-import { HOLD_REASONS } from '../../model/decision.ts';
+import {
+  ABSENT,
+  type DirectorId,
+  epochOf,
+  type GroupId,
+  type Revision,
+  revision,
+  revisionOf,
+} from '../../model/ids.ts';
+import type { OwnerRecord } from '../../model/records.ts';
+import { HOLD_REASONS, type HoldReason } from '../../model/decision.ts';
 import { isDeparted } from './consent.ts';
 import { alarmOnce, type Draft, notice, own, surveyed } from './draft.ts';
 import { beginLeaving } from './handover.ts';
 import { myEntry } from './pending.ts';
-import { hurryRound, ownedHolding } from './round.ts';
-import { hold, rosterOf, unhold } from './roster.ts';
+import { hurryRound } from './round.ts';
+import { hold, ownedHolding, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
-import { revOf } from './view.ts';
+import { type Known, revOf } from './view.ts';
 
 export function advanceOwnership(draft: Draft): void {
   const { state, config } = draft;
   if (!state.isSynced) return;
+  const { kept } = state;
   settleKept(draft);
   if (isFollowed(draft)) return;
   const roster = rosterOf(draft);
@@ -23,7 +33,7 @@ export function advanceOwnership(draft: Draft): void {
   for (const group of state.holdings.keys()) groups.add(group);
   for (const group of groups) {
     seeOwner(draft, group);
-    if (isMine(draft, group)) adopt(draft, group);
+    if (isMine(draft, group)) adopt(draft, group, kept.has(group));
     else follow(draft, group);
   }
   const { session } = state;
@@ -59,7 +69,8 @@ function settleKept(draft: Draft): void {
       entry === undefined ? revOf(state.view.owners, group) : revision(entry.epoch),
     );
     const isLost = entry === undefined;
-    silence(draft, group, ownedHolding(epoch, now, []), { giveUp: null, isLost });
+    const holding = ownedHolding(epoch, now, [], { right: 'record', mustProbe: false });
+    silence(draft, group, holding, { giveUp: null, isLost });
   }
   state.kept = new Set();
 }
@@ -88,21 +99,23 @@ function isMine(draft: Draft, group: GroupId): boolean {
   );
 }
 
-function adopt(draft: Draft, group: GroupId): void {
+function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
   const { state, now, config } = draft;
   const known = state.view.owners.get(group);
   if (known === undefined) return;
   const epoch = epochOf(known.rev);
   const holding = state.holdings.get(group);
   // Only the pending entries changed, if anything: it was this life's all the time.
-  if ((holding?.kind === 'open' || holding?.kind === 'owned') && holding.epoch === epoch) return;
+  const isHeld = holding?.kind === 'open' || holding?.kind === 'owned';
+  if (isHeld && holding.epoch === epoch && holding.right === 'record') return;
   const before = holding !== undefined && 'formers' in holding ? holding.formers : [];
   const pending = (known.value?.pending ?? []).map((entry) => entry.director as DirectorId);
   const formers = [...new Set([...before, ...pending.filter((one) => one !== config.me)])];
   switch (holding?.kind) {
     case 'open':
     case 'owned':
-      hold(draft, group, { ...holding, epoch, formers });
+      if (holding.kind === 'owned' && holding.right === 'segment') break;
+      hold(draft, group, { ...holding, right: 'record', epoch, formers });
       if (holding.kind === 'open') draft.effects.push({ kind: 'show-lease', group, epoch });
       return;
     case 'shut':
@@ -122,9 +135,10 @@ function adopt(draft: Draft, group: GroupId): void {
     case undefined:
       break;
   }
-  hold(draft, group, ownedHolding(epoch, now, formers));
-  hurryRound(draft);
   const told = known.value?.reason;
+  const mustProbe = !isKept && !isHandedOver(draft, known);
+  hold(draft, group, ownedHolding(epoch, now, formers, { right: 'record', mustProbe }));
+  hurryRound(draft);
   const reason = HOLD_REASONS.find((one) => one === told);
   notice(draft, 'holder.gained', 'info', `the owner record names this director: ${told ?? ''}`, {
     group,
@@ -133,6 +147,18 @@ function adopt(draft: Draft, group: GroupId): void {
   });
 }
 
+/**
+ * Whoever held it gave it, to this life: its kernel was silent by then, or is awaited by its entry. An older
+ * record says nothing of what happened since.
+ */
+function isHandedOver({ state }: Draft, { rev, value }: Known<OwnerRecord>): boolean {
+  if (state.session.kind !== 'open' || rev < state.session.rev) return false;
+  return !TAKEN.has(value?.reason ?? 'vacant');
+}
+
+/** Reasons in records of groups that nobody gave. */
+const TAKEN: ReadonlySet<string> = new Set<HoldReason>(['vacant', 'holder-dead', 'holder-closed']);
+
 /** The record is not this life's, or not any more. */
 function follow(draft: Draft, group: GroupId): void {
   const { state } = draft;
@@ -140,6 +166,7 @@ function follow(draft: Draft, group: GroupId): void {
   if (holding === undefined) return;
   const isPending = myEntry(draft, group)?.epoch === (holding.epoch as number);
   const rev = revOf(state.view.owners, group);
+  if (isStillStoodFor(holding, rev)) return;
   switch (holding.kind) {
     case 'shut':
       unhold(draft, group);
@@ -170,6 +197,12 @@ function follow(draft: Draft, group: GroupId): void {
       lose(draft, group, holding);
   }
 }
+
+/** It was another's record from the beginning, and is the same. */
+const isStillStoodFor = (holding: Holding, rev: Revision): boolean =>
+  (holding.kind === 'open' || holding.kind === 'owned') &&
+  holding.right === 'segment' &&
+  revisionOf(holding.epoch) === rev;
 
 function lose(draft: Draft, group: GroupId, holding: Holding): void {
   silence(draft, group, holding, { giveUp: null, isLost: true });

@@ -26,10 +26,6 @@ export function unresolvedOf(draft: Draft, group: GroupId): readonly PendingEntr
 export const isUnresolved = (draft: Draft, group: GroupId): boolean =>
   unresolvedOf(draft, group).length > 0;
 
-/** Its owner stays silent: somebody may still answer, or it has not listened for long enough to know. */
-export const mustWait = (draft: Draft, group: GroupId): boolean =>
-  isUnresolved(draft, group) || draft.state.eligibility.get(group) === 'vrrp-listening';
-
 /** True for a holding of this very life. */
 export function isMyEntry(draft: Draft, entry: PendingEntry): boolean {
   const { state, config } = draft;

@@ -14,6 +14,7 @@ import type {
 import type { OwnerRecord } from '../../model/records.ts';
 import { type Draft, isBusy, own, request } from './draft.ts';
 import { mayAccuse } from './scope.ts';
+import { holderHeardAt, isBetterCandidate, isCutOff } from './stand-in.ts';
 import { isMutedEntry, isUnresolved } from './pending.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { waitMs } from './timing.ts';
@@ -42,7 +43,7 @@ function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason
   const groups = spokenFor(draft, from, message);
   if (isSuperseded(draft, from, message)) return 'superseded';
   if (isDoubtful(draft, from, groups)) return 'in-doubt';
-  if (groups.some((group) => maySpeak(draft, group))) return 'open-here';
+  if (groups.some((group) => maySpeak(draft, group, message))) return 'open-here';
   const scope = state.view.scopes.get(from)?.value ?? null;
   if (scope === null || !scope.peers.includes(config.me)) return 'not-in-scope';
   // What an earlier life sent may be committed until this one has a session, and its promises bind on.
@@ -50,7 +51,9 @@ function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason
   if (state.session.kind !== 'open') return 'just-started';
   if (now < state.session.since + boundMs(draft, from, message)) return 'just-started';
   if (groups.some((group) => promisedTo(draft, group, from) !== null)) return 'promised';
-  return null;
+  if (message.basis === 'peers') return null;
+  if (groups.some((group) => isHolderHeard(draft, group, from))) return 'holder-heard';
+  return groups.some((group) => isBetterCandidate(draft, group, from)) ? 'candidate' : null;
 }
 
 /** All that it asks for but what it has told to be mute here: that only forwards on. */
@@ -100,9 +103,19 @@ function ownerRevNow(
   return isNewer && isNamedIn(known.value, from, message, asked) ? known.rev : asked.ownerRev;
 }
 
+/** Its holder by the record speaks, though the asking director does not hear it. */
+function isHolderHeard(draft: Draft, group: GroupId, from: DirectorId): boolean {
+  const { state, config, now } = draft;
+  const holder = state.view.owners.get(group)?.value?.director as DirectorId | null | undefined;
+  if (holder === null || holder === undefined || holder === from) return false;
+  const heardAt = holderHeardAt(draft, group, holder) ?? Number.NEGATIVE_INFINITY;
+  return now < heardAt + config.timing.suspectMs;
+}
+
 /** My own kernel may let the group speak: what only forwards, or waits for a former holder, is no voice. */
-function maySpeak(draft: Draft, group: GroupId): boolean {
-  const holding = draft.state.holdings.get(group);
+function maySpeak(draft: Draft, group: GroupId, { basis }: Hold): boolean {
+  const { round, holdings } = draft.state;
+  const holding = holdings.get(group);
   switch (holding?.kind) {
     case undefined:
     case 'shut':
@@ -110,7 +123,11 @@ function maySpeak(draft: Draft, group: GroupId): boolean {
     case 'leaving':
       return holding.phase !== 'muted';
     case 'owned':
-      return holding.isOpening || !isUnresolved(draft, group);
+      if (holding.isOpening || (round.kind === 'arming' && round.modes.get(group) === 'open'))
+        return true;
+      // A promise keeps it silent; who has the store, or was not asked for a stand-in, opens it instead.
+      if (holding.right === 'segment' || (basis === 'segment' && isCutOff(draft))) return false;
+      return !isUnresolved(draft, group);
     case 'open':
     case 'closing':
       return true;

@@ -3,6 +3,7 @@
  * worked out anew only when a holding has become another one. Rounds that only renew leave it as it is.
  */
 import {
+  type DirectorId,
   type Epoch,
   type GroupId,
   type MonoMs,
@@ -42,12 +43,34 @@ function makeRoster(holdings: ReadonlyMap<GroupId, Holding>): Roster {
   let isLosing = false;
   for (const [group, holding] of holdings) {
     count[holding.kind]++;
-    if (holding.kind !== 'shut') guarded.set(group, ownerRevOf(holding));
+    if (holding.kind !== 'shut' && !isCandidate(holding)) guarded.set(group, ownerRevOf(holding));
     if (holding.kind === 'open') armed.push({ group, epoch: holding.epoch });
     isLosing ||= holding.kind === 'closing' && holding.isLost;
   }
   return { guarded, armed, count, isLosing };
 }
+
+/** Stands for a group of another's record, and is silent: no round has to prove anything of it. */
+const isCandidate = (holding: Holding): boolean =>
+  holding.kind === 'owned' && holding.right === 'segment';
+
+/** A holding as it begins: silent. */
+export const ownedHolding = (
+  epoch: Epoch,
+  since: MonoMs,
+  formers: readonly DirectorId[],
+  { right, mustProbe }: Pick<Holding & { kind: 'owned' }, 'right' | 'mustProbe'>,
+): Holding & { kind: 'owned' } => ({
+  kind: 'owned',
+  right,
+  epoch,
+  since,
+  failures: 0,
+  mustProbe,
+  preparedUntil: null,
+  isOpening: false,
+  formers,
+});
 
 /** The group is held like this from now on. */
 export function hold(draft: Draft, group: GroupId, holding: Holding): void {

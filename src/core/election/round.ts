@@ -3,25 +3,20 @@
  * director's, and that remove a challenge against it. Kills and claims ride on it (4.6). Only its
  * answers, counted from the first send, let VIPs speak, and until send + D at most.
  */
-import {
-  ABSENT,
-  type DirectorId,
-  type Epoch,
-  type GroupId,
-  monoMs,
-  type MonoMs,
-  type Revision,
-} from '../../model/ids.ts';
+import { ABSENT, type GroupId, monoMs, type MonoMs, type Revision } from '../../model/ids.ts';
 import type { HoldBasis } from '../../model/decision.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import { advanceAsking, askAt, judgeAt } from './asking.ts';
 import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { guardRequest } from './guard.ts';
-import { mustWait, tellPrepared } from './pending.ts';
+import { tellPrepared } from './pending.ts';
+import { isProvenFree, mustWait } from './probing.ts';
 import { promisedTo } from './promises.ts';
-import { hold, lapseAt, ownerRevOf, renew, rosterOf } from './roster.ts';
+import { hold, lapseAt, ownedHolding, ownerRevOf, renew, rosterOf } from './roster.ts';
 import { isKeptBySegment, leaveSegment } from './segment.ts';
+import { silence } from './silence.ts';
+import { isCutOff } from './stand-in.ts';
 import type { ElectionEvent, Guard, Holding, Purpose, RoundState, TxnReply } from './state.ts';
 import {
   GROUPS_PER_TXN,
@@ -70,8 +65,9 @@ function lapse(draft: Draft): void {
   if (lapseAt(draft) > now) return;
   for (const [group, holding] of state.holdings) {
     if (holding.kind !== 'open' || holding.until > now) continue;
-    const { epoch, formers } = holding;
-    hold(draft, group, ownedHolding(epoch, now, formers));
+    const { epoch, formers, right } = holding;
+    if (right === 'segment') silence(draft, group, holding, { giveUp: null, isLost: true });
+    else hold(draft, group, ownedHolding(epoch, now, formers, { right, mustProbe: true }));
     fault(draft, group);
     notice(draft, 'holder.lapsed', 'error', 'no round was confirmed in time; the VIPs are silent', {
       group,
@@ -80,20 +76,6 @@ function lapse(draft: Draft): void {
     });
   }
 }
-
-export const ownedHolding = (
-  epoch: Epoch,
-  since: MonoMs,
-  formers: readonly DirectorId[],
-): Holding & { kind: 'owned' } => ({
-  kind: 'owned',
-  epoch,
-  since,
-  failures: 0,
-  preparedUntil: null,
-  isOpening: false,
-  formers,
-});
 
 function isDue(draft: Draft, { nextAt, soonestAt }: RoundState & { kind: 'idle' }): boolean {
   const { state, now } = draft;
@@ -364,11 +346,15 @@ function toArm(
   const modes = new Map<GroupId, ArmMode>();
   for (const [group, holding] of holdings) {
     if (basis === 'segment' && !isKeptBySegment(draft, group, holding)) continue;
+    if (isBasisTooGood(basis) && holding.kind === 'owned' && holding.right === 'segment') continue;
     const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
     if (mode !== null) modes.set(group, mode);
   }
   return { modes, groups: [...modes].map(([group, mode]) => ({ group, mode })) };
 }
+
+/** Who has the store takes a group by the record, or not at all. */
+const isBasisTooGood = (basis: HoldBasis): boolean => basis === 'consensus' || basis === 'relay';
 
 /**
  * What speaks already goes on when the round proved it, also where a pending entry left its record
@@ -388,6 +374,10 @@ function modeOf(draft: Draft, group: GroupId, holding: Holding): ArmMode | null 
     case 'open':
       return 'open';
     case 'owned':
+      if (holding.right === 'segment')
+        return isCutOff(draft) && isProvenFree(draft, group) && promisedTo(draft, group) === null
+          ? 'open'
+          : null;
       // Silent so far, and perhaps promised to stay so.
       return mustWait(draft, group) || promisedTo(draft, group) !== null ? 'prepared' : 'open';
     case 'leaving':
@@ -485,19 +475,31 @@ function markOpen(draft: Draft, group: GroupId, until: MonoMs, isNew: boolean): 
   const { state, now } = draft;
   const holding = state.holdings.get(group);
   if (holding === undefined || (holding.kind !== 'owned' && holding.kind !== 'open')) return;
-  const { epoch, formers } = holding;
-  if (holding.kind === 'owned') {
-    notice(draft, 'holder.opened', 'info', 'the VIPs speak here now', { group, epoch });
-    draft.effects.push({ kind: 'show-lease', group, epoch });
-  }
+  const { epoch, formers, right } = holding;
+  if (holding.kind === 'owned') tellOpened(draft, group, holding);
   const { since } = holding;
   const openedAt = holding.kind === 'open' ? holding.openedAt : now;
-  const open = { kind: 'open', epoch, formers, since, until, failures: 0, openedAt } as const;
+  const base = { right, epoch, formers, since, until, failures: 0, openedAt };
+  const open: Holding & { kind: 'open' } = { kind: 'open', ...base };
   if (holding.kind === 'open') renew(draft, group, open);
   else hold(draft, group, open);
   if (holding.kind !== 'owned' && !isNew) return;
   draft.effects.push({ kind: 'announce', group });
   draft.effects.push({ kind: 'verify', group, epoch });
+}
+
+function tellOpened(
+  draft: Draft,
+  group: GroupId,
+  { epoch, right }: Holding & { kind: 'owned' },
+): void {
+  if (right === 'segment') {
+    const text = 'its holder is not heard, and nobody else answers: the VIPs speak here now';
+    notice(draft, 'holder.opened', 'warn', text, { group, epoch, reason: 'stood-in' });
+    return;
+  }
+  notice(draft, 'holder.opened', 'info', 'the VIPs speak here now', { group, epoch });
+  draft.effects.push({ kind: 'show-lease', group, epoch });
 }
 
 function countRefusal(draft: Draft, group: GroupId): void {

@@ -16,6 +16,7 @@ export const scopeRecord = (draft: Draft): ScopeRecord => ({
   slackMs: Math.max(draft.config.timing.slackMs, draft.config.gate.slackMs),
   driftMargin: draft.config.timing.driftMargin,
   session: draft.state.session.kind === 'open' ? revisionOf(draft.state.session.id) : 0,
+  isolation: draft.config.isolation,
   peers: peersNow(draft),
 });
 
@@ -107,6 +108,7 @@ const isSame = (one: ScopeRecord, other: ScopeRecord): boolean =>
   one.holdMs === other.holdMs &&
   one.slackMs === other.slackMs &&
   one.driftMargin === other.driftMargin &&
+  (one.isolation ?? 'release') === (other.isolation ?? 'release') &&
   one.peers.length === other.peers.length &&
   one.peers.every((peer, i) => peer === other.peers[i]);
 

@@ -1,10 +1,12 @@
 /**
- * The last resort of a holder (design 4.10): neither the store, nor a relay, nor the promises of all. Where
- * the spec says `isolation: gateway` it goes on with what speaks already, as long as its gateway answers
- * each round, nobody refuses, and no other voice is heard. It opens nothing by this.
+ * The last resort (design 4.10): neither the store, nor a relay, nor the promises of all. Where the spec says
+ * `isolation: gateway` a holder goes on with what speaks already, as long as its gateway answers each round,
+ * nobody refuses, and no other voice is heard. It opens only what nobody answered for.
  */
 import type { DirectorId, GroupId } from '../../model/ids.ts';
-import { alarmOnce, type Draft, notice, own } from './draft.ts';
+import type { HoldingName } from '../../model/peer.ts';
+import { alarmOnce, type Draft, notice, own, remove } from './draft.ts';
+import { isProvenFree } from './probing.ts';
 import { silence } from './silence.ts';
 import type { Asked, ElectionEvent, Holding, RoundState } from './state.ts';
 
@@ -20,10 +22,11 @@ export function askGateway(draft: Draft, { round, permitMs }: Sent): void {
 }
 
 export function onGatewayAnswer(
-  { state }: Draft,
+  { state, now }: Draft,
   { round: number, isReachable }: ElectionEvent & { kind: 'gateway-answered' },
 ): void {
   const { round } = state;
+  if (isReachable) state.gatewaySeenAt = now;
   if (round.kind !== 'sent' || round.round !== number || round.asked === null) return;
   state.round = { ...round, asked: { ...round.asked, isGatewayThere: isReachable } };
 }
@@ -36,12 +39,28 @@ export const segmentAt = ({ config }: Draft, { at }: Asked, permitMs: number): n
 export function isHeldBySegment(draft: Draft, { permitMs }: Sent, asked: Asked): boolean {
   const { now } = draft;
   if (now < segmentAt(draft, asked, permitMs) || !asked.isGatewayThere) return false;
-  if (asked.refused.size > 0 || hasRelay(draft)) return false;
-  return asked.needed.every((peer) => hasPromised(asked, peer) || isOutOfSight(draft, peer));
+  if (hasRelay(draft)) return false;
+  return asked.parts.every(
+    ({ right }, part) => right === 'segment' || isAgreed(draft, asked, part, asked.needed),
+  );
 }
 
-const hasPromised = ({ promised, parts }: Asked, peer: DirectorId): boolean =>
-  promised.get(peer)?.size === parts.length;
+/** What is held by the segment itself counts part by part: of everybody in sight, nobody may object. */
+export const isPartHeld = (draft: Draft, asked: Asked, part: number): boolean =>
+  asked.isGatewayThere && !hasRelay(draft) && isAgreed(draft, asked, part, asked.everybody);
+
+/** Whether more time can still bring what such a part lacks. */
+export const isPartOpen = (draft: Draft, asked: Asked, part: number): boolean =>
+  !asked.refused.has(part) && !asked.relayed.has(part) && !isPartHeld(draft, asked, part);
+
+const isAgreed = (
+  draft: Draft,
+  { promised, refused }: Asked,
+  part: number,
+  peers: readonly DirectorId[],
+): boolean =>
+  !refused.has(part) &&
+  peers.every((peer) => promised.get(peer)?.has(part) === true || isOutOfSight(draft, peer));
 
 /** Silent for so long that it is suspect; who is in sight must answer. */
 const isOutOfSight = ({ state, config, now }: Draft, peer: DirectorId): boolean =>
@@ -51,27 +70,42 @@ const isOutOfSight = ({ state, config, now }: Draft, peer: DirectorId): boolean 
 const hasRelay = ({ state, config, now }: Draft): boolean =>
   state.relayedAt !== null && now < state.relayedAt + config.timing.holdMs;
 
-/** What the segment may arm: only what speaks already, and where nobody else was heard to. */
+/** What the segment may arm: what speaks already, and what nobody answered for. */
 export const isKeptBySegment = (draft: Draft, group: GroupId, { kind }: Holding): boolean =>
-  kind === 'open' && !draft.state.yielded.has(group);
+  kind === 'open' || (kind === 'owned' && isProvenFree(draft, group));
 
 /** Somebody else speaks as a VIP of the group: with better evidence it goes on, without it is silent at once. */
 export function onContested(draft: Draft, { group }: ElectionEvent & { kind: 'contested' }): void {
   const { state } = draft;
   const holding = state.holdings.get(group);
-  if (state.basis !== 'segment' || holding?.kind !== 'open') return;
-  own(draft, 'yielded').add(group);
-  silence(draft, group, holding, { giveUp: null, isLost: false });
-  if (alarmOnce(draft, `yielded:${group}`))
-    notice(draft, 'holder.yielded', 'error', 'somebody else speaks as its VIPs; silent here', {
-      group,
-      epoch: holding.epoch,
-      reason: 'contested',
-    });
+  if (holding?.kind !== 'open') return;
+  if (state.basis !== 'segment' && holding.right !== 'segment') return;
+  yieldTo(draft, group, holding, 'somebody else speaks as its VIPs; silent here');
 }
 
-/** The store or the peers count again: they decide, also about what was yielded. */
+/** Who has better evidence opens about now. A record that this director has not seen yet is better than its own. */
+export function onYield(draft: Draft, { group, epoch }: HoldingName): void {
+  const holding = draft.state.holdings.get(group);
+  if (holding?.kind !== 'open') return;
+  if (holding.right === 'segment' ? epoch < holding.epoch : epoch <= holding.epoch) return;
+  if (holding.right === 'record') own(draft, 'departed').set(group, epoch);
+  yieldTo(draft, group, holding, 'told to yield by who opens it now; silent here');
+}
+
+function yieldTo(
+  draft: Draft,
+  group: GroupId,
+  holding: Holding & { kind: 'open' },
+  text: string,
+): void {
+  silence(draft, group, holding, { giveUp: null, isLost: false });
+  const { epoch } = holding;
+  if (!alarmOnce(draft, `yielded:${group}`)) return;
+  notice(draft, 'holder.yielded', 'error', text, { group, epoch, reason: 'contested' });
+}
+
+/** The store or the peers count again: another voice is news again, too. */
 export function leaveSegment(draft: Draft): void {
   const { state } = draft;
-  if (state.yielded.size > 0) state.yielded = new Set();
+  for (const key of state.alarms) if (key.startsWith('yielded:')) remove(draft, 'alarms', key);
 }

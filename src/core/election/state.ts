@@ -7,7 +7,7 @@ import type { HoldBasis, HoldReason, IneligibleReason } from '../../model/decisi
 import type { DirectorId, Epoch, GroupId, MonoMs, Revision, SessionId } from '../../model/ids.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import type { Keys } from '../../model/keys.ts';
-import type { AskedGroup, AskedRound, PeerMessage, RefusalReason } from '../../model/peer.ts';
+import type { AskedGroup, AskedRound, PeerMessage } from '../../model/peer.ts';
 import type { OwnerRecord, ScopeRecord, SessionRecord } from '../../model/records.ts';
 import type { Damping } from '../placement/damping.ts';
 import type { Heirs } from '../placement/order.ts';
@@ -15,7 +15,7 @@ import type { Heard, Listening } from './hearing.ts';
 import type { Roster } from './roster.ts';
 import type { ElectionNotice } from './notices.ts';
 import type { Survey } from './survey.ts';
-import { EMPTY_VIEW, type ElectionView, type ViewChange } from './view.ts';
+import type { ElectionView, ViewChange } from './view.ts';
 
 /** Who this life of this director is. Same boot and namespace mean the same kernel gate. */
 export type Identity = {
@@ -123,14 +123,23 @@ export type GiveUp = {
   readonly operation: string | null;
 };
 
-/** One VIP group as this director holds it, by the record and in the kernel. */
+/**
+ * By what a director holds: `record`: the owner record names it. `segment`: the record names another one, of
+ * which nobody here hears anything while the store answers nobody (design 4.10); the epoch is that record's.
+ */
+export type Right = 'record' | 'segment';
+
+/** One VIP group as this director holds it, by the record or the segment, and in the kernel. */
 export type Holding =
-  /** Mine by the record, silent in the kernel: waits for the next confirmed round, or for a former holder. */
+  /** Silent in the kernel: waits for the next confirmed round, or for a former holder. */
   | {
       readonly kind: 'owned';
+      readonly right: Right;
       readonly epoch: Epoch;
       readonly since: MonoMs;
       readonly failures: number;
+      /** Somebody may have taken it meanwhile without the store: asks the network before it opens. */
+      readonly mustProbe: boolean;
       /** Bound and silent until then: one kernel operation opens it. */
       readonly preparedUntil: MonoMs | null;
       readonly isOpening: boolean;
@@ -140,6 +149,7 @@ export type Holding =
   /** Speaks until `until`, unless armed anew. */
   | {
       readonly kind: 'open';
+      readonly right: Right;
       readonly epoch: Epoch;
       readonly since: MonoMs;
       readonly openedAt: MonoMs;
@@ -214,6 +224,9 @@ type RoundBase = {
   readonly permitMs: number;
 };
 
+/** Groups that the peers are asked about together; what they say of one part says nothing of the others. */
+export type AskedPart = { readonly right: Right; readonly groups: readonly AskedGroup[] };
+
 /** The question of a round to the peers, and what they said so far. */
 export type Asked = {
   /** Just before it was sent first: whatever it confirms counts from here. */
@@ -224,10 +237,11 @@ export type Asked = {
   readonly needed: readonly DirectorId[];
   /** Those and all others that were heard: each may relay. */
   readonly everybody: readonly DirectorId[];
-  readonly parts: readonly (readonly AskedGroup[])[];
+  readonly parts: readonly AskedPart[];
   /** Parts that each of them promised. */
   readonly promised: ReadonlyMap<DirectorId, ReadonlySet<number>>;
-  readonly refused: ReadonlyMap<DirectorId, RefusalReason>;
+  /** Parts that one of them refused. */
+  readonly refused: ReadonlySet<number>;
   /** Parts that the store agreed to, asked by whomever. */
   readonly relayed: ReadonlySet<number>;
   /** The gateway answered in this round. */
@@ -236,6 +250,21 @@ export type Asked = {
 
 /** What a holder was promised here: until then it is not killed, and these groups are not touched. */
 export type Promised = { readonly until: MonoMs; readonly groups: ReadonlyMap<GroupId, Epoch> };
+
+/** Whether somebody has the VIPs of a group, asked on the network before they are opened here. */
+export type Probing = {
+  /** The holding that it is for. */
+  readonly epoch: Epoch;
+  readonly right: Right;
+  /** `short`: two probes before an opening that other evidence allows; `long`: the only evidence (design 4.10). */
+  readonly length: 'short' | 'long';
+  /** `clear`: nobody answered; `answered`: somebody did. */
+  readonly phase: 'asking' | 'clear' | 'answered';
+  /** asking: no answer comes any more; clear: proves nothing any more; answered: it has had time to fall silent. */
+  readonly until: MonoMs;
+  /** answered: who speaks is told again then. */
+  readonly nextTellAt: MonoMs;
+};
 
 /** A txn of mine that may have been committed or may be yet. */
 export type Doubt = {
@@ -404,8 +433,15 @@ export type ElectionState = {
   /** Since when only others connect this holder to the store; null: it does itself, or nobody does. */
   readonly relayedSince: MonoMs | null;
   readonly relayedAt: MonoMs | null;
-  /** Groups of which another voice was heard while only the segment counted. */
-  readonly yielded: ReadonlySet<GroupId>;
+  /** When the store last answered this director, whatever it said. */
+  readonly answeredAt: MonoMs;
+  /** When a gateway last answered this director in a round. */
+  readonly gatewaySeenAt: MonoMs | null;
+  /** After a refusal of what is held by the segment each group of it is asked about alone, until then. */
+  readonly splitUntil: MonoMs;
+  readonly probings: ReadonlyMap<GroupId, Probing>;
+  /** Where somebody answered, or the peers did not agree: the group is not stood for again before this. */
+  readonly standAfter: ReadonlyMap<GroupId, MonoMs>;
   readonly nextConsentAt: MonoMs;
   /** To whom this director consented to leave a group, and the epochs that such a director told of. */
   readonly consented: ReadonlyMap<GroupId, DirectorId>;
@@ -522,10 +558,12 @@ export type ElectionEvent =
       /** What tracks add to this director's priority. */
       readonly bonus: ReadonlyMap<GroupId, number>;
     }
-  /** Somebody removed an address of a group that speaks here. */
   | { readonly kind: 'gateway-answered'; readonly round: number; readonly isReachable: boolean }
   /** Another machine speaks as a VIP of the group. */
   | { readonly kind: 'contested'; readonly group: GroupId }
+  /** Whether somebody on the network has one of the group's VIPs, or that cannot be found out. */
+  | { readonly kind: 'probed'; readonly group: GroupId; readonly isAnswered: boolean }
+  /** Somebody removed an address of a group that speaks here. */
   | { readonly kind: 'address-lost'; readonly group: GroupId }
   | { readonly kind: 'stop' }
   /** End soon, and leave kernel, session and records to a new process of this director (design 4.14). */
@@ -550,9 +588,16 @@ export type ElectionEffect =
       readonly until: MonoMs;
       readonly aliveMs: number;
     }
-  /** Bind these ahead, and nothing else that is not armed: they stay silent. */
   /** Does a gateway answer this director's own address, within this round? */
   | { readonly kind: 'ask-gateway'; readonly round: number; readonly timeoutMs: number }
+  /** Asks the network in nobody's name who has the group's VIPs (RFC 5227 2.1.1, RFC 4862 5.4.2). */
+  | {
+      readonly kind: 'probe';
+      readonly group: GroupId;
+      readonly count: number;
+      readonly intervalMs: number;
+    }
+  /** Bind these ahead, and nothing else that is not armed: they stay silent. */
   | { readonly kind: 'foresee'; readonly groups: readonly GroupId[] }
   /** Open what the last arming prepared, within that arming. */
   | { readonly kind: 'open'; readonly groups: readonly GroupId[]; readonly until: MonoMs }
@@ -577,74 +622,3 @@ export type ElectionEffect =
       readonly text: string;
     }
   | { readonly kind: 'event'; readonly event: ElectionNotice };
-
-/** What a state keeps of what follows from it; without it a step does the same, and takes longer. */
-export const NOTHING_WORKED_OUT = {
-  survey: null,
-  roster: null,
-  lapseAt: null,
-  listening: new Map<DirectorId, Listening>(),
-  followed: null,
-  unclaimable: null,
-  contented: null,
-  guard: null,
-} as const;
-
-export function initialState(now: MonoMs): ElectionState {
-  return {
-    view: EMPTY_VIEW,
-    ...NOTHING_WORKED_OUT,
-    isSynced: false,
-    gate: 'unknown',
-    kept: new Set(),
-    isStopping: false,
-    isFreezing: false,
-    isFrozen: false,
-    startedAt: now,
-    session: { kind: 'none', notBefore: now },
-    holdings: new Map(),
-    round: { kind: 'idle', nextAt: now, soonestAt: now },
-    roundNumber: 0,
-    unarmedRounds: 0,
-    unansweredRounds: 0,
-    armedHoldMs: null,
-    armedUntil: now,
-    allArmed: null,
-    scopeInDoubt: null,
-    lastRoundMs: null,
-    lastConfirmedAt: null,
-    awaitedSince: null,
-    storeWord: null,
-    basis: null,
-    relayedSince: null,
-    relayedAt: null,
-    yielded: new Set(),
-    nextConsentAt: now,
-    consented: new Map(),
-    departed: new Map(),
-    promises: new Map(),
-    doubts: [],
-    foreseen: new Set(),
-    heard: new Map(),
-    lastHeard: new Map(),
-    adverts: new Map(),
-    challenges: new Map(),
-    claimable: new Map(),
-    ownerSeenAt: new Map(),
-    better: new Map(),
-    offeredUntil: new Map(),
-    eligibility: new Map(),
-    ready: new Set(),
-    bonus: new Map(),
-    transferring: new Map(),
-    muted: new Set(),
-    damping: new Map(),
-    operationSeenAt: new Map(),
-    refusedUntil: new Map(),
-    nextHeartbeatAt: now,
-    inFlight: new Map(),
-    restingSlots: new Map(),
-    nextTxnId: 1,
-    alarms: new Set(),
-  };
-}

@@ -7,6 +7,7 @@ import { ABSENT, type DirectorId, type MonoMs } from '../../model/ids.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import { advanceClaims, claimWakes, onClaimReply, onVacantReply } from './claim.ts';
 import { onAnswer } from './asking.ts';
+import { advanceCandidacy, candidacyWakes } from './candidate.ts';
 import { advanceConsent, consentWakes, onConsent } from './consent.ts';
 import { noteDoubt, settleDoubts } from './doubts.ts';
 import { beginDraft, type Draft, later, learn, own, remove } from './draft.ts';
@@ -21,6 +22,7 @@ import {
   onVerified,
 } from './handover.ts';
 import { forgetMuted } from './pending.ts';
+import { advanceProbing, onProbed, probingWakes } from './probing.ts';
 import { forgetPromises, onHold, onRelayReply, promiseWakes } from './promises.ts';
 import { advanceGiveUp, giveUpWakes, onClosed, onGiveUpReply } from './give-up.ts';
 import { Heard, onAdvert } from './hearing.ts';
@@ -35,7 +37,7 @@ import {
   roundWakes,
 } from './round.ts';
 import { advanceFreeze, advanceSession, onSessionReply, sessionWakes } from './session.ts';
-import { onContested, onGatewayAnswer } from './segment.ts';
+import { onContested, onGatewayAnswer, onYield } from './segment.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
 import { LOST_ADDRESS_PACE_MS, RETRY_MS } from './timing.ts';
@@ -62,6 +64,8 @@ export function step(
   settleDoubts(draft);
   advanceSession(draft);
   advanceOwnership(draft);
+  advanceCandidacy(draft);
+  advanceProbing(draft);
   advanceGiveUp(draft);
   advanceHandover(draft);
   advanceConsent(draft);
@@ -125,6 +129,9 @@ function take(draft: Draft, event: ElectionEvent): void {
     case 'contested':
       onContested(draft, event);
       return;
+    case 'probed':
+      onProbed(draft, event);
+      return;
     case 'address-lost':
       // Paced: somebody may remove the address again and again.
       if (state.holdings.get(event.group)?.kind === 'open') hurryRound(draft, LOST_ADDRESS_PACE_MS);
@@ -162,6 +169,7 @@ function takeMessage(draft: Draft, from: DirectorId, message: PeerMessage): void
       onConsent(draft, from, message);
       return;
     case 'yield':
+      onYield(draft, message);
       return;
     default:
       unreachable(message);
@@ -169,7 +177,7 @@ function takeMessage(draft: Draft, from: DirectorId, message: PeerMessage): void
 }
 
 function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' }): void {
-  const { state } = draft;
+  const { state, now } = draft;
   const flight = state.inFlight.get(event.slot);
   if (flight === undefined || flight.id !== event.id) return;
   remove(draft, 'inFlight', event.slot);
@@ -182,7 +190,10 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
       event.slot,
       later(draft, reply.kind === 'answered' ? 20 : RETRY_MS),
     );
-  if (reply.kind === 'answered') learn(draft, reply.reads);
+  if (reply.kind === 'answered') {
+    state.answeredAt = now;
+    learn(draft, reply.reads);
+  }
   if (reply.kind === 'ambiguous') noteDoubt(draft, purpose, flight.compares);
   switch (purpose.kind) {
     case 'open-session':
@@ -286,6 +297,8 @@ function wakeAt(draft: Draft): MonoMs {
   roundWakes(draft, wake);
   promiseWakes(draft, wake);
   consentWakes(draft, wake);
+  candidacyWakes(draft, wake);
+  probingWakes(draft, wake);
   for (const at of restingSlots.values()) wake.by(at);
   for (const at of refusedUntil.values()) wake.by(at);
   for (const at of offeredUntil.values()) wake.by(at);

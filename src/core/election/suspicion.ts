@@ -26,6 +26,7 @@ import { unresolvedOf } from './pending.ts';
 import { mayKill, promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
 import { mayAccuse } from './scope.ts';
+import { isStandIn, standInOf } from './stand-in.ts';
 import type { ChallengeState, ElectionConfig, Purpose, TxnReply, TxnRequest } from './state.ts';
 import { type Held, standingIn } from './survey.ts';
 import {
@@ -261,6 +262,8 @@ function rankAmongOthers(draft: Draft, dead: DirectorId, id: GroupId): number {
   const { config } = draft;
   const group = config.groupsById.get(id);
   if (group === undefined) return config.directors.length;
+  if (isStandIn(draft, id)) return 0;
+  if (standInOf(draft, id) !== null) return config.directors.length;
   const others = rankingOf(draft)
     .of(group)
     .filter((candidate) => candidate.director !== dead);
@@ -303,7 +306,8 @@ function kill(
     (group) =>
       rankAmongOthers(draft, director, group) === 0 && promisedTo(draft, group, director) === null,
   );
-  const isLast = mine.length > GROUPS_PER_TXN;
+  // Rounds compare the records that this director stands under.
+  const isLast = mine.length > GROUPS_PER_TXN || mine.some((group) => isStandIn(draft, group));
   while (mine.length > GROUPS_PER_TXN) {
     const names = mine.splice(0, GROUPS_PER_TXN);
     const { claims, compares, puts } = takeFrom(draft, names, proof);

@@ -21,6 +21,12 @@ export type VrrpPart =
 
 type KnownState = Pick<ElectionState, 'holdings' | 'armedUntil' | 'view' | 'lastConfirmedAt'>;
 
+function silentBesides({ view }: KnownState, group: GroupId, me: DirectorId): VrrpPart {
+  const standing = ownerStanding(view, group);
+  const isOthers = standing.kind === 'owned' && standing.director !== me;
+  return { kind: 'silent', successor: isOthers ? standing.director : null };
+}
+
 /** `speaking` never for longer than the kernel: a process that was stopped must not speak for what it lost. */
 export function vrrpPart(
   state: KnownState,
@@ -30,12 +36,11 @@ export function vrrpPart(
 ): VrrpPart {
   const holding = state.holdings.get(group);
   switch (holding?.kind) {
-    case undefined: {
-      const standing = ownerStanding(state.view, group);
-      const isOthers = standing.kind === 'owned' && standing.director !== me;
-      return { kind: 'silent', successor: isOthers ? standing.director : null };
-    }
+    case undefined:
+      return silentBesides(state, group, me);
     case 'owned': {
+      // It only stands for the group, and may never open it.
+      if (holding.right === 'segment') return silentBesides(state, group, me);
       const until = monoMs((state.lastConfirmedAt ?? Number.NEGATIVE_INFINITY) + holdMs);
       return now < until ? { kind: 'opening', until } : { kind: 'named' };
     }

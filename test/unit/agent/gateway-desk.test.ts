@@ -56,11 +56,9 @@ function setUp() {
 }
 
 describe('the gateway', () => {
-  it('is asked with the targets, mode and sources of the spec, for the round', async () => {
+  it('is asked with the targets, mode and sources of the spec', async () => {
     const { clock, desk, gateway, seen } = setUp();
-    const effect = { kind: 'ask-gateway', round: 7, timeoutMs: 30 } as const;
-    const event = await clock.settle(desk.perform(effect));
-    expect(event).toEqual({ kind: 'gateway-answered', round: 7, isReachable: true });
+    expect(await clock.settle(desk.ask(30))).toBe(true);
     const { targets, mode, source, timeoutMs } = gateway.asked[0] ?? {};
     expect({ targets, mode, source, timeoutMs }).toEqual({
       targets: [A, B],
@@ -131,13 +129,10 @@ describe('the gateway', () => {
 });
 
 describe('the VIPs of a group', () => {
-  const probe = { kind: 'probe', group: WEB, ...FOUR } as const;
-
   it('are free when nobody answers, after all questions', async () => {
     const { clock, desk, log } = setUp();
     const from = clock.now();
-    const event = await clock.settle(desk.perform(probe));
-    expect(event).toEqual({ kind: 'probed', group: WEB, isAnswered: false });
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(false);
     expect(clock.now() - from).toBe(80);
     expect(log.of('vip.answered')).toEqual([]);
   });
@@ -159,11 +154,11 @@ describe('the VIPs of a group', () => {
 
   it('are probed once at a time: a new probe ends the old one without a word', async () => {
     const { clock, desk } = setUp();
-    const old = desk.perform(probe);
+    const old = desk.probe(WEB, FOUR);
     await clock.advance(30);
-    const fresh = desk.perform(probe);
+    const fresh = desk.probe(WEB, FOUR);
     expect(await old).toBeNull();
-    expect(await clock.settle(fresh)).toEqual({ kind: 'probed', group: WEB, isAnswered: false });
+    expect(await clock.settle(fresh)).toBe(false);
   });
 });
 
@@ -182,10 +177,10 @@ describe('a question that is taken back', () => {
 describe('closing', () => {
   it('ends what runs without a word, and nothing is asked afterwards', async () => {
     const { clock, desk, seen, gateway } = setUp();
-    const asked = desk.perform({ kind: 'ask-gateway', round: 1, timeoutMs: 30 });
-    const probed = desk.perform({ kind: 'probe', group: WEB, ...FOUR });
+    const asked = desk.ask(30);
+    const probed = desk.probe(WEB, FOUR);
     desk.close();
-    expect(await asked).toBeNull();
+    expect(await asked).toBe(false);
     expect(await probed).toBeNull();
     expect(await desk.ask(30)).toBe(false);
     expect(await desk.probe(WEB, FOUR)).toBeNull();

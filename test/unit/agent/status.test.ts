@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { deriveReport, localProblems } from '../../../src/agent/report.ts';
 import { deriveStatus, type StatusInput } from '../../../src/agent/status.ts';
-import { type Holding, initialState } from '../../../src/core/election/state.ts';
+import { initialState } from '../../../src/core/election/initial-state.ts';
+import type { Holding } from '../../../src/core/election/state.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
 import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
@@ -357,6 +358,8 @@ describe('a group on its way', () => {
     mine.see();
     const owned: Holding = {
       kind: 'owned',
+      right: 'record',
+      mustProbe: false,
       epoch: mine.epochOf(),
       since: monoMs(mine.now),
       failures: 0,

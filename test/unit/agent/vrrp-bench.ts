@@ -2,11 +2,8 @@
 import { createVrrpDesk, type VrrpDesk, type VrrpNews } from '../../../src/agent/vrrp-desk.ts';
 import { parseClusterDocument } from '../../../src/config/cluster-document.ts';
 import { formatProblems } from '../../../src/config/problem.ts';
-import {
-  type ElectionState,
-  type Holding,
-  initialState,
-} from '../../../src/core/election/state.ts';
+import { initialState } from '../../../src/core/election/initial-state.ts';
+import type { ElectionState, Holding } from '../../../src/core/election/state.ts';
 import { ok } from '../../../src/lib/result.ts';
 import type { ClusterSpec } from '../../../src/model/cluster.ts';
 import {
@@ -73,6 +70,8 @@ const LINKS = new Map([
 
 export const owned = (since = 0): Holding => ({
   kind: 'owned',
+  right: 'record',
+  mustProbe: false,
   epoch: epochOf(revision(7)),
   since: monoMs(since),
   failures: 0,
@@ -83,6 +82,7 @@ export const owned = (since = 0): Holding => ({
 
 export const open = (until: number): Holding => ({
   kind: 'open',
+  right: 'record',
   epoch: epochOf(revision(7)),
   since: monoMs(0),
   openedAt: monoMs(0),

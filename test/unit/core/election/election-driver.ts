@@ -4,14 +4,13 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { ClusterView } from '../../../../src/agent/cluster-view.ts';
-import {
-  type ElectionConfig,
-  type ElectionEffect,
-  type ElectionEvent,
-  type ElectionState,
-  initialState,
-  NOTHING_WORKED_OUT,
-  type TxnReply,
+import { initialState, NOTHING_WORKED_OUT } from '../../../../src/core/election/initial-state.ts';
+import type {
+  ElectionConfig,
+  ElectionEffect,
+  ElectionEvent,
+  ElectionState,
+  TxnReply,
 } from '../../../../src/core/election/state.ts';
 import { type Step, step } from '../../../../src/core/election/step.ts';
 import type { VipGroup } from '../../../../src/model/cluster.ts';
@@ -131,6 +130,9 @@ export class ElectionDriver {
   refusing: ReadonlySet<GroupId> = new Set();
   readonly #records = new ClusterView(keys, silentLog);
   readonly #bound = new Map<GroupId, ArmMode>();
+  /** Whether somebody has the VIPs that are probed; told when the last probe has been waited for. */
+  isProbeAnswered = false;
+  #probes: { readonly at: number; readonly group: GroupId }[] = [];
   #waiting: { readonly effect: ElectionEffect; readonly at: number }[] = [];
   isSeeing = true;
   /** Directors whose heartbeats arrive, naming no group, as long as their session is open. */
@@ -194,6 +196,7 @@ export class ElectionDriver {
   /** Steps until nothing more is due now, with the watch up to date. */
   settle(): void {
     for (const from of this.audible) this.#listen(from);
+    this.#answerProbes();
     this.feed({ kind: 'tick' });
     for (let seen = -1; seen !== this.store.revision; ) {
       this.run();
@@ -201,6 +204,13 @@ export class ElectionDriver {
       if (this.isSeeing) this.see();
       this.run();
     }
+  }
+
+  #answerProbes(): void {
+    const due = this.#probes.filter(({ at }) => at <= this.now);
+    this.#probes = this.#probes.filter(({ at }) => at > this.now);
+    for (const { group: id } of due)
+      this.feed({ kind: 'probed', group: id, isAnswered: this.isProbeAnswered });
   }
 
   #listen(from: DirectorId): void {
@@ -212,8 +222,9 @@ export class ElectionDriver {
   advance(ms: number): void {
     const target = this.now + ms;
     this.settle();
-    while (this.wakeAt <= target) {
-      this.now = Math.max(this.now, this.wakeAt);
+    const nextAt = (): number => Math.min(this.wakeAt, ...this.#probes.map(({ at }) => at));
+    while (nextAt() <= target) {
+      this.now = Math.max(this.now, nextAt());
       this.settle();
     }
     this.now = target;
@@ -260,6 +271,12 @@ export class ElectionDriver {
       case 'verify':
         if (this.gateway === 'none') return;
         this.feed({ ...effect, kind: 'verified', isOk: this.gateway === 'answers' });
+        return;
+      case 'probe':
+        this.#probes.push({
+          at: this.now + effect.count * effect.intervalMs,
+          group: effect.group,
+        });
         return;
       case 'close':
         for (const id of effect.groups) this.#bound.delete(id);

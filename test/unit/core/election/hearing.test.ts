@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { beginDraft, surveyed } from '../../../../src/core/election/draft.ts';
 import { firstSuspectAt, Heard, suspectAt } from '../../../../src/core/election/hearing.ts';
-import { type GroupId, groupId, monoMs } from '../../../../src/model/ids.ts';
+import { epochOf, type GroupId, groupId, monoMs, revision } from '../../../../src/model/ids.ts';
 import {
   candidate,
   D2,
@@ -18,6 +18,7 @@ import {
 import { formatRecord } from '../../../../src/model/records.ts';
 
 const GROUPS = ['a', 'b', 'c'].map(groupId);
+const EPOCH = epochOf(revision(1));
 const named = fc.subarray(GROUPS, { minLength: 0 });
 
 describe('what was heard of a director', () => {
@@ -28,7 +29,7 @@ describe('what was heard of a director', () => {
         const model = new Map<GroupId, number>();
         heartbeats.forEach((groups, at) => {
           heard = heard.next(
-            groups.map((one) => ({ group: one })),
+            groups.map((one) => ({ group: one, epoch: EPOCH })),
             monoMs(at),
           );
           for (const one of groups) model.set(one, at);
@@ -41,7 +42,7 @@ describe('what was heard of a director', () => {
   });
 
   it('shares the names of a heartbeat with the one before that named the same', () => {
-    const told = () => GROUPS.map((one) => ({ group: one }));
+    const told = () => GROUPS.map((one) => ({ group: one, epoch: EPOCH }));
     const first = Heard.nothing.next(told(), monoMs(1));
     const second = first.next(told(), monoMs(2));
     expect(second.named).toBe(first.named);

@@ -1,18 +1,9 @@
 /** Neither the store nor all peers: what a holder does by its gateway alone (design 4.10). */
 import { describe, expect, it } from 'vitest';
-import type { DirectorId } from '../../../../src/model/ids.ts';
-import type { PeerMessage } from '../../../../src/model/peer.ts';
 import type { ElectionDriver } from './election-driver.ts';
-import { D1, D2, D3, G1, holder, isTxn, live, TIMING } from './election-driver.ts';
+import { D1, D2, D3, G1, holder, live, TIMING, WAIT_MS } from './election-driver.ts';
+import { only, promise, roundOf, type Scene, withoutStore } from './isolation.ts';
 
-type Hold = PeerMessage & { readonly kind: 'hold' };
-type Scene = {
-  readonly isGatewayThere: boolean;
-  /** What a director that is asked says; null: nothing. */
-  readonly answer?: (from: DirectorId, question: Hold) => PeerMessage | null;
-};
-
-const STEP_MS = 100;
 const directors = [D1, D2, D3].map((id) => ({ id, zone: null }));
 
 /** Holds g1, with d2 and d3 in its scope. */
@@ -24,44 +15,6 @@ function isolated(isolation: 'gateway' | 'release' = 'gateway'): ElectionDriver 
   driver.forget();
   return driver;
 }
-
-/** The store answers nothing for so long; its txns end in doubt when their permit does. */
-function withoutStore(driver: ElectionDriver, ms: number, scene: Scene): void {
-  driver.keep = isTxn('round', 'challenge', 'write-scope');
-  let asked = 0;
-  for (let passed = 0; passed < ms; passed += STEP_MS) {
-    driver.advance(STEP_MS);
-    for (const one of driver.of('ask-gateway').slice(asked)) {
-      asked++;
-      const { isGatewayThere: isReachable } = scene;
-      driver.feed({ kind: 'gateway-answered', round: one.round, isReachable });
-    }
-    for (const { to, message } of driver.of('tell').splice(0)) {
-      if (message.kind !== 'hold') continue;
-      const answer = scene.answer?.(to, message) ?? null;
-      if (answer !== null) driver.feed({ kind: 'peer', from: to, message: answer });
-    }
-    const late = driver.kept.filter(({ at }) => driver.now - at >= TIMING.permitMs);
-    driver.kept = driver.kept.filter((one) => !late.includes(one));
-    for (const { effect } of late) if (effect.kind === 'txn') driver.doubt(effect);
-    driver.settle();
-  }
-}
-
-const roundOf = ({ session, sessionRev, round, part }: Hold) => ({
-  session,
-  sessionRev,
-  round,
-  part,
-});
-const promise = (_from: DirectorId, question: Hold): PeerMessage => ({
-  kind: 'promise',
-  ...roundOf(question),
-});
-const only =
-  (who: DirectorId, answer: NonNullable<Scene['answer']>) =>
-  (from: DirectorId, question: Hold): PeerMessage | null =>
-    from === who ? answer(from, question) : null;
 
 describe('a holder that only its gateway answers', () => {
   it('goes on with what speaks, where the spec says so', () => {
@@ -118,12 +71,17 @@ describe('a holder that only its gateway answers', () => {
     expect(driver.state.basis).toBe('segment');
   });
 
-  it('opens nothing that has fallen silent', () => {
+  it('opens what has fallen silent only when nobody on the network has it', () => {
     const driver = isolated();
     driver.audible = [];
     withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: false });
-    withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true });
+    driver.isProbeAnswered = true;
+    withoutStore(driver, 6 * WAIT_MS, { isGatewayThere: true });
     expect(driver.holding()).toBe('owned');
+    driver.isProbeAnswered = false;
+    withoutStore(driver, 6 * WAIT_MS, { isGatewayThere: true });
+    expect(driver.holding()).toBe('open');
+    expect(driver.state.basis).toBe('segment');
   });
 
   it('is silent at once when another voice is heard, until the store or all peers count again', () => {
@@ -134,7 +92,8 @@ describe('a holder that only its gateway answers', () => {
     driver.feed({ kind: 'contested', group: G1 });
     expect(driver.of('close')).toHaveLength(1);
     driver.settle();
-    withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true });
+    driver.isProbeAnswered = true;
+    withoutStore(driver, 4 * WAIT_MS, { isGatewayThere: true });
     expect(driver.holding()).toBe('owned');
     driver.keep = () => false;
     driver.advance(2 * TIMING.roundMs);

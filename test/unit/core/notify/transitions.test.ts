@@ -120,6 +120,8 @@ describe('the states of a life', () => {
     expect(phaseOf(undefined)).toBe('none');
     const owned = {
       kind: 'owned',
+      right: 'record',
+      mustProbe: false,
       epoch: epoch(1),
       since: monoMs(0),
       failures: 0,
@@ -128,7 +130,7 @@ describe('the states of a life', () => {
       formers: [],
     } as const;
     expect(phaseOf(owned)).toBe('silent');
-    const { preparedUntil: _p, isOpening: _i, ...rest } = owned;
+    const { preparedUntil: _p, isOpening: _i, mustProbe: _m, ...rest } = owned;
     expect(phaseOf({ ...rest, kind: 'open', openedAt: monoMs(0), until: monoMs(1) })).toBe('open');
     const giveUp = { reason: 'drain', to: null, operation: null } as const;
     expect(phaseOf({ kind: 'shut', epoch: epoch(1), giveUp, nextTryAt: monoMs(0) })).toBe('none');

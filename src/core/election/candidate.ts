@@ -1,0 +1,146 @@
+/**
+ * Standing in for a holder that nobody hears while the store answers nobody (design 4.10): a candidate waits
+ * until the holder's kernel must be silent, probes the network for as long again, asks its peers round by
+ * round, and opens when all that are in sight have promised and a gateway answers. The record stays the
+ * former holder's; when the store is back it is claimed, or given, without a gap.
+ */
+import { type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
+import type { VrrpSpec } from '../../model/vrrp.ts';
+import { type Draft, notice, rankingOf, remove, surveyed } from './draft.ts';
+import { firstSuspectAt } from './hearing.ts';
+import { unresolvedOf } from './pending.ts';
+import { myObstacle } from './placement.ts';
+import { promisedTo } from './promises.ts';
+import { hold, ownedHolding, rosterOf, unhold } from './roster.ts';
+import { silence } from './silence.ts';
+import { cutOffAt, holderHeardAt, isCutOff, mayStandIn, standInOf } from './stand-in.ts';
+import type { Holding } from './state.ts';
+import { standingIn } from './survey.ts';
+import { waitMs } from './timing.ts';
+import { revOf } from './view.ts';
+import type { Wake } from './wake.ts';
+
+type Owned = Holding & { readonly kind: 'owned' };
+
+/** Missed advertisements after which VRRP takes its holder for gone, and the most that a router waits beyond. */
+const DOWN_INTERVALS = 4;
+/** Rank r waits r × this × R: the better one's question is there first, and its ballot is a promise. */
+const RANK_ROUNDS = 2;
+
+export function advanceCandidacy(draft: Draft): void {
+  const { state, now } = draft;
+  if (rosterOf(draft).count.owned > 0)
+    for (const [group, holding] of state.holdings)
+      if (holding.kind === 'owned' && holding.right === 'segment')
+        reconsider(draft, group, holding);
+  for (const [group, at] of state.standAfter) if (at <= now) remove(draft, 'standAfter', group);
+  if (!isCutOff(draft) || !isAble(draft)) return;
+  for (const [group, holder] of orphans(draft))
+    if (mayStand(draft, group, holder)) stand(draft, group, holder);
+}
+
+/** Groups of other directors that are silent, or that the records call dead. */
+function* orphans(draft: Draft): Generator<readonly [GroupId, DirectorId]> {
+  const { config, now } = draft;
+  const { owned, standings } = surveyed(draft);
+  for (const [director, groups] of owned) {
+    if (director === config.me || firstSuspectAt(draft, director) > now) continue;
+    for (const group of groups) yield [group, director];
+  }
+  for (const [group, standing] of standings)
+    if (standing.kind === 'orphaned') yield [group, standing.director];
+}
+
+function isAble({ state }: Draft): boolean {
+  const { session, isSynced, isStopping, isFreezing } = state;
+  return session.kind === 'open' && isSynced && !isStopping && !isFreezing;
+}
+
+/** Everything but the ballots and the gateway, which each round asks for. */
+function mayStand(draft: Draft, group: GroupId, holder: DirectorId): boolean {
+  const { state, now } = draft;
+  if (state.holdings.has(group) || promisedTo(draft, group) !== null) return false;
+  return now >= standAt(draft, group, holder) && standInOf(draft, group) === null;
+}
+
+/** When this director may stand for the group; Infinity: not as things are. */
+function standAt(draft: Draft, id: GroupId, holder: DirectorId): number {
+  const { state, config, now } = draft;
+  const group = config.groupsById.get(id);
+  if (group === undefined || myObstacle(state, group, now, config.me) !== null) return Infinity;
+  const able = rankingOf(draft)
+    .of(group)
+    .filter(({ obstacle, director }) => obstacle === null && director !== holder);
+  const rank = able.findIndex(({ director }) => director === config.me);
+  if (rank === -1) return Infinity;
+  const scope = state.view.scopes.get(holder)?.value ?? null;
+  const seenAt = state.ownerSeenAt.get(id)?.at ?? now;
+  const heardAt = Math.max(seenAt, holderHeardAt(draft, id, holder) ?? seenAt);
+  const silentMs = Math.max(waitMs(scope, config.timing), activeDownMs(group.vrrp));
+  const rankMs = rank * RANK_ROUNDS * config.timing.roundMs;
+  return Math.max(
+    heardAt + silentMs + rankMs,
+    cutOffAt(draft, scope),
+    formersSilentAt(draft, id),
+    state.standAfter.get(id) ?? 0,
+  );
+}
+
+const activeDownMs = (vrrp: VrrpSpec | null): number =>
+  vrrp === null ? 0 : DOWN_INTERVALS * vrrp.intervalMs;
+
+/** Whoever the record names as pending may still answer, too. */
+function formersSilentAt(draft: Draft, group: GroupId): number {
+  const { state, config, now } = draft;
+  let silentAt = 0;
+  for (const entry of unresolvedOf(draft, group)) {
+    const director = entry.director as DirectorId;
+    const scope = state.view.scopes.get(director)?.value ?? null;
+    const heardAt = state.lastHeard.get(director) ?? state.ownerSeenAt.get(group)?.at ?? now;
+    silentAt = Math.max(silentAt, heardAt + waitMs(scope, config.timing));
+  }
+  return silentAt;
+}
+
+function stand(draft: Draft, group: GroupId, holder: DirectorId): void {
+  const { state, now } = draft;
+  const epoch = epochOf(revOf(state.view.owners, group));
+  const holding = ownedHolding(epoch, now, [], { right: 'segment', mustProbe: true });
+  hold(draft, group, holding);
+  const text = `${holder} is not heard, and etcd answers nobody: asking the network and the peers`;
+  notice(draft, 'candidate.started', 'warn', text, { group, director: holder, epoch });
+}
+
+/** A candidate whose reasons are gone is none, and its kernel is silent. */
+function reconsider(draft: Draft, group: GroupId, holding: Owned): void {
+  if (!isOver(draft, group, holding)) return;
+  remove(draft, 'probings', group);
+  const { round } = draft.state;
+  const isBeingOpened = round.kind === 'arming' && round.modes.get(group) === 'open';
+  if (isBeingOpened) silence(draft, group, holding, { giveUp: null, isLost: true });
+  else unhold(draft, group);
+}
+
+function isOver(draft: Draft, group: GroupId, { since }: Owned): boolean {
+  const { state, config, now } = draft;
+  if (!isCutOff(draft) || !isAble(draft)) return true;
+  const standing = standingIn(surveyed(draft), group);
+  if (standing.kind !== 'owned' && standing.kind !== 'orphaned') return true;
+  if (standing.kind === 'owned' && standing.director === config.me) return true;
+  const known = config.groupsById.get(group);
+  if (known === undefined || myObstacle(state, known, now, config.me) !== null) return true;
+  if (promisedTo(draft, group) !== null || standInOf(draft, group) !== null) return true;
+  if (state.probings.get(group)?.phase === 'answered') return true;
+  return (holderHeardAt(draft, group, standing.director) ?? -Infinity) >= since;
+}
+
+/** Moments at which this room may have something to do by time alone. */
+export function candidacyWakes(draft: Draft, wake: Wake): void {
+  const { state, config, now } = draft;
+  if (!mayStandIn(draft) || !isAble(draft)) return;
+  const own = cutOffAt(draft, state.view.scopes.get(config.me)?.value ?? null);
+  wake.by(own);
+  if (now < own) return;
+  for (const [group, holder] of orphans(draft))
+    if (!state.holdings.has(group)) wake.by(standAt(draft, group, holder));
+}

@@ -1,0 +1,172 @@
+/**
+ * Asks the network who has a group's VIPs before they are opened here (design 4.10, RFC 5227 2.1.1). After a
+ * lapse, and where a holder was taken for dead that may go on by its gateway, two probes: who answers them is
+ * told to yield, and has 100 ms for it. Without any other evidence many, and their silence is the evidence.
+ */
+import type { GroupId } from '../../model/ids.ts';
+import { type Draft, later, notice, own, remove } from './draft.ts';
+import { isUnresolved } from './pending.ts';
+import { rosterOf } from './roster.ts';
+import { isCutOff, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
+import type { ElectionEvent, Holding, Probing } from './state.ts';
+import { waitMs } from './timing.ts';
+import type { Wake } from './wake.ts';
+
+type Owned = Holding & { readonly kind: 'owned' };
+
+const SHORT = { count: 2, intervalMs: 20 };
+/** Spread over D'. */
+const LONG_COUNT = 5;
+/** Who answered has so long to fall silent; it is told again and again, for datagrams are lost. */
+const YIELD_MS = 100;
+const YIELD_PACE_MS = 20;
+/** What a short probing found is acted upon at once, or it is asked anew. */
+const VALID_MS = 500;
+/** The network desk answers when its probes are over; its answer is given up after so much more. */
+const ANSWER_SLACK_MS = 1000;
+
+/** Its owner stays silent: somebody may still answer, or it has not listened for long enough to know. */
+export const mustWait = (draft: Draft, group: GroupId): boolean =>
+  isUnresolved(draft, group) ||
+  draft.state.eligibility.get(group) === 'vrrp-listening' ||
+  standInOf(draft, group) !== null ||
+  isUnprobed(draft, group);
+
+/** A group of this director's record stays silent until the network was asked about it. */
+function isUnprobed(draft: Draft, group: GroupId): boolean {
+  const { state, now } = draft;
+  const holding = state.holdings.get(group);
+  if (holding?.kind !== 'owned' || holding.right !== 'record') return false;
+  if (!holding.mustProbe || !isSegmentUsed(draft)) return false;
+  const probing = probingOf(draft, group, holding);
+  if (probing === null || probing.phase === 'asking') return true;
+  if (probing.phase === 'clear') return false;
+  return probing.length === 'long' || now < probing.until;
+}
+
+/** Nobody answered for as long as its holder could have spoken: that is all the evidence there is. */
+export function isProvenFree(draft: Draft, group: GroupId): boolean {
+  const holding = draft.state.holdings.get(group);
+  if (holding?.kind !== 'owned') return false;
+  const probing = probingOf(draft, group, holding);
+  return probing?.length === 'long' && probing.phase === 'clear' && draft.now < probing.until;
+}
+
+function probingOf({ state }: Draft, group: GroupId, { epoch, right }: Owned): Probing | null {
+  const probing = state.probings.get(group);
+  return probing?.epoch === epoch && probing.right === right ? probing : null;
+}
+
+export function advanceProbing(draft: Draft): void {
+  const { state } = draft;
+  for (const [group, probing] of state.probings) goOn(draft, group, probing);
+  if (rosterOf(draft).count.owned === 0) return;
+  for (const [group, holding] of state.holdings) {
+    if (holding.kind !== 'owned' || state.probings.has(group)) continue;
+    const length = lengthFor(draft, group, holding);
+    if (length !== null) ask(draft, group, holding, length);
+  }
+}
+
+/** What the group is asked with now; null: there is no need, or no use. */
+function lengthFor(draft: Draft, group: GroupId, holding: Owned): Probing['length'] | null {
+  const { state, now } = draft;
+  if (isToBeLong(draft, holding))
+    return now >= (state.standAfter.get(group) ?? now) && standInOf(draft, group) === null
+      ? 'long'
+      : null;
+  const isPrepared = holding.preparedUntil !== null && holding.preparedUntil > now;
+  if (holding.right === 'segment' || !holding.mustProbe || !isPrepared) return null;
+  if (!isSegmentUsed(draft) || isUnresolved(draft, group)) return null;
+  return standInOf(draft, group) === null ? 'short' : null;
+}
+
+/** Neither the store nor its word through others: the network is the only witness. */
+const isToBeLong = (draft: Draft, { right, mustProbe }: Owned): boolean =>
+  mayStandIn(draft) && isCutOff(draft) && (right === 'segment' || mustProbe);
+
+function ask(draft: Draft, group: GroupId, holding: Owned, length: Probing['length']): void {
+  const { count, intervalMs } = length === 'short' ? SHORT : longProbes(draft, group);
+  const { epoch, right } = holding;
+  const until = later(draft, count * intervalMs + ANSWER_SLACK_MS);
+  const probing = { epoch, right, length, until, nextTellAt: draft.now } as const;
+  own(draft, 'probings').set(group, { ...probing, phase: 'asking' });
+  draft.effects.push({ kind: 'probe', group, count, intervalMs });
+}
+
+/** At least four over D' of whoever the record names. */
+function longProbes(draft: Draft, group: GroupId): { count: number; intervalMs: number } {
+  return { count: LONG_COUNT, intervalMs: Math.ceil(lastVoiceMs(draft, group) / (LONG_COUNT - 1)) };
+}
+
+/** D' of the holder by the record: so long it may speak after it was heard last. */
+function lastVoiceMs({ state, config }: Draft, group: GroupId): number {
+  const holder = state.view.owners.get(group)?.value?.director;
+  const scope = [...state.view.scopes].find(([director]) => director === holder)?.[1].value;
+  return waitMs(scope ?? null, config.timing);
+}
+
+/** Ends what proves nothing any more, and tells who answered to yield. */
+function goOn(draft: Draft, group: GroupId, probing: Probing): void {
+  const { state, now } = draft;
+  const holding = state.holdings.get(group);
+  const isOf =
+    holding?.kind === 'owned' && holding.epoch === probing.epoch && holding.right === probing.right;
+  const isLong = isOf && isToBeLong(draft, holding);
+  const overAt = probing.phase === 'answered' ? probing.until + VALID_MS : probing.until;
+  if (!isOf || now >= overAt || isLong !== (probing.length === 'long')) {
+    remove(draft, 'probings', group);
+    return;
+  }
+  if (probing.phase === 'answered' && now >= probing.nextTellAt && now < probing.until)
+    tellToYield(draft, group, probing);
+}
+
+function tellToYield(draft: Draft, group: GroupId, probing: Probing): void {
+  const { state, config } = draft;
+  own(draft, 'probings').set(group, { ...probing, nextTellAt: later(draft, YIELD_PACE_MS) });
+  if (state.session.kind !== 'open' || probing.length === 'long') return;
+  const message = {
+    kind: 'yield',
+    session: state.session.id,
+    group,
+    epoch: probing.epoch,
+  } as const;
+  for (const { id } of config.directors)
+    if (id !== config.me) draft.effects.push({ kind: 'tell', to: id, message });
+}
+
+export function onProbed(
+  draft: Draft,
+  { group, isAnswered }: ElectionEvent & { kind: 'probed' },
+): void {
+  const { state } = draft;
+  const probing = state.probings.get(group);
+  if (probing?.phase !== 'asking') return;
+  const isLong = probing.length === 'long';
+  const waitsMs = isLong ? lastVoiceMs(draft, group) : isAnswered ? YIELD_MS : VALID_MS;
+  const phase = isAnswered ? 'answered' : 'clear';
+  const told: Probing = { ...probing, phase, until: later(draft, waitsMs), nextTellAt: draft.now };
+  own(draft, 'probings').set(group, told);
+  if (!isAnswered) return;
+  if (isLong) own(draft, 'standAfter').set(group, later(draft, waitsMs * placeOf(draft)));
+  const text = isLong
+    ? 'somebody has its VIPs, or that cannot be found out; silent here'
+    : 'somebody still has its VIPs; told to yield';
+  notice(draft, 'vips.answered', 'warn', text, { group, epoch: probing.epoch });
+}
+
+/** Two that ask at once hear each other, and both step back: not for the same time. */
+const placeOf = ({ config }: Draft): number =>
+  1 + config.directors.findIndex(({ id }) => id === config.me);
+
+/** Moments at which this room may have something to do by time alone. */
+export function probingWakes({ state }: Draft, wake: Wake): void {
+  for (const { phase, until, nextTellAt } of state.probings.values()) {
+    wake.by(until);
+    if (phase !== 'answered') continue;
+    wake.by(until + VALID_MS);
+    wake.by(nextTellAt);
+  }
+  for (const at of state.standAfter.values()) wake.by(at);
+}

@@ -1,0 +1,78 @@
+/**
+ * Who speaks for a group in the place of its holder by the record, and since when nobody in reach has the
+ * store (design 4.10). A stand-in's heartbeats name the group with the epoch of the record that it stands under.
+ */
+import { type DirectorId, epochOf, type GroupId, type MonoMs } from '../../model/ids.ts';
+import type { ScopeRecord } from '../../model/records.ts';
+import { type Draft, rankingOf } from './draft.ts';
+import { waitMs } from './timing.ts';
+
+/** A holder that is silent leaves this director to stand in for it, where the document lets it. */
+export const mayStandIn = ({ config }: Draft): boolean => config.isolation === 'gateway';
+
+/** Somebody in this cluster goes on without the store, or may still do. */
+export function isSegmentUsed({ config, state }: Draft): boolean {
+  if (config.isolation === 'gateway') return true;
+  for (const { value } of state.view.scopes.values())
+    if (value?.isolation === 'gateway') return true;
+  return false;
+}
+
+/**
+ * When the store, by itself or through others, has been silent for the D' of that scope, and for longer than
+ * between a challenge and its kill.
+ */
+export function cutOffAt({ state, config }: Draft, scope: ScopeRecord | null): number {
+  const relayedAt = state.relayedAt ?? Number.NEGATIVE_INFINITY;
+  const silentMs = waitMs(scope, config.timing) + 2 * config.timing.roundMs;
+  return Math.max(state.answeredAt, relayedAt) + silentMs;
+}
+
+export function isCutOff(draft: Draft): boolean {
+  const { state, config, now } = draft;
+  if (!mayStandIn(draft)) return false;
+  return now >= cutOffAt(draft, state.view.scopes.get(config.me)?.value ?? null);
+}
+
+/** Another director that is heard to speak for the group though the record names somebody else; null: nobody. */
+export function standInOf(draft: Draft, group: GroupId): DirectorId | null {
+  const { state, config, now } = draft;
+  const record = state.view.owners.get(group);
+  if (!record?.value) return null;
+  for (const [director, heard] of state.heard) {
+    if (director === config.me || director === record.value.director) continue;
+    if (heard.at + config.timing.suspectMs <= now) continue;
+    if (heard.epochOf(group) === epochOf(record.rev)) return director;
+  }
+  return null;
+}
+
+/** This director stands in for the group's holder, and its kernel speaks. */
+export function isStandIn({ state }: Draft, group: GroupId): boolean {
+  const holding = state.holdings.get(group);
+  return holding?.kind === 'open' && holding.right === 'segment';
+}
+
+/** When the group's holder was last heard to speak, by heartbeat or advertisement. */
+export function holderHeardAt({ state }: Draft, group: GroupId, holder: DirectorId): MonoMs | null {
+  const heardAt = state.heard.get(holder)?.get(group);
+  const advertAt = state.adverts.get(holder)?.get(group);
+  if (heardAt === undefined) return advertAt ?? null;
+  return advertAt !== undefined && advertAt > heardAt ? advertAt : heardAt;
+}
+
+/**
+ * Whether this director goes before the asking one, which stands for the group too: only while a gateway
+ * answered it lately, for it must be able to win what it denies to the other.
+ */
+export function isBetterCandidate(draft: Draft, id: GroupId, other: DirectorId): boolean {
+  const { state, config, now } = draft;
+  const holding = state.holdings.get(id);
+  const group = config.groupsById.get(id);
+  if (holding?.kind !== 'owned' || holding.right !== 'segment' || group === undefined) return false;
+  if (now >= (state.gatewaySeenAt ?? Number.NEGATIVE_INFINITY) + config.timing.holdMs) return false;
+  const order = rankingOf(draft).of(group);
+  const placeOf = (name: DirectorId): number =>
+    order.findIndex(({ director }) => director === name);
+  return placeOf(config.me) < placeOf(other);
+}

@@ -1,0 +1,309 @@
+/** A director that stands in for a holder which nobody hears, while the store answers nobody (design 4.10). */
+import { describe, expect, it } from 'vitest';
+import { epochOf, revision, sessionIdOf } from '../../../../src/model/ids.ts';
+import type { PeerMessage } from '../../../../src/model/peer.ts';
+import { formatRecord } from '../../../../src/model/records.ts';
+import {
+  candidate,
+  D1,
+  D2,
+  D3,
+  directorsOf,
+  type ElectionDriver,
+  G1,
+  group,
+  keys,
+  live,
+  ownerOf,
+  sessionOf,
+  TIMING,
+  WAIT_MS,
+} from './election-driver.ts';
+import { type Hold, only, promise, roundOf, type Scene, withoutStore } from './isolation.ts';
+
+const IN_SIGHT: Scene = { isGatewayThere: true, answer: only(D3, promise) };
+
+/** d2 holds g1; d1 and d3 are well, and see it. Then d2 falls silent, and the store with it. */
+function orphaned(fields: Parameters<typeof candidate>[0] = {}): ElectionDriver {
+  const driver = candidate({
+    isolation: 'gateway',
+    directors: directorsOf(D1, D2, D3),
+    ...fields,
+  });
+  live(driver.store, D3);
+  for (let passed = 0; passed < 2 * WAIT_MS; passed += 500) {
+    driver.advance(500);
+    driver.hear();
+  }
+  driver.audible = [D3];
+  driver.forget();
+  return driver;
+}
+
+/** Silence for D', then probes for D', and a round. */
+const TAKEN_MS = 2 * WAIT_MS + TIMING.suspectMs + 5 * TIMING.roundMs;
+
+const owner = (driver: ElectionDriver) => driver.state.view.owners.get(G1)?.value?.director;
+const right = (driver: ElectionDriver) => {
+  const holding = driver.state.holdings.get(G1);
+  return holding?.kind === 'open' || holding?.kind === 'owned' ? holding.right : null;
+};
+
+describe('a candidate without the store', () => {
+  it('takes over after D′ of silence and D′ of unanswered probes, under the epoch of the record', () => {
+    const driver = orphaned();
+    const epoch = driver.epochOf();
+    withoutStore(driver, 2 * WAIT_MS - 200, IN_SIGHT);
+    expect(driver.holding()).not.toBe('open');
+    withoutStore(driver, TAKEN_MS - 2 * WAIT_MS, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
+    expect(right(driver)).toBe('segment');
+    expect(driver.state.holdings.get(G1)?.epoch).toBe(epoch);
+    expect(driver.state.basis).toBe('segment');
+    const [probe, ...more] = driver.of('probe');
+    expect(more).toEqual([]);
+    expect(probe?.count).toBeGreaterThanOrEqual(4);
+    expect((probe?.count ?? 0) * (probe?.intervalMs ?? 0)).toBeGreaterThanOrEqual(WAIT_MS);
+    expect(driver.of('announce')).toHaveLength(1);
+    expect(owner(driver)).toBe('d2');
+  });
+
+  it('asks the peers about it apart, on the basis of the segment', () => {
+    const asked: Hold[] = [];
+    const driver = orphaned();
+    const answer: Scene['answer'] = (from, question) => {
+      if (from === D3) asked.push(question);
+      return from === D3 ? promise(from, question) : null;
+    };
+    withoutStore(driver, TAKEN_MS, { isGatewayThere: true, answer });
+    expect(asked.length).toBeGreaterThan(1);
+    for (const { basis, groups } of asked) {
+      expect(basis).toBe('segment');
+      expect(groups.map(({ group }) => group)).toEqual([G1]);
+    }
+  });
+
+  it.each([
+    ['the gateway is silent', { isGatewayThere: false, answer: only(D3, promise) }],
+    ['who is in sight says nothing', { isGatewayThere: true }],
+    [
+      'who is in sight refuses',
+      {
+        isGatewayThere: true,
+        answer: only(D3, (_, question) => ({
+          kind: 'refusal',
+          reason: 'holder-heard',
+          ...roundOf(question),
+        })),
+      },
+    ],
+    [
+      'somebody has the store',
+      {
+        isGatewayThere: true,
+        answer: only(D3, (_, question) => ({ kind: 'relayed', ...roundOf(question) })),
+      },
+    ],
+  ] satisfies [string, Scene][])('stays silent when %s', (_, scene) => {
+    const driver = orphaned();
+    withoutStore(driver, 2 * TAKEN_MS, scene);
+    expect(driver.holding()).not.toBe('open');
+    expect(driver.of('announce')).toEqual([]);
+  });
+
+  it('stays silent when somebody has the VIPs, and asks again later', () => {
+    const driver = orphaned();
+    driver.isProbeAnswered = true;
+    withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
+    expect(driver.holding()).not.toBe('open');
+    expect(driver.notices()).toContain('vips.answered');
+    driver.isProbeAnswered = false;
+    withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('is none where the document says release', () => {
+    const driver = orphaned({ isolation: 'release' });
+    withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
+    expect(driver.of('probe')).toEqual([]);
+    expect(driver.holding()).toBe('none');
+  });
+
+  it('is none while the store answers', () => {
+    const driver = orphaned();
+    driver.advance(TAKEN_MS);
+    expect(driver.notices()).not.toContain('candidate.started');
+  });
+
+  it('gives up as soon as the holder is heard again', () => {
+    const driver = orphaned();
+    withoutStore(driver, WAIT_MS + TIMING.suspectMs + 3 * TIMING.roundMs, IN_SIGHT);
+    expect(driver.holding()).toBe('owned');
+    driver.hear();
+    expect(driver.holding()).toBe('none');
+  });
+});
+
+describe('who is asked by a candidate', () => {
+  const question = (driver: ElectionDriver, from = D3): Hold => {
+    const { modRevision } = driver.store.read(keys.session(from));
+    const { modRevision: ownerRev } = driver.store.read(keys.owner(G1));
+    const asked = { session: sessionIdOf(modRevision), sessionRev: modRevision, round: 9, part: 0 };
+    const groups = [{ group: G1, epoch: epochOf(ownerRev), ownerRev }];
+    return { kind: 'hold', basis: 'segment', forMs: WAIT_MS, groups, ...asked };
+  };
+  const ask = (driver: ElectionDriver, from = D3): string => {
+    const told = driver.feed({ kind: 'peer', from, message: question(driver, from) });
+    const answers = told.flatMap((effect) =>
+      effect.kind === 'tell' && effect.to === from ? [effect.message] : [],
+    );
+    const [answer] = answers;
+    return answer?.kind === 'refusal' ? answer.reason : (answer?.kind ?? 'nothing');
+  };
+
+  it('refuses while it hears the holder', () => {
+    const driver = orphaned();
+    driver.hear();
+    expect(ask(driver)).toBe('holder-heard');
+  });
+
+  it('promises when it hears nobody, and stands for the group no more', () => {
+    const driver = orphaned();
+    withoutStore(driver, WAIT_MS - 500, IN_SIGHT);
+    expect(ask(driver)).toBe('promise');
+    withoutStore(driver, WAIT_MS - 500, IN_SIGHT);
+    expect(driver.notices()).not.toContain('candidate.started');
+  });
+
+  it('refuses the worse candidate while it is one itself and a gateway answers it', () => {
+    const priorities = new Map([
+      [D1, 150],
+      [D2, 100],
+      [D3, 50],
+    ]);
+    const groups = [group(G1, { priorities })];
+    const driver = orphaned({ groups });
+    withoutStore(driver, WAIT_MS + TIMING.suspectMs + 2 * TIMING.roundMs, IN_SIGHT);
+    expect(driver.holding()).toBe('owned');
+    expect(ask(driver)).toBe('candidate');
+    withoutStore(driver, TIMING.holdMs + 500, { isGatewayThere: false });
+    expect(ask(driver)).toBe('promise');
+    driver.settle();
+    expect(driver.holding()).toBe('none');
+  });
+});
+
+describe('a stand-in', () => {
+  const standIn = (): ElectionDriver => {
+    const driver = orphaned();
+    withoutStore(driver, TAKEN_MS + 1000, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
+    driver.forget();
+    return driver;
+  };
+  const back = (driver: ElectionDriver): void => {
+    driver.keep = () => false;
+    for (const { effect } of driver.kept.splice(0)) if (effect.kind === 'txn') driver.doubt(effect);
+  };
+
+  it('goes on without a gap when the store is back, and kills the dead holder for its record', () => {
+    const driver = standIn();
+    back(driver);
+    for (let passed = 0; passed < 2 * WAIT_MS; passed += 100) {
+      driver.advance(100);
+      expect(driver.holding()).toBe('open');
+    }
+    expect(owner(driver)).toBe('d1');
+    expect(right(driver)).toBe('record');
+    expect(driver.of('close')).toEqual([]);
+    expect(driver.notices()).not.toContain('holder.lapsed');
+  });
+
+  it('goes on when the former holder gives the record to it', () => {
+    const driver = standIn();
+    back(driver);
+    const record = ownerOf({ director: 'd1', session: driver.sessionId, reason: 'stood-in' });
+    driver.store.write(keys.owner(G1), formatRecord(record));
+    driver.advance(TIMING.roundMs);
+    expect([driver.holding(), right(driver)]).toEqual(['open', 'record']);
+    expect(driver.of('close')).toEqual([]);
+  });
+
+  it('is silent when the record names somebody else', () => {
+    const driver = standIn();
+    back(driver);
+    const { modRevision: session } = driver.store.read(keys.session(D3));
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd3', session })));
+    driver.settle();
+    expect(driver.of('close')).toHaveLength(1);
+    expect(driver.holding()).toBe('none');
+  });
+
+  it.each(['yield', 'contested'] as const)('is silent at once by %s', (kind) => {
+    const driver = standIn();
+    const session = sessionIdOf(revision(1));
+    const message: PeerMessage = { kind: 'yield', session, group: G1, epoch: driver.epochOf() };
+    driver.feed(
+      kind === 'yield' ? { kind: 'peer', from: D2, message } : { kind: 'contested', group: G1 },
+    );
+    driver.run();
+    expect(driver.of('close')).toHaveLength(1);
+    expect(driver.notices()).toContain('holder.yielded');
+  });
+
+  it('writes nothing of a record that is not its own when it is stopped', () => {
+    const driver = standIn();
+    driver.feed({ kind: 'stop' });
+    driver.run();
+    back(driver);
+    driver.advance(1000);
+    expect(driver.of('close').length).toBeGreaterThan(0);
+    expect(driver.txns('give-up', 'transfer')).toEqual([]);
+    expect(owner(driver)).toBe('d2');
+  });
+});
+
+describe('the former holder of a group that another stands in for', () => {
+  it('opens it not, and gives the record to the stand-in', () => {
+    const driver = orphaned();
+    const { store } = driver;
+    const session = driver.sessionId;
+    store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+    driver.see();
+    driver.hear(D3, [G1]);
+    for (let passed = 0; passed < 3000; passed += 250) {
+      driver.advance(250);
+      if (owner(driver) === 'd1') driver.hear(D3, [G1]);
+    }
+    expect(driver.of('announce')).toEqual([]);
+    expect(owner(driver)).toBe('d3');
+  });
+});
+
+describe('an opening after a lapse, or of a group of a dead holder', () => {
+  it('asks the network first, and tells who answers to yield', () => {
+    const driver = orphaned();
+    const closed = sessionOf({ state: 'broken', by: 'd3' });
+    driver.store.write(keys.session(D2), formatRecord(closed));
+    driver.isProbeAnswered = true;
+    driver.advance(30);
+    expect(driver.of('probe')).toMatchObject([{ group: G1, count: 2, intervalMs: 20 }]);
+    expect(driver.holding()).toBe('owned');
+    const openedAt = driver.now;
+    while (driver.holding() !== 'open' && driver.now < openedAt + 2000) driver.advance(10);
+    expect(driver.holding()).toBe('open');
+    expect(driver.now - openedAt).toBeGreaterThanOrEqual(100);
+    const told = driver.of('tell').filter(({ message }) => message.kind === 'yield');
+    expect(new Set(told.map(({ to }) => to))).toEqual(new Set([D2, D3]));
+    expect(told.length).toBeGreaterThan(4);
+    expect(driver.state.holdings.get(G1)?.epoch).toBe(driver.epochOf());
+  });
+
+  it('is not asked about where nobody goes on without the store', () => {
+    const driver = orphaned({ isolation: 'release' });
+    driver.store.write(keys.session(D2), formatRecord(sessionOf({ state: 'broken', by: 'd3' })));
+    driver.advance(100);
+    expect(driver.of('probe')).toEqual([]);
+    expect(driver.holding()).toBe('open');
+  });
+});
