@@ -13,7 +13,10 @@ import { type Daemon, waitFor } from '../support/processes.ts';
 import { VrrpNetwork } from './support/vrrp-network.ts';
 import { ip, MULTICAST, neighbour, pairOf, unicastTo } from './vrrp-link.contract.ts';
 
-const VIP = '10.90.0.100';
+const VIPS = { 4: '10.90.0.100', 6: 'fd90::100' } as const;
+/** Of our router on d1, and of keepalived on k1. */
+const OURS = { 4: '10.90.0.11', 6: 'fd90::11' } as const;
+const THEIRS = { 4: '10.90.0.13', 6: 'fd90::13' } as const;
 /** keepalived opens in the moment of its first advertisement. */
 const PREEMPTION_OVERLAP_MAX_MS = 50;
 
@@ -70,7 +73,7 @@ class Pair {
     this.#monitor = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     if (this.#monitor.stdout === null) throw new Error('no output');
     createInterface({ input: this.#monitor.stdout }).on('line', (line) => {
-      if (!line.includes(` ${VIP}/`)) return;
+      if (!line.includes(` ${VIPS[this.#instance.family]}/`)) return;
       const stamp = /^\[(\S+?)\]/.exec(line)?.[1];
       this.theirs.set(!line.includes('Deleted'), Date.parse(`${stamp}Z`));
     });
@@ -105,11 +108,12 @@ class Pair {
   }
 
   startTheirs(priority: number): void {
-    const { version, routerId, intervalMs, auth, to } = this.#instance;
+    const { version, routerId, intervalMs, auth, to, family } = this.#instance;
     const peers =
       to.kind === 'unicast'
-        ? ['unicast_src_ip 10.90.0.13', 'unicast_peer {', '10.90.0.11', '}']
+        ? [`unicast_src_ip ${THEIRS[family]}`, 'unicast_peer {', OURS[family], '}']
         : [];
+    const vip = `${VIPS[family]}/${family === 4 ? 24 : 64}`;
     const pass =
       auth.kind === 'pass'
         ? ['authentication {', 'auth_type PASS', `auth_pass ${auth.password}`, '}']
@@ -118,7 +122,7 @@ class Pair {
       ['vrrp_instance web {', 'interface eth0', 'state BACKUP', `priority ${priority}`]
         .concat(`version ${version}`, `virtual_router_id ${routerId}`)
         .concat(`advert_int ${intervalMs / 1000}`, ...peers, ...pass)
-        .concat('virtual_ipaddress {', `${VIP}/24`, '}', '}', '')
+        .concat('virtual_ipaddress {', vip, '}', '}', '')
         .join('\n'),
     );
   }
@@ -131,6 +135,7 @@ class Pair {
     await this.endOurs('SIGKILL');
     await this.endTheirs();
     this.#monitor?.kill('SIGKILL');
+    await this.#network.close();
   }
 
   /** Waits until exactly that one speaks, and goes on doing so. */
@@ -143,56 +148,54 @@ class Pair {
   }
 }
 
+/** Each in a network of its own, all at the same time. */
 describe('keepalived and our router in one virtual router', () => {
-  let network: VrrpNetwork;
-  let pair: Pair | null = null;
-  beforeAll(async () => {
-    await ensureKeepalived(() => {});
-    network = await VrrpNetwork.start();
-  });
+  const pairs: Pair[] = [];
+  beforeAll(() => ensureKeepalived(() => {}).then(() => {}));
   afterAll(async () => {
-    await pair?.close();
-    await network.close();
+    for (const pair of pairs) await pair.close();
   });
-  const begin = async (changes: Partial<VrrpInstance>): Promise<Pair> => {
-    await pair?.close();
-    const [base] = pairOf(4, { addresses: [ip(VIP)], ...changes });
-    const next = new Pair(network, base);
-    pair = next;
-    next.watch();
-    next.startTheirs(100);
-    await next.settled('theirs');
-    return next;
+  const begin = async (family: 4 | 6, changes: Partial<VrrpInstance>): Promise<Pair> => {
+    const [base] = pairOf(family, { addresses: [ip(VIPS[family])], ...changes });
+    const pair = new Pair(await VrrpNetwork.start(), base);
+    pairs.push(pair);
+    pair.watch();
+    pair.startTheirs(100);
+    await pair.settled('theirs');
+    return pair;
   };
 
-  test('version 3, unicast: any order, any end', async () => {
-    const run = await begin({ to: unicastTo(neighbour('10.90.0.13')) });
-    await run.startOurs(200);
-    await run.settled('ours');
-    await run.endOurs('SIGTERM');
-    await run.settled('theirs');
-    await run.startOurs(200);
-    await run.settled('ours');
-    await run.endTheirs();
-    run.startTheirs(100);
-    await sleep(1_000);
-    await run.settled('ours');
-    await run.endOurs('SIGKILL');
-    await run.settled('theirs');
-    await run.startOurs(50);
-    await sleep(1_000);
-    await run.settled('theirs');
-    await run.endTheirs();
-    await run.settled('ours');
-    expect(overlapMs(run.ours, run.theirs)).toBe(0);
-    run.startTheirs(100);
-    await run.settled('theirs');
-    expect(overlapMs(run.ours, run.theirs)).toBeLessThan(PREEMPTION_OVERLAP_MAX_MS);
-  });
+  test.concurrent.each([4, 6] as const)(
+    'version 3, unicast over IPv%i: any order, any end',
+    async (family) => {
+      const run = await begin(family, { to: unicastTo(neighbour(THEIRS[family])) });
+      await run.startOurs(200);
+      await run.settled('ours');
+      await run.endOurs('SIGTERM');
+      await run.settled('theirs');
+      await run.startOurs(200);
+      await run.settled('ours');
+      await run.endTheirs();
+      run.startTheirs(100);
+      await sleep(1_000);
+      await run.settled('ours');
+      await run.endOurs('SIGKILL');
+      await run.settled('theirs');
+      await run.startOurs(50);
+      await sleep(1_000);
+      await run.settled('theirs');
+      await run.endTheirs();
+      await run.settled('ours');
+      expect(overlapMs(run.ours, run.theirs)).toBe(0);
+      run.startTheirs(100);
+      await run.settled('theirs');
+      expect(overlapMs(run.ours, run.theirs)).toBeLessThan(PREEMPTION_OVERLAP_MAX_MS);
+    },
+  );
 
-  test('version 2, multicast with a password: taken over and given back', async () => {
+  test.concurrent('version 2, multicast with a password: taken over and given back', async () => {
     const auth = { kind: 'pass', password: 'secret12' } as const;
-    const run = await begin({ version: 2, intervalMs: 1000, to: MULTICAST, auth });
+    const run = await begin(4, { version: 2, intervalMs: 1000, to: MULTICAST, auth });
     await run.startOurs(200);
     await run.settled('ours');
     await run.endOurs('SIGTERM');

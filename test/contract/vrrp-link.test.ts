@@ -1,6 +1,6 @@
 /**
  * The VrrpLink on real networks: keepalived of the distribution as a neighbour of every version and way,
- * tcpdump as the judge of our packets, and what only a kernel shows.
+ * tcpdump and Wireshark's decoder as the judges of our packets, and what only a kernel shows.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -12,7 +12,8 @@ import { FakeVrrpSegment } from '../fakes/fake-vrrp-link.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
 import { ensureKeepalived } from '../support/keepalived.ts';
 import { type Daemon, waitFor } from '../support/processes.ts';
-import { type VrrpDirector, VrrpNetwork } from './support/vrrp-network.ts';
+import { cutTrailer, ensureTshark, readVrrp } from '../support/tshark.ts';
+import { type Captured, type VrrpDirector, VrrpNetwork } from './support/vrrp-network.ts';
 import {
   ip,
   MULTICAST,
@@ -153,7 +154,9 @@ describe('a keepalived neighbour', () => {
   let director: VrrpDirector;
   let daemon: Daemon;
   let instances: readonly VrrpInstance[];
-  let capture = '';
+  const isOurs = (source: string): boolean =>
+    instances.some((instance) => instance.source === source);
+  let capture: Captured;
   /** What keepalived had bound, phase by phase. */
   const bound = { whileWeHold: '', afterGoodbye: '', afterReturn: '' };
   let priorityOfNeighbour = new Map<string, number>();
@@ -167,6 +170,7 @@ describe('a keepalived neighbour', () => {
 
   beforeAll(async () => {
     await ensureKeepalived(() => {});
+    await ensureTshark();
     network = await VrrpNetwork.start();
     director = await network.director('d1');
     instances = instancesOf(ip(await network.linkLocalOf('d1')));
@@ -176,9 +180,9 @@ describe('a keepalived neighbour', () => {
     capture = await network.capture('k1', async () => {
       // Longer than its active-down interval of 3.6 s in version 2.
       await sleep(5_500);
+      bound.whileWeHold = await network.addressesOf('k1');
+      for (const { key } of instances) await director.command({ op: 'leave', instance: key });
     });
-    bound.whileWeHold = await network.addressesOf('k1');
-    for (const { key } of instances) await director.command({ op: 'leave', instance: key });
     await waitFor(
       'keepalived takes over',
       async () => {
@@ -247,16 +251,41 @@ describe('a keepalived neighbour', () => {
   });
 
   test('tcpdump reads our packets as valid VRRP', () => {
-    for (const { routerId } of instances) expect(capture).toContain(`vrid ${routerId}, prio 200`);
-    expect(capture).toMatch(/VRRPv2, Advertisement, vrid 51, prio 200, authtype simple, intvl 1s/);
-    expect(capture).toMatch(/VRRPv3, Advertisement, vrid 53, prio 200, intvl 10cs/);
-    expect(capture).toMatch(/10\.90\.0\.11 > 10\.90\.0\.13: VRRPv2/);
-    expect(capture).toMatch(/10\.90\.0\.11 > 224\.0\.0\.18: VRRPv3/);
-    expect(capture).toMatch(/fd90::11 > fd90::13: VRRPv3/);
-    expect(capture).toMatch(/fe80:\S+ > ff02::12: VRRPv3/);
-    expect(capture).toContain('(class 0xc0, hlim 255, next-header VRRP (112)');
-    expect(capture).toContain('(tos 0xc0, ttl 255, offset 0, flags [none], proto VRRP (112)');
-    expect(capture).not.toMatch(/bad vrrp cksum|bad-hlen|\[\|vrrp\]|invalid/);
+    for (const { routerId } of instances)
+      expect(capture.said).toContain(`vrid ${routerId}, prio 200`);
+    expect(capture.said).toMatch(
+      /VRRPv2, Advertisement, vrid 51, prio 200, authtype simple, intvl 1s/,
+    );
+    expect(capture.said).toMatch(/VRRPv3, Advertisement, vrid 53, prio 200, intvl 10cs/);
+    expect(capture.said).toMatch(/10\.90\.0\.11 > 10\.90\.0\.13: VRRPv2/);
+    expect(capture.said).toMatch(/10\.90\.0\.11 > 224\.0\.0\.18: VRRPv3/);
+    expect(capture.said).toMatch(/fd90::11 > fd90::13: VRRPv3/);
+    expect(capture.said).toMatch(/fe80:\S+ > ff02::12: VRRPv3/);
+    expect(capture.said).toContain('(class 0xc0, hlim 255, next-header VRRP (112)');
+    expect(capture.said).toContain('(tos 0xc0, ttl 255, offset 0, flags [none], proto VRRP (112)');
+    expect(capture.said).not.toMatch(/bad vrrp cksum|bad-hlen|\[\|vrrp\]|invalid/);
+  });
+
+  test("Wireshark's decoder reads our packets as valid VRRP, each of them", () => {
+    const ours = capture.packets.filter(({ source }) => isOurs(source));
+    expect(ours.filter(({ faults }) => faults.length > 0)).toEqual([]);
+    for (const { routerId, version, family, intervalMs, addresses, auth, to } of instances) {
+      const said = ours.filter((packet) => packet.routerId === routerId);
+      const priorities = said.map(({ priority }) => priority);
+      expect(priorities.slice(-2)).toEqual([200, 0]);
+      const unicast = family === 4 ? '10.90.0.13' : 'fd90::13';
+      const group = family === 4 ? '224.0.0.18' : 'ff02::12';
+      for (const packet of said)
+        expect(packet).toMatchObject({
+          version,
+          type: 1,
+          ttl: 255,
+          intervalMs,
+          addresses,
+          destination: to.kind === 'multicast' ? group : unicast,
+          password: auth.kind === 'pass' ? auth.password.slice(0, 8) : '',
+        });
+    }
   });
 });
 
@@ -395,15 +424,36 @@ describe('the link', () => {
     expect(director.isAlive).toBe(true);
   });
 
-  test('tcpdump notices a wrong checksum: the judge of the other tests can say no', async () => {
+  test('a packet with a trailer is valid VRRP but for its length', async () => {
+    const { packets, file } = await network.capture('d1', async () => {
+      for (const instance of [
+        { ...unicast, auth: hmac },
+        { ...unicast6, auth: hmac },
+      ])
+        await exchange(instance, mirror(instance), 1);
+    });
+    // The decoder does not know the trailer, and counts it into the checksum: over IPv6 as it is meant.
+    expect(packets.map(({ version, faults }) => [version, faults.length > 0])).toEqual([
+      [3, true],
+      [3, false],
+    ]);
+    cutTrailer(file);
+    const [cut] = await readVrrp(file);
+    expect(cut).toMatchObject({ version: 3, priority: 150, addresses: BASE.addresses, faults: [] });
+  });
+
+  test('the judges notice a wrong checksum: they can say no', async () => {
     await other.command({
       op: 'configure',
       instances: [{ ...mirror(unicast), checksum: 'message-only' }],
     });
-    const said = await network.capture('d1', async () => {
+    const { said, packets } = await network.capture('d1', async () => {
       await other.command({ op: 'send', instance: unicast.key, priority: 150, times: 1 });
     });
     expect(said).toContain('bad vrrp cksum');
+    expect(packets.map(({ faults }) => faults)).toEqual([
+      [expect.stringContaining('hecksum'), 'the checksum of VRRP'],
+    ]);
   });
 
   test('a goodbye right before the end still goes out', async () => {

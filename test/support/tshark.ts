@@ -1,4 +1,7 @@
 /** Wireshark's decoder as the judge of VRRP packets: what it reads in a capture, and what it finds wrong. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { internetChecksum } from '../../src/wire/checksum.ts';
 import { ensurePackage } from './debian-package.ts';
 import type { Network } from './network.ts';
 import { runOk, waitFor } from './processes.ts';
@@ -58,7 +61,8 @@ export async function captureVrrp(
 ): Promise<{ readonly stop: () => Promise<string> }> {
   const filter = 'ip proto 112 or ip6 proto 112';
   const argv = ['tcpdump', '-i', 'eth0', '--immediate-mode', '-U', '-Z', 'root', '-w', file];
-  const capture = network.spawn(host, 'capture', [...argv, filter]);
+  // Its log is its own: what an earlier one said must not look like its beginning.
+  const capture = network.spawn(host, basename(file), [...argv, filter]);
   await waitFor('tcpdump listens', () => capture.log().includes('listening on'), {
     timeoutMs: 5000,
     intervalMs: 20,
@@ -101,4 +105,24 @@ function readLine(line: string): ReadVrrp {
     password: of('vrrp.auth_string'),
     faults,
   };
+}
+
+const PCAP_HEADER = 24;
+const PCAP_RECORD = 16;
+const ETHERNET_HEADER = 14;
+const IPV4_HEADER = 20;
+const HMAC_TRAILER = 28;
+
+/** Leaves the first packet of a capture, over IPv4, without the trailer of keepalived 2.4, which tshark does not know. */
+export function cutTrailer(file: string): void {
+  const bytes = readFileSync(file);
+  const start = PCAP_HEADER + PCAP_RECORD;
+  const length = bytes.readUInt32LE(PCAP_HEADER + 8) - HMAC_TRAILER;
+  const kept = Buffer.from(bytes.subarray(0, start + length));
+  for (const offset of [8, 12]) kept.writeUInt32LE(length, PCAP_HEADER + offset);
+  const ip = kept.subarray(start + ETHERNET_HEADER);
+  ip.writeUInt16BE(ip.length, 2);
+  ip.writeUInt16BE(0, 10);
+  ip.writeUInt16BE(internetChecksum([ip.subarray(0, IPV4_HEADER)]), 10);
+  writeFileSync(file, kept);
 }

@@ -1,6 +1,7 @@
 /**
  * A network with directors that run the real VrrpLink, a host for keepalived of the distribution, and a
- * capture of what goes over the wire. Needs root, `ip`, `nft`, `keepalived` and `tcpdump`.
+ * capture of what goes over the wire. Needs root, `ip`, `nft`, `keepalived`, `tcpdump` and
+ * `tshark`.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,6 +13,7 @@ import type { VrrpInstance } from '../../../src/model/vrrp.ts';
 import type { VrrpCounters, VrrpDelivery, VrrpSocketState } from '../../../src/ports/vrrp-link.ts';
 import { AHEAD, createNetwork, type Network } from '../../support/network.ts';
 import type { Daemon } from '../../support/processes.ts';
+import { captureVrrp, type ReadVrrp, readVrrp } from '../../support/tshark.ts';
 
 export type VrrpCommand =
   | { readonly op: 'configure'; readonly instances: readonly VrrpInstance[] }
@@ -98,8 +100,17 @@ export class VrrpDirector {
   }
 }
 
+export type Captured = {
+  /** By tcpdump, each sentence once. */
+  readonly said: string;
+  /** By Wireshark's decoder, the oldest first. */
+  readonly packets: readonly ReadVrrp[];
+  readonly file: string;
+};
+
 export class VrrpNetwork {
   readonly net: Network;
+  #captures = 0;
   readonly #directors: VrrpDirector[] = [];
 
   private constructor(net: Network) {
@@ -163,30 +174,16 @@ export class VrrpNetwork {
     return this.net.execOk(host, ['ip', '-o', 'address']);
   }
 
-  /** What tcpdump says of the VRRP packets that pass a host while `action` runs; each sentence once. */
-  async capture(host: string, action: () => Promise<void>): Promise<string> {
-    const file = join(this.net.directory, 'capture.pcap');
-    const filter = 'ip proto 112 or ip6 proto 112';
-    const argv = [
-      'tcpdump',
-      '-i',
-      'eth0',
-      '--immediate-mode',
-      '-U',
-      '-w',
-      file,
-      '-Z',
-      'root',
-      filter,
-    ];
-    const capture = this.net.spawn(host, 'tcpdump', argv);
-    for (let i = 0; i < 100 && !capture.log().includes('listening on'); i++) await sleep(20);
+  /** The VRRP packets that pass a host while `action` runs, as two decoders read them. */
+  async capture(host: string, action: () => Promise<void>): Promise<Captured> {
+    const path = join(this.net.directory, `capture-${++this.#captures}.pcap`);
+    const capture = await captureVrrp(this.net, host, path);
     await action();
     await sleep(200);
-    await capture.stop();
+    const file = await capture.stop();
     const said = await this.net.execOk(host, ['tcpdump', '-n', '-t', '-vv', '-r', file]);
     const lines = said.split('\n').map((line) => line.replace(/ id \d+,/, ''));
-    return [...new Set(lines)].join('\n');
+    return { said: [...new Set(lines)].join('\n'), packets: await readVrrp(file), file };
   }
 
   async close(): Promise<void> {
