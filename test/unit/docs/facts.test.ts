@@ -58,7 +58,7 @@ describe('docs/design.md', () => {
       .map((code) => code.replaceAll(/<[\w ]+>/g, 'x'));
     const kinds = new Set(named.map((path) => keys.parse(keys.prefix + path)?.kind ?? path));
     const all =
-      'challenge drain event lease operation owner real report scope session spec switchover vote';
+      'challenge confirm-dead drain event lease operation owner real report scope session spec switchover vote';
     expect([...kinds].toSorted()).toEqual(all.split(' '));
     expect(design).toContain(`\`${createKeys('<cluster>').prefix}\``);
   });
@@ -157,15 +157,22 @@ describe('docs/operations.md', () => {
 
   it('names events that there are', () => {
     const told = operationsCode.filter((code) =>
-      /^(session|holder|handover|challenge|owner|record)\.[a-z-]+$/.test(code),
+      /^(session|holder|director|death|handover|challenge|owner|record)\.[a-z-]+$/.test(code),
     );
     expect(told.length).toBeGreaterThan(5);
-    const source = read('src/core/election/notices.ts');
+    const source = ['src/core/election/notices.ts', 'src/api/routes/confirm-dead.ts']
+      .map(read)
+      .join('\n');
     expect(told.filter((kind) => !source.includes(`'${kind}'`))).toEqual([]);
   });
 
   it('quotes problems as status tells them', () => {
-    const source = ['src/agent/status.ts', 'src/agent/report.ts', 'src/agent/interfaces.ts']
+    const source = [
+      'src/agent/status.ts',
+      'src/agent/report.ts',
+      'src/agent/interfaces.ts',
+      'src/model/status-words.ts',
+    ]
       .map(read)
       .join('\n');
     const section = read('docs/operations.md')
