@@ -35,6 +35,8 @@ export type VrrpDeskPorts = {
   readonly election: () => ElectionState;
   /** Nobody holds the group, and this director is the one to preempt the router that speaks for it. */
   readonly isHeir: (group: VipGroup) => boolean;
+  /** An agent of that director runs: else whoever speaks from its address is another router. */
+  readonly isRunning: (director: DirectorId) => boolean;
   /** The director that has this address by its report; null: none. */
   readonly reportedBy: (address: IpAddress) => DirectorId | null;
   /** An obstacle is another than before. */
@@ -70,6 +72,8 @@ export type VrrpDesk = {
 /** keepalived's own, where a group has none. */
 const DEFAULT_PRIORITY = 100;
 const ADDRESSES_MS = 5000;
+/** Routers that are told of for their VIPs: by multicast anybody could name himself a new one for ever. */
+const DIFFERING_MAX = 256;
 
 export function createVrrpDesk(me: DirectorId, ports: VrrpDeskPorts): VrrpDesk {
   return new Desk(me, ports);
@@ -87,7 +91,7 @@ class Desk implements VrrpDesk {
   /** Groups that this director spoke for, and has not said goodbye for. */
   readonly #departing = new Set<GroupId>();
   readonly #obstacles = new Map<GroupId, IneligibleReason | null>();
-  /** By router: the neighbour that was told of as active. */
+  /** By router: the neighbour that was told of as active, the first of a time in which somebody always was. */
   readonly #active = new Map<string, IpAddress>();
   readonly #differing = new Set<string>();
 
@@ -227,8 +231,12 @@ class Desk implements VrrpDesk {
     const named = this.#spec?.directors.find(({ id }) => id === this.#me)?.address;
     // RFC 9568 5.1.2.1; a neighbour that is told by unicast knows another address.
     const scope = family === 6 && vrrp?.isMulticast === true ? 'link' : 'global';
+    const inScope = own.filter((one) => one.scope === scope);
     const chosen =
-      own.find(({ address }) => address === named) ?? own.find((one) => one.scope === scope);
+      own.find(({ address }) => address === named) ??
+      // Neighbours are told one address: not one that privacy extensions change every day.
+      inScope.find(({ validLifetimeS }) => validLifetimeS === null) ??
+      inScope[0];
     return (chosen ?? own[0])?.address ?? null;
   }
 
@@ -367,12 +375,13 @@ class Desk implements VrrpDesk {
 
   #directorAt(address: IpAddress): DirectorId | null {
     const named = this.#spec?.directors.find((director) => director.address === address);
-    return named?.id ?? this.#ports.reportedBy(address);
+    if (named !== undefined && this.#ports.isRunning(named.id)) return named.id;
+    return this.#ports.reportedBy(address);
   }
 
   #tellDiffering({ group, instance }: LocalRouter, source: IpAddress): void {
     const name = `${instance.key} ${source}`;
-    if (this.#differing.has(name)) return;
+    if (this.#differing.has(name) || this.#differing.size >= DIFFERING_MAX) return;
     this.#differing.add(name);
     this.#ports.log.warn({ vipGroup: group.id, source }, 'vrrp.addresses-differ');
   }
@@ -436,7 +445,7 @@ class Desk implements VrrpDesk {
     const group = router.group.id;
     const heard = router.kind === 'backup' ? router.neighbour() : null;
     const before = this.#active.get(key);
-    if (heard !== null && before !== heard.source) {
+    if (heard !== null && before === undefined) {
       this.#active.set(key, heard.source);
       const { source, priority } = heard;
       log.info({ vipGroup: group, router: key, source, priority }, 'vrrp.neighbour-active');

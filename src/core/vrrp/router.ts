@@ -3,9 +3,10 @@
  * lets us open, when we must yield, and what to advertise; it opens nothing by itself. The election says
  * `opened` and `closed`.
  *
- * It differs from the RFC in one place: an active neighbour of lower priority is not overtaken, it is
+ * It differs from the RFC in two places. An active neighbour of lower priority is not overtaken, it is
  * preempted by advertisements first (`claiming`), and the VIPs open only when it has fallen silent. So
- * there are never two voices, even where the first advertisement is lost.
+ * there are never two voices, even where the first advertisement is lost. And a goodbye counts only from
+ * the router that spoke last.
  *
  * Feed it what decides by VRRP: foreign routers always, directors only where neither etcd nor all peers answer.
  */
@@ -297,9 +298,12 @@ function hear(
   }
 }
 
-/** RFC 9568 6.4.2. */
+/** RFC 9568 6.4.2; beyond it, only who speaks can say goodbye. */
 function hearAsBackup(router: Backup, heard: HeardAdvert, settings: VrrpSettings): VrrpStep {
+  const known = activeNeighbour(router, settings, heard.at);
   if (heard.priority === VRRP_PRIORITY_RELEASE) {
+    // Another one than it has spoken since: that it goes makes no room.
+    if (known !== null && known.source !== heard.source) return still(router);
     // Goodbyes in a row do not put off the takeover.
     if (router.wait === 'skew' || router.mayOpen !== null) return still({ ...router, heard });
     const interval = activeIntervalOf(settings, heard);
@@ -308,13 +312,15 @@ function hearAsBackup(router: Backup, heard: HeardAdvert, settings: VrrpSettings
   }
   if (waitsFor(settings, heard))
     return rearm(waitFrom(heard.at, activeIntervalOf(settings, heard), heard), settings);
-  const lowerSince = router.lowerSince ?? heard.at;
+  const lowerSince = (known === null ? null : router.lowerSince) ?? heard.at;
   return rearm({ ...router, heard, lowerSince, mayOpen: null }, settings);
 }
 
 function hearAsClaiming(router: Claiming, heard: HeardAdvert, settings: VrrpSettings): VrrpStep {
   if (heard.priority === VRRP_PRIORITY_RELEASE)
-    return rearm({ ...router, quietAt: heard.at }, settings);
+    return router.heard.source === heard.source
+      ? rearm({ ...router, quietAt: heard.at }, settings)
+      : still(router);
   if (waitsFor(settings, heard))
     return rearm(waitFrom(heard.at, activeIntervalOf(settings, heard), heard), settings);
   return rearm({ ...router, heard, quietAt: quietAfter(heard, heard.at) }, settings);
@@ -325,7 +331,8 @@ function hearAsActive(router: Active, heard: HeardAdvert, settings: VrrpSettings
   const reason = yieldsTo(settings, heard);
   if (reason === null) {
     const isGone = heard.priority === VRRP_PRIORITY_RELEASE;
-    const next: Active = { ...router, heard: isGone ? null : heard };
+    const others = router.heard?.source === heard.source ? null : router.heard;
+    const next: Active = { ...router, heard: isGone ? others : heard };
     // A flood of them must not become one of ours.
     const sentAt = router.nextAdvertAt - settings.intervalMs;
     if (heard.at < sentAt + ANSWER_SPACING * settings.intervalMs) return still(next);

@@ -121,6 +121,7 @@ export class DeskRig {
   readonly running: Promise<void>;
   state: ElectionState;
   isHeir = true;
+  isOtherRunning = true;
   changed: () => void = () => {};
 
   constructor(
@@ -143,6 +144,7 @@ export class DeskRig {
       links: () => LINKS,
       election: () => this.state,
       isHeir: () => this.isHeir,
+      isRunning: () => this.isOtherRunning,
       reportedBy: () => null,
       changed: () => this.changed(),
       heard: (from) => this.heard.push(from),

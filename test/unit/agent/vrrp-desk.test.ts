@@ -6,6 +6,7 @@ import { directorId, monoMs, revision } from '../../../src/model/ids.ts';
 import { LocalRouter } from '../../../src/agent/vrrp-routers.ts';
 import type { Clock } from '../../../src/ports/clock.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
+import { ip } from '../core/desired/spec-builders.ts';
 import {
   ADDRESS_OF,
   foreignInstance,
@@ -372,6 +373,55 @@ describe('the owner of the addresses', () => {
     expect(bench.rig.news).toEqual([]);
     await bench.foreign(255);
     expect(bench.rig.news.map(({ kind }) => kind)).toContain('vrrp.yielded');
+  });
+});
+
+describe("a router at a director's address", () => {
+  const vrrp = { version: 3, interval: '1s', neighbours: [ADDRESS_OF.d2] };
+
+  async function beside(isOtherRunning: boolean): Promise<Bench> {
+    const bench = await listening({ group: { vrrp } });
+    bench.rig.isOtherRunning = isOtherRunning;
+    await bench.clock.advance(DOWN_MS + 10);
+    const other = bench.segment.link('d2');
+    const to = [{ address: ADDRESS_OF.d1, ttlMin: 0, ttlMax: 255 }];
+    const given = { ...foreignInstance(), source: ADDRESS_OF.d2 };
+    other.configure([{ ...given, to: { kind: 'unicast', neighbours: to } }]);
+    other.send('k', 50, null);
+    await bench.clock.advance(10);
+    return bench;
+  }
+
+  it('is that director while its agent runs', async () => {
+    const bench = await beside(true);
+    expect(bench.rig.obstacle).toBeNull();
+    expect(bench.rig.heard).toEqual([D2]);
+  });
+
+  it('is waited for where no agent runs there', async () => {
+    const bench = await beside(false);
+    expect(bench.rig.obstacle).toBe('vrrp-active-elsewhere');
+    expect(bench.rig.heard).toEqual([]);
+  });
+});
+
+describe('routers that take turns', () => {
+  it('are told of once, until nobody speaks', async () => {
+    const k2 = ip('10.90.0.15');
+    const vrrp = { version: 3, interval: '1s', neighbours: [K1, k2] };
+    const bench = await listening({ group: { vrrp } });
+    const second = bench.segment.link('k2');
+    second.configure([{ ...foreignInstance(), source: k2 }]);
+    for (let turn = 0; turn < 5; turn++) {
+      await bench.foreign(50);
+      second.send('k', 60, null);
+      await bench.clock.advance(INTERVAL_MS);
+    }
+    await bench.clock.advance(2 * DOWN_MS);
+    expect(bench.rig.news.map(({ kind }) => kind)).toEqual([
+      'vrrp.neighbour-active',
+      'vrrp.neighbour-gone',
+    ]);
   });
 });
 

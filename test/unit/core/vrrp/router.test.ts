@@ -157,6 +157,17 @@ describe('a Backup router', () => {
     expect(run.timer(50 + SKEW).outputs).toEqual([{ kind: 'may-open', reason: 'released' }]);
   });
 
+  test('takes no goodbye from another one than spoke last', () => {
+    const run = new Run().start().hear(10, 200);
+    run.hear(50, 0, { source: host(41) });
+    expect(run.outputs).toEqual([]);
+    expect(activeDownAt(run.router, run.settings)).toBe(10 + DOWN);
+    expect(activeNeighbour(run.router, run.settings, monoMs(60))?.source).toBe(host(40));
+    // Whoever it was, it has not spoken for so long that nobody is left.
+    run.hear(10 + DOWN, 0, { source: host(41) });
+    expect(activeDownAt(run.router, run.settings)).toBe(10 + DOWN + SKEW);
+  });
+
   test('that may open may not any more once somebody is heard', () => {
     const run = new Run()
       .start()
@@ -213,6 +224,23 @@ describe('a router that preempts', () => {
     const run = claimed().hear(DOWN + 5, 0);
     expect(run.outputs).toEqual([{ kind: 'arm', at: DOWN + 5 }]);
     expect(run.timer(DOWN + 5).outputs).toEqual([{ kind: 'may-open', reason: 'claimed' }]);
+  });
+
+  test('does not open where only another one says goodbye', () => {
+    const run = claimed().hear(DOWN + 5, 0, { source: host(41) });
+    expect(run.outputs).toEqual([]);
+    expect(run.timer(DOWN + 5).router.kind).toBe('claiming');
+  });
+
+  test('waits for the whole delay again where the lower one was gone meanwhile', () => {
+    const run = new Run({ preemptDelayMs: 5000 })
+      .start()
+      .hear(300, 20)
+      .timer(300 + DOWN)
+      .hear(10_000, 20);
+    for (let now = 10_100; now < 15_000; now += 100) run.hear(now, 20);
+    expect(run.timer(14_999).router.kind).toBe('backup');
+    expect(run.timer(15_000).router.kind).toBe('claiming');
   });
 
   test('goes back where a better one speaks', () => {
