@@ -80,9 +80,11 @@ export async function startVoicesProbe(
     readonly client: string;
     readonly targets: readonly VoiceTarget[];
     readonly echo: EchoWay;
+    /** The probe ends by itself after so long. Default 2 minutes. */
+    readonly limitMs?: number;
   },
 ): Promise<Probe<readonly VoiceRecord[]>> {
-  const { client, targets, echo } = watch;
+  const { client, targets, echo, limitMs = LIMIT_MS } = watch;
   return startProbe<readonly VoiceRecord[]>(network, client, 'voice', (resultFile) => [
     sourceFile('./voice-probe-main.ts'),
     JSON.stringify({
@@ -90,7 +92,7 @@ export async function startVoicesProbe(
       targets,
       echo,
       resultFile,
-      limitMs: LIMIT_MS,
+      limitMs,
     } satisfies VoiceProbeOptions),
   ]);
 }

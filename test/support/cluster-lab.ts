@@ -15,7 +15,7 @@ import {
   type DirectorKind,
 } from './director-host.ts';
 import { collectEvidence } from './evidence.ts';
-import { createLabEtcd, type LabEtcd } from './lab-etcd.ts';
+import { addEtcdHosts, createLabEtcd, endpointsOf, type LabEtcd } from './lab-etcd.ts';
 import { createNetwork, type Network } from './network.ts';
 import { createRealServer, type RealServer } from './nginx.ts';
 import { type Completed, GiveUp, waitFor } from './processes.ts';
@@ -64,6 +64,8 @@ export type ClusterLabOptions = {
   readonly directors?: number;
   /** Default 1. */
   readonly etcdMembers?: number;
+  /** The members run on the directors, one each, and lose their power with them. In namespaces only. */
+  readonly isEtcdOnDirectors?: boolean;
   /**
    * Of the documents. Default: `default` for namespaces, and `relaxed` for guests, whose kernel has no
    * nftables for a plain device.
@@ -120,11 +122,11 @@ export async function createClusterLab(options: ClusterLabOptions): Promise<Clus
 async function build(network: Network, options: ClusterLabOptions): Promise<ClusterLab> {
   await network.addHost(CLIENT, [`${CLIENT_ADDRESS}/24`, `${CLIENT_ADDRESS6}/64`]);
   await network.addHost(ROUTER, [`${ROUTER_ADDRESSES[0]}/24`, `${ROUTER_ADDRESSES[1]}/64`]);
-  const members = numbers(options.etcdMembers ?? 1);
-  const etcd = await createLabEtcd(
-    network,
-    members.map((number) => `10.90.0.${30 + number}`),
-  );
+  const isEtcdApart = options.isEtcdOnDirectors !== true;
+  const members = numbers(isEtcdApart ? (options.etcdMembers ?? 1) : (options.directors ?? 2));
+  const addresses = members.map((number) => `10.90.0.${(isEtcdApart ? 30 : 10) + number}`);
+  const etcdHosts = isEtcdApart ? await addEtcdHosts(network, addresses) : [];
+  const endpoints = endpointsOf(addresses);
   const realServers = [];
   for (const number of numbers(options.realServers ?? 0))
     realServers.push(await addRealServer(network, `rs${number}`, 20 + number));
@@ -140,10 +142,12 @@ async function build(network: Network, options: ClusterLabOptions): Promise<Clus
         address: `10.90.0.${10 + number}`,
         addresses: [`10.90.0.${10 + number}/24`, `fd90::${10 + number}/64`],
         config: (device, directory) =>
-          agentConfig({ name: `d${number}`, device, directory, key, endpoints: etcd.endpoints }),
+          agentConfig({ name: `d${number}`, device, directory, key, endpoints }),
       }),
     ),
   );
+  const hosts = isEtcdApart ? etcdHosts : directors.map(({ name }) => name);
+  const etcd = createLabEtcd(network, { hosts, addresses, control: CLIENT });
   const profile = options.profile ?? (options.kind === 'guest' ? 'relaxed' : 'default');
   return assemble({ profile, network, etcd, directors, realServers, sorryServer });
 }

@@ -44,6 +44,8 @@ export type EtcdSetup = {
   };
   /** Command prefix per member, for example `['ip', 'netns', 'exec', name]`; it must exec. */
   readonly wrap?: readonly string[] | ((member: number) => readonly string[]);
+  /** The same for etcdctl; default: as the first member. */
+  readonly wrapControl?: readonly string[];
   /** One per member; default: loopback with free ports. */
   readonly listen?: readonly EtcdListen[];
   readonly extraArguments?: readonly string[];
@@ -73,6 +75,8 @@ export type Etcd = {
   keys(clientName: string): EtcdKeys;
   /** Index of the raft leader; throws where none is known within 10 s. */
   leader(): Promise<number>;
+  /** Makes that member, by its index, the raft leader. */
+  lead(member: number): Promise<void>;
   /** Waits until the member (default: all) serves linearizable reads. */
   healthy(member?: number): Promise<void>;
   /** etcdctl with endpoints and credentials set. */
@@ -177,17 +181,30 @@ class Cluster implements Etcd {
     while (clock.now() < endsAt) {
       for (const [i, member] of this.members.entries()) {
         if (!member.isAnswering) continue;
-        const text = await this.#ctl(member.endpoint, ['endpoint', 'status', '-w', 'json']).catch(
-          () => '[]',
-        );
-        const [status] = JSON.parse(bigIdsToText(text)) as {
-          Status: { leader: string; header: { member_id: string } };
-        }[];
-        if (status && status.Status.leader === status.Status.header.member_id) return i;
+        const status = await this.#status(member);
+        if (status !== null && status.leader === status.header.member_id) return i;
       }
       await sleep(50);
     }
     throw new Error('no leader within 10 s');
+  }
+
+  async lead(member: number): Promise<void> {
+    const next = this.members[member];
+    const leader = this.members[await this.leader()];
+    if (next === undefined || leader === undefined || next === leader) return;
+    const status = await this.#status(next);
+    if (status === null) throw new Error(`${next.name} does not answer`);
+    const id = BigInt(status.header.member_id).toString(16);
+    await this.#ctl(leader.endpoint, ['move-leader', id]);
+  }
+
+  async #status(member: Member): Promise<MemberStatus | null> {
+    const text = await this.#ctl(member.endpoint, ['endpoint', 'status', '-w', 'json']).catch(
+      () => '[]',
+    );
+    const [status] = JSON.parse(bigIdsToText(text)) as { Status: MemberStatus }[];
+    return status?.Status ?? null;
   }
 
   async healthy(member?: number): Promise<void> {
@@ -237,7 +254,7 @@ class Cluster implements Etcd {
   async #ctl(endpoints: string, args: readonly string[]): Promise<string> {
     const { auth, tls } = this.#setup;
     const [command = 'etcdctl', ...rest] = [
-      ...wrapOf(this.#setup, 0),
+      ...(this.#setup.wrapControl ?? wrapOf(this.#setup, 0)),
       'etcdctl',
       ...flags({ endpoints, 'dial-timeout': '2s' }),
       ...(tls ? this.#ctlTls() : []),
@@ -258,6 +275,8 @@ class Cluster implements Etcd {
     });
   }
 }
+
+type MemberStatus = { readonly leader: string; readonly header: { readonly member_id: string } };
 
 class Member implements EtcdMember {
   readonly name: string;
@@ -324,7 +343,11 @@ class Member implements EtcdMember {
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);
     child.on('error', (error) => keep(Buffer.from(error.message)));
-    child.on('exit', () => pid !== undefined && alive.delete(pid));
+    child.on('exit', () => {
+      if (pid !== undefined) alive.delete(pid);
+      // Whoever kills its whole machine does not ask here.
+      if (this.#child === child) this.#child = undefined;
+    });
     this.#child = child;
   }
 }

@@ -210,7 +210,10 @@ const REPAIRS: readonly Fault[] = [
 /** Long enough for an election of etcd, and for its clients to find its members again. */
 const ETCD_BACK_MS = 6000;
 
-/** etcd answers nobody, or not the holder: the promises of its peers count, or the relay of one of them. */
+/**
+ * etcd answers nobody, or not the holder: the promises of its peers count, or the relay of one of them; and
+ * the gateway is lost, which counts where those do not.
+ */
 export const WITHOUT_ETCD: readonly Fault[] = [
   {
     id: 'leader-killed',
@@ -239,7 +242,7 @@ export const WITHOUT_ETCD: readonly Fault[] = [
     act: ({ lab }) => stallEtcd(lab, 5000),
     undo: ({ lab }) => lab.etcd.start(),
   },
-  ...[1, 10, 60].map(
+  ...[1, 10, 60, 600].map(
     (seconds): Fault => ({
       id: `etcd-away-${seconds}`,
       name: `all etcd members are killed, and back after ${seconds} s`,
@@ -271,6 +274,14 @@ export const WITHOUT_ETCD: readonly Fault[] = [
     claim: () => 'handover',
     windowMs: () => 9000,
     act: ({ lab, holder }) => lab.network.cutOff(holder.name, lab.etcd.hosts),
+    undo: ({ lab }) => lab.network.heal(),
+  },
+  {
+    id: 'gateway-lost',
+    name: 'the gateway does not answer the holder any more',
+    claim: () => 'handover',
+    windowMs: () => 9000,
+    act: ({ lab, holder }) => lab.network.cutOff(holder.name, [ROUTER]),
     undo: ({ lab }) => lab.network.heal(),
   },
 ];

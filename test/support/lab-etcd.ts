@@ -17,18 +17,41 @@ export interface LabEtcd {
   contAll(): void;
   /** Index of the raft leader. */
   leader(): Promise<number>;
+  /** Makes that member, by its index, the raft leader. */
+  lead(member: number): Promise<void>;
   etcdctl(args: readonly string[]): Promise<string>;
   close(): Promise<void>;
 }
 
-/** Adds hosts `etcd1`, `etcd2`, … with the addresses given; starts nothing. */
-export async function createLabEtcd(
+/** Adds hosts `etcd1`, `etcd2`, … with the addresses given, for `createLabEtcd`. */
+export async function addEtcdHosts(
   network: Network,
   addresses: readonly string[],
-): Promise<LabEtcd> {
+): Promise<readonly string[]> {
   const hosts = addresses.map((_, index) => `etcd${index + 1}`);
   for (const [index, host] of hosts.entries())
     await network.addHost(host, [`${addresses[index]}/24`]);
+  return hosts;
+}
+
+/** Client URLs of members with these addresses. */
+export const endpointsOf = (addresses: readonly string[]): readonly string[] =>
+  addresses.map((address) => `http://${address}:2379`);
+
+export type LabEtcdOptions = {
+  /** A member on each. */
+  readonly hosts: readonly string[];
+  /** Of the hosts, in their order. */
+  readonly addresses: readonly string[];
+  /** Where etcdctl runs: a host that reaches all members, whatever is cut. */
+  readonly control: string;
+};
+
+/** Starts nothing. */
+export function createLabEtcd(
+  network: Network,
+  { hosts, addresses, control }: LabEtcdOptions,
+): LabEtcd {
   let etcd: Etcd | null = null;
   const started = (): Etcd => {
     if (etcd === null) throw new Error('etcd was not started');
@@ -36,12 +59,13 @@ export async function createLabEtcd(
   };
   return {
     hosts,
-    endpoints: addresses.map((address) => `http://${address}:2379`),
+    endpoints: endpointsOf(addresses),
     async start() {
       etcd ??= await startEtcd({
         members: addresses.length,
         listen: addresses.map((address) => ({ address, clientPort: 2379, peerPort: 2380 })),
         wrap: (member) => [...AHEAD, ...network.wrap(hosts[member] ?? '', [])],
+        wrapControl: [...AHEAD, ...network.wrap(control, [])],
         extraArguments: ['--unsafe-no-fsync'],
       });
       for (const member of etcd.members) if (!isRunning(member)) member.restart();
@@ -53,6 +77,7 @@ export async function createLabEtcd(
       for (const member of started().members) if (isRunning(member)) member.cont();
     },
     leader: () => started().leader(),
+    lead: (member) => started().lead(member),
     etcdctl: async (args) => await started().ctl(...args),
     close: () => etcd?.close() ?? Promise.resolve(),
   };

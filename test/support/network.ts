@@ -28,6 +28,8 @@ export const AHEAD = ['nice', '-n', '-10'] as const;
 /** What `leftovers` and the reaper look for: every namespace of a lab begins with it. */
 export const NAMESPACE_PREFIX = 'lh-';
 
+export type CutKind = 'all' | 'ip';
+
 export interface Network {
   /** Prefix of every namespace of this network. */
   readonly name: string;
@@ -41,8 +43,11 @@ export interface Network {
   addTap(name: string): Promise<string>;
   /** Stops frames between two hosts, both ways (or only from the first to the second). */
   cut(from: string, to: string, direction?: 'both' | 'one-way'): Promise<void>;
-  /** Stops frames between a host and each of the others, both ways, all at once. */
-  cutOff(host: string, others: readonly string[]): Promise<void>;
+  /**
+   * Stops frames between a host and each of the others, both ways, all at once. Kind `ip`: all of IP, but
+   * neither ARP nor ND, as a firewall between them does.
+   */
+  cutOff(host: string, others: readonly string[], kind?: CutKind): Promise<void>;
   /** Takes back every cut. */
   heal(): Promise<void>;
   /** Out: the host loses its carrier. */
@@ -89,7 +94,7 @@ type Parts = {
 
 function assemble(parts: Parts): Network {
   const { name, directory, switchNamespace } = parts;
-  const cuts = new Set<string>();
+  const cuts = new Map<string, CutKind>();
   const taps = new Set<string>();
   const hosts = new Map<string, HostPlan>();
   const planOf = (host: string): HostPlan => {
@@ -107,7 +112,7 @@ function assemble(parts: Parts): Network {
   ];
   const applyCuts = async (): Promise<void> => {
     await runOk(['ip', 'netns', 'exec', switchNamespace, 'nft', '-f', '-'], {
-      input: cutRules([...cuts]),
+      input: cutRules(cuts),
     });
   };
   return {
@@ -137,12 +142,12 @@ function assemble(parts: Parts): Network {
       return tap;
     },
     async cut(from, to, direction = 'both') {
-      cuts.add(`${from} ${to}`);
-      if (direction === 'both') cuts.add(`${to} ${from}`);
+      cuts.set(`${from} ${to}`, 'all');
+      if (direction === 'both') cuts.set(`${to} ${from}`, 'all');
       await applyCuts();
     },
-    async cutOff(host, others) {
-      for (const other of others) cuts.add(`${host} ${other}`).add(`${other} ${host}`);
+    async cutOff(host, others, kind = 'all') {
+      for (const other of others) cuts.set(`${host} ${other}`, kind).set(`${other} ${host}`, kind);
       await applyCuts();
     },
     async heal() {
@@ -234,10 +239,16 @@ async function batch(namespace: string, lines: readonly string[]): Promise<void>
   await runOk(['ip', '-n', namespace, '-batch', '-'], { input: `${lines.join('\n')}\n` });
 }
 
-function cutRules(cuts: readonly string[]): string {
-  const rules = cuts.map((cut) => {
+const CUT_MATCHES: Readonly<Record<CutKind, readonly string[]>> = {
+  all: [''],
+  ip: ['ether type ip ', 'ip6 nexthdr != ipv6-icmp '],
+};
+
+function cutRules(cuts: ReadonlyMap<string, CutKind>): string {
+  const rules = [...cuts].flatMap(([cut, kind]) => {
     const [from = '', to = ''] = cut.split(' ');
-    return `    iifname "${portOf(from)}" oifname "${portOf(to)}" drop`;
+    const ports = `iifname "${portOf(from)}" oifname "${portOf(to)}"`;
+    return CUT_MATCHES[kind].map((match) => `    ${ports} ${match}drop`);
   });
   return [
     'add table bridge cut',

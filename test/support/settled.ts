@@ -28,6 +28,23 @@ export async function settle(lab: ClusterLab, timeoutMs = 30_000): Promise<Settl
   return { holder: lab.director(name), other, others };
 }
 
+/** Waits until every director would ask all others for promises. */
+export async function scopesNameAll(lab: ClusterLab): Promise<void> {
+  const count = lab.directors.length;
+  const look = async (): Promise<boolean> => {
+    const peers = await Promise.all(lab.directors.map(({ name }) => peersOf(lab, name)));
+    return peers.every((each) => each.length === count - 1);
+  };
+  await waitFor('the scopes name all', look, { timeoutMs: 10_000, intervalMs: 100 });
+}
+
+/** Whom a director asks for promises, by its record in etcd; throws where there is none. */
+export async function peersOf(lab: ClusterLab, director: string): Promise<readonly string[]> {
+  const key = `/leasehold/lab/run/scope/${director}`;
+  const value = await lab.etcd.etcdctl(['get', '--print-value-only', key]);
+  return (JSON.parse(value) as { peers: readonly string[] }).peers;
+}
+
 /** Starts agents anew that lost the group too often lately: the faults were the tests'. */
 async function forgive(lab: ClusterLab): Promise<void> {
   for (const director of lab.directors) {

@@ -22,25 +22,109 @@ export type Watched = {
   readonly records: readonly VoiceRecord[];
 };
 
+/** One of several things that are done one after the other, under one watch. */
+export type WatchStep = {
+  /** Brings about what the step begins with; not judged. */
+  readonly ready?: () => Promise<unknown>;
+  /** As of `Watch`. */
+  readonly act: () => Promise<unknown>;
+  readonly windowMs: number;
+  /** Looks at what stands at the end of the window; not judged either. */
+  readonly look?: () => Promise<unknown>;
+};
+
+export type WatchedStep = Watched & {
+  /** When the act was done. */
+  readonly doneMs: number;
+};
+
 /** The probe has settled by then, and the client's neighbour table knows the holder. */
 const BEFORE_MS = 400;
 /** For the answers to the last questions. */
 const AFTER_MS = 150;
+/** What a probe may take beyond a window, and for all steps together. */
+const LIMIT_MS = 120_000;
+const STEPS_LIMIT_MS = 170_000;
 
 /** Watches the VIPs from the client while `act` is done; the fault is when `act` begins. */
 export async function watch(network: Network, options: Watch): Promise<Watched> {
-  const targets = options.vips.map((vip) => ({
+  const { vips, echo, windowMs, oldMac, act } = options;
+  const how = { vips, echo, limitMs: LIMIT_MS + windowMs };
+  const { records, done } = await whileWatching(network, how, () => inWindow(act, windowMs));
+  const { faultMs, endMs } = done;
+  const window = { faultMs, endMs, oldMac };
+  return { faultMs, records, verdicts: records.map((record) => verdictOf(record, window)) };
+}
+
+/**
+ * The same for several steps, each judged by itself: who speaks before its act counts as the old voice,
+ * for each VIP its own; two voices count for it from the end of the step before.
+ */
+export async function watchSteps(
+  network: Network,
+  options: Pick<Watch, 'vips' | 'echo'> & { readonly steps: readonly WatchStep[] },
+): Promise<readonly WatchedStep[]> {
+  const how = { ...options, limitMs: STEPS_LIMIT_MS };
+  const { records, done } = await whileWatching(network, how, async () => {
+    const windows = [];
+    for (const { ready, act, windowMs, look } of options.steps) {
+      await ready?.();
+      windows.push(await inWindow(act, windowMs));
+      await look?.();
+    }
+    return windows;
+  });
+  return done.map(({ faultMs, doneMs, endMs }, index) => {
+    const fromMs = done[index - 1]?.endMs ?? Number.NEGATIVE_INFINITY;
+    const verdicts = records.map((record) => {
+      const window = { faultMs, endMs, oldMac: voiceAt(record, faultMs) };
+      return verdictOf(between(record, fromMs, endMs), window);
+    });
+    return { faultMs, doneMs, records, verdicts };
+  });
+}
+
+type Done = { readonly faultMs: number; readonly doneMs: number; readonly endMs: number };
+
+async function inWindow(act: () => Promise<unknown>, windowMs: number): Promise<Done> {
+  const faultMs = monotonicMs();
+  await act();
+  const doneMs = monotonicMs();
+  await sleep(Math.max(0, faultMs + windowMs - doneMs));
+  const endMs = monotonicMs();
+  await sleep(AFTER_MS);
+  return { faultMs, doneMs, endMs };
+}
+
+/** A probe that is left running would ask under the same names as the next one. */
+async function whileWatching<T>(
+  network: Network,
+  how: Pick<Watch, 'vips' | 'echo'> & { readonly limitMs: number },
+  body: () => Promise<T>,
+): Promise<{ readonly records: readonly VoiceRecord[]; readonly done: T }> {
+  const { echo, limitMs } = how;
+  const targets = how.vips.map((vip) => ({
     vip,
     ownAddress: isIpv6(vip) ? CLIENT_ADDRESS6 : CLIENT_ADDRESS,
   }));
-  const probe = await startVoicesProbe(network, { client: CLIENT, targets, echo: options.echo });
-  await sleep(BEFORE_MS);
-  const faultMs = monotonicMs();
-  await options.act();
-  await sleep(Math.max(0, faultMs + options.windowMs - monotonicMs()));
-  const endMs = monotonicMs();
-  await sleep(AFTER_MS);
-  const records = await probe.stop();
-  const window = { faultMs, endMs, oldMac: options.oldMac };
-  return { faultMs, records, verdicts: records.map((record) => verdictOf(record, window)) };
+  const probe = await startVoicesProbe(network, { client: CLIENT, targets, echo, limitMs });
+  let done: T;
+  try {
+    await sleep(BEFORE_MS);
+    done = await body();
+  } catch (cause) {
+    await probe.stop();
+    throw cause;
+  }
+  return { records: await probe.stop(), done };
 }
+
+/** With the answers of that time alone: two voices count for the step in which they spoke. */
+const between = (record: VoiceRecord, fromMs: number, toMs: number): VoiceRecord => ({
+  ...record,
+  answers: record.answers.filter(({ atMs }) => atMs >= fromMs && atMs <= toMs),
+});
+
+/** Whose answer was the last one before a moment; empty where nobody has spoken yet. */
+const voiceAt = ({ answers }: VoiceRecord, momentMs: number): string =>
+  answers.findLast(({ atMs }) => atMs < momentMs)?.mac ?? '';
