@@ -3,6 +3,7 @@
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
 import type { ElectionNotice } from '../core/election/notices.ts';
+import type { ElectionState } from '../core/election/state.ts';
 import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';
@@ -99,7 +100,7 @@ class Director implements Agent {
       metrics,
       held: () => this.#speakingVips(),
       contested: (group) => this.#parts.hold.offer({ kind: 'contested', group }),
-      isUrgent: () => this.#parts.hold.state().basis === 'segment',
+      isUrgent: () => isUpToVoices(this.#parts.hold.state()),
       tell: (group, message) => this.#tellContest(group, message),
     });
     this.#housekeeping = createHousekeeping(
@@ -467,6 +468,14 @@ class Director implements Agent {
     for await (const { from, message } of this.#ports.peerLink.receive(signal))
       this.#parts.hold.offer({ kind: 'peer', from, message });
   }
+}
+
+/** Something speaks here that another voice silences: a round by the segment, or a stand-in's group. */
+function isUpToVoices({ basis, holdings }: ElectionState): boolean {
+  if (basis === 'segment') return true;
+  for (const one of holdings.values())
+    if (one.kind === 'open' && one.right === 'segment') return true;
+  return false;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -50,27 +50,39 @@ function holdingStatus(
   const seen = election.ownerSeenAt.get(group.id);
   const isMine = isOwned && standing.director === me;
   const until = holding?.kind === 'open' && holding.until > now ? holding.until : null;
+  const isStoodFor = isBySegment(holding);
+  const isStandIn = isStoodFor && until !== null;
   const handover = handoverOf(holding);
   const own = handover !== null ? 'leaving-here' : until !== null ? 'held-here' : 'opening-here';
-  const isHere = holding !== undefined && (isMine || holding.kind === 'leaving');
+  const isHere = holding !== undefined && (isMine || isStoodFor || holding.kind === 'leaving');
   return {
     name: group.id,
     addresses: group.addresses.map((entry) => `${entry.address}/${entry.prefix}`),
-    holder: isOwned ? standing.director : null,
-    epoch: isOwned ? (record?.rev ?? null) : null,
+    // A stand-in speaks under the record of another director, which a candidate waits for.
+    holder: isStandIn ? me : isOwned ? standing.director : null,
+    epoch: isOwned || isStandIn ? (record?.rev ?? null) : null,
     ownedForMs:
-      isOwned && seen !== undefined && seen.rev === record?.rev
+      isOwned && !isStandIn && seen !== undefined && seen.rev === record?.rev
         ? Math.max(0, Math.round(now - seen.at))
         : null,
     state: isHere ? own : isOwned ? 'held-elsewhere' : 'vacant',
     handover: isHere ? handover : null,
     pending: pendingOf(view, group.id).map(({ director, epoch }) => ({ director, epoch })),
-    // Of other holders only the record is known here.
-    basis: isOwned ? ((isMine ? election.basis : null) ?? 'consensus') : null,
-    reason: record?.value?.reason ?? 'nobody has ever held it',
-    remainingMs: isMine && until !== null ? Math.max(0, Math.round(until - now)) : null,
+    basis: isStoodFor ? 'segment' : isOwned ? basisOf(election, isMine) : null,
+    reason: isStandIn ? 'stood-in' : (record?.value?.reason ?? 'nobody has ever held it'),
+    remainingMs: isMine || isStandIn ? remainingMs(until, now) : null,
   };
 }
+
+const isBySegment = (holding: Holding | undefined): boolean =>
+  (holding?.kind === 'owned' || holding?.kind === 'open') && holding.right === 'segment';
+
+/** Of other holders only the record is known here. */
+const basisOf = ({ basis }: ElectionState, isMine: boolean): GroupStatus['basis'] =>
+  (isMine ? basis : null) ?? 'consensus';
+
+const remainingMs = (until: MonoMs | null, now: MonoMs): number | null =>
+  until === null ? null : Math.max(0, Math.round(until - now));
 
 /** How a holding that is being given up goes; null: it is not. */
 function handoverOf(holding: Holding | undefined): GroupStatus['handover'] {

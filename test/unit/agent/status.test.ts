@@ -378,6 +378,34 @@ describe('a group on its way', () => {
     );
   });
 
+  it('that this director stands in for is shown as its own, and by what', () => {
+    const open: Holding = {
+      kind: 'open',
+      right: 'segment',
+      epoch: driver.epochOf(),
+      since: monoMs(driver.now),
+      openedAt: monoMs(driver.now),
+      until: monoMs(driver.now + 300),
+      failures: 0,
+      formers: [],
+    };
+    expect(statusWith(open)).toMatchObject({
+      state: 'held-here',
+      holder: 'd1',
+      basis: 'segment',
+      reason: 'stood-in',
+      remainingMs: 300,
+    });
+    const { epoch, since, right, failures, formers } = open;
+    const silent = { preparedUntil: null, isOpening: false, mustProbe: true } as const;
+    const owned: Holding = { kind: 'owned', epoch, since, right, failures, formers, ...silent };
+    expect(statusWith(owned)).toMatchObject({
+      state: 'opening-here',
+      holder: 'd2',
+      basis: 'segment',
+    });
+  });
+
   it('that another took over is no longer its own', () => {
     const closing: Holding = {
       kind: 'closing',
