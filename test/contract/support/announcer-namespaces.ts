@@ -126,6 +126,8 @@ export class AnnouncerNamespaces {
   async #startCapture(): Promise<void> {
     const file = join(this.#directory, 'frames.pcap');
     const options = ['-i', PEER_DEVICE, '-U', '-w', file, '-Z', 'root', '--immediate-mode'];
+    // Without a length its buffer holds 32 frames as long as a veth could bring, fewer than leave at once.
+    options.push('-s', '256');
     const filter = 'arp or (icmp6 and ip6[40] == 136)';
     const capture = spawn('ip', ['netns', 'exec', this.#peer, 'tcpdump', ...options, filter]);
     this.#capture = capture;
