@@ -64,7 +64,7 @@ function mayStand(draft: Draft, group: GroupId, holder: DirectorId): boolean {
 }
 
 /** When this director may stand for the group; Infinity: not as things are. */
-function standAt(draft: Draft, id: GroupId, holder: DirectorId): number {
+export function standAt(draft: Draft, id: GroupId, holder: DirectorId): number {
   const { state, config, now } = draft;
   const group = config.groupsById.get(id);
   if (group === undefined || myObstacle(state, group, now, config.me) !== null) return Infinity;
