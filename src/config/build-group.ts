@@ -1,5 +1,6 @@
 /** From a VIP group of the cluster document to the model, defaults filled in. The rules have judged it before. */
 import { assert } from '../lib/assert.ts';
+import { fromHex } from '../lib/bytes.ts';
 import { type Cidr, parseCidr, parseIp } from '../model/address.ts';
 import type { GroupAddress, NotifySpec, Preempt, Track, VipGroup } from '../model/cluster.ts';
 import { directorId, groupId } from '../model/ids.ts';
@@ -106,6 +107,12 @@ function buildTrack(track: TrackDocument): Track {
   return { id: trackId('interface', device), weight, kind: 'interface', device };
 }
 
+function bytesOf(hex: string): Uint8Array {
+  const bytes = fromHex(hex);
+  assert(bytes !== null, 'a key that is not hexadecimal passed the schema');
+  return bytes;
+}
+
 function buildVrrp(vrrp: NonNullable<GroupDocument['vrrp']>): VrrpSpec {
   const version = vrrp.version === 2 ? 2 : 3;
   const isForeign = vrrp.multicast === true || vrrp.neighbours !== undefined;
@@ -113,6 +120,7 @@ function buildVrrp(vrrp: NonNullable<GroupDocument['vrrp']>): VrrpSpec {
     version,
     intervalMs: msOf(vrrp.interval, DEFAULT_VRRP_INTERVAL_MS[isForeign ? 'foreign' : version]),
     password: vrrp.auth?.pass ?? null,
+    hmacKeys: (vrrp.auth?.hmac ?? []).map(({ id, key }) => ({ id, key: bytesOf(key) })),
     checksum: vrrp.checksum ?? 'pseudo-header',
     isMulticast: vrrp.multicast ?? false,
     neighbours: (vrrp.neighbours ?? []).map((entry) => {

@@ -127,6 +127,17 @@ export const GroupAddressSchema = Type.Object(
 
 const Ttl = Type.Integer({ minimum: 0, maximum: 255 });
 
+const VrrpKeySchema = Type.Object(
+  {
+    id: Type.Integer({ minimum: 0, maximum: 255 }),
+    key: Type.String({
+      pattern: '^(?:[0-9a-fA-F]{2}){32,64}$',
+      description: '32 to 64 bytes in hexadecimal digits (openssl rand -hex 32)',
+    }),
+  },
+  strict,
+);
+
 export const VrrpSchema = Type.Object(
   {
     version: Type.Optional(Type.Integer({ minimum: 2, maximum: 3 })),
@@ -134,7 +145,16 @@ export const VrrpSchema = Type.Object(
     auth: Type.Optional(
       Type.Object(
         {
-          pass: Type.String({ pattern: '^[!-~]{1,8}$', description: '1 to 8 visible characters' }),
+          pass: Type.Optional(
+            Type.String({ pattern: '^[!-~]{1,8}$', description: '1 to 8 visible characters' }),
+          ),
+          hmac: Type.Optional(
+            Type.Array(VrrpKeySchema, {
+              minItems: 1,
+              maxItems: 8,
+              description: 'a list of 1 to 8 maps, each with id and key; the first one signs',
+            }),
+          ),
         },
         strict,
       ),

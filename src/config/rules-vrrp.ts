@@ -10,6 +10,7 @@ import {
   at,
   durationOf,
   entriesOf,
+  isMap,
   itemsOf,
   numberOf,
   type Raw,
@@ -18,7 +19,7 @@ import {
 import { addressProblem, firstUseOf } from './rules-common.ts';
 
 /** What fits one packet of 1500 bytes: a longer one would be cut to pieces, which nobody expects. */
-const IPV6_ADDRESSES_MAX = 90;
+const IPV6_ADDRESSES_MAX = { plain: 90, trailed: 89 } as const;
 const INTERVAL_MAX_MS = { 2: 255_000, 3: 40_950 } as const;
 const INTERVAL_STEP_MS = { 2: 1000, 3: 10 } as const;
 
@@ -117,14 +118,32 @@ function paceProblems(vrrp: Raw, waitMs: number): readonly Problem[] {
 
 function authProblems(vrrp: Raw): readonly Problem[] {
   const auth = at(vrrp, 'auth');
-  if (auth.value === undefined || versionOf(vrrp) === 2) return [];
-  return [
-    {
-      path: auth.path,
-      message: 'version 3 has no passwords',
-      allowed: 'no auth, or version: 2 with IPv4 addresses',
-    },
-  ];
+  if (!isMap(auth.value)) return [];
+  const [pass, hmac] = [at(auth, 'pass'), at(auth, 'hmac')];
+  const isEither = (pass.value === undefined) !== (hmac.value === undefined);
+  if (!isEither)
+    return [
+      {
+        path: auth.path,
+        message: pass.value === undefined ? 'has nothing to prove who sends' : 'has both',
+        allowed: 'either pass, in version 2, or hmac',
+      },
+    ];
+  if (pass.value !== undefined && versionOf(vrrp) === 3)
+    return [
+      {
+        path: pass.path,
+        message: 'version 3 has no passwords',
+        allowed: 'hmac, or no auth, or version: 2 with IPv4 addresses',
+      },
+    ];
+  const isTaken = firstUseOf<number>();
+  return itemsOf(hmac).flatMap((entry) => {
+    const place = at(entry, 'id');
+    const id = numberOf(place);
+    if (id === null || isTaken(id, `${id}`) === null) return [];
+    return [{ path: place.path, message: `${id} is in the list twice`, allowed: 'each id once' }];
+  });
 }
 
 /** Priority 255 says on the wire that its sender owns the addresses: one does, and it always preempts. */
@@ -198,12 +217,14 @@ function ipv6Count(group: Raw): number {
 function lengthProblems(group: Raw): readonly Problem[] {
   const list = at(group, 'addresses');
   const count = ipv6Count(group);
-  if (count <= IPV6_ADDRESSES_MAX) return [];
+  const hasTrailer = at(at(at(group, 'vrrp'), 'auth'), 'hmac').value !== undefined;
+  const most = IPV6_ADDRESSES_MAX[hasTrailer ? 'trailed' : 'plain'];
+  if (count <= most) return [];
   return [
     {
       path: list.path,
       message: `there are ${count} IPv6 addresses: an advertisement would not fit one packet`,
-      allowed: `at most ${IPV6_ADDRESSES_MAX} IPv6 addresses in a group with vrrp`,
+      allowed: `at most ${most} IPv6 addresses in a group with ${hasTrailer ? 'hmac' : 'vrrp'}`,
     },
   ];
 }

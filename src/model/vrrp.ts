@@ -41,6 +41,8 @@ export type VrrpSpec = {
   readonly intervalMs: number;
   /** Version 2 only. */
   readonly password: string | null;
+  /** Of trailers, as `VrrpAuth` has them; none: no trailer. Not beside a password. */
+  readonly hmacKeys: readonly VrrpKey[];
   readonly checksum: VrrpChecksum;
   readonly isMulticast: boolean;
   /** Routers beside the directors; none where it is multicast. */

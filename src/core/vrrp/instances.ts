@@ -2,7 +2,7 @@
 import { familyOf, type IpAddress, type IpFamily } from '../../model/address.ts';
 import type { Director, VipGroup } from '../../model/cluster.ts';
 import type { DirectorId } from '../../model/ids.ts';
-import type { VrrpInstance, VrrpNeighbour } from '../../model/vrrp.ts';
+import type { VrrpAuth, VrrpInstance, VrrpNeighbour, VrrpSpec } from '../../model/vrrp.ts';
 
 export type InstancePlace = {
   /** This director. */
@@ -59,12 +59,14 @@ function deriveInstance(
     to: vrrp.isMulticast ? { kind: 'multicast' } : { kind: 'unicast', neighbours },
     intervalMs: vrrp.intervalMs,
     addresses: vips.map(({ address }) => address),
-    auth:
-      isVersion2 && vrrp.password !== null
-        ? { kind: 'pass', password: vrrp.password }
-        : { kind: 'none' },
+    auth: authOf(vrrp, isVersion2),
     checksum: vrrp.checksum,
   };
+}
+
+function authOf({ password, hmacKeys }: VrrpSpec, isVersion2: boolean): VrrpAuth {
+  if (hmacKeys.length > 0) return { kind: 'hmac', keys: hmacKeys };
+  return isVersion2 && password !== null ? { kind: 'pass', password } : { kind: 'none' };
 }
 
 /** What is set for a director's own address goes before what holds for all. */

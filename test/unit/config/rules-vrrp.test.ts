@@ -23,6 +23,7 @@ const group = (
 };
 const web = ['groups', 'web'];
 const place = 'groups.web.vrrp';
+const KEY = '00112233445566778899aabbccddeeff'.repeat(2);
 const many = Array.from({ length: 91 }, (_, i) => `fd90::1:${i.toString(16)}/64`);
 
 const BAD: readonly BadCase[] = [
@@ -64,7 +65,52 @@ const BAD: readonly BadCase[] = [
     `${place}.interval`,
     /too short beside other routers/,
   ],
-  ['a password in version 3', web, group({ auth: { pass: 'x' } }), `${place}.auth`, /no passwords/],
+  [
+    'a password in version 3',
+    web,
+    group({ auth: { pass: 'x' } }),
+    `${place}.auth.pass`,
+    /no passwords/,
+  ],
+  ['auth of no kind', web, group({ auth: {} }), `${place}.auth`, /nothing to prove/],
+  [
+    'a password and keys',
+    web,
+    group({ version: 2, auth: { pass: 'x', hmac: [{ id: 1, key: KEY }] } }),
+    `${place}.auth`,
+    /has both/,
+  ],
+  [
+    'a key of 31 bytes',
+    web,
+    group({ auth: { hmac: [{ id: 1, key: KEY.slice(2) }] } }),
+    `${place}.auth.hmac[0].key`,
+    /does not fit/,
+  ],
+  [
+    'a key twice under one id',
+    web,
+    group({
+      auth: {
+        hmac: [
+          { id: 1, key: KEY },
+          { id: 1, key: KEY },
+        ],
+      },
+    }),
+    `${place}.auth.hmac[1].id`,
+    /1 is in the list twice/,
+  ],
+  [
+    'so many IPv6 addresses that the trailer does not fit beside them',
+    web,
+    group(
+      { auth: { hmac: [{ id: 1, key: KEY }] } },
+      { addresses: ['10.90.0.100/24', ...many.slice(1)] },
+    ),
+    'groups.web.addresses',
+    /90 IPv6 addresses/,
+  ],
   [
     'a password of 9',
     web,
@@ -276,6 +322,29 @@ describe('deriveInstances', () => {
         to: { kind: 'multicast' },
       },
       { key: 'web/6', version: 3, intervalMs: 1000, auth: { kind: 'none' }, source: 'fd90::11' },
+    ]);
+  });
+
+  it('signs with the keys of the document, in both versions and families', () => {
+    const hmac = [
+      { id: 7, key: KEY },
+      { id: 0, key: KEY.toUpperCase() },
+    ];
+    const instances = instancesOf(
+      { version: 2, auth: { hmac }, multicast: true },
+      { addresses: ['fd90::100/64', '10.90.0.100/24'] },
+    );
+    const key = Uint8Array.from(Buffer.from(KEY, 'hex'));
+    const auth = {
+      kind: 'hmac',
+      keys: [
+        { id: 7, key },
+        { id: 0, key },
+      ],
+    };
+    expect(instances).toMatchObject([
+      { version: 2, auth },
+      { version: 3, auth },
     ]);
   });
 
