@@ -115,6 +115,7 @@ const TABLE: readonly Row[] = [
     allowed: [
       ...up(2, ['lib', 'model', 'ports', 'wire', 'config']),
       '../clock/system-clock.ts',
+      '../raw-sockets/x.ts',
       './x.ts',
       './deep/x.ts',
       'etcd3',
@@ -127,6 +128,7 @@ const TABLE: readonly Row[] = [
       '../prom/x.ts',
       '../announce/x.ts',
       '../c-other/x.ts',
+      '../r-other/x.ts',
       'node:timers/promises',
     ],
   },
