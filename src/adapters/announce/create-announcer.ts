@@ -5,14 +5,15 @@
  * filters which silence a VIP silence its announcements too.
  */
 import { readFileSync } from 'node:fs';
-import { err, ok, type Result } from '../../lib/result.ts';
+import { ok, type Result } from '../../lib/result.ts';
 import type { Announcer } from '../../ports/announcer.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import { encodeGratuitousArpReply, encodeGratuitousArpRequest } from '../../wire/arp.ts';
 import { encodeUnsolicitedAdvertisement } from '../../wire/ndp.ts';
+import { bindLibc } from '../raw-sockets/libc.ts';
+import { type Device, PacketSender } from '../raw-sockets/packet-sender.ts';
 import { type FrameSender, PacedAnnouncer } from './paced-announcer.ts';
-import { type Device, openPacketSocket, type PacketSocket } from './packet-socket.ts';
 import type { DueFrame } from './schedule.ts';
 
 /**
@@ -23,42 +24,43 @@ export function createAnnouncer(
   _options: Readonly<Record<never, never>>,
   ports: { readonly clock: Clock; readonly log: Log },
 ): Announcer {
-  return new PacedAnnouncer(new PacketSender(ports.clock), ports);
+  const packets = new PacketSender(bindLibc());
+  // A failure is told at the first frame, and it is tried again with each.
+  packets.open();
+  return new PacedAnnouncer(new AnnouncementSender(packets, ports.clock), ports);
 }
 
 /** So long a device counts as what the kernel said of it: for the frames that leave together. */
 const DEVICE_AGE_MS = 1;
 
-class PacketSender implements FrameSender {
+class AnnouncementSender implements FrameSender {
+  readonly #packets: PacketSender;
   readonly #clock: Clock;
-  #socket: Result<PacketSocket, string> = openPacketSocket();
   #asked: { readonly name: string; readonly at: number; readonly device: Device } | null = null;
 
-  constructor(clock: Clock) {
+  constructor(packets: PacketSender, clock: Clock) {
+    this.#packets = packets;
     this.#clock = clock;
   }
 
   send(frame: DueFrame): Result<void, string> {
-    if (!this.#socket.ok) this.#socket = openPacketSocket();
-    if (!this.#socket.ok) return this.#socket;
-    const device = this.#device(this.#socket.value, frame.device);
+    const device = this.#device(frame.device);
     if (!device.ok) return device;
-    return this.#socket.value.send(device.value.index, encodeFrame(frame, device.value));
+    return this.#packets.send(device.value.index, encodeFrame(frame, device.value));
   }
 
   /** Asked again and again (two ioctls): a device may be re-created, and its MAC address may change. */
-  #device(socket: PacketSocket, name: string): Result<Device, string> {
+  #device(name: string): Result<Device, string> {
     const at = this.#clock.now();
     if (this.#asked?.name === name && at - this.#asked.at < DEVICE_AGE_MS)
       return ok(this.#asked.device);
-    const device = socket.device(name);
+    const device = this.#packets.device(name);
     this.#asked = device.ok ? { name, at, device: device.value } : null;
     return device;
   }
 
   close(): void {
-    if (this.#socket.ok) this.#socket.value.close();
-    this.#socket = err('the announcer is closed');
+    this.#packets.close();
   }
 }
 

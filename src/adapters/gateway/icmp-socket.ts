@@ -1,18 +1,20 @@
 /**
- * Raw sockets that send echo requests from one address and hear their own replies: libc by way of koffi
- * (raw(7), ip(7), ipv6(7), socket(7)). Nothing here blocks; sockets are closed at exec. Needs CAP_NET_RAW.
+ * Raw sockets that send echo requests from one address and hear their own replies (raw(7), ip(7), ipv6(7)). Nothing
+ * here waits. Needs CAP_NET_RAW.
  */
-import koffi from 'koffi';
 import { err, ok, type Result } from '../../lib/result.ts';
-import {
-  familyOf,
-  formatIp,
-  type IpAddress,
-  type IpFamily,
-  ipToBytes,
-} from '../../model/address.ts';
-import { encodeFilter, type Instruction } from '../../wire/bpf.ts';
+import { familyOf, type IpAddress, type IpFamily } from '../../model/address.ts';
+import type { Instruction } from '../../wire/bpf.ts';
 import { ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY } from '../../wire/icmp.ts';
+import { bindLibc, type Libc } from '../raw-sockets/libc.ts';
+import { type ErrnoWords, RawSocket, SOCK_RAW } from '../raw-sockets/raw-socket.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  decodeIpAddress,
+  encodeIpAddress,
+  SOCKADDR_IN6_LENGTH,
+} from '../raw-sockets/socket-address.ts';
 import { isLinkLocal, type OwnAddress } from './own-addresses.ts';
 
 export type HeardReply = {
@@ -30,26 +32,13 @@ export interface EchoSocket {
 
 export type OpenEchoSocket = (own: OwnAddress, identifier: number) => Result<EchoSocket, string>;
 
-const AF_INET = 2;
-const AF_INET6 = 10;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
-const SOCK_NONBLOCK = 0o4000;
 const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
-const SOL_SOCKET = 1;
-const SO_ATTACH_FILTER = 26;
-const MSG_DONTWAIT = 0x40;
-/** struct sock_fprog: a short, padding, a pointer. */
-const FPROG_LENGTH = 16;
-const SOCKADDR_IN_LENGTH = 16;
-const SOCKADDR_IN6_LENGTH = 28;
 /** A reply is as long as its request, but for the options of an IPv4 header. */
 const RECEIVE_LENGTH = 256;
 
 /** Loads the library, some 20 ms where nobody has yet; opens nothing. */
-export function createEchoSockets(): OpenEchoSocket {
-  const libc = bindLibc();
+export function createEchoSockets(libc: Libc = bindLibc()): OpenEchoSocket {
   return (own, identifier) => openSocket(libc, own, identifier);
 }
 
@@ -85,154 +74,53 @@ const RETURN = 0x06;
 function openSocket(libc: Libc, own: OwnAddress, identifier: number): Result<EchoSocket, string> {
   const family = familyOf(own.address);
   const [domain, protocol] = family === 4 ? [AF_INET, IPPROTO_ICMP] : [AF_INET6, IPPROTO_ICMPV6];
-  const fd = libc.socket(domain, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
-  if (fd < 0) return err(`cannot open a raw socket: ${lastError()}`);
-  const program = buildEchoFilter(family, identifier);
-  const filter = { len: program.length, filter: encodeFilter(program) };
-  const filtered = libc.attachFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, FPROG_LENGTH);
-  // The device of a link-local address is looked up again each time: it may have been made anew.
-  const index = isLinkLocal(own.address) ? libc.indexOf(own.device) : 0;
-  const address = socketAddress(own.address, index);
-  if (filtered === 0 && libc.bind(fd, address, address.length) === 0)
-    return ok(new RawEchoSocket(libc, fd, own));
-  const reason = lastError();
-  libc.close(fd);
-  return err(`cannot send from ${own.address}: ${reason}`);
+  const socket = RawSocket.open(libc, { domain, type: SOCK_RAW, protocol }, ERROR_WORDS);
+  if (!socket.ok) return err(`cannot open a raw socket: ${socket.error}`);
+  const filtered = socket.value.setFilter(buildEchoFilter(family, identifier));
+  const address = encodeIpAddress(own.address, scopeOf(libc, own.address, own.device));
+  const bound = filtered.ok ? socket.value.bind(address) : filtered;
+  if (bound.ok) return ok(new RawEchoSocket(libc, socket.value, own));
+  socket.value.close();
+  return err(`cannot send from ${own.address}: ${bound.error}`);
 }
+
+/** The device of a link-local address is looked up each time: it may have been made anew. */
+const scopeOf = (libc: Libc, address: IpAddress, device: string): number =>
+  isLinkLocal(address) ? libc.deviceIndex(device) : 0;
 
 class RawEchoSocket implements EchoSocket {
   readonly #libc: Libc;
-  readonly #fd: number;
+  readonly #socket: RawSocket;
   readonly #own: OwnAddress;
   readonly #buffer = new Uint8Array(RECEIVE_LENGTH);
   readonly #from = new Uint8Array(SOCKADDR_IN6_LENGTH);
-  #isClosed = false;
 
-  constructor(libc: Libc, fd: number, own: OwnAddress) {
+  constructor(libc: Libc, socket: RawSocket, own: OwnAddress) {
     this.#libc = libc;
-    this.#fd = fd;
+    this.#socket = socket;
     this.#own = own;
   }
 
   send(target: IpAddress, message: Uint8Array): Result<void, string> {
-    if (this.#isClosed) return err('closed');
-    const index = isLinkLocal(target) ? this.#libc.indexOf(this.#own.device) : 0;
-    const to = socketAddress(target, index);
-    const { length } = message;
-    const sent = this.#libc.sendto(this.#fd, message, length, MSG_DONTWAIT, to, to.length);
-    return sent === length ? ok(undefined) : err(lastError());
+    const scope = scopeOf(this.#libc, target, this.#own.device);
+    return this.#socket.send(message, encodeIpAddress(target, scope));
   }
 
   receive(): HeardReply | null {
-    if (this.#isClosed) return null;
-    const length = this.#libc.recvfrom(
-      this.#fd,
-      this.#buffer,
-      RECEIVE_LENGTH,
-      MSG_DONTWAIT,
-      this.#from,
-      [SOCKADDR_IN6_LENGTH],
-    );
-    if (length < 0) return null;
-    const isV4 = familyOf(this.#own.address) === 4;
-    const from = formatIp(isV4 ? this.#from.subarray(4, 8) : this.#from.subarray(8, 24));
-    return { from, bytes: this.#buffer.subarray(0, length) };
+    const received = this.#socket.receive(this.#buffer, this.#from);
+    if (!received.ok || received.value === 0) return null;
+    return { from: decodeIpAddress(this.#from), bytes: this.#buffer.subarray(0, received.value) };
   }
 
   close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#libc.close(this.#fd);
+    this.#socket.close();
   }
 }
 
-type Fprog = { readonly len: number; readonly filter: Uint8Array };
-
-type Libc = {
-  readonly socket: (domain: number, type: number, protocol: number) => number;
-  readonly bind: (fd: number, address: Uint8Array, length: number) => number;
-  readonly attachFilter: (
-    fd: number,
-    level: number,
-    name: number,
-    value: Fprog,
-    length: number,
-  ) => number;
-  readonly sendto: (
-    fd: number,
-    bytes: Uint8Array,
-    length: number,
-    flags: number,
-    address: Uint8Array,
-    addressLength: number,
-  ) => number;
-  readonly recvfrom: (
-    fd: number,
-    bytes: Uint8Array,
-    length: number,
-    flags: number,
-    address: Uint8Array,
-    addressLength: number[],
-  ) => number;
-  readonly indexOf: (device: string) => number;
-  readonly close: (fd: number) => number;
-};
-
-function bindLibc(): Libc {
-  const library = koffi.load(null);
-  const fprog = koffi.struct({ len: 'uint16_t', filter: 'uint8_t *' });
-  return {
-    socket: library.func('int socket(int domain, int type, int protocol)'),
-    bind: library.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
-    attachFilter: library.func('setsockopt', 'int', [
-      'int',
-      'int',
-      'int',
-      koffi.pointer(fprog),
-      'uint32_t',
-    ]),
-    sendto: library.func(
-      'intptr_t sendto(int fd, const uint8_t *bytes, size_t length, int flags, const uint8_t *address, uint32_t address_length)',
-    ),
-    recvfrom: library.func(
-      'intptr_t recvfrom(int fd, _Out_ uint8_t *bytes, size_t length, int flags, _Out_ uint8_t *address, _Inout_ uint32_t *address_length)',
-    ),
-    indexOf: library.func('uint32_t if_nametoindex(const char *device)'),
-    close: library.func('int close(int fd)'),
-  };
-}
-
-/** struct sockaddr_in, struct sockaddr_in6. */
-function socketAddress(address: IpAddress, deviceIndex: number): Uint8Array {
-  const isV4 = familyOf(address) === 4;
-  const bytes = new Uint8Array(isV4 ? SOCKADDR_IN_LENGTH : SOCKADDR_IN6_LENGTH);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, isV4 ? AF_INET : AF_INET6, IS_LITTLE_ENDIAN);
-  bytes.set(ipToBytes(address), isV4 ? 4 : 8);
-  if (!isV4) view.setUint32(24, deviceIndex, IS_LITTLE_ENDIAN);
-  return bytes;
-}
-
-/** The C structures are in host order. */
-const IS_LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
-
-const ERROR_WORDS: Readonly<Record<string, string>> = {
+const ERROR_WORDS: ErrnoWords = {
   EPERM: 'not permitted: CAP_NET_RAW is needed, and no firewall that drops it',
-  EACCES: 'not permitted',
   ENETUNREACH: 'no route to it',
   EHOSTUNREACH: 'no route to it',
-  ENETDOWN: 'the device is down',
-  ENODEV: 'the device does not exist',
   EADDRNOTAVAIL: 'the address is not bound here',
   EINVAL: 'not from this address',
-  ENOBUFS: 'dropped on its way out (queue full or filtered)',
-  EAGAIN: 'the send buffer is full',
 };
-
-function lastError(): string {
-  const number = koffi.errno();
-  const name = Object.entries(koffi.os.errno).find(([, value]) => value === number)?.[0];
-  if (name === undefined) return `errno ${number}`;
-  const words = ERROR_WORDS[name];
-  return words === undefined ? name : `${words} (${name})`;
-}

@@ -14,7 +14,8 @@ import type { Clock } from '../../ports/clock.ts';
 import type { ProbeOutcome, VipPlace } from '../../ports/neighbours.ts';
 import { encodeArpRequest } from '../../wire/arp.ts';
 import { encodeAddressProbe } from '../../wire/ndp.ts';
-import type { Device, Ear, Ethernet } from './ethernet.ts';
+import type { Device } from '../raw-sockets/packet-sender.ts';
+import type { Ear, Ethernet } from './ethernet.ts';
 import { type Claim, readClaim } from './frame-reading.ts';
 import { buildProbeFilter } from './voice-filter.ts';
 

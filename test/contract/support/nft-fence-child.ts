@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openPacketSocket } from '../../../src/adapters/announce/packet-socket.ts';
 import { createSystemClock } from '../../../src/adapters/clock/system-clock.ts';
 import { detectFence, uninstallFences } from '../../../src/adapters/linux/nft-fence-detect.ts';
 import { createNftFence } from '../../../src/adapters/linux/nft-fence.ts';
+import { bindLibc } from '../../../src/adapters/raw-sockets/libc.ts';
+import { PacketSender } from '../../../src/adapters/raw-sockets/packet-sender.ts';
 import { macToBytes } from '../../../src/model/address.ts';
 import { GATE_KINDS } from '../../../src/model/kernel.ts';
 import type { FenceKind } from '../../../src/ports/fence.ts';
@@ -87,13 +88,12 @@ const linuxCases: readonly ContractCase<LinuxWorld>[] = [
     name: 'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
     run: async (world) => {
       const { fence, network, device, vips } = world;
-      const sender = openPacketSocket();
-      assert.ok(sender.ok);
+      const sender = new PacketSender(bindLibc());
       const announces = async (): Promise<boolean> => {
-        const at = sender.value.device(device.name);
+        const at = sender.device(device.name);
         assert.ok(at.ok);
         const frame = encodeGratuitousArpReply(at.value.mac, VIP4);
-        const seen = await network.overhear(() => void sender.value.send(at.value.index, frame));
+        const seen = await network.overhear(() => void sender.send(at.value.index, frame));
         const own = Buffer.from(macToBytes(at.value.mac));
         return seen.some((each) => isArpFrom(each, VIP4) && each.subarray(6, 12).equals(own));
       };
@@ -105,7 +105,7 @@ const linuxCases: readonly ContractCase<LinuxWorld>[] = [
       assert.equal(await announces(), true);
       succeeded(await fence.commit(change({ muted: adding(...vips) })));
       assert.equal(await announces(), escapes);
-      sender.value.close();
+      sender.close();
     },
   },
   {

@@ -1,7 +1,8 @@
 /** Probing VIPs that are not open here: who counts as having one, and when silence proves nothing. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AddressProbes } from '../../../../src/adapters/neighbours/address-probes.ts';
-import type { Device, Ear } from '../../../../src/adapters/neighbours/ethernet.ts';
+import type { Ear } from '../../../../src/adapters/neighbours/ethernet.ts';
+import type { Device } from '../../../../src/adapters/raw-sockets/packet-sender.ts';
 import { err, ok, type Result } from '../../../../src/lib/result.ts';
 import {
   formatMac,

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Device, Ear, Ethernet } from '../../../../src/adapters/neighbours/ethernet.ts';
+import type { Ear, Ethernet } from '../../../../src/adapters/neighbours/ethernet.ts';
+import type { Device } from '../../../../src/adapters/raw-sockets/packet-sender.ts';
 import {
   FRAMES_PER_POLL,
   IDLE_POLL_MS,
