@@ -77,16 +77,19 @@ function isSuperseded({ state }: Draft, from: DirectorId, message: Hold): boolea
 
 /**
  * A record that the asking director has not seen yet names it all the same: only a pending entry is gone, or
- * its successor waits for it to go mute.
+ * its successor waits for it to go mute. An entry newer than the record that it has seen is of another holder
+ * in between, for whom it does not know to wait.
  */
 const isNamedIn = (
   record: OwnerRecord | null,
   from: DirectorId,
   { session }: Hold,
-  { epoch }: AskedGroup,
+  { epoch, ownerRev }: AskedGroup,
 ): boolean =>
   record !== null &&
-  ((record.director === from && record.session === session) ||
+  ((record.director === from &&
+    record.session === session &&
+    record.pending.every((one) => one.epoch < ownerRev)) ||
     record.pending.some(
       (one) => one.director === from && one.session === session && one.epoch === (epoch as number),
     ));

@@ -295,6 +295,35 @@ describe('a holder that does not see the newest record', () => {
     expect(driver.holding()).toBe('owned');
   });
 
+  /** d3 had the group since and gave it back; its entry is as old as that, or older than what d2 knows. */
+  const returned = (fields: { readonly epoch?: number } = {}) => {
+    const driver = peer();
+    const message = question(driver, D2);
+    const session = Number(message.session);
+    const between = live(driver.store, D3);
+    const taken = driver.store.write(
+      keys.owner(G1),
+      formatRecord(ownerOf({ director: 'd3', session: between })),
+    );
+    const pending = [{ director: 'd3', session: between, epoch: fields.epoch ?? taken }];
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd2', session, pending })));
+    driver.settle();
+    driver.forget();
+    return { driver, message };
+  };
+
+  it('is refused where another held the group in between and may still answer: it would not wait', () => {
+    const { driver, message } = returned();
+    expect(ask(driver, message)).toBe('superseded');
+    expect(driver.txns('relay')).toEqual([]);
+  });
+
+  it('is promised where it knows of all that may still answer', () => {
+    const { driver, message } = returned({ epoch: 1 });
+    expect(ask(driver, message)).toBe('promise');
+    expect(driver.txns('relay')).toHaveLength(1);
+  });
+
   it('is refused where the record names another holding of its', () => {
     const { driver, message } = succeeded({ epoch: 1 });
     expect(ask(driver, message)).toBe('superseded');
