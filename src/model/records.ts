@@ -62,6 +62,8 @@ export const ScopeRecord = Type.Object({
   session: RevisionNumber,
   /** What it does without any evidence: others probe the network before they open what was its. Absent: release. */
   isolation: Type.Optional(Type.Union([Type.Literal('gateway'), Type.Literal('release')])),
+  /** Of the session that it was written with: it tells whose that was where the session record is gone. */
+  machine: Type.Optional(Text),
   /** Whom the director asks for promises; nobody else may accuse it, but everybody where there are none. */
   peers: Type.Array(Name),
 });

@@ -7,7 +7,7 @@ import { formatRecord, type ScopeRecord } from '../../model/records.ts';
 import { type Draft, isBusy, learn, request, written } from './draft.ts';
 import type { Holding, TxnReply } from './state.ts';
 import { FREEZE_HOLD_MS, wantedHoldMs } from './timing.ts';
-import { type ElectionView, isConfirmedDead, openSession } from './view.ts';
+import { type ElectionView, isConfirmedDead, openSession, revOf } from './view.ts';
 
 /** What others wait for covers the gate too, which may be coarser than the spec's δ. */
 export const scopeRecord = (draft: Draft): ScopeRecord => ({
@@ -17,6 +17,7 @@ export const scopeRecord = (draft: Draft): ScopeRecord => ({
   driftMargin: draft.config.timing.driftMargin,
   session: draft.state.session.kind === 'open' ? revisionOf(draft.state.session.id) : 0,
   isolation: draft.config.isolation,
+  machine: draft.config.identity.machine,
   peers: peersNow(draft),
 });
 
@@ -64,6 +65,16 @@ export function isInScope(view: ElectionView, director: DirectorId, me: Director
 /** By its scope, or by the word of an operator that it is dead. */
 export const mayAccuse = (view: ElectionView, director: DirectorId, me: DirectorId): boolean =>
   isInScope(view, director, me) || isConfirmedDead(view, director);
+
+/**
+ * Whether the director may have a session: one that is open, or one that nobody knows of any more, as its
+ * record is gone. Who is in its scope judges that too, so that another machine of its name can go on.
+ */
+export function mayLive(view: ElectionView, director: DirectorId, me: DirectorId): boolean {
+  const record = view.sessions.get(director)?.value ?? null;
+  if (record !== null) return record.state === 'open';
+  return revOf(view.scopes, director) !== ABSENT && isInScope(view, director, me);
+}
 
 export function advanceScope(draft: Draft): void {
   const { state, config } = draft;

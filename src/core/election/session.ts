@@ -158,11 +158,14 @@ function needsChallenge(draft: Draft, record: SessionRecord | null, rev: Revisio
 /**
  * Another machine may hold under this name by the promises of its peers, which this one knows nothing of:
  * as with any holder, only whom its scope names may declare it dead (design 4.9). Of an earlier boot of
- * this machine nothing speaks any more.
+ * this machine nothing speaks any more. That its session record is gone proves nothing.
  */
 function isForeign({ state, config }: Draft): boolean {
   const record = state.view.sessions.get(config.me)?.value ?? null;
-  const isOther = record?.state === 'open' && record.machine !== config.identity.machine;
+  const scope = state.view.scopes.get(config.me)?.value ?? null;
+  const left = record === null ? scope?.machine : undefined;
+  const machine = record?.state === 'open' ? record.machine : left;
+  const isOther = machine !== undefined && machine !== config.identity.machine;
   return isOther && !mayAccuse(state.view, config.me, config.me);
 }
 
@@ -171,9 +174,16 @@ const wordsAgainstNamesake = (draft: Draft): TxnRequest['compares'] =>
   isConfirmedDead(draft.state.view, draft.config.me) ? wordsAgainst(draft, draft.config.me) : [];
 
 function tellForeign(draft: Draft, rev: Revision): void {
-  const { me } = draft.config;
+  const { me, keys } = draft.config;
   if (!alarmOnce(draft, `foreign:${rev}`)) return;
-  const text = `another machine has an open session under the name ${me}; this one waits until its peers declare it dead, or it is shut down. If those are gone and it is surely off: leasehold director confirm-dead ${me} --reason "replaced"`;
+  const isOpen = draft.state.view.sessions.get(me)?.value?.state === 'open';
+  const who = isOpen
+    ? `another machine has an open session under the name ${me}`
+    : `another machine may live under the name ${me}, though no session record tells of it`;
+  const how = isOpen
+    ? `leasehold director confirm-dead ${me} --reason "replaced"`
+    : `etcdctl del ${keys.scope(me)}`;
+  const text = `${who}; this one waits until its peers declare it dead, or it is shut down. If those are gone and it is surely off: ${how}`;
   notice(draft, 'session.refused', 'error', text, { director: me });
 }
 

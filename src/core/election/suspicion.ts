@@ -25,7 +25,7 @@ import { firstSuspectAt, suspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
 import { mayKill, promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
-import { mayAccuse } from './scope.ts';
+import { mayAccuse, mayLive } from './scope.ts';
 import { isStandIn, standInOf } from './stand-in.ts';
 import type { ChallengeState, ElectionConfig, Purpose, TxnReply, TxnRequest } from './state.ts';
 import { type Held, standingIn } from './survey.ts';
@@ -37,7 +37,7 @@ import {
   RETRY_MS,
   waitMs,
 } from './timing.ts';
-import { openSession, revOf, sessionOf } from './view.ts';
+import { revOf, sessionOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
 export function advanceSuspicion(draft: Draft): void {
@@ -66,7 +66,7 @@ function absentBystanders(
   const { config, state, now } = draft;
   const absent: DirectorId[] = [];
   for (const { id } of config.directors) {
-    if (id === config.me || held.has(id) || openSession(state.view, id) === null) continue;
+    if (id === config.me || held.has(id) || !mayLive(state.view, id, config.me)) continue;
     if (absentAt(draft, id) <= now) absent.push(id);
   }
   return absent;
@@ -462,7 +462,7 @@ export function suspicionWakes(draft: Draft, wake: Wake): void {
   if (state.session.kind !== 'open') return;
   const held = groupsByHolder(draft);
   for (const { id } of config.directors) {
-    if (id === config.me || held.has(id) || openSession(state.view, id) === null) continue;
+    if (id === config.me || held.has(id) || !mayLive(state.view, id, config.me)) continue;
     wake.by(absentAt(draft, id));
     judgeWakes(draft, wake, id, NOTHING);
   }

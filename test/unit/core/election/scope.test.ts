@@ -153,6 +153,25 @@ describe('a director that holds nothing and is not heard', () => {
     expect(peersOf(driver)).toEqual(['d2']);
   });
 
+  it('is declared dead where its session record is gone, too: a machine in its place waits for that', () => {
+    const driver = holder(THREE);
+    live(driver.store, D3);
+    driver.settle();
+    driver.audible = [D2];
+    driver.store.remove(keys.session(D3));
+    driver.advance(6 * TIMING.suspectMs + WAIT_MS + 500);
+    expect(driver.store.read(keys.session(D3)).value).toContain('"broken"');
+  });
+
+  it('is not looked for where it never had a session', () => {
+    const driver = holder(THREE);
+    driver.settle();
+    driver.audible = [D2];
+    driver.forget();
+    driver.advance(10 * TIMING.suspectMs);
+    expect(driver.txns('challenge')).toEqual([]);
+  });
+
   it('is left alone when it answers, and asked seldom', () => {
     const driver = holder(THREE);
     live(driver.store, D3);

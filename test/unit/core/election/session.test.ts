@@ -22,13 +22,22 @@ const mine = { boot: 'boot', namespace: 'ns' };
 function withEarlier(
   fields: Parameters<typeof sessionOf>[0],
   peers: readonly string[] = [],
+  machine?: string,
 ): ElectionDriver {
   const driver = new ElectionDriver();
   const session = driver.store.write(keys.session(D1), formatRecord(sessionOf(fields)));
   const { holdMs, slackMs, driftMargin } = TIMING;
   driver.store.write(
     keys.scope(D1),
-    formatRecord({ v: 1, holdMs, slackMs, driftMargin, session, peers }),
+    formatRecord({
+      v: 1,
+      holdMs,
+      slackMs,
+      driftMargin,
+      session,
+      peers,
+      ...(machine === undefined ? {} : { machine }),
+    }),
   );
   return driver;
 }
@@ -99,7 +108,7 @@ describe('opening a session (4.2)', () => {
   it('writes its scope with its session', () => {
     const driver = new ElectionDriver().begin();
     const scope: unknown = JSON.parse(driver.store.read(keys.scope(D1)).value ?? '');
-    expect(scope).toMatchObject({ holdMs: TIMING.holdMs, slackMs: TIMING.slackMs });
+    expect(scope).toMatchObject({ holdMs: TIMING.holdMs, slackMs: TIMING.slackMs, machine: 'm1' });
     expect(driver.store.read(keys.scope(D1)).modRevision).toBe(driver.sessionId);
   });
 });
@@ -203,6 +212,33 @@ describe('a namesake (4.2)', () => {
     driver.advance(WAIT_MS - 1);
     expect(driver.state.session.kind).toBe('namesake');
     driver.advance(1);
+    expect(driver.state.session.kind).toBe('open');
+  });
+
+  it.each([
+    ['that is gone', (driver: ElectionDriver) => driver.store.remove(keys.session(D1))],
+    [
+      'that cannot be read',
+      (driver: ElectionDriver) => driver.store.write(keys.session(D1), 'not JSON'),
+    ],
+  ])('of another machine is left to its peers behind a record %s, too', (_, tamper) => {
+    const driver = withEarlier({ state: 'open' }, ['d2'], 'm2');
+    tamper(driver);
+    driver.begin();
+    driver.advance(5 * WAIT_MS);
+    expect(driver.txns('challenge-namesake', 'open-session')).toEqual([]);
+    expect(driver.notices()).toEqual(['session.refused']);
+    expect(driver.of('event')[0]?.event.message).toContain(keys.scope(D1));
+    driver.store.write(keys.session(D1), formatRecord(sessionOf({ state: 'broken' })));
+    driver.advance(1000);
+    expect(driver.state.session.kind).toBe('open');
+  });
+
+  it('of this machine whose record is gone is waited for, whatever its scope names', () => {
+    const driver = withEarlier({ state: 'open', machine: 'm1' }, ['d2'], 'm1');
+    driver.store.remove(keys.session(D1));
+    driver.begin();
+    driver.advance(WAIT_MS);
     expect(driver.state.session.kind).toBe('open');
   });
 
