@@ -1,8 +1,14 @@
 /** A cluster of real agents on fakes, in virtual time, all of it from one seed. */
 import type { IpAddress } from '../../src/model/address.ts';
+import { waitMs } from '../../src/core/election/timing.ts';
 import type { TimingProfile } from '../../src/model/cluster.ts';
 import type { PeerMessage } from '../../src/model/peer.ts';
-import { formatRecord, type OperationRecord, type SpecRecord } from '../../src/model/records.ts';
+import {
+  formatRecord,
+  type OperationRecord,
+  type ScopeRecord,
+  type SpecRecord,
+} from '../../src/model/records.ts';
 import { directorId, groupId, type Revision, revision } from '../../src/model/ids.ts';
 import type { Log } from '../../src/ports/log.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
@@ -14,9 +20,11 @@ import { Checkers } from './checkers.ts';
 import { Machine } from './machine.ts';
 import type { Mutation } from './mutations.ts';
 import { Segment } from './segment.ts';
-import { addressOf, keys, type SimDocument, vipsOf } from './spec.ts';
+import { addressOf, keys, type SimDocument, timingOf, vipsOf } from './spec.ts';
 
 const ASK_EVERY_MS = 5;
+/** A director's clock that is this much slower than the world's makes its waits as much longer, and more. */
+const SLOWEST = 1.2;
 /** How often a voice that must not end is looked for. */
 const LOOK_EVERY_MS = 5;
 
@@ -69,6 +77,8 @@ export class World {
   #lostAt = -Infinity;
   readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
   #seen: Revision;
+  /** When each director's session record was written last. */
+  readonly #sessionAt = new Map<string, number>();
 
   constructor(options: WorldOptions) {
     this.options = options;
@@ -276,16 +286,22 @@ export class World {
     });
   }
 
-  /** All living directors have their sessions, and their scopes name the living others and nobody else. */
+  /**
+   * All living directors have their sessions, and their scopes name the living others and nobody else; and
+   * all have had them for D', before which a director promises nothing.
+   */
   isMutual(): boolean {
     const living = this.directors.filter((one) => one.isAlive).map(({ director }) => director);
+    const newest = Math.max(...living.map((name) => this.#sessionAt.get(name) ?? 0));
     return living.every((name) => {
       const session = this.cluster.read(keys.session(directorId(name))).value ?? '';
       if (!session.includes('"open"') || !session.includes(`"machine":"${name}"`)) return false;
       const { value } = this.cluster.read(keys.scope(directorId(name)));
       if (value === null) return false;
-      const { peers } = JSON.parse(value) as { peers: readonly string[] };
-      return peers.join() === living.filter((other) => other !== name).join();
+      const scope = JSON.parse(value) as ScopeRecord;
+      const bindsMs = SLOWEST * waitMs(scope, timingOf(this.#document));
+      if (this.clock.now() < newest + bindsMs) return false;
+      return scope.peers.join() === living.filter((other) => other !== name).join();
     });
   }
 
@@ -326,7 +342,15 @@ export class World {
       if (entry === null) return;
       this.#seen = entry.revision;
       this.checkers.committed(entry);
+      this.#noteSessions(entry);
       if (this.#awaited.size > 0) this.#tellWritten(entry);
+    }
+  }
+
+  #noteSessions({ changes }: HistoryEntry): void {
+    for (const { key } of changes) {
+      const parsed = keys.parse(key);
+      if (parsed?.kind === 'session') this.#sessionAt.set(parsed.director, this.clock.now());
     }
   }
 
