@@ -3,9 +3,9 @@
  * the election's words what came of each, whatever happens. It looks at the epoch last of all.
  */
 import type { ElectionEffect, ElectionEvent } from '../core/election/state.ts';
-import { messageOf } from '../lib/result.ts';
+import { messageOf, type Result } from '../lib/result.ts';
 import { type Epoch, type GroupId, monoMs } from '../model/ids.ts';
-import type { ArmMode } from '../model/kernel.ts';
+import type { ArmMode, KernelError } from '../model/kernel.ts';
 import type { Gate, GateGroup } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
 import type { EpochFence } from './epoch-fence.ts';
@@ -33,6 +33,12 @@ export type Epochs = ReadonlyMap<GroupId, Epoch>;
 
 const NEVER = monoMs(-Infinity);
 
+/** Several groups that are closed at once: each for itself would wait for the kernel's work on those before. */
+type Closing = {
+  readonly groups: Set<GroupId>;
+  readonly done: Promise<Result<void, KernelError>>;
+};
+
 export class GateWork {
   readonly #ports: GateWorkPorts;
   readonly #queue = new SerialQueue();
@@ -40,6 +46,8 @@ export class GateWork {
   readonly #armed = new Map<GroupId, GateGroup>();
   readonly #refusals = new Map<GroupId, string>();
   #foreseen: readonly GroupId[] = [];
+  /** The closing that is last in the queue and has not begun: what else is to be closed joins it. */
+  #closing: Closing | null = null;
 
   constructor(ports: GateWorkPorts) {
     this.#ports = ports;
@@ -58,7 +66,7 @@ export class GateWork {
       // What is decided meanwhile goes first: each part takes its turn. What was foreseen anew ends this.
       for (let hasMore = true; hasMore && this.#foreseen === groups; )
         // oxlint-disable-next-line no-await-in-loop -- one part after the other is the point
-        hasMore = await this.#queue.run(() =>
+        hasMore = await this.#inTurn(() =>
           gate.foresee(groups.flatMap((group) => gateGroup(group) ?? [])),
         );
     } catch (error) {
@@ -68,20 +76,29 @@ export class GateWork {
 
   /** Runs the work in turn with the gate's operations, never beside one. */
   exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inTurn(work);
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    this.#closing = null;
     return this.#queue.run(work);
   }
 
   /** Never rejects. */
   async carryOut(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
     try {
-      return await this.#queue.run(() => this.#do(effect, epochs));
+      if (effect.kind === 'close') return await this.#close(effect);
+      return await this.#inTurn(() => this.#do(effect, epochs));
     } catch (error) {
       this.#ports.log.error({ operation: effect.kind, problem: messageOf(error) }, 'kernel.failed');
       return failureOf(effect);
     }
   }
 
-  async #do(effect: GateEffect, epochs: Epochs): Promise<ElectionEvent> {
+  async #do(
+    effect: Exclude<GateEffect, { readonly kind: 'close' }>,
+    epochs: Epochs,
+  ): Promise<ElectionEvent> {
     const { gate, clearGate } = this.#ports;
     switch (effect.kind) {
       case 'clear-gate':
@@ -97,8 +114,6 @@ export class GateWork {
         return this.#open(effect, epochs);
       case 'mute':
         return this.#mute(effect);
-      case 'close':
-        return this.#close(effect);
     }
   }
 
@@ -156,11 +171,29 @@ export class GateWork {
   }
 
   async #close(effect: GateEffect & { kind: 'close' }): Promise<ElectionEvent> {
-    const { gate, log } = this.#ports;
     const { groups } = effect;
-    const closed = await gate.close(groups.map((group) => this.#known(group)));
-    if (!closed.ok) log.error({ groups, problem: closed.error.message }, 'address.stuck');
+    const closing = (this.#closing ??= this.#beginClosing());
+    for (const group of groups) closing.groups.add(group);
+    let closed = await closing.done;
+    // Whose fault it was the kernel does not say.
+    if (!closed.ok && closing.groups.size > groups.length)
+      closed = await this.#inTurn(() => this.#silence(groups));
+    if (!closed.ok)
+      this.#ports.log.error({ groups, problem: closed.error.message }, 'address.stuck');
     return { kind: 'closed', groups, isOk: closed.ok };
+  }
+
+  #beginClosing(): Closing {
+    const groups = new Set<GroupId>();
+    const done = this.#queue.run(() => {
+      if (this.#closing?.groups === groups) this.#closing = null;
+      return this.#silence([...groups]);
+    });
+    return { groups, done };
+  }
+
+  #silence(groups: readonly GroupId[]): Promise<Result<void, KernelError>> {
+    return this.#ports.gate.close(groups.map((group) => this.#known(group)));
   }
 
   /**

@@ -177,3 +177,53 @@ describe('opening', () => {
     expect(calls.at(-1)).toEqual({ name: 'open', groups: [] });
   });
 });
+
+describe('groups that are to be closed', () => {
+  const close = (...groups: readonly (typeof G)[]) => ({ kind: 'close', groups }) as const;
+
+  it('while the kernel is at work are closed at once, and told back one by one', async () => {
+    const { work, calls } = setUp();
+    const events = await Promise.all([
+      work.carryOut({ kind: 'mute', groups: [G] }, EPOCHS),
+      work.carryOut(close(G), EPOCHS),
+      work.carryOut(close(H), EPOCHS),
+    ]);
+    expect(calls.map(({ name, groups }) => [name, groups.length])).toEqual([
+      ['mute', 1],
+      ['close', 2],
+    ]);
+    expect(events.slice(1)).toEqual([
+      { kind: 'closed', groups: [G], isOk: true },
+      { kind: 'closed', groups: [H], isOk: true },
+    ]);
+  });
+
+  it('never go before what was decided earlier', async () => {
+    const { work, calls, arm } = setUp();
+    await Promise.all([
+      work.carryOut(close(G), EPOCHS),
+      arm(H),
+      work.carryOut(close(H), EPOCHS),
+      work.exclusively(async () => {}),
+      work.carryOut(close(G), EPOCHS),
+    ]);
+    expect(
+      calls.map(({ name, groups }) => `${name} ${groups.map(({ group }) => group).join()}`),
+    ).toEqual(['close g', 'arm h', 'close h', 'close g']);
+  });
+
+  it('are closed each for itself where the kernel refuses all', async () => {
+    const { work, calls, next } = setUp();
+    next.answer = () =>
+      calls.at(-1)?.groups.some(({ group }) => group === G) ? err(REFUSED) : ok(undefined);
+    const events = await Promise.all([
+      work.carryOut(close(G), EPOCHS),
+      work.carryOut(close(H), EPOCHS),
+    ]);
+    expect(calls.map(({ groups }) => groups.length)).toEqual([2, 1, 1]);
+    expect(events).toEqual([
+      { kind: 'closed', groups: [G], isOk: false },
+      { kind: 'closed', groups: [H], isOk: true },
+    ]);
+  });
+});
