@@ -1,5 +1,5 @@
 /** What the `vrrp` of VIP groups must satisfy, beyond its shape (RFC 9568, RFC 3768). */
-import { familyOf, parseCidr } from '../model/address.ts';
+import { familyOf, type IpAddress, parseCidr } from '../model/address.ts';
 import { VRRP_PRIORITY_OWNER } from '../model/vrrp.ts';
 import { DEFAULT_VRRP_INTERVAL_MS } from './defaults.ts';
 import { formatDuration } from './durations.ts';
@@ -26,6 +26,9 @@ const INTERVAL_STEP_MS = { 2: 1000, 3: 10 } as const;
 export function vrrpProblems(groups: Raw, timing: Raw): readonly Problem[] {
   const waitMs = takeoverWaitOf(timing);
   const isTaken = firstUseOf<string>();
+  const vips = new Map(
+    entriesOf(groups).flatMap(([name, group]) => vipsOf(group).map((vip) => [vip, name] as const)),
+  );
   return entriesOf(groups).flatMap(([name, group]) => {
     const vrrp = at(group, 'vrrp');
     const owners = ownerProblems(group);
@@ -36,7 +39,7 @@ export function vrrpProblems(groups: Raw, timing: Raw): readonly Problem[] {
       ...intervalProblems(vrrp, ipv6Count(group)),
       ...paceProblems(vrrp, waitMs),
       ...authProblems(vrrp),
-      ...neighbourProblems(vrrp),
+      ...neighbourProblems(group, vips),
       ...lengthProblems(group),
     ];
   });
@@ -176,7 +179,8 @@ function ownerProblems(group: Raw): readonly Problem[] {
   return problems;
 }
 
-function neighbourProblems(vrrp: Raw): readonly Problem[] {
+function neighbourProblems(group: Raw, vips: ReadonlyMap<IpAddress, string>): readonly Problem[] {
+  const vrrp = at(group, 'vrrp');
   const list = at(vrrp, 'neighbours');
   const isMulticast = at(vrrp, 'multicast').value === true;
   if (isMulticast && list.value !== undefined)
@@ -188,17 +192,43 @@ function neighbourProblems(vrrp: Raw): readonly Problem[] {
       },
     ];
   const isTaken = firstUseOf<string>();
+  const families = new Set(vipsOf(group).map(familyOf));
   return itemsOf(list).flatMap((entry) => {
     const place = textOf(entry) === null ? at(entry, 'address') : entry;
     const problem = addressProblem(place);
     if (problem !== null) return [problem];
     const address = addressOf(place);
-    const allowed = 'each neighbour once';
-    if (address !== null && isTaken(address, address) !== null)
-      return [{ path: place.path, message: `${address} is in the list twice`, allowed }];
+    if (address === null) return ttlProblems(entry);
+    const { path } = place;
+    if (isTaken(address, address) !== null)
+      return [{ path, message: `${address} is in the list twice`, allowed: 'each neighbour once' }];
+    const owner = vips.get(address);
+    if (owner !== undefined)
+      return [
+        {
+          path,
+          message: `${address} is a VIP of group "${owner}"`,
+          allowed: "the neighbour's own address, which never moves",
+        },
+      ];
+    if (families.size > 0 && !families.has(familyOf(address)))
+      return [
+        {
+          path,
+          message: `the group has no IPv${familyOf(address)} address: nothing would be said to ${address}`,
+          allowed: "neighbours of the families of the group's addresses",
+        },
+      ];
     return ttlProblems(entry);
   });
 }
+
+/** Those that are written as they should be. */
+const vipsOf = (group: Raw): readonly IpAddress[] =>
+  itemsOf(at(group, 'addresses')).flatMap((entry) => {
+    const parsed = parseCidr(textOf(entry) ?? textOf(at(entry, 'address')) ?? '');
+    return parsed.ok ? [parsed.value.address] : [];
+  });
 
 function ttlProblems(entry: Raw): readonly Problem[] {
   const least = numberOf(at(entry, 'minTtl')) ?? 0;
@@ -207,12 +237,8 @@ function ttlProblems(entry: Raw): readonly Problem[] {
   return [{ path: most.path, message: `is below minTtl (${least})`, allowed: `${least} to 255` }];
 }
 
-function ipv6Count(group: Raw): number {
-  return itemsOf(at(group, 'addresses')).filter((entry) => {
-    const parsed = parseCidr(textOf(entry) ?? textOf(at(entry, 'address')) ?? '');
-    return parsed.ok && familyOf(parsed.value.address) === 6;
-  }).length;
-}
+const ipv6Count = (group: Raw): number =>
+  vipsOf(group).filter((address) => familyOf(address) === 6).length;
 
 function lengthProblems(group: Raw): readonly Problem[] {
   const list = at(group, 'addresses');

@@ -54,7 +54,7 @@ export function specOf(group: object = {}): ClusterSpec {
   return parsed.value.spec;
 }
 
-const addressOf = (text: string): BoundAddress => ({
+export const addressOf = (text: string): BoundAddress => ({
   linkIndex: 2,
   address: ip(text),
   prefix: 24,
@@ -127,7 +127,15 @@ export class DeskRig {
   constructor(
     segment: FakeVrrpSegment,
     name: Name,
-    { clock, spec }: { readonly clock: Clock; readonly spec: ClusterSpec },
+    {
+      clock,
+      spec,
+      addresses = [addressOf(ADDRESS_OF[name]), addressOf('10.90.0.100')],
+    }: {
+      readonly clock: Clock;
+      readonly spec: ClusterSpec;
+      readonly addresses?: readonly BoundAddress[];
+    },
   ) {
     this.name = name;
     this.clock = clock;
@@ -135,9 +143,7 @@ export class DeskRig {
     this.state = initialState(clock.now());
     this.desk = createVrrpDesk(directorId(name), {
       link: this.link,
-      kernel: {
-        addresses: async () => ok([addressOf(ADDRESS_OF[name]), addressOf('10.90.0.100')]),
-      },
+      kernel: { addresses: async () => ok(addresses) },
       clock,
       log: silentLog,
       devices: new Map([['public', 'eth0']]),

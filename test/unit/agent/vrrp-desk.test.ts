@@ -4,15 +4,20 @@ import { ownerOf, sessionOf } from '../core/election/election-driver.ts';
 import { type Known, mergeView } from '../../../src/core/election/view.ts';
 import { directorId, monoMs, revision } from '../../../src/model/ids.ts';
 import { LocalRouter } from '../../../src/agent/vrrp-routers.ts';
+import type { BoundAddress } from '../../../src/model/kernel.ts';
 import type { Clock } from '../../../src/ports/clock.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
+import { FakeVrrpSegment } from '../../fakes/fake-vrrp-link.ts';
+import { SeededRandom } from '../../fakes/seeded-random.ts';
 import { ip } from '../core/desired/spec-builders.ts';
 import {
   ADDRESS_OF,
+  addressOf,
   foreignInstance,
   specOf,
   Bench,
   closing,
+  DeskRig,
   INTERVAL_MS,
   K1,
   open,
@@ -422,6 +427,38 @@ describe('routers that take turns', () => {
       'vrrp.neighbour-active',
       'vrrp.neighbour-gone',
     ]);
+  });
+});
+
+describe('the address to advertise from', () => {
+  const VIP6 = addressOf('fd90::100');
+  const LINK_LOCAL: BoundAddress = { ...addressOf('fe80::11'), scope: 'link' };
+  const TEMPORARY: BoundAddress = { ...addressOf('fd90::abcd'), validLifetimeS: 3600 };
+  const LASTING = addressOf('fd90::11');
+
+  async function sourceBy(vrrp: object, addresses: readonly BoundAddress[]): Promise<unknown> {
+    const clock = new FakeClock();
+    const segment = new FakeVrrpSegment({ clock, random: new SeededRandom(1) });
+    const spec = specOf({ addresses: ['fd90::100/64'], vrrp: { interval: '1s', ...vrrp } });
+    const rig = new DeskRig(segment, 'd1', { clock, spec, addresses });
+    await clock.advance(1);
+    const sources = rig.desk.sources();
+    rig.end.abort();
+    await clock.advance(10_000);
+    await rig.running;
+    return sources;
+  }
+
+  it('is a lasting one of the neighbours’ scope, and never a VIP', async () => {
+    const all = [VIP6, LINK_LOCAL, TEMPORARY, LASTING];
+    expect(await sourceBy({ neighbours: ['fd90::14'] }, all)).toEqual([LASTING.address]);
+    expect(await sourceBy({ multicast: true }, all)).toEqual([LINK_LOCAL.address]);
+  });
+
+  it('is a temporary one rather than none', async () => {
+    const some = [VIP6, LINK_LOCAL, TEMPORARY];
+    expect(await sourceBy({ neighbours: ['fd90::14'] }, some)).toEqual([TEMPORARY.address]);
+    expect(await sourceBy({ neighbours: ['fd90::14'] }, [VIP6])).toEqual([]);
   });
 });
 

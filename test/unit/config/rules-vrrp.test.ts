@@ -140,6 +140,20 @@ const BAD: readonly BadCase[] = [
     /twice/,
   ],
   [
+    'a neighbour that is a VIP',
+    web,
+    group({ neighbours: ['10.90.0.99'] }),
+    `${place}.neighbours[0]`,
+    /10.90.0.99 is a VIP of group "web"/,
+  ],
+  [
+    'a neighbour of a family that the group has not',
+    web,
+    group({ neighbours: ['10.90.0.14', { address: 'fd90::14' }] }),
+    `${place}.neighbours[1].address`,
+    /no IPv6 address: nothing would be said to fd90::14/,
+  ],
+  [
     'limits the wrong way round',
     web,
     group({ neighbours: [{ address: '10.90.0.14', minTtl: 255, maxTtl: 254 }] }),
