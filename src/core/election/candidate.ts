@@ -9,11 +9,19 @@ import type { VrrpSpec } from '../../model/vrrp.ts';
 import { type Draft, notice, rankingOf, remove, surveyed } from './draft.ts';
 import { firstSuspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
-import { myObstacle } from './placement.ts';
 import { promisedTo } from './promises.ts';
 import { hold, ownedHolding, rosterOf, unhold } from './roster.ts';
+import { mayAccuse } from './scope.ts';
+import { yieldTo } from './segment.ts';
 import { silence } from './silence.ts';
-import { cutOffAt, holderHeardAt, isCutOff, mayStandIn, standInOf } from './stand-in.ts';
+import {
+  cutOffAt,
+  holderHeardAt,
+  isCutOff,
+  mayStandIn,
+  standInObstacle,
+  standInOf,
+} from './stand-in.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
 import { waitMs } from './timing.ts';
@@ -29,6 +37,7 @@ const RANK_ROUNDS = 2;
 
 export function advanceCandidacy(draft: Draft): void {
   const { state, now } = draft;
+  if (rosterOf(draft).isStandingIn) yieldToVoices(draft);
   if (rosterOf(draft).count.owned > 0)
     for (const [group, holding] of state.holdings)
       if (holding.kind === 'owned' && holding.right === 'segment')
@@ -37,6 +46,36 @@ export function advanceCandidacy(draft: Draft): void {
   if (!isCutOff(draft) || !isAble(draft)) return;
   for (const [group, holder] of orphans(draft))
     if (mayStand(draft, group, holder)) stand(draft, group, holder);
+}
+
+/**
+ * Where two speak each refuses the other's question, and with it all else that is asked: so the holder by the
+ * record goes on, or the better one of two that stand in, and the other is silent as soon as it hears that.
+ */
+function yieldToVoices(draft: Draft): void {
+  for (const [group, holding] of draft.state.holdings) {
+    if (holding.kind !== 'open' || holding.right !== 'segment') continue;
+    const voice = betterVoiceOf(draft, group, holding);
+    if (voice !== null) yieldTo(draft, group, holding, `${voice} is heard to speak; silent here`);
+  }
+}
+
+function betterVoiceOf(
+  draft: Draft,
+  id: GroupId,
+  { openedAt }: Holding & { readonly kind: 'open' },
+): DirectorId | null {
+  const { state, config } = draft;
+  const holder = state.view.owners.get(id)?.value?.director as DirectorId | null | undefined;
+  const heard = holder ? state.heard.get(holder) : undefined;
+  if (holder && heard?.named.has(id) === true && heard.at > openedAt) return holder;
+  const other = standInOf(draft, id);
+  const group = config.groupsById.get(id);
+  if (other === null || group === undefined) return null;
+  const order = rankingOf(draft).of(group);
+  const placeOf = (name: DirectorId): number =>
+    order.findIndex(({ director }) => director === name);
+  return placeOf(other) < placeOf(config.me) ? other : null;
 }
 
 /** Groups of other directors that are silent, or that the records call dead. */
@@ -67,7 +106,10 @@ function mayStand(draft: Draft, group: GroupId, holder: DirectorId): boolean {
 export function standAt(draft: Draft, id: GroupId, holder: DirectorId): number {
   const { state, config, now } = draft;
   const group = config.groupsById.get(id);
-  if (group === undefined || myObstacle(state, group, now, config.me) !== null) return Infinity;
+  if (group === undefined || standInObstacle(draft, id) !== null) return Infinity;
+  // Whom it does not ask for promises may not take its groups.
+  const isDead = standingIn(surveyed(draft), id).kind === 'orphaned';
+  if (!isDead && !mayAccuse(state.view, holder, config.me)) return Infinity;
   const able = rankingOf(draft)
     .of(group)
     .filter(({ obstacle, director }) => obstacle === null && director !== holder);
@@ -122,13 +164,12 @@ function reconsider(draft: Draft, group: GroupId, holding: Owned): void {
 }
 
 function isOver(draft: Draft, group: GroupId, { since }: Owned): boolean {
-  const { state, config, now } = draft;
+  const { state, config } = draft;
   if (!isCutOff(draft) || !isAble(draft)) return true;
   const standing = standingIn(surveyed(draft), group);
-  if (standing.kind !== 'owned' && standing.kind !== 'orphaned') return true;
-  if (standing.kind === 'owned' && standing.director === config.me) return true;
-  const known = config.groupsById.get(group);
-  if (known === undefined || myObstacle(state, known, now, config.me) !== null) return true;
+  if (!('director' in standing)) return true;
+  if (standing.kind !== 'orphaned' && standing.director === config.me) return true;
+  if (standInObstacle(draft, group) !== null) return true;
   if (promisedTo(draft, group) !== null || standInOf(draft, group) !== null) return true;
   if (state.probings.get(group)?.phase === 'answered') return true;
   return (holderHeardAt(draft, group, standing.director) ?? -Infinity) >= since;

@@ -130,6 +130,7 @@ const copyState = (state: ElectionState): DraftState => ({
   relayedSince: state.relayedSince,
   relayedAt: state.relayedAt,
   answeredAt: state.answeredAt,
+  askedSince: state.askedSince,
   gatewaySeenAt: state.gatewaySeenAt,
   splitUntil: state.splitUntil,
   probings: state.probings,
@@ -241,6 +242,7 @@ export const isBusy = (draft: Draft, slot: string): boolean =>
 
 export function request(draft: Draft, slot: string, purpose: Purpose, txn: TxnRequest): void {
   const id = draft.state.nextTxnId++;
+  draft.state.askedSince ??= draft.now;
   own(draft, 'inFlight').set(slot, { id, purpose, compares: txn.compares });
   draft.effects.push({
     kind: 'txn',

@@ -16,9 +16,10 @@ import {
 } from './draft.ts';
 import { type Transfer, learnOwners, transfer } from './handover.ts';
 import { carriedOf } from './pending.ts';
-import { bestSuccessor, myObstacle, offerKey } from './placement.ts';
+import { bestSuccessor, offerKey } from './placement.ts';
 import { hold, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
+import { standInObstacle } from './stand-in.ts';
 import type { Contented, ElectionEvent, GiveUp, Holding, Purpose, TxnReply } from './state.ts';
 import { OFFER_REST_MS, READY_WAIT_MS, REFUSED_MS, RETRY_MS } from './timing.ts';
 import { openSession } from './view.ts';
@@ -132,22 +133,13 @@ function part(
 
 /** What is another's by the record is not given to anybody: it falls silent where it cannot be held. */
 function stopStandingIn(draft: Draft, group: GroupId, holding: Holding): void {
-  const { state, now, config } = draft;
-  const known = config.groupsById.get(group);
   if (holding.kind !== 'open') return;
-  const obstacle = known === undefined ? null : myObstacle(state, known, now, config.me);
-  if (known !== undefined && (obstacle === null || obstacle === 'draining')) return;
+  const obstacle = standInObstacle(draft, group);
+  if (obstacle === null || obstacle === 'draining') return;
   silence(draft, group, holding, { giveUp: null, isLost: false });
-  notice(
-    draft,
-    'holder.released',
-    'warn',
-    `cannot stand in any more: ${obstacle ?? 'not in the spec'}`,
-    {
-      group,
-      epoch: holding.epoch,
-    },
-  );
+  const { epoch } = holding;
+  const text = `cannot stand in any more: ${obstacle}`;
+  notice(draft, 'holder.released', 'warn', text, { group, epoch });
 }
 
 /** Its answer decides what comes next; in doubt the record does. */
@@ -256,7 +248,7 @@ function completeOperations(draft: Draft): void {
   const { state, config } = draft;
   for (const [id, operation] of runningOperations(draft)) {
     const holding = state.holdings.get(operation.group as GroupId);
-    if (holding?.kind !== 'open') continue;
+    if (holding?.kind !== 'open' || holding.right !== 'record') continue;
     const cameBack = state.alarms.has(`operation:${id}`) || operation.from === config.me;
     if (!alarmOnce(draft, `operation-end:${id}`)) continue;
     const isWanted = !cameBack && (operation.to === null || operation.to === config.me);

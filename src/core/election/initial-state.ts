@@ -45,6 +45,7 @@ export function initialState(now: MonoMs): ElectionState {
     relayedSince: null,
     relayedAt: null,
     answeredAt: now,
+    askedSince: null,
     gatewaySeenAt: null,
     splitUntil: now,
     probings: new Map(),

@@ -156,8 +156,13 @@ function isHandedOver({ state }: Draft, { rev, value }: Known<OwnerRecord>): boo
   return !TAKEN.has(value?.reason ?? 'vacant');
 }
 
-/** Reasons in records of groups that nobody gave. */
-const TAKEN: ReadonlySet<string> = new Set<HoldReason>(['vacant', 'holder-dead', 'holder-closed']);
+/** Reasons in records of groups that nobody gave, or to somebody that spoke then, and may have fallen silent since. */
+const TAKEN: ReadonlySet<string> = new Set<HoldReason>([
+  'vacant',
+  'holder-dead',
+  'holder-closed',
+  'stood-in',
+]);
 
 /** The record is not this life's, or not any more. */
 function follow(draft: Draft, group: GroupId): void {

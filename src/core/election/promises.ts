@@ -14,7 +14,7 @@ import type {
 import type { OwnerRecord } from '../../model/records.ts';
 import { type Draft, isBusy, own, request } from './draft.ts';
 import { mayAccuse } from './scope.ts';
-import { holderHeardAt, isBetterCandidate, isCutOff } from './stand-in.ts';
+import { holderHeardAt, isBetterCandidate, isCutOff, standInOf } from './stand-in.ts';
 import { isMutedEntry, isUnresolved } from './pending.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { waitMs } from './timing.ts';
@@ -43,7 +43,7 @@ function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason
   const groups = spokenFor(draft, from, message);
   if (isSuperseded(draft, from, message)) return 'superseded';
   if (isDoubtful(draft, from, groups)) return 'in-doubt';
-  if (groups.some((group) => maySpeak(draft, group, message))) return 'open-here';
+  if (groups.some((group) => maySpeak(draft, group, from, message))) return 'open-here';
   const scope = state.view.scopes.get(from)?.value ?? null;
   if (scope === null || !scope.peers.includes(config.me)) return 'not-in-scope';
   // What an earlier life sent may be committed until this one has a session, and its promises bind on.
@@ -116,7 +116,7 @@ function isHolderHeard(draft: Draft, group: GroupId, from: DirectorId): boolean 
 }
 
 /** My own kernel may let the group speak: what only forwards, or waits for a former holder, is no voice. */
-function maySpeak(draft: Draft, group: GroupId, { basis }: Hold): boolean {
+function maySpeak(draft: Draft, group: GroupId, from: DirectorId, { basis }: Hold): boolean {
   const { round, holdings } = draft.state;
   const holding = holdings.get(group);
   switch (holding?.kind) {
@@ -129,8 +129,8 @@ function maySpeak(draft: Draft, group: GroupId, { basis }: Hold): boolean {
       if (holding.isOpening || (round.kind === 'arming' && round.modes.get(group) === 'open'))
         return true;
       // A promise keeps it silent; who has the store, or was not asked for a stand-in, opens it instead.
-      if (holding.right === 'segment' || (basis === 'segment' && isCutOff(draft))) return false;
-      return !isUnresolved(draft, group);
+      if (holding.right === 'segment' || standInOf(draft, group) === from) return false;
+      return !(basis === 'segment' && isCutOff(draft)) && !isUnresolved(draft, group);
     case 'open':
     case 'closing':
       return true;

@@ -22,6 +22,8 @@ export type Roster = {
   readonly count: Readonly<Record<Holding['kind'], number>>;
   /** Something whose record is lost must be silent before anything is armed again. */
   readonly isLosing: boolean;
+  /** Something speaks here that the record gives to another director. */
+  readonly isStandingIn: boolean;
 };
 
 /** The owner record that a round must prove unchanged for this holding. */
@@ -41,13 +43,15 @@ function makeRoster(holdings: ReadonlyMap<GroupId, Holding>): Roster {
   const armed: { group: GroupId; epoch: Epoch }[] = [];
   const count = { owned: 0, open: 0, leaving: 0, closing: 0, shut: 0 };
   let isLosing = false;
+  let isStandingIn = false;
   for (const [group, holding] of holdings) {
     count[holding.kind]++;
     if (holding.kind !== 'shut' && !isCandidate(holding)) guarded.set(group, ownerRevOf(holding));
     if (holding.kind === 'open') armed.push({ group, epoch: holding.epoch });
     isLosing ||= holding.kind === 'closing' && holding.isLost;
+    isStandingIn ||= holding.kind === 'open' && holding.right === 'segment';
   }
-  return { guarded, armed, count, isLosing };
+  return { guarded, armed, count, isLosing, isStandingIn };
 }
 
 /** Stands for a group of another's record, and is silent: no round has to prove anything of it. */

@@ -92,7 +92,8 @@ export function onYield(draft: Draft, { group, epoch }: HoldingName): void {
   yieldTo(draft, group, holding, 'told to yield by who opens it now; silent here');
 }
 
-function yieldTo(
+/** Silent at once: another voice has better evidence, or as good. */
+export function yieldTo(
   draft: Draft,
   group: GroupId,
   holding: Holding & { kind: 'open' },

@@ -9,7 +9,7 @@ import {
 import { type ChallengeRecord, formatRecord, type SessionRecord } from '../../model/records.ts';
 import { denyDeath, onDeathDenied, wordsAgainst } from './confirmed-dead.ts';
 import { alarmOnce, type Draft, isBusy, later, learn, notice, request, written } from './draft.ts';
-import { hold } from './roster.ts';
+import { hold, rosterOf } from './roster.ts';
 import { adoptedScope, advanceScope, mayAccuse, onScopeWritten, scopeRecord } from './scope.ts';
 import { silence } from './silence.ts';
 import type { Purpose, TxnReply, TxnRequest } from './state.ts';
@@ -416,6 +416,8 @@ function onOpened(
 export function advanceFreeze(draft: Draft): void {
   const { state, config, now } = draft;
   if (!state.isFreezing || state.isFrozen || state.isStopping) return;
+  // A new process would silence it, and until then nobody would hear that the holder is back.
+  if (rosterOf(draft).isStandingIn) return;
   const needed = wantedHoldMs(config.timing, true);
   // By the kernel's word, and with most of it ahead; what is being given away would not be adopted.
   const isHeldLong = state.allArmed?.holdMs === needed && state.allArmed.until > now + needed / 2;

@@ -5,10 +5,21 @@
 import { type DirectorId, epochOf, type GroupId, type MonoMs } from '../../model/ids.ts';
 import type { ScopeRecord } from '../../model/records.ts';
 import { type Draft, rankingOf } from './draft.ts';
+import { myObstacle } from './placement.ts';
 import { waitMs } from './timing.ts';
 
 /** A holder that is silent leaves this director to stand in for it, where the document lets it. */
 export const mayStandIn = ({ config }: Draft): boolean => config.isolation === 'gateway';
+
+/** What keeps this director from standing in for a group, whoever else speaks, in words; null: nothing. */
+export function standInObstacle(draft: Draft, id: GroupId): string | null {
+  const { state, config, now } = draft;
+  const group = config.groupsById.get(id);
+  if (group === undefined) return 'not in the spec';
+  const isNamed = config.directors.some((one) => one.id === config.me);
+  if (!isNamed || group.priorities?.has(config.me) === false) return 'not a candidate by the spec';
+  return mayStandIn(draft) ? myObstacle(state, group, now, config.me) : 'isolation: release';
+}
 
 /** Somebody in this cluster goes on without the store, or may still do. */
 export function isSegmentUsed({ config, state }: Draft): boolean {
@@ -20,13 +31,20 @@ export function isSegmentUsed({ config, state }: Draft): boolean {
 
 /**
  * When the store, by itself or through others, has been silent for the D' of that scope, and for longer than
- * between a challenge and its kill.
+ * between a challenge and its kill. Infinity: nobody has asked it since, and a director without groups may not
+ * ask it for hours.
  */
 export function cutOffAt({ state, config }: Draft, scope: ScopeRecord | null): number {
-  const relayedAt = state.relayedAt ?? Number.NEGATIVE_INFINITY;
-  const silentMs = waitMs(scope, config.timing) + 2 * config.timing.roundMs;
-  return Math.max(state.answeredAt, relayedAt) + silentMs;
+  const { askedSince, answeredAt, relayedAt } = state;
+  if (askedSince === null) return Number.POSITIVE_INFINITY;
+  const { roundMs } = config.timing;
+  const heardAt = Math.max(answeredAt, relayedAt ?? Number.NEGATIVE_INFINITY);
+  return Math.max(heardAt + waitMs(scope, config.timing), askedSince) + 2 * roundMs;
 }
+
+/** It answers this director, as far as is known: what was asked of it last is not overdue. */
+export const isStoreThere = ({ state, config, now }: Draft): boolean =>
+  state.askedSince === null || now < state.askedSince + 2 * config.timing.roundMs;
 
 export function isCutOff(draft: Draft): boolean {
   const { state, config, now } = draft;

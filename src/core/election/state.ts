@@ -435,6 +435,8 @@ export type ElectionState = {
   readonly relayedAt: MonoMs | null;
   /** When the store last answered this director, whatever it said. */
   readonly answeredAt: MonoMs;
+  /** When it was asked first since then; null: there was nothing to ask. */
+  readonly askedSince: MonoMs | null;
   /** When a gateway last answered this director in a round. */
   readonly gatewaySeenAt: MonoMs | null;
   /** After a refusal of what is held by the segment each group of it is asked about alone, until then. */

@@ -192,6 +192,7 @@ function takeReply(draft: Draft, event: ElectionEvent & { kind: 'txn-replied' })
     );
   if (reply.kind === 'answered') {
     state.answeredAt = now;
+    state.askedSince = null;
     learn(draft, reply.reads);
   }
   if (reply.kind === 'ambiguous') noteDoubt(draft, purpose, flight.compares);

@@ -26,6 +26,7 @@ import { unresolvedOf } from './pending.ts';
 import { mayKill, promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
 import { mayAccuse, mayLive } from './scope.ts';
+import { yieldTo } from './segment.ts';
 import { isStandIn, standInOf } from './stand-in.ts';
 import type { ChallengeState, ElectionConfig, Purpose, TxnReply, TxnRequest } from './state.ts';
 import { type Held, standingIn } from './survey.ts';
@@ -194,10 +195,12 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
   if (!isStanding || challenge.session !== sessionRev) {
     const isBystander = held.owned.length === 0 && held.pending.length === 0;
     rest(draft, director, isBystander ? BYSTANDER_REST_MS : CHALLENGE_REST_MS);
-    if (!isStanding && alarmOnce(draft, `alive:${director}`))
+    if (isStanding) return;
+    if (alarmOnce(draft, `alive:${director}`))
       notice(draft, 'challenge.answered', 'warn', 'alive in etcd, but not heard here', {
         director,
       });
+    else yieldToLiving(draft, director, held.owned);
     return;
   }
   const scopeRev = revOf(state.view.scopes, director);
@@ -211,6 +214,15 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
     challenge.ackedAt + waitMs(scope, config.timing) + rankDelay(draft, director, held.owned);
   if (now >= dueAt && mayKill(draft, director) && !isBusy(draft, `kill/${director}`))
     kill(draft, director, held.owned, challenge);
+}
+
+/** It has had the time to give what this director stands in for, and has it: it may speak unheard. */
+function yieldToLiving(draft: Draft, director: DirectorId, groups: readonly GroupId[]): void {
+  for (const group of groups) {
+    const holding = draft.state.holdings.get(group);
+    if (holding?.kind === 'open' && holding.right === 'segment')
+      yieldTo(draft, group, holding, `${director} is alive in etcd; silent here`);
+  }
 }
 
 function rest(draft: Draft, director: DirectorId, ms: number): void {

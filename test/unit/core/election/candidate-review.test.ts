@@ -1,0 +1,219 @@
+/** Who stands in for a holder, and when not: what must not last, repeat, or take others with it (design 4.10). */
+import { describe, expect, it } from 'vitest';
+import { epochOf, sessionIdOf } from '../../../../src/model/ids.ts';
+import { formatRecord } from '../../../../src/model/records.ts';
+import {
+  candidate,
+  D1,
+  D2,
+  D3,
+  directorsOf,
+  type ElectionDriver,
+  G1,
+  group,
+  keys,
+  live,
+  operationOf,
+  ownerOf,
+  TIMING,
+  WAIT_MS,
+} from './election-driver.ts';
+import { type Hold, only, promise, type Scene, withoutStore } from './isolation.ts';
+
+const IN_SIGHT: Scene = { isGatewayThere: true, answer: only(D3, promise) };
+const TAKEN_MS = 2 * WAIT_MS + TIMING.suspectMs + 5 * TIMING.roundMs;
+
+/** d2 holds g1; d1 and d3 see it. Then d2 falls silent, and the store with it. */
+function orphaned(fields: Parameters<typeof candidate>[0] = {}): ElectionDriver {
+  const directors = directorsOf(D1, D2, D3);
+  const driver = candidate({ isolation: 'gateway', directors, ...fields });
+  live(driver.store, D3);
+  for (let passed = 0; passed < 2 * WAIT_MS; passed += 500) {
+    driver.advance(500);
+    driver.hear();
+  }
+  driver.audible = [D3];
+  driver.forget();
+  return driver;
+}
+
+function standIn(fields: Parameters<typeof candidate>[0] = {}): ElectionDriver {
+  const driver = orphaned(fields);
+  withoutStore(driver, TAKEN_MS + 1000, IN_SIGHT);
+  expect(driver.holding()).toBe('open');
+  driver.forget();
+  return driver;
+}
+
+/** The store answers again. */
+function back(driver: ElectionDriver): void {
+  driver.keep = () => false;
+  for (const { effect } of driver.kept.splice(0)) if (effect.kind === 'txn') driver.doubt(effect);
+}
+
+const three = (d1: number, d3: number) =>
+  new Map([
+    [D1, d1],
+    [D2, 100],
+    [D3, d3],
+  ]);
+
+describe('a stand-in that is not alone', () => {
+  it('is silent as soon as it hears the holder by the record speak', () => {
+    const driver = standIn();
+    driver.hear(D2, [G1]);
+    expect(driver.of('close')).toMatchObject([{ groups: [G1] }]);
+    expect(driver.notices()).toContain('holder.yielded');
+  });
+
+  it.each([
+    ['is silent', 'better', 200, 1],
+    ['goes on', 'worse', 50, 0],
+  ] as const)('%s when it hears a %s one', (_, __, priority, closed) => {
+    const driver = standIn({ groups: [group(G1, { priorities: three(150, priority) })] });
+    driver.hear(D3, [G1]);
+    expect(driver.of('close')).toHaveLength(closed);
+  });
+
+  it('goes on while the holder is heard, and does not speak', () => {
+    const driver = standIn();
+    driver.hear(D2, []);
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('is silent when the holder lives in etcd, has it, and gives it not', () => {
+    const driver = standIn();
+    back(driver);
+    for (let passed = 0; passed < 3 * 1000 && driver.holding() === 'open'; passed += 100) {
+      driver.advance(100);
+      driver.store.remove(keys.challenge(D2));
+    }
+    expect(driver.holding()).not.toBe('open');
+    expect(driver.notices()).not.toContain('holder.killed');
+  });
+});
+
+describe('a stand-in whose reasons end', () => {
+  it('is silent when the document says release', () => {
+    const driver = standIn();
+    back(driver);
+    driver.config = { ...driver.config, isolation: 'release' };
+    driver.settle();
+    expect(driver.of('close')).toMatchObject([{ groups: [G1] }]);
+  });
+
+  it('is silent when the group is for others only', () => {
+    const driver = standIn();
+    const groups = [group(G1, { priorities: new Map([[D2, 100]]) })];
+    driver.config = { ...driver.config, groups };
+    driver.settle();
+    expect(driver.of('close')).toMatchObject([{ groups: [G1] }]);
+  });
+
+  it('is not left to the kernel alone by a freeze', () => {
+    const driver = standIn();
+    back(driver);
+    driver.feed({ kind: 'freeze' });
+    for (let passed = 0; passed < 2000; passed += 100) {
+      driver.advance(100);
+      const holding = driver.state.holdings.get(G1);
+      const isStandIn = holding?.kind === 'open' && holding.right === 'segment';
+      expect([isStandIn, driver.state.isFrozen]).not.toEqual([true, true]);
+    }
+  });
+
+  it('does not end the operations of others', () => {
+    const driver = standIn();
+    back(driver);
+    const operation = operationOf({ to: 'd1', from: 'd2', state: 'running' });
+    driver.store.write(keys.operation('o1'), formatRecord(operation));
+    driver.settle();
+    expect(driver.of('operation')).toEqual([]);
+  });
+});
+
+describe('no candidate', () => {
+  it('is who has asked the store nothing for long, and hears not a holder that lives', () => {
+    const timing = { ...TIMING, suspectMs: 250, heartbeatMs: 100, roundMs: 100, holdMs: 500 };
+    const quick = { ...timing, permitMs: 125, slackMs: 20 } as const;
+    const driver = orphaned({ timing: quick });
+    driver.store.write(
+      keys.scope(D2),
+      formatRecord({ v: 1, holdMs: 500, slackMs: 20, driftMargin: 0.25, session: 0, peers: [] }),
+    );
+    for (let passed = 0; passed < 3000; passed += 20) {
+      driver.advance(20);
+      driver.store.remove(keys.challenge(D2));
+    }
+    expect(driver.notices()).toContain('challenge.answered');
+    expect(driver.notices()).not.toContain('candidate.started');
+  });
+
+  it('is whom the holder does not ask for promises', () => {
+    const driver = orphaned();
+    const { holdMs, slackMs, driftMargin } = TIMING;
+    const scope = { v: 1, holdMs, slackMs, driftMargin, session: 0, peers: ['d3'] } as const;
+    driver.store.write(keys.scope(D2), formatRecord(scope));
+    driver.see();
+    withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
+    expect(driver.notices()).not.toContain('candidate.started');
+  });
+
+  it('begins in each step anew, where the session record of the holder is gone', () => {
+    const driver = orphaned();
+    driver.store.remove(keys.session(D2));
+    driver.see();
+    driver.forget();
+    withoutStore(driver, TAKEN_MS, IN_SIGHT);
+    const started = driver.notices().filter((one) => one === 'candidate.started');
+    expect(started).toHaveLength(1);
+  });
+});
+
+describe('the former holder of a group that another stands in for', () => {
+  /** It is silent, and the store has not answered for so long. */
+  const former = (awayMs = 0): ElectionDriver => {
+    const driver = orphaned();
+    const session = driver.sessionId;
+    driver.keep = (effect) => effect.kind === 'txn';
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+    driver.see();
+    if (awayMs > 0) driver.advance(awayMs);
+    driver.hear(D3, [G1]);
+    return driver;
+  };
+  const question = (driver: ElectionDriver): Hold => {
+    const { modRevision } = driver.store.read(keys.session(D3));
+    const { modRevision: ownerRev } = driver.store.read(keys.owner(G1));
+    const asked = { session: sessionIdOf(modRevision), sessionRev: modRevision, round: 9, part: 0 };
+    const groups = [{ group: G1, epoch: epochOf(ownerRev), ownerRev }];
+    return { kind: 'hold', basis: 'segment', forMs: WAIT_MS, groups, ...asked };
+  };
+
+  it('promises it to that one, also when the store has answered lately', () => {
+    const driver = former(2 * TIMING.roundMs);
+    const told = driver.feed({ kind: 'peer', from: D3, message: question(driver) });
+    expect(told).toContainEqual(
+      expect.objectContaining({ to: D3, message: expect.objectContaining({ kind: 'promise' }) }),
+    );
+  });
+
+  it('keeps it while it cannot be given, for the stand-in may end first', () => {
+    const driver = former(2 * TIMING.roundMs);
+    for (let passed = 0; passed < WAIT_MS; passed += 500) {
+      driver.advance(500);
+      driver.hear(D3, [G1]);
+    }
+    expect(driver.holding()).toBe('owned');
+    expect(driver.of('announce')).toEqual([]);
+  });
+
+  it('asks the network when it was given the record for what it no longer speaks for', () => {
+    const driver = orphaned();
+    const session = driver.sessionId;
+    const given = ownerOf({ director: 'd1', session, reason: 'stood-in' });
+    driver.store.write(keys.owner(G1), formatRecord(given));
+    driver.advance(20);
+    expect(driver.of('probe')).toHaveLength(1);
+  });
+});
