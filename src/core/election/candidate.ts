@@ -32,8 +32,12 @@ type Owned = Holding & { readonly kind: 'owned' };
 
 /** Missed advertisements after which VRRP takes its holder for gone, and the most that a router waits beyond. */
 const DOWN_INTERVALS = 4;
-/** Rank r waits r × this × R: the better one's question is there first, and its ballot is a promise. */
+/**
+ * Rank r waits r × so many R longer, and r × such a part of the silence, which clocks of different rates count to
+ * at different times: the better one's question is there first, and its ballot is a promise.
+ */
 const RANK_ROUNDS = 2;
+const RANK_DRIFT = 0.25;
 
 export function advanceCandidacy(draft: Draft): void {
   const { state, now } = draft;
@@ -119,7 +123,7 @@ export function standAt(draft: Draft, id: GroupId, holder: DirectorId): number {
   const seenAt = state.ownerSeenAt.get(id)?.at ?? now;
   const heardAt = Math.max(seenAt, holderHeardAt(draft, id, holder) ?? seenAt);
   const silentMs = Math.max(waitMs(scope, config.timing), activeDownMs(group.vrrp));
-  const rankMs = rank * RANK_ROUNDS * config.timing.roundMs;
+  const rankMs = rank * (RANK_ROUNDS * config.timing.roundMs + RANK_DRIFT * silentMs);
   return Math.max(
     heardAt + silentMs + rankMs,
     cutOffAt(draft, scope),

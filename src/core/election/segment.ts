@@ -3,6 +3,7 @@
  * `isolation: gateway` a holder goes on with what speaks already, as long as its gateway answers each round,
  * nobody refuses, and no other voice is heard. It opens only what nobody answered for.
  */
+import type { Timing } from '../../model/cluster.ts';
 import type { DirectorId, GroupId } from '../../model/ids.ts';
 import type { HoldingName } from '../../model/peer.ts';
 import { alarmOnce, type Draft, notice, own, remove } from './draft.ts';
@@ -64,7 +65,15 @@ const isAgreed = (
 
 /** Silent for so long that it is suspect; who is in sight must answer. */
 const isOutOfSight = ({ state, config, now }: Draft, peer: DirectorId): boolean =>
-  now >= (state.lastHeard.get(peer) ?? Number.NEGATIVE_INFINITY) + config.timing.suspectMs;
+  now >= (state.lastHeard.get(peer) ?? Number.NEGATIVE_INFINITY) + outOfSightMs(config.timing);
+
+/**
+ * The gate ends 0.75 D after the last arming. The round after that, 0.2 D later, may be the first one that lacks a
+ * promise, and with its permit 0.25 D are lost: the next one has to count by 0.7 D.
+ */
+const OUT_OF_SIGHT = 0.4;
+const outOfSightMs = ({ suspectMs, holdMs }: Timing): number =>
+  Math.min(suspectMs, OUT_OF_SIGHT * holdMs);
 
 /** Somebody has the store, and asked it for this director a moment ago: then the store's word counts. */
 const hasRelay = ({ state, config, now }: Draft): boolean =>

@@ -175,6 +175,24 @@ describe('who is asked by a candidate', () => {
     expect(driver.notices()).not.toContain('candidate.started');
   });
 
+  it('lets the better one ask first, though clocks count to the same time at different times', () => {
+    const startedMs = (mine: number): number => {
+      const priorities = new Map([
+        [D1, mine],
+        [D2, 200],
+        [D3, 100],
+      ]);
+      const driver = orphaned({ groups: [group(G1, { priorities })] });
+      const from = driver.now;
+      while (!driver.notices().includes('candidate.started') && driver.now < from + 4 * WAIT_MS)
+        withoutStore(driver, 100, IN_SIGHT);
+      return driver.now - from;
+    };
+    const aheadMs = startedMs(50) - startedMs(150);
+    expect(aheadMs).toBeGreaterThan(0.2 * WAIT_MS + TIMING.roundMs);
+    expect(aheadMs).toBeLessThan(WAIT_MS);
+  });
+
   it('refuses the worse candidate while it is one itself and a gateway answers it', () => {
     const priorities = new Map([
       [D1, 150],

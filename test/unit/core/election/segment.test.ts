@@ -1,5 +1,6 @@
 /** Neither the store nor all peers: what a holder does by its gateway alone (design 4.10). */
 import { describe, expect, it } from 'vitest';
+import type { Timing } from '../../../../src/model/cluster.ts';
 import type { ElectionDriver } from './election-driver.ts';
 import { D1, D2, D3, G1, holder, live, TIMING, WAIT_MS } from './election-driver.ts';
 import { only, promise, roundOf, type Scene, withoutStore } from './isolation.ts';
@@ -7,8 +8,11 @@ import { only, promise, roundOf, type Scene, withoutStore } from './isolation.ts
 const directors = [D1, D2, D3].map((id) => ({ id, zone: null }));
 
 /** Holds g1, with d2 and d3 in its scope. */
-function isolated(isolation: 'gateway' | 'release' = 'gateway'): ElectionDriver {
-  const driver = holder({ isolation, directors });
+function isolated(
+  isolation: 'gateway' | 'release' = 'gateway',
+  timing: Timing = TIMING,
+): ElectionDriver {
+  const driver = holder({ isolation, directors, timing });
   live(driver.store, D3);
   driver.advance(2000);
   expect(driver.holding()).toBe('open');
@@ -69,6 +73,17 @@ describe('a holder that only its gateway answers', () => {
     withoutStore(driver, 4 * TIMING.holdMs, { isGatewayThere: true, answer });
     expect(driver.holding()).toBe('open');
     expect(driver.state.basis).toBe('segment');
+  });
+
+  it('goes on when one that promised dies, however late that one would be suspected', () => {
+    const driver = isolated('gateway', { ...TIMING, suspectMs: TIMING.holdMs });
+    withoutStore(driver, TIMING.holdMs, { isGatewayThere: true, answer: promise });
+    expect(driver.state.basis).toBe('peers');
+    driver.audible = [D3];
+    const answer = only(D3, promise);
+    withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true, answer });
+    expect(driver.state.basis).toBe('segment');
+    expect(driver.notices()).not.toContain('holder.lapsed');
   });
 
   it('opens what has fallen silent only when nobody on the network has it', () => {
