@@ -447,13 +447,16 @@ describe('the link', () => {
       op: 'configure',
       instances: [{ ...mirror(unicast), checksum: 'message-only' }],
     });
-    const { said, packets } = await network.capture('d1', async () => {
+    const { said, packets, file } = await network.capture('d1', async () => {
       await other.command({ op: 'send', instance: unicast.key, priority: 150, times: 1 });
     });
     expect(said).toContain('bad vrrp cksum');
     expect(packets.map(({ faults }) => faults)).toEqual([
       [expect.stringContaining('hecksum'), 'the checksum of VRRP'],
     ]);
+    // Told that the message alone counts, it finds it right.
+    const [told] = await readVrrp(file, ['vrrp.v3_checksum_as_in_v2:TRUE']);
+    expect(told?.faults).toEqual([]);
   });
 
   test('a goodbye right before the end still goes out', async () => {

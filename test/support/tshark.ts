@@ -75,10 +75,14 @@ export async function captureVrrp(
   };
 }
 
-/** All VRRP packets of a capture, the oldest first. */
-export async function readVrrp(file: string): Promise<readonly ReadVrrp[]> {
+/** All VRRP packets of a capture, the oldest first; preferences of tshark as `name:value`. */
+export async function readVrrp(
+  file: string,
+  preferences: readonly string[] = [],
+): Promise<readonly ReadVrrp[]> {
+  const set = ['ip.check_checksum:TRUE', ...preferences].flatMap((each) => ['-o', each]);
   const fields = FIELDS.flatMap((field) => ['-e', field]);
-  const argv = ['tshark', '-r', file, '-n', '-o', 'ip.check_checksum:TRUE'];
+  const argv = ['tshark', '-r', file, '-n', ...set];
   const said = await runOk([...argv, '-T', 'fields', '-E', 'separator=|', ...fields]);
   return said.split('\n').filter(Boolean).map(readLine);
 }
