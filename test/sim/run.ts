@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { TimingProfile } from '../../src/model/cluster.ts';
 import { mutated, runSeed } from './chaos.ts';
+import { compile } from './compiled.ts';
 import { mutationNamed, MUTATIONS } from './mutations.ts';
 import {
   addSeed,
@@ -102,13 +103,17 @@ function resume(total: Summary, file: string | undefined): number {
 /** Runs blocks in a child process until there are none left; another one follows when it has done its share. */
 async function runWorkers(total: Summary): Promise<void> {
   const queue = blocks();
+  const compiled = compile();
+  process.once('exit', compiled.remove);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+  const file = compiled.fileOf(fileURLToPath(import.meta.url));
   const worker = async (): Promise<void> => {
     for (let next = queue.next(); !next.done; ) {
       let current: Block | null = null;
       let left = BLOCKS_PER_WORKER;
       await new Promise<void>((resolve, reject) => {
-        const child = fork(fileURLToPath(import.meta.url), [...process.argv.slice(2), '--worker'], {
-          execArgv: ['--import', 'tsx', '--max-semi-space-size=32'],
+        const child = fork(file, [...process.argv.slice(2), '--worker'], {
+          execArgv: ['--max-semi-space-size=64'],
         });
         const give = (): void => {
           if (next.done || left === 0) child.disconnect();
