@@ -31,7 +31,9 @@ import type { InterfaceMap } from './interfaces.ts';
 import type { LocalGate } from './local-gate.ts';
 import type { ReconcileLoop } from './reconcile-loop.ts';
 import type { SpecDesk } from './spec-desk.ts';
+import type { GatewayDesk } from './gateway-desk.ts';
 import type { GatewayWatch } from './gateway-watch.ts';
+import type { StandInBook } from './stand-in-book.ts';
 import type { TrackLoop } from './track-loop.ts';
 import type { VrrpDesk } from './vrrp-desk.ts';
 
@@ -85,5 +87,7 @@ export type AgentParts = {
   readonly desk: HealthDesk;
   readonly gates: GateDesk;
   readonly gateways: GatewayWatch;
+  readonly gateway: Pick<GatewayDesk, 'seen'>;
+  readonly standIns: StandInBook;
   readonly vrrp: VrrpDesk | null;
 };

@@ -36,6 +36,7 @@ import { createReconcileLoop, type ReconcileLoop } from './reconcile-loop.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
 import { createSpecDesk } from './spec-desk.ts';
+import { createStandInBook } from './stand-in-book.ts';
 import { createAgentView } from './status-desk.ts';
 import { verifyTakeover } from './takeover-proof.ts';
 import { createTrackLoop } from './track-loop.ts';
@@ -227,6 +228,8 @@ class Director implements Agent {
         addressLost: (group) => this.#parts.hold.offer({ kind: 'address-lost', group }),
       }),
       gateways: this.#createGatewayWatch(),
+      gateway: this.#gateway,
+      standIns: createStandInBook({ clock }),
       vrrp: createVrrpPart(this.#options, this.#ports, this.#ports.vrrp ?? null, {
         parts: () => this.#parts,
         judge: () => this.#judge(),
@@ -465,8 +468,11 @@ class Director implements Agent {
   }
 
   async #hear(signal: AbortSignal): Promise<void> {
-    for await (const { from, message } of this.#ports.peerLink.receive(signal))
-      this.#parts.hold.offer({ kind: 'peer', from, message });
+    const { hold, standIns } = this.#parts;
+    for await (const { from, message } of this.#ports.peerLink.receive(signal)) {
+      standIns.heard(from, message, hold.state().round);
+      hold.offer({ kind: 'peer', from, message });
+    }
   }
 }
 

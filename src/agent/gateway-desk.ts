@@ -5,7 +5,7 @@
 import type { IpAddress, IpFamily } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { ClusterSpec, Isolation } from '../model/cluster.ts';
-import type { DirectorId, GroupId } from '../model/ids.ts';
+import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type {
   GatewayAnswer,
@@ -20,7 +20,7 @@ import type { Neighbours, VipPlace } from '../ports/neighbours.ts';
 export type GatewayDeskPorts = {
   readonly gateway: Pick<GatewayPing, 'ask'>;
   readonly neighbours: Pick<Neighbours, 'probe'>;
-  readonly clock: Pick<Clock, 'wallMs'>;
+  readonly clock: Pick<Clock, 'now' | 'wallMs'>;
   readonly log: Log;
   readonly metrics: Pick<Metrics, 'gateway' | 'gatewayAnswered' | 'forgetGateways'>;
   /** Of the spec in force; null: there is none yet. */
@@ -30,7 +30,16 @@ export type GatewayDeskPorts = {
   readonly places: (group: GroupId) => readonly VipPlace[];
 };
 
+/** How the targets of the spec in force have answered so far. */
+export type GatewaysSeen = {
+  /** At least one question came to its end. */
+  readonly wasAsked: boolean;
+  /** The last answer of each target that ever gave one. */
+  readonly answeredAt: ReadonlyMap<IpAddress, MonoMs>;
+};
+
 export type GatewayDesk = {
+  seen(): GatewaysSeen;
   /** Whether the targets answer, as the document's mode counts it; false where it names none, or at the signal. */
   ask(timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
   /**
@@ -79,9 +88,14 @@ class Desk implements GatewayDesk {
   #targets = '';
   /** By the time there was for the answer: who waits for longer may find what others do not. */
   readonly #wasReachable = new Map<number, boolean>();
+  readonly #answeredAt = new Map<IpAddress, MonoMs>();
 
   constructor(ports: GatewayDeskPorts) {
     this.#ports = ports;
+  }
+
+  seen(): GatewaysSeen {
+    return { wasAsked: this.#wasReachable.size > 0, answeredAt: this.#answeredAt };
   }
 
   async ask(timeoutMs: number, given?: AbortSignal): Promise<boolean> {
@@ -128,6 +142,7 @@ class Desk implements GatewayDesk {
     if (text === this.#targets) return;
     this.#targets = text;
     this.#wasReachable.clear();
+    this.#answeredAt.clear();
     this.#ports.metrics.forgetGateways();
   }
 
@@ -135,7 +150,10 @@ class Desk implements GatewayDesk {
     const { metrics, log, clock } = this.#ports;
     metrics.gateway(isReachable);
     const seconds = clock.wallMs() / 1000;
-    for (const target of answered) metrics.gatewayAnswered(target, seconds);
+    for (const target of answered) {
+      metrics.gatewayAnswered(target, seconds);
+      this.#answeredAt.set(target, clock.now());
+    }
     const before = this.#wasReachable.get(timeoutMs);
     if (isReachable === before) return;
     if (!isReachable) log.warn({ timeoutMs, unanswered }, 'gateway.lost');

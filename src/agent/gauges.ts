@@ -1,10 +1,10 @@
 /** Feeds the metrics that are read off the agent's state, and those that count its transitions. */
-import type { ElectionState } from '../core/election/state.ts';
+import type { ElectionState, Holding } from '../core/election/state.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import { permitMsOf } from '../core/election/timing.ts';
 import type { Explanation } from '../core/desired/desired-state.ts';
 import type { Timing } from '../model/cluster.ts';
-import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
+import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Metrics } from '../ports/metrics.ts';
@@ -13,7 +13,7 @@ import type { VrrpLink } from '../ports/vrrp-link.ts';
 
 export type Gauges = {
   /** A transition of the election, at the moment it is told. */
-  noticed(notice: ElectionNotice, state: Pick<ElectionState, 'heard'>): void;
+  noticed(notice: ElectionNotice, state: Pick<ElectionState, 'heard' | 'holdings'>): void;
   measure(input: GaugeInput): void;
 };
 
@@ -42,24 +42,29 @@ export function createGauges(ports: {
   readonly vrrp?: Pick<VrrpLink, 'counters'>;
 }): Gauges {
   const { metrics, clock, announcer, peerLink, vrrp } = ports;
-  /** The last sign of life of a holder that this director killed, until its groups are open here. */
-  let silentSince: MonoMs | null = null;
+  /** The last sign of life of a holder that this director replaces, until one of its groups is open here. */
+  let awaited: { readonly at: MonoMs; readonly isStandIn: boolean } | null = null;
   return {
-    noticed: ({ kind, reason, director, group }, state) => {
+    noticed: ({ kind, reason, director, group, epoch }, state) => {
       if (kind === 'holder.lapsed' && group !== null) metrics.holder(group, false, null);
+      // Without etcd no lease shows it.
+      if (kind === 'holder.opened' && reason === 'stood-in' && group !== null)
+        metrics.holder(group, true, epoch);
+      if (kind === 'vips.answered' && group !== null) metrics.vipsAnswered(group);
       const step = HANDOVER_STEPS.get(kind);
       if (step !== undefined) metrics.handover(step);
       if (kind === 'holder.gained') metrics.transition('holder', reason ?? 'unknown');
       if (kind === 'holder.released' || kind === 'holder.lost' || kind === 'holder.lapsed')
         metrics.transition('candidate', reason ?? 'unknown');
-      if (kind === 'holder.killed' && director !== null) {
-        // Who never held anything leaves nothing to take over.
-        const heard = [...(state.heard.get(director)?.values() ?? [])];
-        silentSince = heard.length === 0 ? null : monoMs(Math.max(...heard));
+      if ((kind === 'holder.killed' || kind === 'candidate.started') && director !== null) {
+        const at = silentSince(director, state);
+        awaited = at === null ? null : { at, isStandIn: kind === 'candidate.started' };
       }
-      if (kind !== 'holder.opened' || silentSince === null) return;
-      metrics.takeover((clock.now() - silentSince) / 1000);
-      silentSince = null;
+      if (kind !== 'holder.opened' || awaited === null) return;
+      const { at, isStandIn } = awaited;
+      awaited = null;
+      // What opens for another reason says that this director's candidacy has ended without an opening.
+      if (isStandIn === (reason === 'stood-in')) metrics.takeover((clock.now() - at) / 1000);
     },
     measure: ({ isStoreConnected, lagMs, state, timing, groups, explanations }) => {
       metrics.storeConnected(isStoreConnected);
@@ -74,6 +79,9 @@ export function createGauges(ports: {
       metrics.peerRejected(malformed, unauthentic, replayed);
       if (vrrp !== undefined) metrics.vrrp(vrrp.counters());
       for (const { group, leaseMs } of groups) metrics.leaseRemaining(group, (leaseMs ?? 0) / 1000);
+      metrics.holdBasis(isSpeaking(state) ? state.basis : null);
+      metrics.forgetStandIns();
+      for (const { group } of groups) metrics.standIn(group, roleOf(state.holdings.get(group)));
       for (const [director, heard] of state.heard) {
         const last = Math.max(...heard.values());
         metrics.peer(director, heard.size === 0 ? null : (clock.now() - last) / 1000);
@@ -83,4 +91,29 @@ export function createGauges(ports: {
         metrics.realServer(service, realServer, health !== 'down', wantedWeight ?? 0);
     },
   };
+}
+
+/**
+ * When the director was last heard naming a group; null where there is nothing to take over from it: it never
+ * held anything, or this director has all of it already.
+ */
+function silentSince(
+  director: DirectorId,
+  { heard, holdings }: Pick<ElectionState, 'heard' | 'holdings'>,
+): MonoMs | null {
+  const told = heard.get(director);
+  if (told === undefined || told.size === 0) return null;
+  const groups = [...told.named, ...told.earlier.keys()];
+  if (groups.every((group) => holdings.get(group)?.kind === 'open')) return null;
+  return monoMs(Math.max(...told.values()));
+}
+
+const isSpeaking = ({ holdings }: ElectionState): boolean =>
+  [...holdings.values()].some(({ kind }) => kind === 'open');
+
+/** What this director is for a group of another's record. */
+function roleOf(holding: Holding | undefined): Parameters<Metrics['standIn']>[1] {
+  if (holding?.kind !== 'owned' && holding?.kind !== 'open') return 'none';
+  if (holding.right !== 'segment') return 'none';
+  return holding.kind === 'open' ? 'stand-in' : 'candidate';
 }

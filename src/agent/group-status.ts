@@ -1,10 +1,16 @@
-/** The VIP groups of the status document: who holds them, how far a handover is, who else could. */
+/**
+ * The VIP groups of the status document: who holds them by the record, who speaks for them, how far a handover
+ * or a candidacy is, who else could.
+ */
+import { type Candidacies, type Candidacy, createCandidacies } from '../core/election/candidacy.ts';
 import { createRanking } from '../core/election/placement.ts';
 import type { ElectionConfig, ElectionState, Holding } from '../core/election/state.ts';
 import { ownerStanding, pendingOf } from '../core/election/view.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
 import type { GroupStatus, TrackStatus, VrrpStatus } from '../model/status.ts';
+import { REFUSAL_WORDS } from '../model/status-words.ts';
+import type { StandInBook } from './stand-in-book.ts';
 
 export type GroupStatusInput = {
   readonly me: DirectorId;
@@ -15,14 +21,16 @@ export type GroupStatusInput = {
   /** Of the groups that have any. */
   readonly tracks: ReadonlyMap<GroupId, readonly TrackStatus[]>;
   readonly vrrp: (group: GroupId) => readonly VrrpStatus[];
+  readonly standIns: Pick<StandInBook, 'refusalOf' | 'sinceOf'>;
 };
 
 /** In the order of the spec; everything that many groups share is computed once. */
 export function groupStatuses(input: GroupStatusInput): GroupStatus[] {
   const { config, election, now } = input;
   const ranking = config === null ? null : createRanking(election, config, now);
+  const candidacies = config === null ? NO_CANDIDACIES : createCandidacies(election, config, now);
   return (input.spec?.groups ?? []).map((group) => ({
-    ...holdingStatus(input, group),
+    ...holdingStatus(input, group, candidacies),
     candidates: (ranking?.of(group) ?? []).map(
       ({ director, obstacle, isReady, priority, bonus }) => ({
         director,
@@ -38,39 +46,45 @@ export function groupStatuses(input: GroupStatusInput): GroupStatus[] {
   }));
 }
 
+const NO_CANDIDACIES: Candidacies = { of: () => null, standInOf: () => null };
+
 function holdingStatus(
-  { election, now, me }: GroupStatusInput,
+  input: GroupStatusInput,
   group: VipGroup,
+  candidacies: Candidacies,
 ): Omit<GroupStatus, 'candidates' | 'tracks' | 'vrrp'> {
+  const { election, now, me } = input;
   const { view } = election;
   const standing = ownerStanding(view, group.id);
   const holding = election.holdings.get(group.id);
+  const standIn = candidacies.standInOf(group.id);
   const isOwned = standing.kind === 'owned' || standing.kind === 'session-missing';
   const record = view.owners.get(group.id);
   const seen = election.ownerSeenAt.get(group.id);
   const isMine = isOwned && standing.director === me;
-  const until = holding?.kind === 'open' && holding.until > now ? holding.until : null;
   const isStoodFor = isBySegment(holding);
-  const isStandIn = isStoodFor && until !== null;
+  const until = holding?.kind === 'open' && holding.until > now ? holding.until : null;
   const handover = handoverOf(holding);
   const own = handover !== null ? 'leaving-here' : until !== null ? 'held-here' : 'opening-here';
   const isHere = holding !== undefined && (isMine || isStoodFor || holding.kind === 'leaving');
+  const isHeld = isOwned || standIn !== null;
   return {
     name: group.id,
     addresses: group.addresses.map((entry) => `${entry.address}/${entry.prefix}`),
-    // A stand-in speaks under the record of another director, which a candidate waits for.
-    holder: isStandIn ? me : isOwned ? standing.director : null,
-    epoch: isOwned || isStandIn ? (record?.rev ?? null) : null,
+    holder: standIn ?? (isOwned ? standing.director : null),
+    epoch: isHeld ? (record?.rev ?? null) : null,
     ownedForMs:
-      isOwned && !isStandIn && seen !== undefined && seen.rev === record?.rev
+      isOwned && standIn === null && seen !== undefined && seen.rev === record?.rev
         ? Math.max(0, Math.round(now - seen.at))
         : null,
-    state: isHere ? own : isOwned ? 'held-elsewhere' : 'vacant',
+    state: isHere ? own : isHeld ? 'held-elsewhere' : 'vacant',
+    ...standInStatus(input, group.id, standIn),
+    ...candidacyStatus(input, group.id, candidacies.of(group.id)),
     handover: isHere ? handover : null,
     pending: pendingOf(view, group.id).map(({ director, epoch }) => ({ director, epoch })),
-    basis: isStoodFor ? 'segment' : isOwned ? basisOf(election, isMine) : null,
-    reason: isStandIn ? 'stood-in' : (record?.value?.reason ?? 'nobody has ever held it'),
-    remainingMs: isMine || isStandIn ? remainingMs(until, now) : null,
+    basis: isStoodFor || standIn !== null ? 'segment' : isOwned ? basisOf(election, isMine) : null,
+    reason: standIn === null ? (record?.value?.reason ?? 'nobody has ever held it') : 'stood-in',
+    remainingMs: isHere && until !== null ? Math.max(0, Math.round(until - now)) : null,
   };
 }
 
@@ -81,8 +95,62 @@ const isBySegment = (holding: Holding | undefined): boolean =>
 const basisOf = ({ basis }: ElectionState, isMine: boolean): GroupStatus['basis'] =>
   (isMine ? basis : null) ?? 'consensus';
 
-const remainingMs = (until: MonoMs | null, now: MonoMs): number | null =>
-  until === null ? null : Math.max(0, Math.round(until - now));
+function standInStatus(
+  { election, standIns, now, me }: GroupStatusInput,
+  group: GroupId,
+  director: DirectorId | null,
+): Pick<GroupStatus, 'standIn'> {
+  if (director === null) return {};
+  const holding = election.holdings.get(group);
+  const openedAt = director === me && holding?.kind === 'open' ? holding.openedAt : null;
+  const since = openedAt ?? standIns.sinceOf(group, director);
+  const recordHolder = election.view.owners.get(group)?.value?.director ?? 'nobody';
+  return { standIn: { recordHolder, forMs: since === null ? null : Math.round(now - since) } };
+}
+
+/** A refusal is the reason for so many hold times: it is repeated with every round. */
+const REFUSAL_HOLDS = 2;
+
+function candidacyStatus(
+  { standIns, config, now }: GroupStatusInput,
+  group: GroupId,
+  candidacy: Candidacy | null,
+): Pick<GroupStatus, 'candidacy'> {
+  if (candidacy === null) return {};
+  const { phase } = candidacy;
+  const refusal = standIns.refusalOf(group);
+  const isFresh =
+    refusal !== null && now < refusal.at + REFUSAL_HOLDS * (config?.timing.holdMs ?? 0);
+  if (isFresh && (phase === 'probing' || phase === 'asking')) {
+    const { by, reason } = refusal;
+    return {
+      candidacy: {
+        phase: 'refused',
+        detail: `was refused by ${by}: ${REFUSAL_WORDS[reason]} (${reason})`,
+      },
+    };
+  }
+  return { candidacy: { phase, detail: detailOf(candidacy) } };
+}
+
+function detailOf(candidacy: Candidacy): string {
+  switch (candidacy.phase) {
+    case 'waiting':
+      return `waits: ${candidacy.holder} was not heard for ${candidacy.silentMs} of ${candidacy.neededMs} ms`;
+    case 'promised':
+      return `has promised to leave it to ${candidacy.to}`;
+    case 'probing':
+      return 'asks the network whether anybody has the VIPs';
+    case 'answered':
+      return candidacy.isTold
+        ? `found somebody with the VIPs, told it to yield, and speaks in ${candidacy.inMs} ms`
+        : `finds somebody with the VIPs, or cannot find out; asks again in ${candidacy.inMs} ms`;
+    case 'gateway-silent':
+      return 'finds nobody with the VIPs, but no gateway answers it';
+    case 'asking':
+      return 'finds nobody with the VIPs, and asks the other directors';
+  }
+}
 
 /** How a holding that is being given up goes; null: it is not. */
 function handoverOf(holding: Holding | undefined): GroupStatus['handover'] {

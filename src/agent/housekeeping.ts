@@ -7,6 +7,7 @@ import type { HoldReason } from '../model/decision.ts';
 import { ABSENT, epochOf, type GroupId, type Revision } from '../model/ids.ts';
 import { formatRecord } from '../model/records.ts';
 import { phaseOf } from '../core/notify/transitions.ts';
+import { createCandidacies } from '../core/election/candidacy.ts';
 import { myObstacle } from '../core/election/placement.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
 import type { ConflictWatch } from './conflict-watch.ts';
@@ -75,6 +76,7 @@ class Keeper {
   async pass(): Promise<void> {
     const { clock, conflicts, notify, judge, countAwaited } = this.#ports;
     conflicts.look();
+    this.#lookForStandIns();
     notify.observe(this.#observed());
     await this.#enforce();
     judge();
@@ -83,6 +85,14 @@ class Keeper {
     if (clock.now() - this.#lastMetricsAt < PASS_MS) return;
     this.#lastMetricsAt = clock.now();
     this.#measure();
+  }
+
+  #lookForStandIns(): void {
+    const { specs, hold, standIns } = this.#parts;
+    const config = specs.electionConfig();
+    if (config === null) return;
+    const groups = config.groups.map(({ id }) => id);
+    standIns.look(groups, createCandidacies(hold.state(), config, this.#ports.clock.now()));
   }
 
   /**
@@ -110,7 +120,7 @@ class Keeper {
       specRevision: this.#enforced,
       gateKind: gate.kind,
       ipvs: reconcile.state(),
-      problems: problemsHere(this.#options, this.#parts),
+      problems: problemsHere(this.#options, this.#parts, this.#ports.clock.now()),
       vrrp: vrrp?.sources() ?? [],
     });
     if (report !== null) directorLease.publish(keys.report(me), formatRecord(report));

@@ -1,10 +1,11 @@
 /** What the API may see of the agent, gathered from its parts whenever it asks. */
 import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
-import type { TrackStatus } from '../model/status.ts';
+import type { IsolationStatus, TrackStatus } from '../model/status.ts';
 import type { AgentView, Stored } from '../ports/agent-view.ts';
 import type { ClusterStore } from '../ports/cluster-store.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
+import { isolationProblems, isolationStatus } from './isolation-status.ts';
 import { localProblems } from './report.ts';
 import { deriveStatus, type StatusInput } from './status.ts';
 
@@ -43,9 +44,14 @@ export function isStoreConnected(store: Pick<ClusterStore, 'health'>, now: MonoM
 }
 
 /** What is wrong on this machine itself, in words. */
-export function problemsHere(options: AgentOptions, parts: AgentParts): readonly string[] {
+export function problemsHere(
+  options: AgentOptions,
+  parts: AgentParts,
+  now: MonoMs,
+): readonly string[] {
   const { specs, keeper, gate, hold, tracks } = parts;
   const spec = specs.spec();
+  const isolation = isolationOf(parts, now);
   return [
     ...localProblems({
       me: options.me,
@@ -62,7 +68,13 @@ export function problemsHere(options: AgentOptions, parts: AgentParts): readonly
       const detail = tracks.detail(id);
       return detail === null ? [] : [`group ${id}: ${detail}`];
     }),
+    ...(isolation === null ? [] : isolationProblems(isolation)),
   ];
+}
+
+function isolationOf({ specs, gateway }: AgentParts, now: MonoMs): IsolationStatus | null {
+  const spec = specs.spec();
+  return spec === null ? null : isolationStatus(spec.isolation, gateway.seen(), now);
 }
 
 function statusInput(
@@ -96,7 +108,9 @@ function statusInput(
     overrides: records.overrides,
     drains: records.drains,
     reports: records.reports,
-    localProblems: problemsHere(options, parts),
+    localProblems: problemsHere(options, parts, now),
+    isolation: isolationOf(parts, now),
+    standIns: parts.standIns,
   };
 }
 

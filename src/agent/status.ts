@@ -16,19 +16,21 @@ import type { DrainRecord, ReportRecord } from '../model/records.ts';
 import type {
   DirectorStatus,
   GroupStatus,
+  IsolationStatus,
   RealServerStatus,
   ServiceStatus,
   StatusDocument,
   TrackStatus,
   VrrpStatus,
 } from '../model/status.ts';
-import { GATE_WORDS, silenceWords } from '../model/status-words.ts';
+import { GATE_WORDS, silenceWords, standInWords } from '../model/status-words.ts';
 import type { Stored } from '../ports/agent-view.ts';
 import type { StoreHealth } from '../ports/cluster-store.ts';
 import type { StoredSpec } from './cluster-view.ts';
 import { groupStatuses } from './group-status.ts';
 import type { ReconcileState } from './reconcile-loop.ts';
 import { silenceOf } from './silence.ts';
+import type { StandInBook } from './stand-in-book.ts';
 
 export type StatusInput = {
   readonly cluster: string;
@@ -55,6 +57,9 @@ export type StatusInput = {
   readonly overrides: readonly RealServerOverride[];
   readonly drains: ReadonlyMap<DirectorId, DrainRecord>;
   readonly reports: ReadonlyMap<DirectorId, Stored<ReportRecord>>;
+  /** Null: there is no spec yet. */
+  readonly isolation: IsolationStatus | null;
+  readonly standIns: Pick<StandInBook, 'refusalOf' | 'sinceOf'>;
   /** What is wrong on this director: interfaces, capabilities. */
   readonly localProblems: readonly string[];
 };
@@ -93,6 +98,7 @@ export function deriveStatus(input: StatusInput): StatusDocument {
       problem: input.specProblem,
     },
     hold: holdStatus(input),
+    ...(input.isolation === null ? {} : { isolation: input.isolation }),
     ipvs: {
       available: input.reconcile.available,
       detail: input.reconcile.problem ?? input.reconcile.detail,
@@ -268,25 +274,40 @@ function problemsOf(
   if (services.length > 0 && !input.reconcile.available)
     problems.push(`IPVS cannot be programmed here: ${input.reconcile.detail}`);
   if (input.reconcile.problem !== null) problems.push(`IPVS: ${input.reconcile.problem}`);
-  for (const group of groups) problems.push(...groupProblems(group));
+  for (const group of groups) problems.push(...groupProblems(group, input, directors));
   for (const service of services) problems.push(...serviceProblems(service));
   for (const director of directors) problems.push(...directorProblems(director, input.me));
   return problems;
 }
 
-function groupProblems(group: GroupStatus): string[] {
-  if (group.state === 'vacant') {
-    const reasons = group.candidates.map((one) => `${one.director}: ${one.reason ?? 'ready'}`);
-    return [`group ${group.name} has no holder (${reasons.join(', ')})`];
+function groupProblems(
+  group: GroupStatus,
+  { me, isStoreConnected }: StatusInput,
+  directors: readonly DirectorStatus[],
+): string[] {
+  const { name, state, candidates, candidacy, holder } = group;
+  const standIn = standInWords(group);
+  if (standIn !== null) return [`group ${name}: ${standIn.what}`];
+  const next = candidacy === undefined ? null : `${me} ${candidacy.detail}`;
+  if (holder === null) {
+    const reasons = candidates.map((one) => `${one.director}: ${one.reason ?? 'ready'}`);
+    const end = next === null ? '' : `; ${next}`;
+    return [`group ${name} has no holder (${reasons.join(', ')})${end}`];
   }
-  if (group.state === 'opening-here') {
+  if (state === 'opening-here' && holder === me) {
     const formers = group.pending.map(({ director }) => director).join(', ');
-    const why = formers === '' ? '' : `: waits until ${formers} is proven silent`;
-    return [`group ${group.name} is owned here and does not speak yet${why}`];
+    const waits = formers === '' ? null : `waits until ${formers} is proven silent`;
+    const why = waits ?? candidacy?.detail ?? null;
+    return [`group ${name} is owned here and does not speak yet${why === null ? '' : `: ${why}`}`];
   }
-  const able = group.candidates.filter((candidate) => candidate.eligible);
-  return able.length === 1 && group.candidates.length > 1
-    ? [`group ${group.name}: only ${able[0]?.director ?? ''} could hold it now`]
+  const isLost = directors.some((one) => one.name === holder && one.silence !== undefined);
+  if (next !== null || (isLost && !isStoreConnected && state === 'held-elsewhere'))
+    return [
+      `group ${name}: its holder ${holder} is not heard, nor is etcd; ${next ?? 'nobody may take it'}`,
+    ];
+  const able = candidates.filter((candidate) => candidate.eligible);
+  return able.length === 1 && candidates.length > 1
+    ? [`group ${name}: only ${able[0]?.director ?? ''} could hold it now`]
     : [];
 }
 

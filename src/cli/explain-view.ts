@@ -1,15 +1,18 @@
 /** A VIP group in sentences: everything that the status says of it, with what to do. */
-import type { GroupStatus, StatusDocument } from '../model/status.ts';
+import type { GroupStatus, IsolationStatus, StatusDocument } from '../model/status.ts';
 import {
   BASIS_WORDS,
   GATE_WORDS,
   HOLD_WORDS,
   INELIGIBLE_WORDS,
+  ISOLATION_WORDS,
+  isolationWords,
   silenceWords,
+  standInWords,
   type Words,
   wordsOf,
 } from '../model/status-words.ts';
-import { formatAge, handoverWords } from './status-view.ts';
+import { formatAge, handoverWords, targetWords } from './status-view.ts';
 
 type Candidate = GroupStatus['candidates'][number];
 type TrackStatus = GroupStatus['tracks'][number];
@@ -21,6 +24,7 @@ export function explainGroup(status: StatusDocument, group: GroupStatus): string
     `VIP group ${group.name}: ${group.state}   (seen by ${director})`,
     ...indent([
       ...holderLines(group),
+      ...candidacyLines(group, director),
       ...silenceLines(group, status),
       `addresses: ${group.addresses.join(' ')}`,
     ]),
@@ -32,6 +36,12 @@ export function explainGroup(status: StatusDocument, group: GroupStatus): string
     lines.push('', `Tracks, as ${director} sees them:`, ...indent(group.tracks.map(trackLine)));
   if (group.vrrp !== undefined && group.vrrp.length > 0)
     lines.push('', `VRRP, as ${director} hears it:`, ...indent(group.vrrp.flatMap(vrrpLines)));
+  if (status.isolation !== undefined)
+    lines.push(
+      '',
+      `Without etcd, as ${director} sees it:`,
+      ...indent(isolationLines(status.isolation)),
+    );
   lines.push('', 'Timing:', ...indent(timingLines(hold)));
   lines.push(
     '',
@@ -47,16 +57,21 @@ const told = (word: string, { what, remedy }: Words): string[] =>
   remedy === null ? [`${word}: ${what}`] : [`${word}: ${what}`, `  to do: ${remedy}`];
 
 function holderLines(group: GroupStatus): readonly string[] {
-  const { holder, epoch, ownedForMs, basis, remainingMs, handover, pending } = group;
+  const { holder, epoch, ownedForMs, basis, handover, pending, candidacy, state } = group;
   const why = told(group.reason, wordsOf(HOLD_WORDS, group.reason));
+  const standIn = standInWords(group);
+  if (standIn !== null) return [...standInLines(group, standIn), ...why, ...deadlineLines(group)];
   if (holder === null) return ['nobody holds it', ...why];
   const since = ownedForMs === null ? '' : `, known here for ${formatAge(ownedForMs)}`;
-  const on = basis === null ? '' : `, ${BASIS_WORDS[basis]}`;
+  // Who is not heard holds it by the record, and by what else nobody knows.
+  const isAwaited = candidacy !== undefined && (basis === 'segment' || state === 'held-elsewhere');
+  const on = isAwaited
+    ? ', by the record; not heard here'
+    : basis === null
+      ? ''
+      : `, ${BASIS_WORDS[basis]}`;
   const lines = [`holder: ${holder}, epoch ${epoch ?? 'unknown'}${since}${on}`, ...why];
-  if (remainingMs !== null)
-    lines.push(
-      `the kernel lets it speak for ${remainingMs} ms more, were no further round confirmed`,
-    );
+  lines.push(...deadlineLines(group));
   if (handover !== null) lines.push(handoverWords(handover));
   for (const one of pending)
     lines.push(
@@ -64,6 +79,46 @@ function holderLines(group: GroupStatus): readonly string[] {
     );
   return lines;
 }
+
+const deadlineLines = ({ remainingMs }: GroupStatus): readonly string[] =>
+  remainingMs === null
+    ? []
+    : [`the kernel lets it speak for ${remainingMs} ms more, were no further round confirmed`];
+
+function standInLines(
+  { standIn, epoch }: GroupStatus,
+  { what, later }: NonNullable<ReturnType<typeof standInWords>>,
+): readonly string[] {
+  const forMs = standIn?.forMs ?? null;
+  const since = forMs === null ? '' : `, for ${formatAge(forMs)}`;
+  return [
+    `${what}, epoch ${epoch ?? 'unknown'}${since}`,
+    'basis: nobody else answered for the VIPs, its gateway and the directors in sight let it',
+    later,
+  ];
+}
+
+/** Why nobody speaks for it yet, where this director is about to. */
+const candidacyLines = ({ candidacy }: GroupStatus, director: string): readonly string[] =>
+  candidacy === undefined ? [] : [`${director} ${candidacy.detail}`];
+
+function isolationLines(isolation: IsolationStatus): string[] {
+  const { policy, mode, targets } = isolation;
+  const lines = told(policy, { what: ISOLATION_WORDS[policy], remedy: null });
+  if (targets.length > 0)
+    lines.push(mode === 'any' ? 'one of these has to answer:' : 'each of these has to answer:');
+  for (const target of targets) {
+    const { address, answeredMsAgo } = target;
+    const words = targetWords(target, isolation);
+    const isDated = answeredMsAgo !== null && !words.startsWith('SILENT');
+    const last = isDated ? `, last ${answerAge(answeredMsAgo)} ago` : '';
+    lines.push(`  ${address}: ${words}${last}`);
+  }
+  const remedy = isolationWords(isolation)?.remedy ?? null;
+  return remedy === null ? lines : [...lines, `to do: ${remedy}`];
+}
+
+const answerAge = (ms: number): string => (ms < 1000 ? `${ms} ms` : formatAge(ms));
 
 /** Whoever has it, or is waited for, and is not heard. */
 function silenceLines({ holder, pending }: GroupStatus, { directors }: StatusDocument): string[] {
@@ -80,7 +135,7 @@ function candidateLines(
   status: StatusDocument,
 ): readonly string[] {
   const { director, reason } = candidate;
-  const head = `  ${director}${director === group.holder ? ' (holder)' : ''}${priorityWords(candidate)}`;
+  const head = `  ${director}${roleWords(candidate, group)}${priorityWords(candidate)}`;
   if (reason !== null) {
     const [first = '', ...rest] = told(reason, wordsOf(INELIGIBLE_WORDS, reason));
     return [
@@ -89,7 +144,8 @@ function candidateLines(
       ...rest.map((line) => `      ${line}`),
     ];
   }
-  if (director === group.holder) return [`${head}: holds it, and may go on`];
+  if (director === group.holder)
+    return [`${head}: ${group.standIn === undefined ? 'holds' : 'speaks for'} it, and may go on`];
   if (candidate.ready) return [`${head}: ready, could take it without a packet lost`];
   const { services } = status;
   const isPlain = services.every((service) => service.group !== group.name);
@@ -97,6 +153,11 @@ function candidateLines(
     ? 'it has not reported that it is ready yet'
     : 'its IPVS table is not complete yet, or it has not reported it';
   return [`${head}: would take it after a death; not ready for a planned handover: ${doubt}`];
+}
+
+function roleWords({ director }: Candidate, { holder, standIn }: GroupStatus): string {
+  if (director === holder) return standIn === undefined ? ' (holder)' : ' (stand-in)';
+  return director === standIn?.recordHolder ? ' (holder by the record)' : '';
 }
 
 function priorityWords({ priority, bonus }: Candidate): string {

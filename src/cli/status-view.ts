@@ -2,11 +2,12 @@
 import type {
   DirectorStatus,
   GroupStatus,
+  IsolationStatus,
   RealServerStatus,
   ServiceStatus,
   StatusDocument,
 } from '../model/status.ts';
-import { GATE_WORDS, wordsOf } from '../model/status-words.ts';
+import { GATE_WORDS, isAnswering, wordsOf } from '../model/status-words.ts';
 import type { Paint } from './style.ts';
 import { formatTable } from './table.ts';
 
@@ -37,6 +38,7 @@ function formatHead(status: StatusDocument, paint: Paint): string {
     `Cluster ${status.cluster}: ${paint(health.toUpperCase(), tone)}   (seen by ${status.director}, leasehold ${status.version})`,
     ...status.problems.map((problem) => `  ! ${problem}`),
     holdLine(status.hold),
+    ...(status.isolation === undefined ? [] : [isolationLine(status.isolation)]),
     `${applied}; store ${store.isConnected ? 'connected' : `NOT connected (${store.lastError ?? 'no answer yet'})`}`,
   ];
   if (ipvs.foreignServices.length > 0)
@@ -57,6 +59,26 @@ function holdLine({
   const coarse = remedy === null ? '' : ` (${what})`;
   const ending = phase === 'running' ? '' : `; ${phase}`;
   return `profile ${profile ?? 'none'}${timing}; gate ${gate}${coarse}${ending}`;
+}
+
+function isolationLine(isolation: IsolationStatus): string {
+  const { policy, mode, targets } = isolation;
+  if (targets.length === 0) return `isolation ${policy}`;
+  const told = targets.map((target) => `${target.address} ${targetWords(target, isolation)}`);
+  return `isolation ${policy}, ${mode} of: ${told.join('; ')}`;
+}
+
+/** Whether a target answers, as far as that is known. */
+export function targetWords(
+  target: IsolationStatus['targets'][number],
+  { mode, isReachable }: IsolationStatus,
+): string {
+  const { answeredMsAgo } = target;
+  if (isReachable === null) return 'not asked yet';
+  if (isAnswering(target)) return 'answers';
+  // Another one was faster: this one may be well.
+  if (mode === 'any' && isReachable) return 'not waited for';
+  return answeredMsAgo === null ? 'NEVER ANSWERED' : `SILENT for ${formatAge(answeredMsAgo)}`;
 }
 
 /** One number and its unit: `42s`, `12m`, `3h`, `25d`. */
@@ -102,9 +124,9 @@ function formatGroups(groups: readonly GroupStatus[], { isWide, columns }: Statu
     ],
     groups.map((group) => [
       group.name,
-      group.holder ?? NONE,
+      speakerOf(group),
       numberOrNone(group.epoch),
-      group.ownedForMs === null ? NONE : formatAge(group.ownedForMs),
+      ageOrNone(group.standIn === undefined ? group.ownedForMs : group.standIn.forMs),
       group.state,
       group.addresses.join(' '),
       ...(isWide ? [group.candidates.map(formatCandidate).join(' ')] : []),
@@ -114,8 +136,16 @@ function formatGroups(groups: readonly GroupStatus[], { isWide, columns }: Statu
   );
 }
 
-function groupNote({ reason, basis, handover, pending }: GroupStatus, isWide: boolean): string {
+/** Who speaks, and in whose place. */
+const speakerOf = ({ holder, standIn }: GroupStatus): string =>
+  standIn === undefined ? (holder ?? NONE) : `${holder ?? NONE} for ${standIn.recordHolder}`;
+
+function groupNote(
+  { reason, basis, handover, pending, candidacy }: GroupStatus,
+  isWide: boolean,
+): string {
   if (handover !== null) return handoverWords(handover);
+  if (candidacy !== undefined) return `${reason}, this director ${candidacy.detail}`;
   const why = isWide && basis !== null ? `${reason} (${basis})` : reason;
   if (pending.length === 0) return why;
   return `${why}, waits for ${pending.map(({ director }) => director).join(', ')}`;
@@ -251,3 +281,4 @@ function sorryRows({ sorryServer }: ServiceStatus): string[][] {
 }
 
 const numberOrNone = (value: number | null): string => (value === null ? NONE : String(value));
+const ageOrNone = (ms: number | null): string => (ms === null ? NONE : formatAge(ms));

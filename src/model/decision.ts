@@ -50,4 +50,5 @@ export const INELIGIBLE_REASONS = [
 export type IneligibleReason = (typeof INELIGIBLE_REASONS)[number];
 
 /** On what evidence a holder holds (design 2): `relay` is consensus too, asked for by another director. */
-export type HoldBasis = 'consensus' | 'relay' | 'peers' | 'segment';
+export const HOLD_BASES = ['consensus', 'relay', 'peers', 'segment'] as const;
+export type HoldBasis = (typeof HOLD_BASES)[number];

@@ -1,7 +1,8 @@
 /** What short words of the status mean, in sentences for people, each with what to do about it. */
 import type { HoldReason, IneligibleReason, HoldBasis } from './decision.ts';
 import type { GateKind } from './kernel.ts';
-import type { DirectorStatus } from './status.ts';
+import type { RefusalReason } from './peer.ts';
+import type { DirectorStatus, GroupStatus, IsolationStatus } from './status.ts';
 
 export type Words = {
   /** What is the case, as a sentence without its end. */
@@ -59,8 +60,8 @@ export const HOLD_WORDS: Readonly<Record<HoldReason, Words>> = {
     'see why etcd cannot be reached from there: leasehold doctor, on that machine',
   ),
   'stood-in': fault(
-    'this director took it from the network, while etcd answered nobody and its holder was not heard',
-    'see why etcd was away, and what became of the former holder',
+    'etcd answered nobody, its holder was not heard, and nobody else answered for the VIPs on the network',
+    'see why etcd is or was away, and what became of the former holder',
   ),
   'vrrp-yielded': fault(
     'a VRRP router that is no director spoke for it, and goes before its former holder',
@@ -169,4 +170,60 @@ export function silenceWords({ name, silence }: DirectorStatus): string | null {
     return `${name} was confirmed dead by ${confirmedDead.by} (${confirmedDead.reason}), session ${session}: it is shut out once it has left a challenge unanswered`;
   if (!needsWord) return null;
   return `${name} is not heard, and none of those that its scope names is left to take over from it; once it is surely off: ${confirmDeadCommand(name)}`;
+}
+
+/** Why a director refused another one that would go on, or open, without etcd. */
+export const REFUSAL_WORDS: Readonly<Record<RefusalReason, string>> = {
+  'in-doubt': 'it has written to etcd about it, and has had no answer',
+  superseded: 'it knows newer records',
+  'open-here': 'its own kernel may still speak for it',
+  'just-started': 'it has just started, and may have promised it to another one before',
+  'not-in-scope': 'the asking director has not taken it into its scope yet',
+  promised: 'it has promised it to another one',
+  'holder-heard': 'it hears the holder',
+  candidate: 'it stands for it itself, and goes first',
+};
+
+/** Who speaks in whose place, in sentences without their ends; null: nobody does. */
+export function standInWords({
+  standIn,
+  holder,
+}: GroupStatus): { readonly what: string; readonly later: string } | null {
+  if (standIn === undefined) return null;
+  const { recordHolder } = standIn;
+  const director = holder ?? 'somebody';
+  return {
+    what: `${director} stands in for ${recordHolder}, which the record still names`,
+    later: `when etcd answers again, ${recordHolder} gives the record to ${director}, or is shut out if it does not answer; the VIPs go on meanwhile`,
+  };
+}
+
+/** What a director goes by that neither etcd nor all other directors answer. */
+export const ISOLATION_WORDS: Readonly<Record<IsolationStatus['policy'], string>> = {
+  gateway:
+    'without etcd and the other directors a holder goes on while its gateway answers, and another one may stand in for it when it is gone',
+  release:
+    'without etcd and the promises of all other directors the VIPs fall silent, and nobody stands in',
+};
+
+/** Longer than between two questions and their time to answer. */
+const ANSWER_AGE_MS = 2500;
+
+export const isAnswering = ({ answeredMsAgo }: IsolationStatus['targets'][number]): boolean =>
+  answeredMsAgo !== null && answeredMsAgo <= ANSWER_AGE_MS;
+
+/** What is wrong with the gateway where the document rests on it; null: nothing, or nothing was asked yet. */
+export function isolationWords({
+  policy,
+  mode,
+  isReachable,
+  targets,
+}: IsolationStatus): Words | null {
+  if (policy !== 'gateway' || isReachable !== false) return null;
+  const silent = targets.filter((target) => !isAnswering(target)).map(({ address }) => address);
+  const who = mode === 'any' ? 'no gateway target answers' : 'not every gateway target answers';
+  return fault(
+    `${who} (${silent.join(', ')}): without etcd and the other directors the VIPs would fall silent`,
+    'ping them, see cable and firewall, or name others under isolation.targets',
+  );
 }

@@ -1,12 +1,28 @@
 /** What a director tells people and programs about itself and its cluster: one document, one schema. */
 import Type from 'typebox';
 import type { Static } from 'typebox';
+import { HOLD_BASES } from './decision.ts';
 import { AdminStateSchema } from './status-parts.ts';
 
 const Nullable = <S extends Type.TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
 const Name = Type.String();
 
 export const HEALTH_LEVELS = ['ok', 'degraded', 'down'] as const;
+
+/**
+ * Before a director stands in for a holder: `waiting` until the holder's kernel must be silent, `probing` the
+ * network, `answered` by somebody there, `gateway-silent`, `asking` the other directors, `refused` by one of
+ * them, `promised` to one.
+ */
+export const CANDIDACY_PHASES = [
+  'waiting',
+  'probing',
+  'answered',
+  'gateway-silent',
+  'asking',
+  'refused',
+  'promised',
+] as const;
 
 export const TrackStatus = Type.Object({
   id: Type.String({ description: 'kind and subject, e.g. `interface eth1`' }),
@@ -37,13 +53,18 @@ export const VrrpStatus = Type.Object({
 export const GroupStatus = Type.Object({
   name: Name,
   addresses: Type.Array(Type.String({ description: 'address/prefix' })),
-  holder: Nullable(Name),
+  holder: Nullable(
+    Type.String({
+      description: 'by the owner record, or who stands in for the one that it names (standIn)',
+    }),
+  ),
   epoch: Nullable(Type.Integer()),
   ownedForMs: Nullable(
     Type.Integer({ description: 'for how long this director has known of this holder and epoch' }),
   ),
   state: Type.Enum(['held-here', 'opening-here', 'leaving-here', 'held-elsewhere', 'vacant'], {
-    description: 'leaving-here: handing over, or giving up',
+    description:
+      'held-here: its VIPs speak here, also as a stand-in; opening-here: they may soon, by the record or as a candidate; leaving-here: handing over, or giving up',
   }),
   handover: Nullable(
     Type.Object(
@@ -59,7 +80,38 @@ export const GroupStatus = Type.Object({
   pending: Type.Array(Type.Object({ director: Name, epoch: Type.Integer() }), {
     description: 'former holders that are not proven silent yet',
   }),
-  basis: Nullable(Type.Enum(['consensus', 'relay', 'peers', 'segment'])),
+  standIn: Type.Optional(
+    Type.Object(
+      {
+        recordHolder: Type.String({ description: 'whom the owner record still names' }),
+        forMs: Nullable(
+          Type.Integer({ description: 'for so long, as this director saw it; null: just now' }),
+        ),
+      },
+      {
+        description:
+          'the holder speaks in the place of another one, whom nobody heard while etcd answered nobody; absent where the record names the holder',
+      },
+    ),
+  ),
+  candidacy: Type.Optional(
+    Type.Object(
+      {
+        phase: Type.Enum([...CANDIDACY_PHASES]),
+        detail: Type.String({ description: 'the same in words, with who and how long' }),
+      },
+      {
+        description:
+          'what this director does before it may let the group speak, without etcd in the place of its holder; absent where it does nothing',
+      },
+    ),
+  ),
+  basis: Nullable(
+    Type.Enum([...HOLD_BASES], {
+      description:
+        'on what evidence it is held; of other holders only the record is known here; `segment`: also what a stand-in rests on',
+    }),
+  ),
   reason: Type.String({ description: 'why this director holds it, or does not' }),
   remainingMs: Nullable(
     Type.Integer({
@@ -161,6 +213,30 @@ export const ServiceStatus = Type.Object({
   sorryServer: Nullable(Type.Object({ id: Type.String(), isActive: Type.Boolean() })),
 });
 
+export const IsolationStatus = Type.Object({
+  policy: Type.Enum(['gateway', 'release'], {
+    description:
+      'gateway: without etcd and the other directors a holder goes on while its gateway answers, and others may stand in for it; release: it falls silent',
+  }),
+  mode: Type.Enum(['any', 'all'], { description: 'how many of the targets must answer' }),
+  isReachable: Nullable(
+    Type.Boolean({
+      description: 'they answered this director lately, as the mode counts it; null: not asked yet',
+    }),
+  ),
+  targets: Type.Array(
+    Type.Object({
+      address: Type.String(),
+      answeredMsAgo: Nullable(
+        Type.Integer({
+          description:
+            'null: never as long as the document names it; with mode any the first answer ends the waiting for the others',
+        }),
+      ),
+    }),
+  ),
+});
+
 export const StatusDocument = Type.Object({
   cluster: Name,
   director: Name,
@@ -200,6 +276,11 @@ export const StatusDocument = Type.Object({
     ),
     eventLoopLagMs: Type.Number(),
   }),
+  isolation: Type.Optional(
+    Type.Object(IsolationStatus.properties, {
+      description: 'what this director would go by without etcd; absent before there is a document',
+    }),
+  ),
   ipvs: Type.Object({
     available: Type.Boolean(),
     detail: Type.String(),
@@ -212,6 +293,8 @@ export const StatusDocument = Type.Object({
   services: Type.Array(ServiceStatus),
 });
 
+export type CandidacyPhase = (typeof CANDIDACY_PHASES)[number];
+export type IsolationStatus = Static<typeof IsolationStatus>;
 export type TrackStatus = Static<typeof TrackStatus>;
 export type VrrpStatus = Static<typeof VrrpStatus>;
 export type GroupStatus = Static<typeof GroupStatus>;

@@ -1,5 +1,6 @@
 /** The typed catalogue of everything that is measured; `adapters/prom` exports it, tests ignore it. */
 import type { IpAddress } from '../model/address.ts';
+import type { HoldBasis } from '../model/decision.ts';
 import type { DirectorId, GroupId } from '../model/ids.ts';
 import type { GateKind } from '../model/kernel.ts';
 import type { VrrpCounters } from './vrrp-link.ts';
@@ -23,6 +24,14 @@ export interface Metrics {
   handover(step: 'started' | 'completed' | 'failed'): void;
   /** Somebody else spoke as a VIP that this director holds. */
   conflict(group: GroupId): void;
+  /** On what evidence the kernel was armed last; exactly one is 1. Null: this director speaks for nothing. */
+  holdBasis(basis: HoldBasis | null): void;
+  /** Whether this director speaks for the group in its holder's place, or is about to, without etcd. */
+  standIn(group: GroupId, role: 'none' | 'candidate' | 'stand-in'): void;
+  /** Before the groups of another spec are told. */
+  forgetStandIns(): void;
+  /** Somebody had the VIPs of the group when this director asked the network before it would open them. */
+  vipsAnswered(group: GroupId): void;
   /** Whether the gateway targets answered the last time that they were asked. */
   gateway(isReachable: boolean): void;
   /** A target answered, at this wall time; the set of targets is the document's. */

@@ -191,6 +191,15 @@ export function createStatus(): StatusDocument {
       lastRoundMs: 1.4,
       eventLoopLagMs: 0.6,
     },
+    isolation: {
+      policy: 'gateway',
+      mode: 'any',
+      isReachable: true,
+      targets: [
+        { address: '10.90.0.1', answeredMsAgo: 310 },
+        { address: '192.0.2.1', answeredMsAgo: null },
+      ],
+    },
     ipvs: {
       available: true,
       detail: 'IPVS 1.2.1',

@@ -1,6 +1,7 @@
 /** The catalogue on prom-client, with a registry of its own: nothing global, several agents in one process. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DirectorId } from '../../model/ids.ts';
+import { HOLD_BASES } from '../../model/decision.ts';
 import { GATE_KINDS } from '../../model/kernel.ts';
 import { VRRP_DROPS } from '../../model/vrrp.ts';
 import type { Metrics } from '../../ports/metrics.ts';
@@ -28,6 +29,7 @@ export function createPromMetrics(options: {
     ...holdMetrics(registry),
     ...gateMetrics(registry),
     ...gatewayMetrics(registry),
+    ...standInMetrics(registry),
     ...trackMetrics(registry),
     ...specMetrics(registry),
     ...kernelMetrics(registry),
@@ -100,6 +102,29 @@ function gatewayMetrics(registry: Registry) {
       reachable.remove();
       lastAnswer.reset();
     },
+  } satisfies Partial<Metrics>;
+}
+
+function standInMetrics(registry: Registry) {
+  const bases = gauge(registry, CATALOGUE.holdBasis);
+  const standIns = gauge(registry, CATALOGUE.standIn);
+  const candidates = gauge(registry, CATALOGUE.standInCandidate);
+  const answered = counter(registry, CATALOGUE.vipsAnswered);
+  return {
+    holdBasis: (basis) => {
+      for (const each of HOLD_BASES) bases.set({ basis: each }, Number(each === basis));
+    },
+    standIn: (group, role) => {
+      standIns.set({ group }, Number(role === 'stand-in'));
+      candidates.set({ group }, Number(role === 'candidate'));
+      // There before the first one, as the conflicts are.
+      answered.inc({ group }, 0);
+    },
+    forgetStandIns: () => {
+      standIns.reset();
+      candidates.reset();
+    },
+    vipsAnswered: (group) => answered.inc({ group }),
   } satisfies Partial<Metrics>;
 }
 

@@ -91,6 +91,22 @@ describe('the gateway', () => {
     expect(seen).toEqual({ reachable: [], answered: [], forgotten: 0 });
   });
 
+  it('tells when each target answered last, until it is another one', async () => {
+    const { clock, desk, latencies, world } = setUp();
+    expect(desk.seen()).toEqual({ wasAsked: false, answeredAt: new Map() });
+    await clock.settle(desk.ask(30));
+    const at = clock.now();
+    latencies.clear();
+    await clock.settle(desk.ask(30));
+    expect(clock.now()).toBeGreaterThan(at);
+    expect(desk.seen()).toEqual({ wasAsked: true, answeredAt: new Map([[A, at]]) });
+    world.isolation = { policy: 'gateway', targets: [B], mode: 'any' };
+    const asking = desk.ask(30);
+    expect(desk.seen()).toEqual({ wasAsked: false, answeredAt: new Map() });
+    expect(await clock.settle(asking)).toBe(false);
+    expect(desk.seen()).toEqual({ wasAsked: true, answeredAt: new Map() });
+  });
+
   it('is logged when it goes and comes, with the reasons', async () => {
     const { clock, desk, latencies, log } = setUp();
     const ask = () => clock.settle(desk.ask(30));

@@ -7,12 +7,21 @@ import type { Holding } from '../../../src/core/election/state.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
 import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
-import { directorId, groupId, monoMs, revision, serviceId } from '../../../src/model/ids.ts';
+import type { CandidacyPhase, IsolationStatus } from '../../../src/model/status.ts';
+import {
+  directorId,
+  groupId,
+  type MonoMs,
+  monoMs,
+  revision,
+  serviceId,
+} from '../../../src/model/ids.ts';
 import { formatServiceKey } from '../../../src/model/kernel.ts';
 import { formatRecord, parseRecord, ReportRecord } from '../../../src/model/records.ts';
 import {
   D1,
   D2,
+  D3,
   fit,
   G1,
   group,
@@ -21,10 +30,12 @@ import {
   live,
   ownerOf,
   reportOf,
+  sessionOf,
   TIMING,
   WAIT_MS,
   type ElectionDriver,
 } from '../core/election/election-driver.ts';
+import { only, orphaned, promise, type Scene, withoutStore } from '../core/election/isolation.ts';
 import { anyService, anySpec, ip, server } from '../core/desired/spec-builders.ts';
 
 const at = '2026-01-01T00:00:00.000Z';
@@ -41,6 +52,8 @@ const SPEC = {
   groups: [group(G1)],
 };
 const { checks, byRealServer } = deriveChecks(SPEC);
+
+const NO_BOOK: StatusInput['standIns'] = { refusalOf: () => null, sinceOf: () => null };
 
 /** Both directors live, d1 holds g1, everything is up. */
 function well(driver: ElectionDriver = holder()): StatusInput {
@@ -82,6 +95,8 @@ function well(driver: ElectionDriver = holder()): StatusInput {
     overrides: [],
     drains: new Map(),
     reports: new Map([stored(D1), stored(D2)]),
+    isolation: null,
+    standIns: NO_BOOK,
     localProblems: [],
   };
 }
@@ -276,6 +291,158 @@ describe('a group', () => {
       ['d1', []],
       ['d2', ['g1']],
     ]);
+  });
+});
+
+/** d2 holds g1 by the record and is silent, and so is etcd, for this long; d3 is in sight. */
+function withoutHolder(ms: number, scene: Partial<Scene> = {}): ElectionDriver {
+  const driver = orphaned();
+  withoutStore(driver, ms, { isGatewayThere: true, answer: only(D3, promise), ...scene });
+  return driver;
+}
+/** Silence for D', probes for D', and some rounds. */
+const TAKEN_MS = 2 * WAIT_MS + TIMING.suspectMs + 5 * TIMING.roundMs;
+
+const cutOff = (driver: ElectionDriver, fields: Partial<StatusInput> = {}) => {
+  const status = deriveStatus({ ...well(driver), isStoreConnected: false, ...fields });
+  return { status, group: status.groups[0] };
+};
+
+describe('a group whose holder is not heard while etcd is away', () => {
+  it('is held by this director, as a stand-in, by its gateway', () => {
+    const driver = withoutHolder(TAKEN_MS + 5000);
+    const { group: told, status } = cutOff(driver);
+    const holding = driver.state.holdings.get(G1);
+    expect(holding).toMatchObject({ kind: 'open', right: 'segment' });
+    expect(told).toMatchObject({
+      holder: 'd1',
+      epoch: driver.epochOf(),
+      state: 'held-here',
+      standIn: { recordHolder: 'd2' },
+      basis: 'segment',
+      reason: 'stood-in',
+    });
+    expect(told?.remainingMs).toBeGreaterThan(0);
+    expect(told?.remainingMs).toBeLessThanOrEqual(TIMING.holdMs);
+    const openedAt = holding?.kind === 'open' ? holding.openedAt : Number.NaN;
+    expect(told?.standIn?.forMs).toBe(driver.now - openedAt);
+    expect(told).not.toHaveProperty('candidacy');
+    expect(status.problems).toContain(
+      'group g1: d1 stands in for d2, which the record still names',
+    );
+    expect(status.directors.map(({ name, groups }) => [name, groups])).toEqual([
+      ['d1', ['g1']],
+      ['d2', []],
+      ['d3', []],
+    ]);
+    expect(status.health).toBe('degraded');
+  });
+
+  it('is not held here when the kernel has silenced it', () => {
+    const driver = withoutHolder(TAKEN_MS + 5000);
+    const { group: told } = cutOff(driver, { now: monoMs(driver.now + TIMING.holdMs) });
+    expect(told).toMatchObject({ holder: 'd2', state: 'opening-here', remainingMs: null });
+    expect(told).not.toHaveProperty('standIn');
+  });
+
+  it('is held by another stand-in that is heard, for as long as that was seen', () => {
+    const driver = orphaned();
+    driver.audible = [];
+    driver.hear(D3, [G1]);
+    const sinceOf = (): MonoMs => monoMs(driver.now - 400);
+    const { group: told, status } = cutOff(driver, { standIns: { ...NO_BOOK, sinceOf } });
+    expect(told).toMatchObject({
+      holder: 'd3',
+      state: 'held-elsewhere',
+      standIn: { recordHolder: 'd2', forMs: 400 },
+      basis: 'segment',
+      reason: 'stood-in',
+      remainingMs: null,
+    });
+    expect(cutOff(driver).group?.standIn).toEqual({ recordHolder: 'd2', forMs: null });
+    expect(status.problems).toContain(
+      'group g1: d3 stands in for d2, which the record still names',
+    );
+  });
+
+  it('is not vacant where the session of its holder by the record is over already', () => {
+    const driver = withoutHolder(TAKEN_MS + 5000);
+    const { view } = driver.state;
+    const known = view.sessions.get(D2);
+    if (known === undefined) throw new Error('d2 has a session');
+    const broken = { ...known, value: sessionOf({ state: 'broken', by: 'd3' }) };
+    const sessions = new Map(view.sessions).set(D2, broken);
+    const election = { ...driver.state, view: { ...view, sessions } };
+    expect(cutOff(driver, { election })).toMatchObject({
+      status: { health: 'degraded' },
+      group: { holder: 'd1', state: 'held-here', standIn: { recordHolder: 'd2' } },
+    });
+  });
+
+  it.each([
+    ['waiting', TIMING.suspectMs + 2000, {}, /^waits: d2 was not heard for 5\d00 of \d+ ms$/],
+    ['probing', WAIT_MS + TIMING.suspectMs, {}, /^asks the network whether anybody has the VIPs$/],
+    [
+      'gateway-silent',
+      TAKEN_MS,
+      { isGatewayThere: false },
+      /^finds nobody with the VIPs, but no gateway answers it$/,
+    ],
+    [
+      'asking',
+      TAKEN_MS,
+      { answer: () => null },
+      /^finds nobody with the VIPs, and asks the other directors$/,
+    ],
+  ] satisfies [CandidacyPhase, number, Partial<Scene>, RegExp][])(
+    'tells that its candidate here is %s',
+    (phase, ms, scene, detail) => {
+      const { group: told, status } = cutOff(withoutHolder(ms, scene));
+      const state = phase === 'waiting' ? 'held-elsewhere' : 'opening-here';
+      expect(told).toMatchObject({ holder: 'd2', state, remainingMs: null });
+      expect(told?.candidacy).toEqual({ phase, detail: expect.stringMatching(detail) });
+      const words = told?.candidacy?.detail;
+      expect(status.problems).toContain(
+        `group g1: its holder d2 is not heard, nor is etcd; d1 ${words}`,
+      );
+    },
+  );
+
+  it('tells who has refused, for as long as that is new', () => {
+    const driver = withoutHolder(TAKEN_MS, { answer: () => null });
+    const refusalAt = (at: number) => ({
+      standIns: {
+        ...NO_BOOK,
+        refusalOf: () => ({ by: D3, reason: 'candidate', at: monoMs(at) }) as const,
+      },
+    });
+    expect(cutOff(driver, refusalAt(driver.now - 100)).group?.candidacy).toEqual({
+      phase: 'refused',
+      detail: 'was refused by d3: it stands for it itself, and goes first (candidate)',
+    });
+    const old = refusalAt(driver.now - 2 * TIMING.holdMs);
+    expect(cutOff(driver, old).group?.candidacy?.phase).toBe('asking');
+  });
+
+  it('tells that nobody may take it, where the document says release', () => {
+    const driver = orphaned({ isolation: 'release' });
+    withoutStore(driver, TAKEN_MS + 20_000, { isGatewayThere: false });
+    expect(cutOff(driver).status.problems).toContain(
+      'group g1: its holder d2 is not heard, nor is etcd; nobody may take it',
+    );
+  });
+});
+
+describe('the isolation', () => {
+  it('is told as soon as there is a document', () => {
+    expect(deriveStatus(well())).not.toHaveProperty('isolation');
+    const isolation: IsolationStatus = {
+      policy: 'release',
+      mode: 'any',
+      isReachable: null,
+      targets: [],
+    };
+    expect(deriveStatus({ ...well(), isolation }).isolation).toBe(isolation);
   });
 });
 

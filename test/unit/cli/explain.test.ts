@@ -1,7 +1,7 @@
 /** `explain group`: sentences for everything that can be the case. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { INELIGIBLE_WORDS } from '../../../src/model/status-words.ts';
-import type { GroupStatus } from '../../../src/model/status.ts';
+import type { GroupStatus, IsolationStatus, StatusDocument } from '../../../src/model/status.ts';
 import { type Rig, startRig } from './harness.ts';
 
 const rigs: Rig[] = [];
@@ -63,6 +63,61 @@ describe('explain group', () => {
     await expect(out).toMatchFileSnapshot('screens/explain-group-bad-day.txt');
   });
 
+  it('tells who stands in, for whom, on what, and what becomes of it when etcd is back', async () => {
+    const { out } = await explain((group, { statusDocument }) => {
+      standIn(group, statusDocument);
+    });
+    await expect(out).toMatchFileSnapshot('screens/explain-group-stand-in.txt');
+  });
+
+  it('tells of another stand-in what is known of it', async () => {
+    const { out } = await explain((group) => {
+      Object.assign(group, {
+        holder: 'd3',
+        basis: 'segment',
+        reason: 'stood-in',
+        remainingMs: null,
+      });
+      group.standIn = { recordHolder: 'd2', forMs: null };
+    });
+    expect(out).toContain('d3 stands in for d2, which the record still names, epoch 35\n');
+  });
+
+  it('tells what a candidate does, and why the gateway does not let it', async () => {
+    const { out } = await explain((group, { statusDocument }) => {
+      Object.assign(group, { holder: 'd2', state: 'opening-here', remainingMs: null });
+      Object.assign(group, { basis: 'segment' });
+      for (const candidate of group.candidates)
+        if (candidate.director === 'd2')
+          Object.assign(candidate, { eligible: false, reason: 'not-heard', ready: false });
+      group.candidacy = {
+        phase: 'gateway-silent',
+        detail: 'finds nobody with the VIPs, but no gateway answers it',
+      };
+      statusDocument.isolation = {
+        policy: 'gateway',
+        mode: 'all',
+        isReachable: false,
+        targets: [
+          { address: '10.90.0.1', answeredMsAgo: 42_100 },
+          { address: '192.0.2.1', answeredMsAgo: null },
+        ],
+      };
+    });
+    await expect(out).toMatchFileSnapshot('screens/explain-group-candidate.txt');
+  });
+
+  it('says what release means, and nothing where an older director tells nothing', async () => {
+    const released = await explain((_, { statusDocument }) => {
+      statusDocument.isolation = { policy: 'release', mode: 'any', isReachable: null, targets: [] };
+    });
+    expect(released.out).toContain('release: without etcd and the promises of all other directors');
+    const older = await explain((_, { statusDocument }) => {
+      delete statusDocument.isolation;
+    });
+    expect(older.out).not.toContain('Without etcd');
+  });
+
   it('has a sentence and a remedy for every obstacle', async () => {
     const rig = await startRig();
     rigs.push(rig);
@@ -115,7 +170,68 @@ describe('explain group', () => {
   });
 });
 
+/** d1 stands in for d2, which was never heard again; etcd is away. */
+function standIn(group: GroupStatus, status: StatusDocument): void {
+  Object.assign(group, { basis: 'segment', reason: 'stood-in', ownedForMs: null });
+  group.standIn = { recordHolder: 'd2', forMs: 42_000 };
+  for (const candidate of group.candidates)
+    if (candidate.director === 'd2')
+      Object.assign(candidate, { eligible: false, reason: 'not-heard', ready: false });
+  Object.assign(status, {
+    store: { ...status.store, isConnected: false, lastError: 'no answer within 750 ms' },
+    problems: [
+      'etcd does not answer: no answer within 750 ms',
+      'group web: d1 stands in for d2, which the record still names',
+      'group mail: its holder d2 is not heard, nor is etcd; d1 waits: d2 was not heard for 300 of 1045 ms',
+    ],
+  });
+  for (const other of status.groups)
+    if (other.name === 'mail')
+      other.candidacy = {
+        phase: 'waiting',
+        detail: 'waits: d2 was not heard for 300 of 1045 ms',
+      };
+}
+
 describe('status', () => {
+  it('says of a stand-in for whom it speaks, and of a candidate what it does', async () => {
+    const rig = await startRig();
+    rigs.push(rig);
+    const { statusDocument } = rig.view;
+    for (const group of statusDocument.groups)
+      if (group.name === 'web') standIn(group, statusDocument);
+    const { out } = await rig.run('status -o wide');
+    await expect(out).toMatchFileSnapshot('screens/status-stand-in.txt');
+  });
+
+  it('says of each gateway target whether it answers, where that is known', async () => {
+    const rig = await startRig();
+    rigs.push(rig);
+    const lineFor = async (fields: Partial<IsolationStatus>): Promise<string> => {
+      const none: IsolationStatus = {
+        policy: 'gateway',
+        mode: 'any',
+        isReachable: true,
+        targets: [],
+      };
+      rig.view.statusDocument.isolation = { ...none, ...fields };
+      const { out } = await rig.run('status');
+      return out.split('\n').find((line) => line.startsWith('isolation')) ?? '';
+    };
+    const [a, b] = ['10.90.0.1', '192.0.2.1'] as const;
+    const targets = [
+      { address: a, answeredMsAgo: 61_000 },
+      { address: b, answeredMsAgo: null },
+    ];
+    expect(await lineFor({ targets, isReachable: false })).toBe(
+      `isolation gateway, any of: ${a} SILENT for 1m; ${b} NEVER ANSWERED`,
+    );
+    expect(await lineFor({ targets, isReachable: null })).toBe(
+      `isolation gateway, any of: ${a} not asked yet; ${b} not asked yet`,
+    );
+    expect(await lineFor({ policy: 'release' })).toBe('isolation release');
+  });
+
   it('says of a group on its way where it goes and how far it is', async () => {
     const rig = await startRig();
     rigs.push(rig);

@@ -6,6 +6,7 @@ import { CATALOGUE, type MetricSpec } from '../../../../src/adapters/prom/catalo
 import { createPromMetrics } from '../../../../src/adapters/prom/prom-metrics.ts';
 import { directorId, groupId } from '../../../../src/model/ids.ts';
 import { type IpAddress, parseIp } from '../../../../src/model/address.ts';
+import { HOLD_BASES } from '../../../../src/model/decision.ts';
 import { GATE_KINDS } from '../../../../src/model/kernel.ts';
 import type { Metrics } from '../../../../src/ports/metrics.ts';
 import type { MetricsText } from '../../../../src/ports/metrics-text.ts';
@@ -21,6 +22,10 @@ const PROMISED = [
   'leasehold_gate_kind',
   'leasehold_handovers_total',
   'leasehold_address_conflicts_total',
+  'leasehold_hold_basis',
+  'leasehold_group_stand_in',
+  'leasehold_group_stand_in_candidate',
+  'leasehold_vips_answered_total',
   'leasehold_gateway_reachable',
   'leasehold_gateway_last_answer_timestamp_seconds',
   'leasehold_track_passing',
@@ -194,6 +199,45 @@ describe('the gateway', () => {
     metrics.forgetGateways();
     expect(await sample('leasehold_gateway_reachable')).toBeNull();
     expect(await sample(lastAnswer, { target })).toBeNull();
+  });
+});
+
+describe('what speaks without etcd', () => {
+  it('is one basis at most', async () => {
+    const bases = () =>
+      Promise.all(HOLD_BASES.map((basis) => sample('leasehold_hold_basis', { basis })));
+    metrics.holdBasis('segment');
+    expect(await bases()).toEqual([0, 0, 0, 1]);
+    metrics.holdBasis(null);
+    expect(await bases()).toEqual([0, 0, 0, 0]);
+  });
+
+  it('is a stand-in, a candidate or neither, of each group', async () => {
+    const group = groupId('web');
+    const now = () =>
+      Promise.all(
+        ['leasehold_group_stand_in', 'leasehold_group_stand_in_candidate'].map((name) =>
+          sample(name, { group }),
+        ),
+      );
+    metrics.standIn(group, 'candidate');
+    expect(await now()).toEqual([0, 1]);
+    metrics.standIn(group, 'stand-in');
+    expect(await now()).toEqual([1, 0]);
+    metrics.standIn(group, 'none');
+    expect(await now()).toEqual([0, 0]);
+    metrics.forgetStandIns();
+    expect(await now()).toEqual([null, null]);
+  });
+
+  it('counts who had the VIPs, from zero on', async () => {
+    const group = groupId('web');
+    const name = 'leasehold_vips_answered_total';
+    metrics.standIn(group, 'none');
+    expect(await sample(name, { group })).toBe(0);
+    metrics.vipsAnswered(group);
+    metrics.standIn(group, 'none');
+    expect(await sample(name, { group })).toBe(1);
   });
 });
 

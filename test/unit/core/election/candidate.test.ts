@@ -4,41 +4,29 @@ import { epochOf, revision, sessionIdOf } from '../../../../src/model/ids.ts';
 import type { PeerMessage } from '../../../../src/model/peer.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
-  candidate,
   D1,
   D2,
   D3,
-  directorsOf,
   type ElectionDriver,
   G1,
   group,
   keys,
-  live,
   ownerOf,
   sessionOf,
   TIMING,
   WAIT_MS,
 } from './election-driver.ts';
-import { type Hold, only, promise, roundOf, type Scene, withoutStore } from './isolation.ts';
+import {
+  type Hold,
+  only,
+  orphaned,
+  promise,
+  roundOf,
+  type Scene,
+  withoutStore,
+} from './isolation.ts';
 
 const IN_SIGHT: Scene = { isGatewayThere: true, answer: only(D3, promise) };
-
-/** d2 holds g1; d1 and d3 are well, and see it. Then d2 falls silent, and the store with it. */
-function orphaned(fields: Parameters<typeof candidate>[0] = {}): ElectionDriver {
-  const driver = candidate({
-    isolation: 'gateway',
-    directors: directorsOf(D1, D2, D3),
-    ...fields,
-  });
-  live(driver.store, D3);
-  for (let passed = 0; passed < 2 * WAIT_MS; passed += 500) {
-    driver.advance(500);
-    driver.hear();
-  }
-  driver.audible = [D3];
-  driver.forget();
-  return driver;
-}
 
 /** Silence for D', then probes for D', and a round. */
 const TAKEN_MS = 2 * WAIT_MS + TIMING.suspectMs + 5 * TIMING.roundMs;

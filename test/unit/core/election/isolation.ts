@@ -1,7 +1,18 @@
 /** A time without the store: what the gateway and the peers say meanwhile is the test's. */
 import type { DirectorId } from '../../../../src/model/ids.ts';
 import type { PeerMessage } from '../../../../src/model/peer.ts';
-import { type ElectionDriver, isTxn, TIMING } from './election-driver.ts';
+import {
+  candidate,
+  D1,
+  D2,
+  D3,
+  directorsOf,
+  type ElectionDriver,
+  isTxn,
+  live,
+  TIMING,
+  WAIT_MS,
+} from './election-driver.ts';
 
 export type Hold = PeerMessage & { readonly kind: 'hold' };
 export type Scene = {
@@ -9,6 +20,23 @@ export type Scene = {
   /** What a director that is asked says; null: nothing. */
   readonly answer?: (from: DirectorId, question: Hold) => PeerMessage | null;
 };
+
+/** d2 holds g1; d1 and d3 are well, and see it. Then d2 falls silent, and the store with it. */
+export function orphaned(fields: Parameters<typeof candidate>[0] = {}): ElectionDriver {
+  const driver = candidate({
+    isolation: 'gateway',
+    directors: directorsOf(D1, D2, D3),
+    ...fields,
+  });
+  live(driver.store, D3);
+  for (let passed = 0; passed < 2 * WAIT_MS; passed += 500) {
+    driver.advance(500);
+    driver.hear();
+  }
+  driver.audible = [D3];
+  driver.forget();
+  return driver;
+}
 
 const STEP_MS = 100;
 /** The store answers nothing for so long; its txns end in doubt when their permit does. */

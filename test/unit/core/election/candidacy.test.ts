@@ -1,0 +1,141 @@
+/** What a candidate's way to standing in looks like to people, step by step (design 4.10). */
+import { describe, expect, it } from 'vitest';
+import { type Candidacy, createCandidacies } from '../../../../src/core/election/candidacy.ts';
+import { monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
+import { formatRecord } from '../../../../src/model/records.ts';
+import {
+  D2,
+  D3,
+  type ElectionDriver,
+  G1,
+  group,
+  keys,
+  ownerOf,
+  sessionOf,
+  TIMING,
+  WAIT_MS,
+} from './election-driver.ts';
+import { only, orphaned, promise, type Scene, withoutStore } from './isolation.ts';
+
+const IN_SIGHT: Scene = { isGatewayThere: true, answer: only(D3, promise) };
+const of = ({ state, config, now }: ElectionDriver): Candidacy | null =>
+  createCandidacies(state, config, monoMs(now)).of(G1);
+const standIn = ({ state, config, now }: ElectionDriver): string | null =>
+  createCandidacies(state, config, monoMs(now)).standInOf(G1);
+
+describe('a candidate', () => {
+  it('waits for as long as the holder may speak, then probes, and stands in', () => {
+    const driver = orphaned();
+    const silentAt = driver.now;
+    expect(of(driver)).toBeNull();
+    withoutStore(driver, TIMING.suspectMs + 2000, IN_SIGHT);
+    const waiting = of(driver);
+    if (waiting?.phase !== 'waiting') throw new Error(`it is ${waiting?.phase}`);
+    expect(waiting).toMatchObject({ holder: 'd2', silentMs: driver.now - silentAt });
+    expect(waiting.neededMs).toBeGreaterThanOrEqual(WAIT_MS);
+    // It is told for how long, and that is how long it takes.
+    withoutStore(driver, waiting.neededMs - waiting.silentMs - 200, IN_SIGHT);
+    expect(of(driver)?.phase).toBe('waiting');
+    withoutStore(driver, 400, IN_SIGHT);
+    expect(of(driver)).toEqual({ holder: 'd2', phase: 'probing' });
+    expect(standIn(driver)).toBeNull();
+    withoutStore(driver, 2 * WAIT_MS, IN_SIGHT);
+    expect([standIn(driver), of(driver)]).toEqual(['d1', null]);
+  });
+
+  it('is answered by somebody on the network, and asks again later', () => {
+    const driver = orphaned();
+    driver.isProbeAnswered = true;
+    let answered: Candidacy | null = null;
+    for (let passed = 0; passed < 4 * WAIT_MS && answered === null; passed += 200) {
+      withoutStore(driver, 200, IN_SIGHT);
+      const now = of(driver);
+      if (now?.phase === 'answered') answered = now;
+    }
+    expect(answered).toMatchObject({ phase: 'answered', isTold: false });
+    expect(answered?.phase === 'answered' ? answered.inMs : 0).toBeGreaterThan(WAIT_MS / 2);
+  });
+
+  it.each([
+    ['gateway-silent', { isGatewayThere: false, answer: only(D3, promise) }],
+    ['asking', { isGatewayThere: true }],
+  ] satisfies [Candidacy['phase'], Scene][])('is %s when nobody has the VIPs', (phase, scene) => {
+    const driver = orphaned();
+    const seen = new Set<string>();
+    for (let passed = 0; passed < 4 * WAIT_MS; passed += 200) {
+      withoutStore(driver, 200, scene);
+      seen.add(of(driver)?.phase ?? 'none');
+    }
+    expect(seen).toContain(phase);
+    expect(standIn(driver)).toBeNull();
+  });
+
+  it('has promised the group to another one', () => {
+    const driver = orphaned();
+    withoutStore(driver, WAIT_MS - 500, IN_SIGHT);
+    const session = driver.store.read(keys.session(D3)).modRevision;
+    const { modRevision: ownerRev } = driver.store.read(keys.owner(G1));
+    driver.feed({
+      kind: 'peer',
+      from: D3,
+      message: {
+        kind: 'hold',
+        basis: 'segment',
+        forMs: WAIT_MS,
+        session: sessionIdOf(session),
+        sessionRev: session,
+        round: 9,
+        part: 0,
+        groups: [{ group: G1, epoch: driver.epochOf(), ownerRev }],
+      },
+    });
+    expect(of(driver)).toEqual({ holder: 'd2', phase: 'promised', to: 'd3' });
+  });
+
+  it('is none while the store answers, where the document says release, and where it may not hold', () => {
+    const driver = orphaned();
+    driver.advance(TIMING.suspectMs + 1000);
+    expect(of(driver)).toBeNull();
+    const released = orphaned({ isolation: 'release' });
+    withoutStore(released, 2 * WAIT_MS, IN_SIGHT);
+    expect(of(released)).toBeNull();
+    const others = new Map([[D2, 100]]);
+    const unnamed = orphaned({ groups: [group(G1, { priorities: others })] });
+    withoutStore(unnamed, 2 * WAIT_MS, IN_SIGHT);
+    expect(of(unnamed)).toBeNull();
+  });
+
+  it('is none while another director stands in, which is heard by the epoch of the record', () => {
+    const driver = orphaned();
+    withoutStore(driver, WAIT_MS - 500, IN_SIGHT);
+    // Its next heartbeats would name nothing.
+    driver.audible = [];
+    driver.hear(D3, [G1]);
+    expect([standIn(driver), of(driver)]).toEqual(['d3', null]);
+    withoutStore(driver, TIMING.suspectMs, { isGatewayThere: false });
+    expect(standIn(driver)).toBeNull();
+  });
+});
+
+describe('an owner', () => {
+  it('asks the network before it opens the group of a dead one, and tells who answers to yield', () => {
+    const driver = orphaned();
+    driver.store.write(keys.session(D2), formatRecord(sessionOf({ state: 'broken', by: 'd3' })));
+    driver.isProbeAnswered = true;
+    driver.advance(30);
+    expect(of(driver)).toEqual({ holder: 'd1', phase: 'probing' });
+    driver.advance(40);
+    expect(of(driver)).toMatchObject({ phase: 'answered', isTold: true });
+    driver.advance(1000);
+    expect([driver.holding(), of(driver)]).toEqual(['open', null]);
+  });
+
+  it('is no candidate of its own group otherwise', () => {
+    const driver = orphaned();
+    const { sessionId: session } = driver;
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+    driver.advance(1000);
+    expect([driver.state.holdings.get(G1)?.kind, of(driver)]).toEqual(['open', null]);
+    expect(standIn(driver)).toBeNull();
+  });
+});
