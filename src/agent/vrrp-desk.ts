@@ -375,8 +375,9 @@ class Desk implements VrrpDesk {
 
   #directorAt(address: IpAddress): DirectorId | null {
     const named = this.#spec?.directors.find((director) => director.address === address);
-    if (named !== undefined && this.#ports.isRunning(named.id)) return named.id;
-    return this.#ports.reportedBy(address);
+    const director = named?.id ?? this.#ports.reportedBy(address);
+    if (director === null || director === this.#me) return director;
+    return this.#ports.isRunning(director) ? director : null;
   }
 
   #tellDiffering({ group, instance }: LocalRouter, source: IpAddress): void {

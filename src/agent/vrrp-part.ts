@@ -1,9 +1,10 @@
 /** The VRRP desk as a part of the agent: what it asks of the others, and whom it tells. */
 import { createRanking } from '../core/election/placement.ts';
 import { ownerStanding } from '../core/election/view.ts';
+import { isRunning } from '../core/vrrp/part.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { VipGroup } from '../model/cluster.ts';
-import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
+import type { DirectorId, GroupId } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
 import type { VrrpLink } from '../ports/vrrp-link.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
@@ -38,7 +39,10 @@ export function createVrrpPart(
     links: () => parts().keeper.links(),
     election,
     isHeir: (group) => isStoreConnected(store, clock.now()) && isHeir(parts(), me, group, clock),
-    isRunning: (director) => isRunning(parts(), director, clock.now()),
+    isRunning: (director) => {
+      const suspectMs = parts().specs.spec()?.timing.suspectMs ?? 0;
+      return isRunning(election(), director, { now: clock.now(), suspectMs });
+    },
     reportedBy: (address) => reportedBy(parts(), address),
     changed: judge,
     heard: (from, group) => parts().hold.offer({ kind: 'advert', from, group }),
@@ -81,23 +85,6 @@ function isHeir(
     .find(({ obstacle }) => obstacle === null || obstacle === 'vrrp-active-elsewhere');
   return first?.director === me;
 }
-
-/**
- * Its report stands in etcd, for as long as its lease; or nothing says that its session is over, and its heartbeats
- * came a moment ago.
- */
-function isRunning(parts: AgentParts, director: DirectorId, now: MonoMs): boolean {
-  const { records, hold, specs } = parts;
-  if (records.reports.has(director)) return true;
-  const { view, lastHeard } = hold.state();
-  const session = view.sessions.get(director)?.value?.state ?? 'open';
-  const heardAt = lastHeard.get(director);
-  const suspectMs = specs.spec()?.timing.suspectMs ?? 0;
-  return session === 'open' && heardAt !== undefined && now < heardAt + HEARD_WEIGHT * suspectMs;
-}
-
-/** So many times `suspectMs` after a heartbeat a director without a report counts as running. */
-const HEARD_WEIGHT = 3;
 
 function reportedBy({ records }: AgentParts, address: IpAddress): DirectorId | null {
   for (const [director, { record }] of records.reports)

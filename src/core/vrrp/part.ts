@@ -1,4 +1,4 @@
-/** What part a director takes in the virtual routers of a VIP group, by how it holds the group. */
+/** What part a director takes in the virtual routers of a VIP group, by how it holds the group; whether it runs. */
 import { unreachable } from '../../lib/assert.ts';
 import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../../model/ids.ts';
 import type { ElectionState } from '../election/state.ts';
@@ -57,4 +57,23 @@ export function vrrpPart(
     default:
       return unreachable(holding);
   }
+}
+
+/** So many times `suspectMs` after a heartbeat a director without a report counts as running. */
+const HEARD_WEIGHT = 3;
+
+/**
+ * Whether an agent of this director may be the one that advertises from its address: no record says that its session
+ * is over, and its report stands in etcd, for as long as its lease, or its heartbeats came a moment ago.
+ */
+export function isRunning(
+  { view, lastHeard }: Pick<ElectionState, 'view' | 'lastHeard'>,
+  director: DirectorId,
+  { now, suspectMs }: { readonly now: MonoMs; readonly suspectMs: number },
+): boolean {
+  const session = view.sessions.get(director)?.value ?? null;
+  if (session !== null && session.state !== 'open') return false;
+  if ((view.reports.get(director)?.value ?? null) !== null) return true;
+  const heardAt = lastHeard.get(director);
+  return heardAt !== undefined && now < heardAt + HEARD_WEIGHT * suspectMs;
 }
