@@ -2,6 +2,7 @@
  * The hold loop: feeds the pure election with what happens and carries out what it decides. It waits
  * for nothing else: events are stepped in the order of their arrival, effects run beside it.
  */
+import { Heard } from '../core/election/hearing.ts';
 import { initialState } from '../core/election/initial-state.ts';
 import type { ElectionConfig, ElectionEffect } from '../core/election/state.ts';
 import type { ElectionEvent, ElectionState, TxnReply } from '../core/election/state.ts';
@@ -173,7 +174,7 @@ class Loop implements HoldLoop {
     const now = clock.now();
     if (config === null) {
       // Knowledge is kept for the time when there is a spec.
-      this.#state = keepKnowledge(this.#state, event);
+      this.#state = keepKnowledge(this.#state, event, now);
       return true;
     }
     const result = step(this.#state, event, now, config);
@@ -370,8 +371,11 @@ const isTold = ({ kind }: ElectionEffect): boolean =>
 const isChange = (effect: ElectionEffect): boolean =>
   effect.kind === 'event' || effect.kind === 'show-lease' || effect.kind === 'operation';
 
-/** Before the first spec only the view and the heartbeats of others are worth keeping. */
-function keepKnowledge(state: ElectionState, event: ElectionEvent): ElectionState {
+/**
+ * Before the first spec only the view and the heartbeats of others are worth keeping: the store may have been
+ * away since this process began, and somebody may stand in for what its record names.
+ */
+function keepKnowledge(state: ElectionState, event: ElectionEvent, now: MonoMs): ElectionState {
   if (event.kind === 'view')
     return {
       ...state,
@@ -381,6 +385,15 @@ function keepKnowledge(state: ElectionState, event: ElectionEvent): ElectionStat
   if (event.kind === 'eligibility') {
     const { groups: eligibility, ready, bonus } = event;
     return { ...state, eligibility, ready, bonus };
+  }
+  if (event.kind === 'peer' && event.message.kind === 'heartbeat') {
+    const { from, message } = event;
+    const known = state.heard.get(from) ?? Heard.nothing;
+    return {
+      ...state,
+      lastHeard: new Map(state.lastHeard).set(from, now),
+      heard: new Map(state.heard).set(from, known.next(message.armed, now)),
+    };
   }
   // Without a spec no session was ever opened: there is nothing to release, and nothing to leave.
   if (event.kind === 'stop') return { ...state, isStopping: true, session: { kind: 'closed' } };

@@ -151,6 +151,17 @@ describe('the hold loop', () => {
     expect(loop.state().view.drains.size).toBe(1);
   });
 
+  it('knows whom it heard before there was a spec', async () => {
+    const { clock, loop, config } = setUp();
+    await clock.advance(60_000);
+    const armed = [{ group: G1, epoch: epochOf(revision(7)) }];
+    const message = { kind: 'heartbeat', session: sessionIdOf(revision(5)), armed } as const;
+    loop.offer({ kind: 'peer', from: D2, message });
+    loop.setConfig(config);
+    expect(loop.state().lastHeard.get(D2)).toBe(clock.now());
+    expect(loop.state().heard.get(D2)?.epochOf(G1)).toBe(armed[0]?.epoch);
+  });
+
   it('opens in order: clear, permit, arm, announcement, and tells of it afterwards', async () => {
     const { calls, begin, holding } = setUp();
     await begin();
