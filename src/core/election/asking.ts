@@ -15,10 +15,11 @@ import { ASKED_GROUPS_MAX, type AskedGroup, type PeerMessage } from '../../model
 import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
 import { isUnresolved } from './pending.ts';
+import { promisedTo } from './promises.ts';
 import { askedPeers } from './scope.ts';
-import { askGateway, isHeldBySegment, isPartHeld, isPartOpen, segmentAt } from './segment.ts';
-import { standInOf } from './stand-in.ts';
-import type { Asked, AskedPart, Right, RoundState } from './state.ts';
+import { askGateway, isAgreed, isHeldBySegment, isPartHeld, patienceAt } from './segment.ts';
+import { isGatewaySeen, standInOf } from './stand-in.ts';
+import type { Asked, AskedPart, RoundState } from './state.ts';
 import { UNARMED_LIMIT, waitMs } from './timing.ts';
 
 /** Questions to whoever has not answered go out so often within a permit. */
@@ -49,9 +50,9 @@ export function advanceAsking(draft: Draft): void {
   }
 }
 
-/** When a round looks again whether the segment has to do. */
-export const judgeAt = (draft: Draft, { asked, permitMs }: Sent): number =>
-  asked === null ? Number.POSITIVE_INFINITY : segmentAt(draft, asked, permitMs);
+/** When a round looks again whether the segment, or a part of what was asked, has to do. */
+export const judgeAt = ({ asked, permitMs }: Sent): number =>
+  asked === null ? Number.POSITIVE_INFINITY : patienceAt(asked, permitMs);
 
 /** When a round asks the peers: two rounds after the last one that the store confirmed, or when it is time to repeat. */
 export function askAt({ state, config }: Draft, { asked, isDenied }: Sent): number {
@@ -68,19 +69,25 @@ function begin(draft: Draft, sent: Sent): Asked | null {
   const everybody = [...new Set([...needed, ...heard])];
   const parts = askedParts(draft, sent);
   const isAlone = everybody.length === 0 && config.isolation === 'release';
-  if (isAlone || parts.length === 0) return null;
+  if (isAlone || (parts.length === 0 && !isAnyCandidate(draft))) return null;
   askGateway(draft, sent);
   const nothing = { promised: new Map(), refused: new Set<number>(), relayed: new Set<number>() };
   return { isGatewayThere: false, at: now, nextAt: now, needed, everybody, parts, ...nothing };
 }
 
+/** It asks the gateway first, and the peers when that has answered: what they promise keeps them from standing. */
+const isAnyCandidate = ({ state }: Draft): boolean =>
+  [...state.holdings.values()].some((one) => one.kind === 'owned' && one.right === 'segment');
+
 /**
- * All that may speak by this round. What is held by the record is agreed to as a whole; of what is held by the
- * segment the silent and the speaking are asked about apart, and each alone where somebody refused lately.
+ * All that may speak by this round. What is held by the record and speaks is agreed to as a whole. What is
+ * silent, or held by the segment, is asked about apart: a refusal of it must silence nothing else. Each group
+ * of it is asked about alone where somebody refused lately.
  */
 function askedParts(draft: Draft, { guarded }: Sent): readonly AskedPart[] {
   const { state, now } = draft;
-  const byRecord: AskedGroup[] = [];
+  const held: AskedGroup[] = [];
+  const waiting: AskedGroup[] = [];
   const speaking: AskedGroup[] = [];
   const silent: AskedGroup[] = [];
   for (const [group, holding] of state.holdings) {
@@ -88,29 +95,38 @@ function askedParts(draft: Draft, { guarded }: Sent): readonly AskedPart[] {
     if (kind === 'closing' || kind === 'shut') continue;
     if (kind !== 'leaving' && holding.right === 'segment') {
       const asked = { group, epoch, ownerRev: revisionOf(epoch) };
+      if (kind === 'owned' && !isGatewaySeen(draft)) continue;
       (kind === 'open' ? speaking : silent).push(asked);
       continue;
     }
     const ownerRev = guarded.get(group);
     if (ownerRev === undefined || (kind === 'owned' && isRefusedAnyway(draft, group))) continue;
-    byRecord.push({ group, epoch, ownerRev });
+    (kind === 'owned' ? waiting : held).push({ group, epoch, ownerRev });
   }
   const most = now < state.splitUntil ? 1 : ASKED_GROUPS_MAX;
+  const isApart = held.length > 0;
   return [
-    ...partsOf('record', byRecord, ASKED_GROUPS_MAX),
-    ...partsOf('segment', speaking, most),
-    ...partsOf('segment', silent, most),
+    ...partsOf({ right: 'record', isApart: false }, held, ASKED_GROUPS_MAX),
+    ...partsOf({ right: 'record', isApart }, waiting, isApart ? most : ASKED_GROUPS_MAX),
+    ...partsOf({ right: 'segment', isApart: true }, speaking, most),
+    ...partsOf({ right: 'segment', isApart: true }, silent, most),
   ];
 }
 
-/** For all the others of its part too: a former holder opens it in the first round after MUTED, a stand-in speaks. */
+/** A former holder opens it in the first round after MUTED, a stand-in speaks, another was promised it. */
 const isRefusedAnyway = (draft: Draft, group: GroupId): boolean =>
-  isUnresolved(draft, group) || standInOf(draft, group) !== null;
+  isUnresolved(draft, group) ||
+  standInOf(draft, group) !== null ||
+  promisedTo(draft, group) !== null;
 
-function partsOf(right: Right, groups: readonly AskedGroup[], most: number): AskedPart[] {
+function partsOf(
+  kind: Omit<AskedPart, 'groups'>,
+  groups: readonly AskedGroup[],
+  most: number,
+): AskedPart[] {
   const parts: AskedPart[] = [];
   for (let i = 0; i < groups.length; i += most)
-    parts.push({ right, groups: groups.slice(i, i + most) });
+    parts.push({ ...kind, groups: groups.slice(i, i + most) });
   return parts;
 }
 
@@ -138,7 +154,7 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   if (answer.kind !== 'refusal') return;
   tellRefusal(draft, from, answer);
   const refused = round.asked.parts[answer.part];
-  if (refused?.right === 'segment' && refused.groups.length > 1)
+  if (refused?.isApart === true && refused.groups.length > 1)
     state.splitUntil = later(draft, SPLIT_MS);
 }
 
@@ -148,14 +164,24 @@ const SPLIT_MS = 10_000;
 /** Whether what is known by now confirms the round. */
 function judge(draft: Draft, round: Sent): void {
   const { asked } = round;
-  if (asked === null || round.isDenied) return;
+  if (asked === null || asked.parts.length === 0 || round.isDenied) return;
   const basis = basisOf(asked) ?? (isHeldBySegment(draft, round, asked) ? 'segment' : null);
   if (basis === null) return;
-  const isEarly = draft.now < segmentAt(draft, asked, round.permitMs);
+  const isEarly = draft.now < patienceAt(asked, round.permitMs);
   const isMissing = asked.parts.some(
-    ({ right }, part) => right === 'segment' && isPartOpen(draft, asked, part),
+    (_, part) => !asked.refused.has(part) && !isConfirmed(draft, asked, part, basis),
   );
   if (!isEarly || !isMissing) confirm(draft, round, asked, basis);
+}
+
+/** Whether the round counts for this part, too. */
+function isConfirmed(draft: Draft, asked: Asked, part: number, basis: HoldBasis): boolean {
+  const { right, isApart } = asked.parts[part] ?? { right: 'record', isApart: true };
+  if (!isApart || asked.relayed.has(part)) return true;
+  if (right === 'segment') return isPartHeld(draft, asked, part);
+  if (basis === 'segment') return isAgreed(draft, asked, part, asked.needed);
+  const { needed, promised } = asked;
+  return needed.length > 0 && needed.every((peer) => promised.get(peer)?.has(part) === true);
 }
 
 function counted(asked: Asked, from: DirectorId, answer: Answer): Asked {
@@ -172,12 +198,12 @@ function counted(asked: Asked, from: DirectorId, answer: Answer): Asked {
   }
 }
 
-/** The store's word first: it answers challenges too. What is held by the segment alone is judged apart. */
+/** The store's word first: it answers challenges too. Some parts are judged apart. */
 function basisOf({ parts, needed, promised, relayed }: Asked): HoldBasis | null {
-  const isByRecord = parts.some(({ right }) => right === 'record');
+  const isByRecord = parts.some(({ isApart }) => !isApart);
   const isWhole = (told: ReadonlySet<number> | undefined): boolean =>
     told !== undefined &&
-    parts.every(({ right }, part) => (isByRecord && right === 'segment') || told.has(part));
+    parts.every(({ isApart }, part) => (isByRecord && isApart) || told.has(part));
   if (isWhole(relayed)) return 'relay';
   // Without anybody to ask, nobody's promise proves anything.
   if (needed.length === 0 || !isByRecord) return null;
@@ -189,9 +215,9 @@ function confirm(draft: Draft, round: Sent, asked: Asked, basis: HoldBasis): voi
   const { state, now } = draft;
   if (now - asked.at > round.permitMs) return;
   const guarded = new Map<GroupId, Revision>();
-  for (const [part, { right, groups }] of asked.parts.entries()) {
-    const isHeld = right === 'record' || asked.relayed.has(part) || isPartHeld(draft, asked, part);
-    if (isHeld) for (const one of groups) guarded.set(one.group, one.ownerRev);
+  for (const [part, { groups }] of asked.parts.entries()) {
+    if (isConfirmed(draft, asked, part, basis))
+      for (const one of groups) guarded.set(one.group, one.ownerRev);
   }
   const { round: id, startedAt, permitMs, sessionRev } = round;
   const base = { round: id, startedAt, permitMs, sessionRev };

@@ -7,7 +7,14 @@ import { standAt } from './candidate.ts';
 import { beginDraft, type Draft, surveyed } from './draft.ts';
 import { suspectAt } from './hearing.ts';
 import { promisedTo } from './promises.ts';
-import { holderHeardAt, isStandIn, isStoreThere, mayStandIn, standInOf } from './stand-in.ts';
+import {
+  holderHeardAt,
+  isGatewaySeen,
+  isStandIn,
+  isStoreThere,
+  mayStandIn,
+  standInOf,
+} from './stand-in.ts';
 import type { ElectionConfig, ElectionState, Holding } from './state.ts';
 import { standingIn } from './survey.ts';
 
@@ -80,17 +87,18 @@ function ofOwner({ state, config, now }: Draft, group: GroupId, holding: Holding
 
 type Owned = Holding & { readonly kind: 'owned' };
 
-function ofCandidate(draft: Draft, group: GroupId, { epoch, right }: Owned) {
+function ofCandidate(draft: Draft, group: GroupId, { epoch, right, since }: Owned) {
   const { state, config, now } = draft;
   const probing = state.probings.get(group);
   const isOwn = probing?.epoch === epoch && probing.right === right;
   const phase = isOwn ? probing.phase : null;
   const againAt = state.standAfter.get(group) ?? now;
   if (phase === 'answered' || againAt > now) return answered(draft, againAt);
-  if (phase !== 'clear') return { phase: 'probing' } as const;
-  const seenAt = state.gatewaySeenAt ?? Number.NEGATIVE_INFINITY;
-  const isGatewayThere = now < seenAt + config.timing.holdMs;
-  return { phase: isGatewayThere ? 'asking' : 'gateway-silent' } as const;
+  if (phase === 'asking') return { phase: 'probing' } as const;
+  // It is asked first, in the round after the next at the latest.
+  const isAsked = now >= since + 2 * config.timing.roundMs;
+  if (isAsked && !isGatewaySeen(draft)) return { phase: 'gateway-silent' } as const;
+  return { phase: phase === 'clear' ? 'asking' : 'probing' } as const;
 }
 
 const answered = ({ now }: Draft, againAt: number) =>

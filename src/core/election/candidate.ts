@@ -168,7 +168,7 @@ function reconsider(draft: Draft, group: GroupId, holding: Owned): void {
 }
 
 function isOver(draft: Draft, group: GroupId, { since }: Owned): boolean {
-  const { state, config } = draft;
+  const { state, config, now } = draft;
   if (!isCutOff(draft) || !isAble(draft)) return true;
   const standing = standingIn(surveyed(draft), group);
   if (!('director' in standing)) return true;
@@ -176,6 +176,7 @@ function isOver(draft: Draft, group: GroupId, { since }: Owned): boolean {
   if (standInObstacle(draft, group) !== null) return true;
   if (promisedTo(draft, group) !== null || standInOf(draft, group) !== null) return true;
   if (state.probings.get(group)?.phase === 'answered') return true;
+  if ((state.standAfter.get(group) ?? now) > now) return true;
   return (holderHeardAt(draft, group, standing.director) ?? -Infinity) >= since;
 }
 

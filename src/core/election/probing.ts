@@ -7,7 +7,7 @@ import type { GroupId } from '../../model/ids.ts';
 import { type Draft, later, notice, own, remove } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { rosterOf } from './roster.ts';
-import { isCutOff, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
+import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
 import type { ElectionEvent, Holding, Probing } from './state.ts';
 import { waitMs } from './timing.ts';
 import type { Wake } from './wake.ts';
@@ -71,10 +71,13 @@ export function advanceProbing(draft: Draft): void {
 /** What the group is asked with now; null: there is no need, or no use. */
 function lengthFor(draft: Draft, group: GroupId, holding: Owned): Probing['length'] | null {
   const { state, now } = draft;
-  if (isToBeLong(draft, holding))
+  if (isToBeLong(draft, holding)) {
+    // In vain, and who probes for the same hears it.
+    if (holding.right === 'segment' && !isGatewaySeen(draft)) return null;
     return now >= (state.standAfter.get(group) ?? now) && standInOf(draft, group) === null
       ? 'long'
       : null;
+  }
   const isPrepared = holding.preparedUntil !== null && holding.preparedUntil > now;
   if (holding.right === 'segment' || !holding.mustProbe || !isPrepared) return null;
   if (!isSegmentUsed(draft) || isUnresolved(draft, group)) return null;
@@ -114,6 +117,8 @@ function goOn(draft: Draft, group: GroupId, probing: Probing): void {
     holding?.kind === 'owned' && holding.epoch === probing.epoch && holding.right === probing.right;
   const isLong = isOf && isToBeLong(draft, holding);
   const overAt = probing.phase === 'answered' ? probing.until + VALID_MS : probing.until;
+  if (isLong && probing.phase === 'clear' && now >= overAt && holding.right === 'segment')
+    stepBack(draft, group);
   if (!isOf || now >= overAt || isLong !== (probing.length === 'long')) {
     remove(draft, 'probings', group);
     return;
@@ -149,16 +154,26 @@ export function onProbed(
   const told: Probing = { ...probing, phase, until: later(draft, waitsMs), nextTellAt: draft.now };
   own(draft, 'probings').set(group, told);
   if (!isAnswered) return;
-  if (isLong) own(draft, 'standAfter').set(group, later(draft, waitsMs * placeOf(draft)));
+  if (isLong) stepBack(draft, group);
   const text = isLong
     ? 'somebody has its VIPs, or that cannot be found out; silent here'
     : 'somebody still has its VIPs; told to yield';
   notice(draft, 'vips.answered', 'warn', text, { group, epoch: probing.epoch });
 }
 
-/** Two that ask at once hear each other, and both step back: not for the same time. */
-const placeOf = ({ config }: Draft): number =>
-  1 + config.directors.findIndex(({ id }) => id === config.me);
+/** Of D': longer than a probing, so that each is done with it before the next one comes. */
+const STEP_BACK = 1.5;
+
+/**
+ * Somebody answered, or the peers did not agree: others have their turn. Two that ask at once hear each other,
+ * and both step back: not for the same time.
+ */
+function stepBack(draft: Draft, group: GroupId): void {
+  const { directors, me } = draft.config;
+  const place = 1 + directors.findIndex(({ id }) => id === me);
+  const ms = STEP_BACK * lastVoiceMs(draft, group) * place;
+  own(draft, 'standAfter').set(group, later(draft, ms));
+}
 
 /** Moments at which this room may have something to do by time alone. */
 export function probingWakes({ state }: Draft, wake: Wake): void {

@@ -32,17 +32,16 @@ export function onGatewayAnswer(
   state.round = { ...round, asked: { ...round.asked, isGatewayThere: isReachable } };
 }
 
-/** When the others have had their time; Infinity where the spec wants silence. */
-export const segmentAt = ({ config }: Draft, { at }: Asked, permitMs: number): number =>
-  config.isolation === 'gateway' ? at + PATIENCE * permitMs : Number.POSITIVE_INFINITY;
+/** When the others have had their time. */
+export const patienceAt = ({ at }: Asked, permitMs: number): number => at + PATIENCE * permitMs;
 
 /** Whether the round counts by what is in sight: nothing of it proves that nobody else speaks. */
 export function isHeldBySegment(draft: Draft, { permitMs }: Sent, asked: Asked): boolean {
-  const { now } = draft;
-  if (now < segmentAt(draft, asked, permitMs) || !asked.isGatewayThere) return false;
-  if (hasRelay(draft)) return false;
+  const { now, config } = draft;
+  if (config.isolation !== 'gateway' || !asked.isGatewayThere) return false;
+  if (now < patienceAt(asked, permitMs) || hasRelay(draft)) return false;
   return asked.parts.every(
-    ({ right }, part) => right === 'segment' || isAgreed(draft, asked, part, asked.needed),
+    ({ isApart }, part) => isApart || isAgreed(draft, asked, part, asked.needed),
   );
 }
 
@@ -50,11 +49,8 @@ export function isHeldBySegment(draft: Draft, { permitMs }: Sent, asked: Asked):
 export const isPartHeld = (draft: Draft, asked: Asked, part: number): boolean =>
   asked.isGatewayThere && !hasRelay(draft) && isAgreed(draft, asked, part, asked.everybody);
 
-/** Whether more time can still bring what such a part lacks. */
-export const isPartOpen = (draft: Draft, asked: Asked, part: number): boolean =>
-  !asked.refused.has(part) && !asked.relayed.has(part) && !isPartHeld(draft, asked, part);
-
-const isAgreed = (
+/** Of these nobody in sight withholds his promise. */
+export const isAgreed = (
   draft: Draft,
   { promised, refused }: Asked,
   part: number,

@@ -52,6 +52,10 @@ export function isCutOff(draft: Draft): boolean {
   return now >= cutOffAt(draft, state.view.scopes.get(config.me)?.value ?? null);
 }
 
+/** A gateway has answered this director lately: without one it opens nothing, and keeps nobody from it. */
+export const isGatewaySeen = ({ state, config, now }: Draft): boolean =>
+  state.gatewaySeenAt !== null && now < state.gatewaySeenAt + config.timing.holdMs;
+
 /** Another director that is heard to speak for the group though the record names somebody else; null: nobody. */
 export function standInOf(draft: Draft, group: GroupId): DirectorId | null {
   const { state, config, now } = draft;
@@ -84,11 +88,11 @@ export function holderHeardAt({ state }: Draft, group: GroupId, holder: Director
  * answered it lately, for it must be able to win what it denies to the other.
  */
 export function isBetterCandidate(draft: Draft, id: GroupId, other: DirectorId): boolean {
-  const { state, config, now } = draft;
+  const { state, config } = draft;
   const holding = state.holdings.get(id);
   const group = config.groupsById.get(id);
   if (holding?.kind !== 'owned' || holding.right !== 'segment' || group === undefined) return false;
-  if (now >= (state.gatewaySeenAt ?? Number.NEGATIVE_INFINITY) + config.timing.holdMs) return false;
+  if (!isGatewaySeen(draft)) return false;
   const order = rankingOf(draft).of(group);
   const placeOf = (name: DirectorId): number =>
     order.findIndex(({ director }) => director === name);

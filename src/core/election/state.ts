@@ -225,7 +225,12 @@ type RoundBase = {
 };
 
 /** Groups that the peers are asked about together; what they say of one part says nothing of the others. */
-export type AskedPart = { readonly right: Right; readonly groups: readonly AskedGroup[] };
+export type AskedPart = {
+  readonly right: Right;
+  /** Nothing but these groups depends on what is said of them. */
+  readonly isApart: boolean;
+  readonly groups: readonly AskedGroup[];
+};
 
 /** The question of a round to the peers, and what they said so far. */
 export type Asked = {

@@ -10,6 +10,9 @@ import {
   directorsOf,
   type ElectionDriver,
   G1,
+  G2,
+  fit,
+  holder,
   group,
   keys,
   live,
@@ -18,7 +21,7 @@ import {
   TIMING,
   WAIT_MS,
 } from './election-driver.ts';
-import { type Hold, only, promise, type Scene, withoutStore } from './isolation.ts';
+import { type Hold, only, promise, roundOf, type Scene, withoutStore } from './isolation.ts';
 
 const IN_SIGHT: Scene = { isGatewayThere: true, answer: only(D3, promise) };
 const TAKEN_MS = 2 * WAIT_MS + TIMING.suspectMs + 5 * TIMING.roundMs;
@@ -129,6 +132,90 @@ describe('a stand-in whose reasons end', () => {
     driver.store.write(keys.operation('o1'), formatRecord(operation));
     driver.settle();
     expect(driver.of('operation')).toEqual([]);
+  });
+});
+
+describe('a holder without the store', () => {
+  /** g2 speaks; g1 is its own too, and silent. */
+  const withSilent = (isolation: 'gateway' | 'release'): ElectionDriver => {
+    const driver = holder({ groups: [group(G1), group(G2)], isolation });
+    const { store, sessionId: session } = driver;
+    const d2 = store.read(keys.session(D2)).modRevision;
+    store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd2', session: d2 })));
+    driver.settle();
+    driver.feed(fit([G1, 'vrrp-listening'], [G2, null]));
+    store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+    driver.advance(2 * TIMING.roundMs);
+    expect([driver.holding(G1), driver.holding(G2)]).toEqual(['owned', 'open']);
+    driver.forget();
+    return driver;
+  };
+  const refusing: Scene['answer'] = only(D2, (from, question) =>
+    question.groups.some((one) => one.group === G1)
+      ? { kind: 'refusal', reason: 'promised', ...roundOf(question) }
+      : promise(from, question),
+  );
+
+  it.each(['gateway', 'release'] as const)(
+    'goes on with what speaks where a silent group is refused (isolation: %s)',
+    (isolation) => {
+      const driver = withSilent(isolation);
+      withoutStore(driver, 3 * WAIT_MS, { isGatewayThere: true, answer: refusing });
+      expect(driver.holding(G2)).toBe('open');
+      expect(driver.notices()).not.toContain('holder.lapsed');
+    },
+  );
+
+  it('opens the silent group by the promises of all, and waits for no word that does not come', () => {
+    const driver = withSilent('release');
+    const late: Scene['answer'] = only(D2, (from, question) =>
+      question.groups.some((one) => one.group === G1) ? null : promise(from, question),
+    );
+    withoutStore(driver, 2 * WAIT_MS, { isGatewayThere: true, answer: late });
+    expect(driver.holding(G2)).toBe('open');
+    driver.feed(fit([G1, null], [G2, null]));
+    withoutStore(driver, 2 * WAIT_MS, { isGatewayThere: true, answer: only(D2, promise) });
+    expect([driver.holding(G1), driver.holding(G2)]).toEqual(['open', 'open']);
+    expect(driver.notices()).not.toContain('holder.lapsed');
+  });
+});
+
+describe('a candidate that cannot open', () => {
+  const priorities = three(150, 50);
+  const lost = { isGatewayThere: false, answer: only(D3, promise) };
+  const asked = (driver: ElectionDriver) =>
+    driver.of('tell').filter(({ message }) => message.kind === 'hold');
+
+  it('neither asks nor probes without its gateway: both would keep others from it', () => {
+    const driver = orphaned({ groups: [group(G1, { priorities })] });
+    const told: unknown[] = [];
+    const answer: Scene['answer'] = (_, question) => {
+      told.push(question);
+      return null;
+    };
+    withoutStore(driver, TAKEN_MS, { isGatewayThere: false, answer });
+    expect(driver.notices()).toContain('candidate.started');
+    expect([told, asked(driver), driver.of('probe')]).toEqual([[], [], []]);
+    withoutStore(driver, TAKEN_MS, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('goes on asking the gateway', () => {
+    const driver = orphaned();
+    withoutStore(driver, TAKEN_MS, lost);
+    expect(driver.of('ask-gateway').length).toBeGreaterThan(3);
+  });
+
+  it('gives others their turn when the peers do not agree, and tries again', () => {
+    const driver = orphaned({ groups: [group(G1, { priorities })] });
+    const silent: Scene = { isGatewayThere: true };
+    const answers = new Set<string>();
+    for (let passed = 0; passed < 8 * WAIT_MS; passed += 500) {
+      withoutStore(driver, 500, silent);
+      answers.add(driver.holding());
+    }
+    expect(driver.notices().filter((one) => one === 'candidate.started').length).toBeGreaterThan(1);
+    expect([...answers].toSorted()).toEqual(['none', 'owned']);
   });
 });
 
