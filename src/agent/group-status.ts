@@ -8,7 +8,7 @@ import type { ElectionConfig, ElectionState, Holding } from '../core/election/st
 import { ownerStanding, pendingOf } from '../core/election/view.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { DirectorId, GroupId, MonoMs } from '../model/ids.ts';
-import type { GroupStatus, TrackStatus, VrrpStatus } from '../model/status.ts';
+import type { GroupStatus, IsolationStatus, TrackStatus, VrrpStatus } from '../model/status.ts';
 import { REFUSAL_WORDS } from '../model/status-words.ts';
 import type { StandInBook } from './stand-in-book.ts';
 
@@ -22,6 +22,7 @@ export type GroupStatusInput = {
   readonly tracks: ReadonlyMap<GroupId, readonly TrackStatus[]>;
   readonly vrrp: (group: GroupId) => readonly VrrpStatus[];
   readonly standIns: Pick<StandInBook, 'refusalOf' | 'sinceOf'>;
+  readonly isolation: IsolationStatus | null;
 };
 
 /** In the order of the spec; everything that many groups share is computed once. */
@@ -112,26 +113,28 @@ function standInStatus(
 const REFUSAL_HOLDS = 2;
 
 function candidacyStatus(
-  { standIns, config, now }: GroupStatusInput,
+  { standIns, isolation, config, now, me }: GroupStatusInput,
   group: GroupId,
   candidacy: Candidacy | null,
 ): Pick<GroupStatus, 'candidacy'> {
   if (candidacy === null) return {};
   const { phase } = candidacy;
+  const isAsking = candidacy.holder !== me && (phase === 'probing' || phase === 'asking');
+  if (isAsking && isolation?.isReachable === false) return { candidacy: NO_GATEWAY };
   const refusal = standIns.refusalOf(group);
-  const isFresh =
-    refusal !== null && now < refusal.at + REFUSAL_HOLDS * (config?.timing.holdMs ?? 0);
-  if (isFresh && (phase === 'probing' || phase === 'asking')) {
+  const freshMs = REFUSAL_HOLDS * (config?.timing.holdMs ?? 0);
+  if (isAsking && refusal !== null && now < refusal.at + freshMs) {
     const { by, reason } = refusal;
-    return {
-      candidacy: {
-        phase: 'refused',
-        detail: `was refused by ${by}: ${REFUSAL_WORDS[reason]} (${reason})`,
-      },
-    };
+    const detail = `was refused by ${by}: ${REFUSAL_WORDS[reason]} (${reason})`;
+    return { candidacy: { phase: 'refused', detail } };
   }
   return { candidacy: { phase, detail: detailOf(candidacy) } };
 }
+
+const NO_GATEWAY = {
+  phase: 'gateway-silent',
+  detail: 'may not speak for it: no gateway answers',
+} as const;
 
 function detailOf(candidacy: Candidacy): string {
   switch (candidacy.phase) {
@@ -146,7 +149,7 @@ function detailOf(candidacy: Candidacy): string {
         ? `found somebody with the VIPs, told it to yield, and speaks in ${candidacy.inMs} ms`
         : `finds somebody with the VIPs, or cannot find out; asks again in ${candidacy.inMs} ms`;
     case 'gateway-silent':
-      return 'finds nobody with the VIPs, but no gateway answers it';
+      return NO_GATEWAY.detail;
     case 'asking':
       return 'finds nobody with the VIPs, and asks the other directors';
   }

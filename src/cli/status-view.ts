@@ -198,7 +198,12 @@ export function formatDirectors(
 
 function directorState(director: DirectorStatus): string {
   const { inSpec, isAlive, isDraining, drainReason, silence } = director;
-  const life = silence?.confirmedDead ? 'confirmed dead' : isAlive ? 'alive' : 'gone';
+  const report = isAlive ? 'alive' : 'gone';
+  const life = silence?.confirmedDead
+    ? 'confirmed dead'
+    : silence === undefined
+      ? report
+      : `${report}, not heard for ${formatAge(silence.forMs)}`;
   if (!inSpec) return `${life}, not in the document`;
   if (!isDraining) return life;
   return `${life}, draining${drainReason === null ? '' : ` (${drainReason})`}`;

@@ -6,7 +6,7 @@ import type { DirectorId, GroupId, MonoMs } from '../../model/ids.ts';
 import { standAt } from './candidate.ts';
 import { beginDraft, type Draft, surveyed } from './draft.ts';
 import { suspectAt } from './hearing.ts';
-import { promisedTo } from './promises.ts';
+import { promisedTo, promisedUntil } from './promises.ts';
 import {
   holderHeardAt,
   isGatewaySeen,
@@ -25,7 +25,7 @@ export type Candidacy = { readonly holder: DirectorId } & (
       readonly silentMs: number;
       readonly neededMs: number;
     }
-  /** Bound to another candidate by its word. */
+  /** Bound by its word to another candidate. */
   | { readonly phase: 'promised'; readonly to: DirectorId }
   /**
    * Somebody has the VIPs, or that cannot be found out. `isTold`: it was told to yield, and this director
@@ -112,13 +112,14 @@ function ofWaiting(draft: Draft, group: GroupId, holder: DirectorId): Candidacy 
   const at = standAt(draft, group, holder);
   if (!Number.isFinite(at)) return null;
   const to = promisedTo(draft, group);
-  if (to !== null) return { holder, phase: 'promised', to };
+  if (to !== null && to !== holder) return { holder, phase: 'promised', to };
   const againAt = state.standAfter.get(group) ?? now;
   if (againAt > now) return { holder, ...answered(draft, againAt) };
   const seenAt = state.ownerSeenAt.get(group)?.at ?? now;
   const heardAt = Math.max(seenAt, holderHeardAt(draft, group, holder) ?? seenAt);
   const silentMs = Math.round(now - heardAt);
-  return { holder, phase: 'waiting', silentMs, neededMs: Math.round(at - heardAt) };
+  const neededMs = Math.round(Math.max(at, promisedUntil(draft, holder)) - heardAt);
+  return { holder, phase: 'waiting', silentMs, neededMs };
 }
 
 /** Its holder is silent, and so is the store: while that has a challenge of it, a kill comes first. */

@@ -386,7 +386,7 @@ describe('a group whose holder is not heard while etcd is away', () => {
       'gateway-silent',
       TAKEN_MS,
       { isGatewayThere: false },
-      /^finds nobody with the VIPs, but no gateway answers it$/,
+      /^may not speak for it: no gateway answers$/,
     ],
     [
       'asking',
@@ -407,6 +407,19 @@ describe('a group whose holder is not heard while etcd is away', () => {
       );
     },
   );
+
+  it('tells while it asks that no gateway answers, as soon as that is known', () => {
+    const driver = withoutHolder(WAIT_MS + TIMING.suspectMs);
+    const isolation: IsolationStatus = {
+      policy: 'gateway',
+      mode: 'any',
+      isReachable: false,
+      targets: [],
+    };
+    expect(cutOff(driver, { isolation }).group?.candidacy?.phase).toBe('gateway-silent');
+    const reached = { ...isolation, isReachable: true };
+    expect(cutOff(driver, { isolation: reached }).group?.candidacy?.phase).toBe('probing');
+  });
 
   it('tells who has refused, for as long as that is new', () => {
     const driver = withoutHolder(TAKEN_MS, { answer: () => null });

@@ -92,7 +92,7 @@ describe('explain group', () => {
           Object.assign(candidate, { eligible: false, reason: 'not-heard', ready: false });
       group.candidacy = {
         phase: 'gateway-silent',
-        detail: 'finds nobody with the VIPs, but no gateway answers it',
+        detail: 'may not speak for it: no gateway answers',
       };
       statusDocument.isolation = {
         policy: 'gateway',
@@ -177,6 +177,9 @@ function standIn(group: GroupStatus, status: StatusDocument): void {
   for (const candidate of group.candidates)
     if (candidate.director === 'd2')
       Object.assign(candidate, { eligible: false, reason: 'not-heard', ready: false });
+  for (const director of status.directors)
+    if (director.name === 'd2')
+      director.silence = { forMs: 45_000, session: 9, needsWord: false, confirmedDead: null };
   Object.assign(status, {
     store: { ...status.store, isConnected: false, lastError: 'no answer within 750 ms' },
     problems: [

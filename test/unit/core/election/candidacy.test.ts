@@ -92,6 +92,19 @@ describe('a candidate', () => {
     expect(of(driver)).toEqual({ holder: 'd2', phase: 'promised', to: 'd3' });
   });
 
+  it('waits for the end of what it has promised to the holder, too', () => {
+    const driver = orphaned();
+    withoutStore(driver, TIMING.suspectMs + 2000, IN_SIGHT);
+    const until = monoMs(driver.now + 4000);
+    driver.state = {
+      ...driver.state,
+      promises: new Map([[D2, { until, groups: new Map([[G1, driver.epochOf()]]) }]]),
+    };
+    const waiting = of(driver);
+    if (waiting?.phase !== 'waiting') throw new Error(`it is ${waiting?.phase}`);
+    expect(waiting.neededMs - waiting.silentMs).toBe(4000);
+  });
+
   it('is none while the store answers, where the document says release, and where it may not hold', () => {
     const driver = orphaned();
     driver.advance(TIMING.suspectMs + 1000);
