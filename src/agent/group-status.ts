@@ -148,6 +148,8 @@ function detailOf(candidacy: Candidacy): string {
       return candidacy.isTold
         ? `found somebody with the VIPs, told it to yield, and speaks in ${candidacy.inMs} ms`
         : `finds somebody with the VIPs, or cannot find out; asks again in ${candidacy.inMs} ms`;
+    case 'stepped-back':
+      return `lets others try for ${candidacy.inMs} ms: somebody had the VIPs, or the others did not agree`;
     case 'gateway-silent':
       return NO_GATEWAY.detail;
     case 'asking':

@@ -11,8 +11,8 @@ export const HEALTH_LEVELS = ['ok', 'degraded', 'down'] as const;
 
 /**
  * Before a director stands in for a holder: `waiting` until the holder's kernel must be silent, `probing` the
- * network, `answered` by somebody there, `gateway-silent`, `asking` the other directors, `refused` by one of
- * them, `promised` to one.
+ * network, `gateway-silent`, `asking` the other directors, `refused` by one of them, `promised` to one,
+ * `stepped-back` for a while to let others try. Of its own group also `answered` by somebody that has the VIPs.
  */
 export const CANDIDACY_PHASES = [
   'waiting',
@@ -22,6 +22,7 @@ export const CANDIDACY_PHASES = [
   'asking',
   'refused',
   'promised',
+  'stepped-back',
 ] as const;
 
 export const TrackStatus = Type.Object({

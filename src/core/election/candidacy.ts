@@ -28,10 +28,12 @@ export type Candidacy = { readonly holder: DirectorId } & (
   /** Bound by its word to another candidate. */
   | { readonly phase: 'promised'; readonly to: DirectorId }
   /**
-   * Somebody has the VIPs, or that cannot be found out. `isTold`: it was told to yield, and this director
-   * speaks after this; else the network is asked again then.
+   * Of its own group: somebody has the VIPs, or that cannot be found out. `isTold`: it was told to yield, and
+   * this director speaks after this; else the network is asked again then.
    */
   | { readonly phase: 'answered'; readonly inMs: number; readonly isTold: boolean }
+  /** Somebody had the VIPs, or the peers did not agree: others have their turn until then. */
+  | { readonly phase: 'stepped-back'; readonly inMs: number }
   | { readonly phase: 'probing' | 'gateway-silent' | 'asking' }
 );
 
@@ -93,7 +95,7 @@ function ofCandidate(draft: Draft, group: GroupId, { epoch, right, since }: Owne
   const isOwn = probing?.epoch === epoch && probing.right === right;
   const phase = isOwn ? probing.phase : null;
   const againAt = state.standAfter.get(group) ?? now;
-  if (phase === 'answered' || againAt > now) return answered(draft, againAt);
+  if (phase === 'answered' || againAt > now) return steppedBack(draft, againAt);
   if (phase === 'asking') return { phase: 'probing' } as const;
   // It is asked first, in the round after the next at the latest.
   const isAsked = now >= since + 2 * config.timing.roundMs;
@@ -101,8 +103,8 @@ function ofCandidate(draft: Draft, group: GroupId, { epoch, right, since }: Owne
   return { phase: phase === 'clear' ? 'asking' : 'probing' } as const;
 }
 
-const answered = ({ now }: Draft, againAt: number) =>
-  ({ phase: 'answered', inMs: untilMs(now, againAt), isTold: false }) as const;
+const steppedBack = ({ now }: Draft, againAt: number) =>
+  ({ phase: 'stepped-back', inMs: untilMs(now, againAt) }) as const;
 
 const untilMs = (now: number, at: number): number => Math.max(0, Math.round(at - now));
 
@@ -114,7 +116,7 @@ function ofWaiting(draft: Draft, group: GroupId, holder: DirectorId): Candidacy 
   const to = promisedTo(draft, group);
   if (to !== null && to !== holder) return { holder, phase: 'promised', to };
   const againAt = state.standAfter.get(group) ?? now;
-  if (againAt > now) return { holder, ...answered(draft, againAt) };
+  if (againAt > now) return { holder, ...steppedBack(draft, againAt) };
   const seenAt = state.ownerSeenAt.get(group)?.at ?? now;
   const heardAt = Math.max(seenAt, holderHeardAt(draft, group, holder) ?? seenAt);
   const silentMs = Math.round(now - heardAt);
