@@ -17,7 +17,14 @@ import { alarmOnce, type Draft, later, notice } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { promisedTo } from './promises.ts';
 import { askedPeers } from './scope.ts';
-import { askGateway, isAgreed, isHeldBySegment, isPartHeld, patienceAt } from './segment.ts';
+import {
+  askGateway,
+  isAgreed,
+  isHeldBySegment,
+  isPartHeld,
+  patienceAt,
+  yieldTo,
+} from './segment.ts';
 import { isGatewaySeen, standInOf } from './stand-in.ts';
 import type { Asked, AskedPart, RoundState } from './state.ts';
 import { UNARMED_LIMIT, waitMs } from './timing.ts';
@@ -154,8 +161,18 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   if (answer.kind !== 'refusal') return;
   tellRefusal(draft, from, answer);
   const refused = round.asked.parts[answer.part];
+  if (answer.reason === 'superseded')
+    for (const { group } of refused?.groups ?? []) yieldToRecord(draft, from, group);
   if (refused?.isApart === true && refused.groups.length > 1)
     state.splitUntil = later(draft, SPLIT_MS);
+}
+
+/** By a record that this director has not seen: nobody waits for what speaks by the segment. */
+function yieldToRecord(draft: Draft, from: DirectorId, group: GroupId): void {
+  const { holdings, basis } = draft.state;
+  const holding = holdings.get(group);
+  if (holding?.kind !== 'open' || (holding.right === 'record' && basis !== 'segment')) return;
+  yieldTo(draft, group, holding, `${from} tells that the records have changed; silent here`);
 }
 
 /** A part of many groups that was refused is asked about group by group for so long. */

@@ -187,6 +187,8 @@ export function candidacyWakes(draft: Draft, wake: Wake): void {
   const own = cutOffAt(draft, state.view.scopes.get(config.me)?.value ?? null);
   wake.by(own);
   if (now < own) return;
+  // The end of a promise is known to its own room.
   for (const [group, holder] of orphans(draft))
-    if (!state.holdings.has(group)) wake.by(standAt(draft, group, holder));
+    if (!state.holdings.has(group) && promisedTo(draft, group) === null)
+      wake.by(standAt(draft, group, holder));
 }

@@ -85,8 +85,14 @@ function lengthFor(draft: Draft, group: GroupId, holding: Owned): Probing['lengt
 }
 
 /** Neither the store nor its word through others: the network is the only witness. */
-const isToBeLong = (draft: Draft, { right, mustProbe }: Owned): boolean =>
-  mayStandIn(draft) && isCutOff(draft) && (right === 'segment' || mustProbe);
+const isToBeLong = (draft: Draft, holding: Owned): boolean =>
+  mayStandIn(draft) &&
+  isCutOff(draft) &&
+  (holding.right === 'segment' || (holding.mustProbe && !isPromisedByAll(draft, holding)));
+
+/** All whom its scope names, and nobody else may stand in for it, have told that they do not. */
+const isPromisedByAll = ({ state, now }: Draft, { preparedUntil }: Owned): boolean =>
+  state.basis === 'peers' && preparedUntil !== null && preparedUntil > now;
 
 function ask(draft: Draft, group: GroupId, holding: Owned, length: Probing['length']): void {
   const { count, intervalMs } = length === 'short' ? SHORT : longProbes(draft, group);

@@ -180,6 +180,45 @@ describe('a holder without the store', () => {
   });
 });
 
+describe('a holder by the gateway', () => {
+  const superseded: Scene = {
+    isGatewayThere: true,
+    answer: (_, question) => ({
+      kind: 'refusal',
+      reason: 'superseded',
+      ...roundOf(question),
+    }),
+  };
+  const alone: Scene = { isGatewayThere: true };
+
+  it('is silent as soon as it is told that the records have changed', () => {
+    const driver = holder({ isolation: 'gateway' });
+    driver.audible = [];
+    withoutStore(driver, 2 * WAIT_MS, alone);
+    expect([driver.holding(), driver.state.basis]).toEqual(['open', 'segment']);
+    driver.forget();
+    withoutStore(driver, TIMING.roundMs + 100, superseded);
+    expect(driver.of('close')).toMatchObject([{ groups: [G1] }]);
+  });
+
+  it('waits for the deadline where the promises of all were its basis', () => {
+    const driver = holder({ isolation: 'gateway' });
+    withoutStore(driver, 2 * WAIT_MS, { isGatewayThere: true, answer: promise });
+    expect([driver.holding(), driver.state.basis]).toEqual(['open', 'peers']);
+    driver.forget();
+    withoutStore(driver, TIMING.roundMs + 100, superseded);
+    expect(driver.of('close')).toEqual([]);
+  });
+
+  it('opens soon after a lapse when all others promise', () => {
+    const driver = holder({ isolation: 'gateway' });
+    withoutStore(driver, 2 * WAIT_MS, { isGatewayThere: false });
+    expect(driver.holding()).toBe('owned');
+    withoutStore(driver, 3 * TIMING.roundMs, { isGatewayThere: false, answer: promise });
+    expect(driver.holding()).toBe('open');
+  });
+});
+
 describe('a candidate that cannot open', () => {
   const priorities = three(150, 50);
   const lost = { isGatewayThere: false, answer: only(D3, promise) };
