@@ -19,7 +19,10 @@ export type VrrpPart =
   /** Silent for sure. The successor, by the record or about to be; null: nobody. */
   | { readonly kind: 'silent'; readonly successor: DirectorId | null };
 
-type KnownState = Pick<ElectionState, 'holdings' | 'armedUntil' | 'view' | 'lastConfirmedAt'>;
+type KnownState = Pick<
+  ElectionState,
+  'holdings' | 'armedUntil' | 'view' | 'lastConfirmedAt' | 'probings'
+>;
 
 function silentBesides({ view }: KnownState, group: GroupId, me: DirectorId): VrrpPart {
   const standing = ownerStanding(view, group);
@@ -41,6 +44,9 @@ export function vrrpPart(
     case 'owned': {
       // It only stands for the group, and may never open it.
       if (holding.right === 'segment') return silentBesides(state, group, me);
+      // Somebody may stand in for it: who hears it announced would take it for held, and promise it to nobody.
+      if (holding.mustProbe && state.probings.get(group)?.length !== 'short')
+        return { kind: 'named' };
       const until = monoMs((state.lastConfirmedAt ?? Number.NEGATIVE_INFINITY) + holdMs);
       return now < until ? { kind: 'opening', until } : { kind: 'named' };
     }

@@ -1,6 +1,7 @@
 /** Who stands in for a holder, and when not: what must not last, repeat, or take others with it (design 4.10). */
 import { describe, expect, it } from 'vitest';
-import { epochOf, sessionIdOf } from '../../../../src/model/ids.ts';
+import { vrrpPart } from '../../../../src/core/vrrp/part.ts';
+import { epochOf, monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
   candidate,
@@ -298,11 +299,11 @@ describe('no candidate', () => {
 
 describe('the former holder of a group that another stands in for', () => {
   /** It is silent, and the store has not answered for so long. */
-  const former = (awayMs = 0): ElectionDriver => {
+  const former = (awayMs = 0, reason = 'released'): ElectionDriver => {
     const driver = orphaned();
     const session = driver.sessionId;
     driver.keep = (effect) => effect.kind === 'txn';
-    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session, reason })));
     driver.see();
     if (awayMs > 0) driver.advance(awayMs);
     driver.hear(D3, [G1]);
@@ -332,6 +333,14 @@ describe('the former holder of a group that another stands in for', () => {
     }
     expect(driver.holding()).toBe('owned');
     expect(driver.of('announce')).toEqual([]);
+  });
+
+  it('does not advertise that it is about to open', () => {
+    const driver = former(2 * TIMING.roundMs, 'holder-dead');
+    const now = monoMs(driver.now);
+    const state = { ...driver.state, lastConfirmedAt: now };
+    expect(driver.holding()).toBe('owned');
+    expect(vrrpPart(state, G1, D1, { now, holdMs: TIMING.holdMs })).toEqual({ kind: 'named' });
   });
 
   it('asks the network when it was given the record for what it no longer speaks for', () => {
