@@ -100,7 +100,11 @@ class Director implements Agent {
       log,
       metrics,
       held: () => this.#speakingVips(),
-      contested: (group) => this.#parts.hold.offer({ kind: 'contested', group }),
+      contested: (group) => {
+        const { hold } = this.#parts;
+        hold.offer({ kind: 'contested', group });
+        return hold.state().holdings.get(group)?.kind !== 'closing';
+      },
       isUrgent: () => isUpToVoices(this.#parts.hold.state()),
       tell: (group, message) => this.#tellContest(group, message),
     });

@@ -18,8 +18,8 @@ export type ConflictPorts = {
   readonly metrics: Pick<Metrics, 'conflict'>;
   /** The VIPs that speak here now. */
   readonly held: () => readonly (Announcement & { readonly group: GroupId })[];
-  /** Told of each voice. */
-  readonly contested: (group: GroupId) => void;
+  /** Told of each voice; false: the group yields to it, and is announced no more. */
+  readonly contested: (group: GroupId) => boolean;
   /** A foreign voice silences what it speaks as: it must be heard at once (design 4.10). */
   readonly isUrgent: () => boolean;
   /** Into the event list; at most once a minute and VIP. */
@@ -66,7 +66,7 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
     if (vip === undefined) return;
     const { group, device, address } = vip;
     metrics.conflict(group);
-    ports.contested(group);
+    const isKept = ports.contested(group);
     const contest = contests.get(keyOf(vip)) ?? { toldAt: -Infinity, announcedAt: -Infinity };
     contests.set(keyOf(vip), contest);
     if (now - contest.toldAt >= TELL_REST_MS) {
@@ -75,7 +75,7 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
       log.warn({ vipGroup: group, address, device, mac }, 'address.contested');
       ports.tell(group, `${mac} speaks as ${address} on ${device}, too`);
     }
-    if (now - contest.announcedAt < ANNOUNCE_REST_MS) return;
+    if (!isKept || now - contest.announcedAt < ANNOUNCE_REST_MS) return;
     contest.announcedAt = now;
     announcer.announce([{ device, address }]);
   };

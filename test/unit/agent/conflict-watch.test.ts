@@ -22,6 +22,7 @@ function setUp() {
     held: [VIP],
     contested: [] as string[],
     isUrgent: false,
+    isYielding: false,
   };
   const watch = createConflictWatch({
     neighbours,
@@ -30,7 +31,10 @@ function setUp() {
     announcer: { announce: (vips) => seen.announced.push(...vips.map((one) => one.address)) },
     metrics: { conflict: () => void seen.conflicts++ },
     held: () => seen.held,
-    contested: (group) => seen.contested.push(group),
+    contested: (group) => {
+      seen.contested.push(group);
+      return !seen.isYielding;
+    },
     isUrgent: () => seen.isUrgent,
     tell: (group, message) => seen.told.push(`${group}: ${message}`),
   });
@@ -59,6 +63,14 @@ describe('a foreign voice', () => {
     await clock.advance(60_000);
     await hear();
     expect(seen.told).toHaveLength(2);
+  });
+
+  it('is told of and not talked over where the group yields to it', async () => {
+    const { seen, hear } = setUp();
+    seen.isYielding = true;
+    await hear();
+    expect(seen).toMatchObject({ conflicts: 1, announced: [], contested: ['web'] });
+    expect(seen.told).toHaveLength(1);
   });
 
   it('is nobody’s business once the VIP is not held any more', async () => {
