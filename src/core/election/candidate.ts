@@ -9,6 +9,7 @@ import type { VrrpSpec } from '../../model/vrrp.ts';
 import { type Draft, notice, rankingOf, remove, surveyed } from './draft.ts';
 import { firstSuspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
+import { isBeingOpened } from './probing.ts';
 import { promisedTo } from './promises.ts';
 import { hold, ownedHolding, rosterOf, unhold } from './roster.ts';
 import { mayAccuse } from './scope.ts';
@@ -70,9 +71,12 @@ function betterVoiceOf(
   { openedAt }: Holding & { readonly kind: 'open' },
 ): DirectorId | null {
   const { state, config } = draft;
-  const holder = state.view.owners.get(id)?.value?.director as DirectorId | null | undefined;
-  const heard = holder ? state.heard.get(holder) : undefined;
-  if (holder && heard?.named.has(id) === true && heard.at > openedAt) return holder;
+  const standing = standingIn(surveyed(draft), id);
+  // Who is dead by record has it by the segment at best, and is told so when it asks.
+  if (standing.kind === 'owned') {
+    const heard = state.heard.get(standing.director);
+    if (heard?.named.has(id) === true && heard.at > openedAt) return standing.director;
+  }
   const other = standInOf(draft, id);
   const group = config.groupsById.get(id);
   if (other === null || group === undefined) return null;
@@ -161,9 +165,7 @@ function stand(draft: Draft, group: GroupId, holder: DirectorId): void {
 function reconsider(draft: Draft, group: GroupId, holding: Owned): void {
   if (!isOver(draft, group, holding)) return;
   remove(draft, 'probings', group);
-  const { round } = draft.state;
-  const isBeingOpened = round.kind === 'arming' && round.modes.get(group) === 'open';
-  if (isBeingOpened) silence(draft, group, holding, { giveUp: null, isLost: true });
+  if (isBeingOpened(draft, group)) silence(draft, group, holding, { giveUp: null, isLost: true });
   else unhold(draft, group);
 }
 

@@ -123,7 +123,8 @@ function goOn(draft: Draft, group: GroupId, probing: Probing): void {
     holding?.kind === 'owned' && holding.epoch === probing.epoch && holding.right === probing.right;
   const isLong = isOf && isToBeLong(draft, holding);
   const overAt = probing.phase === 'answered' ? probing.until + VALID_MS : probing.until;
-  if (isLong && probing.phase === 'clear' && now >= overAt && holding.right === 'segment')
+  const isInVain = isLong && probing.phase === 'clear' && now >= overAt;
+  if (isInVain && holding.right === 'segment' && !isBeingOpened(draft, group))
     stepBack(draft, group);
   if (!isOf || now >= overAt || isLong !== (probing.length === 'long')) {
     remove(draft, 'probings', group);
@@ -132,6 +133,10 @@ function goOn(draft: Draft, group: GroupId, probing: Probing): void {
   if (probing.phase === 'answered' && now >= probing.nextTellAt && now < probing.until)
     tellToYield(draft, group, probing);
 }
+
+/** The kernel was told to let it speak, and has not answered yet. */
+export const isBeingOpened = ({ state: { round } }: Draft, group: GroupId): boolean =>
+  round.kind === 'arming' && round.modes.get(group) === 'open';
 
 function tellToYield(draft: Draft, group: GroupId, probing: Probing): void {
   const { state, config } = draft;

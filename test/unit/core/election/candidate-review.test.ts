@@ -19,6 +19,7 @@ import {
   live,
   operationOf,
   ownerOf,
+  sessionOf,
   TIMING,
   WAIT_MS,
 } from './election-driver.ts';
@@ -77,6 +78,17 @@ describe('a stand-in that is not alone', () => {
     const driver = standIn({ groups: [group(G1, { priorities: three(150, priority) })] });
     driver.hear(D3, [G1]);
     expect(driver.of('close')).toHaveLength(closed);
+  });
+
+  it('goes on when it hears a holder that is dead by record', () => {
+    const driver = standIn();
+    const { modRevision: id } = driver.store.read(keys.session(D2));
+    const broken = formatRecord(sessionOf({ state: 'broken', by: 'd3', id }));
+    driver.store.write(keys.session(D2), broken);
+    driver.see();
+    driver.hear(D2, [G1], id);
+    expect(driver.state.heard.get(D2)?.at).toBe(driver.now);
+    expect(driver.holding()).toBe('open');
   });
 
   it('goes on while the holder is heard, and does not speak', () => {
@@ -244,6 +256,24 @@ describe('a candidate that cannot open', () => {
     const driver = orphaned();
     withoutStore(driver, TAKEN_MS, lost);
     expect(driver.of('ask-gateway').length).toBeGreaterThan(3);
+  });
+
+  it('opens where the kernel answers after the silence proves nothing any more', () => {
+    const driver = orphaned();
+    const probing = () => driver.state.probings.get(G1);
+    while (probing()?.phase !== 'clear') withoutStore(driver, 100, { isGatewayThere: true });
+    const [startedAt, until] = [monoMs(driver.now), monoMs(driver.now + 2 * WAIT_MS)];
+    const base = { round: 999, startedAt, permitMs: TIMING.permitMs, holdMs: TIMING.holdMs };
+    const modes = new Map([[G1, 'open']] as const);
+    const round = { kind: 'arming', basis: 'segment', until, modes, ...base } as const;
+    driver.state = { ...driver.state, round };
+    driver.now = probing()?.until ?? Infinity;
+    driver.feed({ kind: 'tick' });
+    driver.feed({ kind: 'tick' });
+    const told = { groups: [G1], opened: [G1], unsettled: [], failed: [], speaksUntil: until };
+    driver.feed({ kind: 'armed', round: 999, isOk: true, ...told });
+    expect(driver.of('close')).toEqual([]);
+    expect(driver.holding()).toBe('open');
   });
 
   it('gives others their turn when the peers do not agree, and tries again', () => {
