@@ -12,6 +12,8 @@ export type BenchOptions = {
   readonly only: readonly string[];
   /** Keeps what there is so far beside the result, as JSON. */
   readonly save: (data: object) => void;
+  /** What `save` was given last time, for a bench that takes some of its rows anew; null: nothing. */
+  readonly kept: unknown;
   /** Progress, one line. */
   readonly say: (text: string) => void;
   /** Ends the bench early: what it started is removed, and it throws. */

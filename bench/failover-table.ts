@@ -46,18 +46,27 @@ function cellOf({ column, runs }: Measured, fault: Fault): string {
   const claim = isOurs ? fault.claim(column) : 'crash';
   const all = runs.flat();
   const isLossless = claim === 'handover' || claim === 'nothing';
-  const body = isLossless
-    ? `lost ${sum(all.map((each) => each.lost))} of ${sum(all.map((each) => each.asked))}, longest gap ${formatMs(Math.max(...all.map((each) => each.outageMs)))}`
-    : [0, 1].map((family) => outageOf(runs, family)).join(' · IPv6 ');
-  return `${body}${dualOf(all)}`;
+  return `${isLossless ? loss(all) : outages(runs)}${voices(all)}`;
 }
+
+/** `lost 0 of 80059, longest gap 31 ms`: of all runs together. */
+export function loss(all: readonly Verdict[]): string {
+  const lost = sum(all.map((each) => each.lost));
+  const asked = sum(all.map((each) => each.asked));
+  return `lost ${lost} of ${asked}, longest gap ${formatMs(Math.max(...all.map((each) => each.outageMs)))}`;
+}
+
+/** `232 ms (245) · IPv6 235 ms (245)`: median and most of the runs. */
+export const outages = (runs: readonly (readonly Verdict[])[]): string =>
+  [0, 1].map((family) => outageOf(runs, family)).join(' · IPv6 ');
 
 function outageOf(runs: readonly (readonly Verdict[])[], family: number): string {
-  const outages = runs.flatMap((verdicts) => verdicts[family]?.outageMs ?? []);
-  return `${formatMs(median(outages))} (${Math.max(...outages).toFixed(0)})`;
+  const each = runs.flatMap((verdicts) => verdicts[family]?.outageMs ?? []);
+  return `${formatMs(median(each))} (${Math.max(...each).toFixed(0)})`;
 }
 
-function dualOf(all: readonly Verdict[]): string {
+/** Two voices, median and most; empty where there were none. */
+export function voices(all: readonly Verdict[]): string {
   const most = Math.max(...all.map((each) => each.dualMs));
   if (most === 0) return '';
   const isEndless = all.every((each) => each.isDualAtEnd);

@@ -1,7 +1,8 @@
 /**
  * etcd answers nobody, or not the holder: two directors, three etcd members on machines of their own, the
  * profiles fast and default. The promises of the peers count meanwhile: nothing moves, and no echo is
- * lost. The cases of a profile share one cluster and run in order; each begins with a settled cluster.
+ * lost. Then more is lost than etcd: a director, or the sight of each other. The cases of a profile share one
+ * cluster and run in order; each begins with a settled cluster.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type ClusterLab, clusterDocument, createClusterLab } from '../support/cluster-lab.ts';
@@ -40,6 +41,10 @@ const SITUATIONS = {
     'alone-gateway',
     'parted-gateway',
     'parted-release',
+    'holder-off',
+    'holder-off-on',
+    'agent-killed',
+    'holder-out-in',
     'firewalled-gateway',
     'firewalled-release',
   ],

@@ -100,8 +100,10 @@ const cutFromEachOther =
 
 const heal = ({ lab }: Scene): Promise<void> => lab.network.heal();
 
-/** All members run again, and a director's record and basis say that it holds `web`. */
-async function etcdBack({ lab }: Scene, holder: DirectorHost): Promise<void> {
+/** All members run again, and who speaks now is the holder by record. */
+async function etcdBack(scene: Scene): Promise<void> {
+  const { lab } = scene;
+  const holder = await speakerOf(scene, scene.holder);
   await lab.etcd.start();
   await lab.until('the record follows', holder.name, ({ groups, store }) => {
     const web = groups.find(({ name }) => name === 'web');
@@ -131,17 +133,29 @@ const silentByPolicy: Step['look'] = async ({ lab, holder }) => {
     throw new Error(`status says ${web?.state ?? 'nothing'}, ${health}: ${said}`);
 };
 
-/** The basis that the holder's status must name. */
+/** Whose kernel has the VIP; throws where that is not one. */
+async function speakerOf({ lab }: Scene, not?: DirectorHost): Promise<DirectorHost> {
+  const all = (await lab.directorsWith(VIP)).filter((name) => name !== not?.name);
+  const [name, ...more] = all;
+  if (name === undefined || more.length > 0) throw new Error(`VIP on: ${all.join() || 'nobody'}`);
+  return lab.director(name);
+}
+
+/** The basis that the status of the director that speaks must name. */
 const heldBy =
-  (basis: string, who: (scene: Scene) => DirectorHost = ({ holder }) => holder) =>
+  (basis: string, not: (scene: Scene) => DirectorHost | undefined = () => undefined) =>
   async (scene: Scene): Promise<void> => {
-    const { groups } = await scene.lab.status(who(scene).name);
+    const speaker = await speakerOf(scene, not(scene));
+    const { groups } = await scene.lab.status(speaker.name);
     const web = groups.find(({ name }) => name === 'web');
     if (web?.basis !== basis) throw new Error(`held by ${web?.basis ?? 'nothing'}, not ${basis}`);
   };
 
-/** D' until a candidate asks, D' in which it probes. */
-const segmentTakeoverMs = ({ waitMs }: Bounds): number => 2 * waitMs + 400;
+/** What is off keeps its addresses here: a namespace does not die. */
+const formerHolder = ({ holder }: Scene): DirectorHost => holder;
+
+/** D' until a candidate asks; then it probes, five times, D'/4 apart, and listens as long after the last. */
+const segmentTakeoverMs = ({ waitMs }: Bounds): number => waitMs + (5 / 4) * waitMs + 400;
 
 const holderOff: Step = {
   name: 'the holder is powered off',
@@ -149,12 +163,12 @@ const holderOff: Step = {
   act: ({ holder }) => holder.powerOff(),
   windowMs: (bounds) => segmentTakeoverMs(bounds) + 1500,
   claim: { kind: 'outage', voice: 'other', maxMs: segmentTakeoverMs },
-  look: heldBy('segment', ({ other }) => other),
+  look: heldBy('segment', formerHolder),
 };
 
 const recordFollows: Step = {
   name: 'etcd is back, and the record follows',
-  act: (scene) => etcdBack(scene, scene.other),
+  act: etcdBack,
   windowMs: () => ETCD_BACK_MS,
   claim: nothing,
 };
@@ -247,7 +261,27 @@ export const SITUATIONS: readonly Situation[] = [
         },
         windowMs: (bounds) => stillMs(bounds) + 2000,
         claim: nothing,
-        look: heldBy('segment', ({ other }) => other),
+        look: heldBy('segment', formerHolder),
+      },
+      recordFollows,
+    ],
+  },
+  {
+    id: 'agent-killed',
+    name: 'etcd is away, and all processes of the holder’s agent are killed',
+    isolation: 'gateway',
+    steps: [
+      {
+        ...holderOff,
+        name: 'they are killed',
+        act: ({ holder }) => holder.signalAgent('SIGKILL'),
+      },
+      {
+        name: 'the agent runs again',
+        act: ({ lab, holder }) => lab.startAgents([holder.name]),
+        windowMs: stillMs,
+        claim: nothing,
+        look: heldBy('segment', formerHolder),
       },
       recordFollows,
     ],
@@ -360,6 +394,24 @@ export const SITUATIONS_TOGETHER: readonly Situation[] = [
       {
         name: 'they see each other again',
         act: heal,
+        windowMs: () => ETCD_BACK_MS,
+        claim: nothing,
+      },
+    ],
+  },
+  {
+    id: 'holder-of-three-off',
+    name: 'etcd is away, and the holder of three directors is powered off',
+    isolation: 'gateway',
+    isTogether: true,
+    steps: [
+      holderOff,
+      {
+        name: 'its power and etcd are back, and the record follows',
+        async act(scene) {
+          await scene.holder.powerOn();
+          await etcdBack(scene);
+        },
         windowMs: () => ETCD_BACK_MS,
         claim: nothing,
       },
