@@ -32,7 +32,7 @@ function formatHead(status: StatusDocument, paint: Paint): string {
   const tone = health === 'ok' ? 'good' : health === 'degraded' ? 'warn' : 'bad';
   const applied =
     spec.revision === 0
-      ? 'no cluster document applied yet'
+      ? `no cluster document ${store.isConnected ? 'applied' : 'seen'} yet`
       : `cluster document revision ${spec.revision}${spec.by === null ? '' : ` by ${spec.by}`}`;
   const lines = [
     `Cluster ${status.cluster}: ${paint(health.toUpperCase(), tone)}   (seen by ${status.director}, leasehold ${status.version})`,

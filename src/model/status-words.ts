@@ -213,15 +213,11 @@ export const isAnswering = ({ answeredMsAgo }: IsolationStatus['targets'][number
   answeredMsAgo !== null && answeredMsAgo <= ANSWER_AGE_MS;
 
 /** What is wrong with the gateway where the document rests on it; null: nothing, or nothing was asked yet. */
-export function isolationWords({
-  policy,
-  mode,
-  isReachable,
-  targets,
-}: IsolationStatus): Words | null {
+export function isolationWords({ policy, isReachable, targets }: IsolationStatus): Words | null {
   if (policy !== 'gateway' || isReachable !== false) return null;
   const silent = targets.filter((target) => !isAnswering(target)).map(({ address }) => address);
-  const who = mode === 'any' ? 'no gateway target answers' : 'not every gateway target answers';
+  const isNone = silent.length === targets.length;
+  const who = isNone ? 'no gateway target answers' : 'not every gateway target answers';
   return fault(
     `${who} (${silent.join(', ')}): without etcd and the other directors the VIPs would fall silent`,
     'ping them, see cable and firewall, or name others under isolation.targets',

@@ -34,8 +34,10 @@ describe('the isolation', () => {
     expect(isolationProblems(ask({ mode: 'all' }, lately))).toEqual([
       'not every gateway target answers (192.0.2.1): without etcd and the other directors the VIPs would fall silent; ping them, see cable and firewall, or name others under isolation.targets',
     ]);
-    const [problem] = isolationProblems(ask({}, [['10.90.0.1', 7000]]));
-    expect(problem).toContain('no gateway target answers (10.90.0.1, 192.0.2.1):');
+    for (const mode of ['any', 'all'] as const) {
+      const [problem] = isolationProblems(ask({ mode }, [['10.90.0.1', 7000]]));
+      expect(problem).toContain('no gateway target answers (10.90.0.1, 192.0.2.1):');
+    }
   });
 
   it('is none where nothing rests on it, or nothing was asked yet', () => {

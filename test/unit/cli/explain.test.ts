@@ -207,6 +207,18 @@ describe('status', () => {
     await expect(out).toMatchFileSnapshot('screens/status-stand-in.txt');
   });
 
+  it('knows no document before etcd has answered, and says so', async () => {
+    const rig = await startRig();
+    rigs.push(rig);
+    const { statusDocument } = rig.view;
+    Object.assign(statusDocument, { spec: { revision: 0, by: null, at: null, problem: null } });
+    expect((await rig.run('status')).out).toContain(
+      'no cluster document applied yet; store connected',
+    );
+    Object.assign(statusDocument.store, { isConnected: false });
+    expect((await rig.run('status')).out).toContain('no cluster document seen yet; store NOT');
+  });
+
   it('says of each gateway target whether it answers, where that is known', async () => {
     const rig = await startRig();
     rigs.push(rig);
