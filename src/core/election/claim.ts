@@ -32,7 +32,7 @@ import {
   RANK_DELAY_MS,
   VACANT_RANK_DELAY_MS,
 } from './timing.ts';
-import { openSession, type OwnerStanding, revOf } from './view.ts';
+import { type OwnerStanding, revOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
 /** A stand-in that does not take the record for so long has no store: who has it takes the group. */
@@ -122,7 +122,10 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
  */
 function isKnownToAll({ state, config }: Draft): boolean {
   for (const { id } of config.directors) {
-    if (id === config.me || openSession(state.view, id) === null) continue;
+    const session = state.view.sessions.get(id)?.value ?? null;
+    // That its session record is gone, too, proves nothing.
+    const isOverByRecord = session !== null && session.state !== 'open';
+    if (id === config.me || isOverByRecord) continue;
     if (!isInScope(state.view, id, config.me)) return false;
   }
   return true;

@@ -265,6 +265,21 @@ describe('a group without a usable record', () => {
     expect(driver.txns('claim')).toHaveLength(1);
   });
 
+  it.each([
+    ['does not name this director: it may hold by the promises of those it names', ['d2'], 0],
+    ['names it', ['d1', 'd2'], 1],
+  ])('with the session record of a director whose scope %s', (_, peers, claims) => {
+    const driver = candidate({ directors: directorsOf(D1, D2, D3) });
+    live(driver.store, D3);
+    const { holdMs, slackMs, driftMargin } = TIMING;
+    const scope = { v: 1, holdMs, slackMs, driftMargin, session: 1, peers };
+    driver.store.write(keys.scope(D3), formatRecord(scope));
+    driver.store.remove(keys.session(D3));
+    absent(driver);
+    driver.advance(3 * WAIT_MS);
+    expect(driver.txns('claim')).toHaveLength(claims);
+  });
+
   it('starts the wait anew when the marker is written again', () => {
     const driver = candidate();
     absent(driver);
