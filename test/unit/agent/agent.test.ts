@@ -378,3 +378,60 @@ describe('a foreign voice', () => {
     expect(world.holdersOf('g1')).toEqual(['d1']);
   });
 });
+
+describe('without etcd, and then without the holder', () => {
+  it('tells on each director who stands in, for whom, since when, and what keeps a candidate', async () => {
+    const world = newWorld(3, { isolation: 'gateway' });
+    const [d1, d2, d3] = world.directors;
+    if (d1 === undefined || d2 === undefined || d3 === undefined) throw new Error('three');
+    world.applySpec();
+    for (const director of world.directors) director.start();
+    await world.clock.advance(15_000);
+    const [holder] = world.holdersOf('g1');
+    const dead = world.directors.find(({ name }) => name === holder) ?? d1;
+    const others = world.directors.filter((one) => one !== dead);
+    world.cluster.halt('lose');
+    await world.clock.advance(5000);
+    dead.reboot();
+    const phases = new Set<string>();
+    const isStoodFor = (): boolean => {
+      for (const one of others) phases.add(statusOf(one).groups[0]?.candidacy?.phase ?? 'none');
+      return world.holdersOf('g1').length > 0;
+    };
+    for (let i = 0; i < 400 && !isStoodFor(); i++) await world.clock.advance(100);
+    expect([...phases]).toEqual(expect.arrayContaining(['waiting', 'probing', 'promised']));
+    const [standIn] = world.holdersOf('g1');
+    expect(others.map(({ name }) => name)).toContain(standIn);
+    await world.clock.advance(3000);
+    for (const one of others) {
+      const { groups, problems, isolation } = statusOf(one);
+      expect(groups[0]).toMatchObject({
+        holder: standIn,
+        state: one.name === standIn ? 'held-here' : 'held-elsewhere',
+        standIn: { recordHolder: dead.name },
+        reason: 'stood-in',
+      });
+      const forMs = groups[0]?.standIn?.forMs ?? 0;
+      expect(forMs).toBeGreaterThan(1000);
+      expect(forMs).toBeLessThan(5000);
+      expect(problems).toContain(
+        `group g1: ${standIn} stands in for ${dead.name}, which the record still names`,
+      );
+      expect(isolation).toMatchObject({ policy: 'gateway', isReachable: true });
+    }
+    world.gatewayAnswers = false;
+    await world.clock.advance(10_000);
+    expect(world.holdersOf('g1')).toEqual([]);
+    for (const one of others) {
+      const { groups, problems } = statusOf(one);
+      expect(problems.join()).toContain('no gateway target answers');
+      expect(groups[0]?.standIn).toBeUndefined();
+    }
+    world.gatewayAnswers = true;
+    world.cluster.resume();
+    await world.clock.advance(20_000);
+    const { groups } = statusOf(others[0] ?? d2);
+    expect(world.holdersOf('g1')).toEqual([groups[0]?.holder]);
+    expect(groups[0]).not.toHaveProperty('standIn');
+  });
+});
