@@ -42,6 +42,19 @@ describe('a network of namespaces', () => {
     expect(await reaches('a', '10.90.0.2')).toBe(true);
   });
 
+  it('filters IP between two hosts, and neither ARP nor ND', async () => {
+    const asks = ['ip', 'neighbour', 'show', 'dev', 'eth0'];
+    await network.execOk('a', ['ip', 'neighbour', 'flush', 'dev', 'eth0']);
+    await network.cutOff('a', ['b'], 'ip');
+    expect(await reaches('a', '10.90.0.2')).toBe(false);
+    expect(await reaches('a', 'fd90::2')).toBe(false);
+    const known = await network.execOk('a', asks);
+    for (const address of ['10.90.0.2', 'fd90::2'])
+      expect(known).toMatch(new RegExp(`^${address} lladdr 02:`, 'm'));
+    await network.heal();
+    expect(await reaches('a', 'fd90::2')).toBe(true);
+  });
+
   it('takes the carrier from a host whose cable is out', async () => {
     await network.cable('b', 'out');
     const link = await network.execOk('b', ['ip', 'link', 'show', 'eth0']);

@@ -241,7 +241,7 @@ async function batch(namespace: string, lines: readonly string[]): Promise<void>
 
 const CUT_MATCHES: Readonly<Record<CutKind, readonly string[]>> = {
   all: [''],
-  ip: ['ether type ip ', 'ip6 nexthdr != ipv6-icmp '],
+  ip: ['ether type ip ', 'ip6 nexthdr != ipv6-icmp ', 'icmpv6 type { echo-request, echo-reply } '],
 };
 
 function cutRules(cuts: ReadonlyMap<string, CutKind>): string {
