@@ -38,7 +38,6 @@ const SITUATIONS = {
   fast: [],
   default: [
     'alone-release',
-    'alone-gateway',
     'parted-gateway',
     'parted-release',
     'holder-off',
