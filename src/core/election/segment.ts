@@ -27,7 +27,8 @@ export function onGatewayAnswer(
   { round: number, isReachable }: ElectionEvent & { kind: 'gateway-answered' },
 ): void {
   const { round } = state;
-  if (isReachable) state.gatewaySeenAt = now;
+  // Asked in vain it is gone, however lately it was there: who probes without one only keeps others from it.
+  state.gatewaySeenAt = isReachable ? now : null;
   if (round.kind !== 'sent' || round.round !== number || round.asked === null) return;
   state.round = { ...round, asked: { ...round.asked, isGatewayThere: isReachable } };
 }

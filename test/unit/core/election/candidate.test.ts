@@ -245,6 +245,13 @@ describe('a stand-in', () => {
     expect(driver.holding()).toBe('none');
   });
 
+  it('has no gateway any more when it asked it in vain, however lately that answered', () => {
+    const driver = standIn();
+    expect(driver.state.gatewaySeenAt).not.toBeNull();
+    withoutStore(driver, 2 * TIMING.roundMs, { isGatewayThere: false, answer: only(D3, promise) });
+    expect(driver.state.gatewaySeenAt).toBeNull();
+  });
+
   it.each(['yield', 'contested'] as const)('is silent at once by %s', (kind) => {
     const driver = standIn();
     const session = sessionIdOf(revision(1));
