@@ -90,6 +90,8 @@ const LIVE_LIMIT_MS = 2000;
 const IDLE_STEP_MS = 1000;
 /** Timers are no finer than this, and a step that asks for "now" again and again must not starve the rest. */
 const TICK_MIN_MS = 1;
+/** After a stop of half of D it takes so long to read what was said meanwhile. */
+const DEAF_MS = 20;
 /** How long the gateway may take to answer, each of two times. */
 const VERIFY_MS = 300;
 const VERIFY_TRIES = 2;
@@ -111,6 +113,7 @@ class Loop implements HoldLoop {
   #cancelTimer: () => void = () => {};
   #dueAt: MonoMs;
   #lagMs = 0;
+  #deafUntil = Number.NEGATIVE_INFINITY;
 
   constructor(ports: HoldPorts) {
     this.#ports = ports;
@@ -153,7 +156,7 @@ class Loop implements HoldLoop {
   }
 
   offer(event: ElectionEvent): void {
-    if (this.#isEnded) return;
+    if (this.#isEnded || this.#isStale(event)) return;
     this.#events.push(event);
     if (this.#isStepping) return;
     this.#isStepping = true;
@@ -165,6 +168,19 @@ class Loop implements HoldLoop {
       this.#isStepping = false;
     }
     if (hasChanged) this.#ports.changed();
+  }
+
+  /** Said while this process was stopped, perhaps by somebody who is dead by now; who lives says it again. */
+  #isStale(event: ElectionEvent): boolean {
+    if (event.kind !== 'peer' || event.message.kind === 'yield') return false;
+    const now = this.#ports.clock.now();
+    this.#noteStop(now);
+    return now < this.#deafUntil;
+  }
+
+  #noteStop(now: MonoMs): void {
+    const holdMs = this.#config?.timing.holdMs ?? Number.POSITIVE_INFINITY;
+    if (now - this.#dueAt > holdMs / 2) this.#deafUntil = now + DEAF_MS;
   }
 
   /** True where others may want to look at the state anew. */
@@ -195,6 +211,7 @@ class Loop implements HoldLoop {
     const ms = Math.max(TICK_MIN_MS, at - now);
     this.#dueAt = monoMs(now + ms);
     this.#cancelTimer = clock.schedule(ms, () => {
+      this.#noteStop(clock.now());
       this.#lagMs = Math.max(0, clock.now() - this.#dueAt);
       this.#ports.metrics.eventLoopLag(this.#lagMs / 1000);
       this.offer({ kind: 'tick' });

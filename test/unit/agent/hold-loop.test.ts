@@ -1,11 +1,18 @@
 /** The hold loop carries out what the election decides, in order, and tells back whatever happens. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createEpochFence } from '../../../src/agent/epoch-fence.ts';
 import { createHoldLoop, type HoldPorts } from '../../../src/agent/hold-loop.ts';
 import { ClusterView } from '../../../src/agent/cluster-view.ts';
 import type { ElectionConfig } from '../../../src/core/election/state.ts';
 import { err, ok, type Result } from '../../../src/lib/result.ts';
-import { epochOf, type GroupId, groupId, revision, sessionIdOf } from '../../../src/model/ids.ts';
+import {
+  epochOf,
+  type GroupId,
+  groupId,
+  monoMs,
+  revision,
+  sessionIdOf,
+} from '../../../src/model/ids.ts';
 import type { KernelError } from '../../../src/model/kernel.ts';
 import type { IneligibleReason } from '../../../src/model/decision.ts';
 import { formatRecord } from '../../../src/model/records.ts';
@@ -160,6 +167,28 @@ describe('the hold loop', () => {
     loop.setConfig(config);
     expect(loop.state().lastHeard.get(D2)).toBe(clock.now());
     expect(loop.state().heard.get(D2)?.epochOf(G1)).toBe(armed[0]?.epoch);
+  });
+
+  it('takes nothing for new that was said while it was stopped', async () => {
+    const { clock, loop, begin } = setUp();
+    await begin();
+    const say = (): void =>
+      loop.offer({
+        kind: 'peer',
+        from: D2,
+        message: { kind: 'heartbeat', session: sessionIdOf(revision(99)), armed: [] },
+      });
+    const life = clock.now();
+    say();
+    expect(loop.state().lastHeard.get(D2)).toBe(life);
+    // No timer of its own has fired when the first message is read.
+    const passed = vi.spyOn(clock, 'now').mockReturnValue(monoMs(life + 10_000));
+    say();
+    passed.mockRestore();
+    expect(loop.state().lastHeard.get(D2)).toBe(life);
+    await clock.advance(10_100);
+    say();
+    expect(loop.state().lastHeard.get(D2)).toBe(clock.now());
   });
 
   it('opens in order: clear, permit, arm, announcement, and tells of it afterwards', async () => {
