@@ -2,7 +2,6 @@
  * What this director could hold now, and how well: judged from its interfaces, its gate, its tracks,
  * VRRP and its IPVS table. The election and the report get the same answer.
  */
-import { deriveServiceKey } from '../core/desired/desired-state.ts';
 import type { ElectionEvent } from '../core/election/state.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { IneligibleReason } from '../model/decision.ts';
@@ -111,7 +110,7 @@ function unreadyGroups({ spec, reconcile }: FitnessInput): ReadonlySet<GroupId> 
     isDone && inKernel.has(key) && !reconcile.problems.has(key);
   return new Set(
     services
-      .filter((service) => !isComplete(formatServiceKey(deriveServiceKey(service))))
+      .filter((service) => !service.keys.every((key) => isComplete(formatServiceKey(key))))
       .map((service) => service.group),
   );
 }

@@ -14,7 +14,7 @@ import { describeFailure, formatOperation } from '../core/plan/failure-text.ts';
 import { type IpvsPlan, planIpvs, serviceKeyOf } from '../core/plan/ipvs-plan.ts';
 import { Wakeup } from '../lib/async.ts';
 import { type MonoMs, monoMs, type ServiceId } from '../model/ids.ts';
-import { formatServiceKey, type IpvsOperation, type IpvsTable } from '../model/kernel.ts';
+import { formatServiceKey, type IpvsTableOperation, type IpvsTable } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { IpvsCapability, IpvsKernel } from '../ports/kernel.ts';
 import type { Ledger } from '../ports/ledger.ts';
@@ -95,7 +95,10 @@ export function createReconcileLoop(
 }
 
 type Derived = { readonly input: ReconcileInput; readonly desired: Desired; byKey: DesiredByKey };
-type Applied = { readonly failed: Map<string, string>; readonly done: readonly IpvsOperation[] };
+type Applied = {
+  readonly failed: Map<string, string>;
+  readonly done: readonly IpvsTableOperation[];
+};
 
 const NOTHING: Desired = { services: [], explanations: new Map(), sorryActive: new Set() };
 /** A ledger that cannot be read after so many tries is given up. */
@@ -319,11 +322,11 @@ class Loop {
     return held;
   }
 
-  async #apply(operations: readonly IpvsOperation[]): Promise<Applied> {
+  async #apply(operations: readonly IpvsTableOperation[]): Promise<Applied> {
     const failed = new Map<string, string>();
     if (operations.length === 0) return { failed, done: [] };
     const results = await this.#ports.kernel.apply(operations);
-    const done: IpvsOperation[] = [];
+    const done: IpvsTableOperation[] = [];
     const counts = new Map<string, { op: string; result: 'ok' | 'failed'; count: number }>();
     for (const [i, operation] of operations.entries()) {
       const result = results[i];
@@ -349,7 +352,7 @@ class Loop {
     return { failed, done };
   }
 
-  #countDrift(done: readonly IpvsOperation[], desired: DesiredByKey): void {
+  #countDrift(done: readonly IpvsTableOperation[], desired: DesiredByKey): void {
     const keys = new Set(done.map(keyOf));
     const drifted = new Set([...keys].filter((key) => this.#book.isDrift(key, desired)));
     const repairs = done.filter((operation) => drifted.has(keyOf(operation)));
@@ -390,13 +393,13 @@ class Loop {
   }
 }
 
-const keyOf = (operation: IpvsOperation): string => formatServiceKey(serviceKeyOf(operation));
+const keyOf = (operation: IpvsTableOperation): string => formatServiceKey(serviceKeyOf(operation));
 
 const listSome = (names: readonly string[]): readonly string[] => names.slice(0, LISTED);
 
 type ApplyResult = Awaited<ReturnType<IpvsKernel['apply']>>[number];
 
-const describeResult = (operation: IpvsOperation, result: ApplyResult | undefined): string =>
+const describeResult = (operation: IpvsTableOperation, result: ApplyResult | undefined): string =>
   result === undefined || result.ok
     ? `${formatOperation(operation)}: no answer`
     : describeFailure(operation, result.error);

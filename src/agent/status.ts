@@ -2,8 +2,13 @@
 import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
 import { waitMs } from '../core/election/timing.ts';
 import { realServerKey } from '../core/health/checks.ts';
-import { deriveHealth, deriveServiceKey } from '../core/desired/desired-state.ts';
-import type { ClusterSpec, RealServer, VirtualService } from '../model/cluster.ts';
+import { deriveHealth } from '../core/desired/desired-state.ts';
+import {
+  type ClusterSpec,
+  portIn,
+  type RealServer,
+  type VirtualService,
+} from '../model/cluster.ts';
 import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
 import type { CheckId, DirectorId, GroupId, MonoMs } from '../model/ids.ts';
 import {
@@ -198,21 +203,22 @@ type Lookup = {
 
 function serviceStatus(lookup: Lookup, service: VirtualService): ServiceStatus {
   const { input, table } = lookup;
-  const key = formatServiceKey(deriveServiceKey(service));
-  const observed = table.get(key);
-  const destinations = new Map(
-    (observed?.destinations ?? []).map((one) => [`${one.address} ${one.port}`, one]),
-  );
+  const keys = service.keys.map(formatServiceKey);
+  const { problems } = input.reconcile;
+  const first = service.keys[0];
+  const endpoint = first?.kind === 'address' ? first : null;
+  const destinations = observedDestinations(service, table);
   const sorry = service.sorryServer;
   return {
     name: service.id,
     group: service.group,
-    protocol: service.protocol,
-    address: service.address,
-    port: service.port,
+    protocol: endpoint?.protocol ?? null,
+    address: endpoint?.address ?? null,
+    port: endpoint?.port ?? null,
+    keys,
     scheduler: service.scheduler,
-    isProgrammed: observed !== undefined && !input.reconcile.problems.has(key),
-    problem: input.reconcile.problems.get(key) ?? null,
+    isProgrammed: keys.every((key) => table.has(key) && !problems.has(key)),
+    problem: keys.map((key) => problems.get(key)).find((text) => text !== undefined) ?? null,
     realServers: service.realServers.map((server) =>
       realServerStatus(lookup, service, server, destinations),
     ),
@@ -223,18 +229,47 @@ function serviceStatus(lookup: Lookup, service: VirtualService): ServiceStatus {
   };
 }
 
+type Observed = Pick<ObservedDestination, 'weight' | 'activeConnections' | 'inactiveConnections'>;
+
+/** By id of the real server: connections are summed over the keys of the service, the weight is the first one's. */
+function observedDestinations(
+  service: VirtualService,
+  table: Lookup['table'],
+): ReadonlyMap<string, Observed> {
+  const found = new Map<string, Observed>();
+  for (const key of service.keys) {
+    const byEndpoint = new Map(
+      table.get(formatServiceKey(key))?.destinations.map((one) => [endpointText(one), one]),
+    );
+    for (const server of service.realServers) {
+      const one = byEndpoint.get(endpointText({ ...server, port: portIn(key, server) }));
+      if (one === undefined) continue;
+      const sum = found.get(server.id);
+      found.set(server.id, {
+        weight: sum?.weight ?? one.weight,
+        activeConnections: (sum?.activeConnections ?? 0) + one.activeConnections,
+        inactiveConnections: (sum?.inactiveConnections ?? 0) + one.inactiveConnections,
+      });
+    }
+  }
+  return found;
+}
+
+const endpointText = ({ address, port }: Pick<ObservedDestination, 'address' | 'port'>): string =>
+  `${address} ${port}`;
+
 function realServerStatus(
   { input, overrides }: Lookup,
   service: VirtualService,
   server: RealServer,
-  destinations: ReadonlyMap<string, ObservedDestination>,
+  destinations: ReadonlyMap<string, Observed>,
 ): RealServerStatus {
   const key = realServerKey(service.id, server.id);
   const explanation = input.reconcile.explanations.get(key);
   const check = input.checks.get(key) ?? null;
   const status = check === null ? 'unchecked' : (input.statuses.get(check) ?? null);
-  const assumed = deriveHealth(service, status);
-  const observed = destinations.get(`${server.address} ${server.port}`);
+  const assumed = deriveHealth(server, status);
+  const observed = destinations.get(server.id);
   const override = overrides.get(key);
   const votes = check === null ? [] : [...(input.votes.get(check)?.values() ?? [])];
   return {
@@ -244,7 +279,7 @@ function realServerStatus(
     weight: server.weight,
     wantedWeight: explanation?.wantedWeight ?? null,
     kernelWeight: observed?.weight ?? null,
-    // What the table follows: before the first vote the service's own alpha decides, not the check's.
+    // What the table follows: before the first vote its own alpha decides, not the check's.
     health: explanation?.health ?? assumed.health,
     basis: explanation?.basis ?? assumed.basis,
     admin: override?.state ?? 'ready',

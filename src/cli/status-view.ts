@@ -235,10 +235,10 @@ function formatServices(services: readonly ServiceStatus[], look: StatusLook): s
 }
 
 function serviceLine(service: ServiceStatus): string {
-  const { name, protocol, address, port, group, scheduler, problem, isProgrammed } = service;
-  const host = address.includes(':') ? `[${address}]` : address;
+  const { name, keys, group, scheduler, problem, isProgrammed } = service;
+  const place = `${keys[0]}${keys.length > 1 ? ` and ${keys.length - 1} more` : ''}`;
   const note = problem ?? (isProgrammed ? null : 'not in the IPVS table of this director');
-  const line = `${name}  ${protocol} ${host}:${port}  ${scheduler}, group ${group}`;
+  const line = `${name}  ${place}  ${scheduler}, group ${group}`;
   return note === null ? line : `${line}  ! ${note}`;
 }
 

@@ -42,6 +42,7 @@ export function buildGroup(name: string, group: GroupDocument): VipGroup {
     antiAffinity: (group.antiAffinity ?? []).map(groupId),
     tracks: (group.track ?? []).map(buildTrack),
     notify: group.notify === undefined ? null : buildNotify(group.notify),
+    connectionSync: null,
   };
 }
 

@@ -1,33 +1,13 @@
 /** From the cluster document (YAML 1.2 or JSON) to the spec that everything works from: parse, judge, fill in. */
 import { LineCounter, parseDocument } from 'yaml';
 import { err, messageOf, ok, type Result } from '../lib/result.ts';
-import { formatEndpoint, type IpAddress, parseIp } from '../model/address.ts';
-import type {
-  CheckKind,
-  CheckSpec,
-  ClusterSpec,
-  Isolation,
-  RealServer,
-  VirtualService,
-} from '../model/cluster.ts';
-import { directorId, groupId, realServerId, serviceId } from '../model/ids.ts';
+import { parseIp } from '../model/address.ts';
+import type { ClusterSpec, Isolation } from '../model/cluster.ts';
+import { directorId } from '../model/ids.ts';
 import { buildGroup } from './build-group.ts';
-import {
-  type CheckDocument,
-  ClusterDocument,
-  type RealServerDocument,
-  type ServiceDocument,
-} from './cluster-schema.ts';
-import {
-  DEFAULT_CHECK,
-  DEFAULT_FORWARD,
-  DEFAULT_ISOLATION_MODE,
-  DEFAULT_PROTOCOL,
-  DEFAULT_SCHEDULER,
-  DEFAULT_STATUS,
-  DEFAULT_WEIGHT,
-} from './defaults.ts';
-import { parseDuration } from './durations.ts';
+import { buildService } from './build-service.ts';
+import { ClusterDocument } from './cluster-schema.ts';
+import { DEFAULT_IPVS, DEFAULT_ISOLATION_MODE } from './defaults.ts';
 import { must } from './must.ts';
 import type { Problem } from './problem.ts';
 import { clusterProblems, clusterWarnings } from './rules.ts';
@@ -112,6 +92,7 @@ function buildSpec(document: ClusterDocument): ClusterSpec {
     checkers: document.checkers ?? null,
     gateways: (document.gateway ?? []).map((gateway) => must(parseIp(gateway))),
     isolation: buildIsolation(document),
+    ipvs: DEFAULT_IPVS,
   };
 }
 
@@ -124,75 +105,4 @@ function buildIsolation({ gateway, isolation }: ClusterDocument): Isolation {
     targets,
     mode: given?.mode ?? DEFAULT_ISOLATION_MODE,
   };
-}
-
-function buildService(name: string, service: ServiceDocument): VirtualService {
-  return {
-    id: serviceId(name),
-    group: groupId(service.group),
-    address: must(parseIp(service.address)),
-    port: service.port,
-    protocol: service.protocol ?? DEFAULT_PROTOCOL,
-    scheduler: service.scheduler ?? DEFAULT_SCHEDULER,
-    persistence:
-      service.persistence === undefined
-        ? null
-        : { timeoutS: must(parseDuration(service.persistence.timeout)) / 1000 },
-    check: service.check === undefined ? null : buildCheck(service.check),
-    alpha: service.alpha ?? false,
-    inhibitOnFailure: service.inhibitOnFailure ?? false,
-    realServers: service.realServers.map((server) => buildRealServer(service, server)),
-    sorryServer:
-      service.sorryServer === undefined ? null : buildRealServer(service, service.sorryServer),
-  };
-}
-
-function buildRealServer(service: ServiceDocument, server: RealServerDocument): RealServer {
-  const address: IpAddress = must(parseIp(server.address));
-  const port = server.port ?? service.port;
-  return {
-    id: realServerId(formatEndpoint(address, port)),
-    address,
-    port,
-    weight: server.weight ?? DEFAULT_WEIGHT,
-    forward: server.forward ?? service.forward ?? DEFAULT_FORWARD,
-  };
-}
-
-function buildCheck(check: CheckDocument): CheckSpec {
-  const ms = (text: string | undefined, otherwise: number): number =>
-    text === undefined ? otherwise : must(parseDuration(text));
-  return {
-    ...buildCheckKind(check),
-    intervalMs: ms(check.interval, DEFAULT_CHECK.intervalMs),
-    timeoutMs: ms(check.timeout, DEFAULT_CHECK.timeoutMs),
-    rise: check.rise ?? DEFAULT_CHECK.rise,
-    fall: check.fall ?? DEFAULT_CHECK.fall,
-    port: check.port ?? null,
-  };
-}
-
-function buildCheckKind(check: CheckDocument): CheckKind {
-  const http = check.https ?? check.http;
-  if (http === undefined) return { kind: 'tcp' };
-  return {
-    kind: check.https === undefined ? 'http' : 'https',
-    method: http.method ?? 'GET',
-    path: http.path ?? '/',
-    status: buildStatus(http.status),
-    host: http.host ?? null,
-    verify: check.https !== undefined && (check.https.verify ?? true),
-  };
-}
-
-type StatusDocument = NonNullable<CheckDocument['http']>['status'];
-
-function buildStatus(status: StatusDocument): readonly (readonly [number, number])[] {
-  if (status === undefined) return DEFAULT_STATUS;
-  const ranges = Array.isArray(status) ? status : [status];
-  return ranges.map((range) => {
-    if (typeof range === 'number') return [range, range];
-    const [from = '', to = ''] = range.split('-');
-    return [Number(from), Number(to)];
-  });
 }

@@ -2,8 +2,10 @@
 import type {
   CheckTiming,
   ForwardMethod,
+  IpvsSpec,
   Isolation,
   Protocol,
+  Quorum,
   Scheduler,
 } from '../model/cluster.ts';
 
@@ -12,6 +14,24 @@ export const DEFAULT_PROTOCOL: Protocol = 'tcp';
 export const DEFAULT_SCHEDULER: Scheduler = 'wlc';
 export const DEFAULT_FORWARD: ForwardMethod = 'dr';
 export const DEFAULT_WEIGHT = 1;
+export const DEFAULT_COMMAND_TIMEOUT_MS = 10_000;
+/** As in keepalived. */
+export const DEFAULT_QUORUM: Quorum = {
+  need: 1,
+  hysteresis: 0,
+  up: null,
+  down: null,
+  timeoutMs: DEFAULT_COMMAND_TIMEOUT_MS,
+  user: null,
+};
+/** Removal waits for connections this long. */
+export const DEFAULT_DRAIN = { deadlineMs: 300_000 } as const;
+export const DEFAULT_IPVS: IpvsSpec = {
+  timeouts: { tcpS: null, tcpFinS: null, udpS: null },
+  standby: 'warm',
+  onExit: 'release',
+  sysctls: [],
+};
 /** Any success of RFC 9110. */
 export const DEFAULT_STATUS: readonly (readonly [number, number])[] = [[200, 299]];
 export const DEFAULT_CHECK: CheckTiming = { intervalMs: 2000, timeoutMs: 1000, rise: 2, fall: 2 };

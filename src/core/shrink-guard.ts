@@ -1,14 +1,14 @@
 /** Stops an apply that would take most of the traffic away by mistake, until somebody confirms it. */
-import { formatEndpoint } from '../model/address.ts';
 import type { RealServer, VipGroup, VirtualService } from '../model/cluster.ts';
 import type { GroupId, ServiceId } from '../model/ids.ts';
+import { formatServiceKey } from '../model/kernel.ts';
 
 /** What of a `ClusterSpec` the guard looks at. */
 export type ShrinkView = {
   readonly groups: readonly (Pick<VipGroup, 'id'> & {
     readonly addresses: readonly Pick<VipGroup['addresses'][number], 'address'>[];
   })[];
-  readonly services: readonly (Pick<VirtualService, 'id' | 'protocol' | 'address' | 'port'> & {
+  readonly services: readonly (Pick<VirtualService, 'id' | 'keys'> & {
     readonly realServers: readonly Pick<RealServer, 'id' | 'weight'>[];
   })[];
 };
@@ -117,15 +117,20 @@ function pairServices(
   const renamed = new Map(
     after.services
       .filter((service) => !known.has(service.id))
-      .map((service) => [endpointOf(service), service]),
+      .flatMap((service) => keysOf(service).map((key) => [key, service] as const)),
   );
   return before.services.map(
-    (service) => byName.get(service.id) ?? renamed.get(endpointOf(service)) ?? null,
+    (service) =>
+      byName.get(service.id) ??
+      keysOf(service)
+        .map((key) => renamed.get(key))
+        .find((found) => found !== undefined) ??
+      null,
   );
 }
 
-const endpointOf = (service: ShrinkView['services'][number]): string =>
-  `${service.protocol} ${formatEndpoint(service.address, service.port)}`;
+const keysOf = ({ keys }: ShrinkView['services'][number]): readonly string[] =>
+  keys.map(formatServiceKey);
 
 const realServersOf = (view: ShrinkView): readonly Pick<RealServer, 'id' | 'weight'>[] =>
   view.services.flatMap((service) => service.realServers);

@@ -2,7 +2,7 @@
  * What the operator wants, after parsing: the cluster document with defaults filled in.
  * The document itself (YAML or JSON) and its rules live in `config/`.
  */
-import type { IpAddress } from './address.ts';
+import { familyOf, type IpAddress, type IpFamily } from './address.ts';
 import type { CheckId, DirectorId, GroupId, RealServerId, ServiceId } from './ids.ts';
 import type { VrrpSpec } from './vrrp.ts';
 
@@ -65,6 +65,26 @@ export type VipGroup = {
   readonly antiAffinity: readonly GroupId[];
   readonly tracks: readonly Track[];
   readonly notify: NotifySpec | null;
+  /** Null: the group's connections are not told to other directors. */
+  readonly connectionSync: ConnectionSync | null;
+};
+
+/**
+ * How the holder of a group tells its connections to the other directors (IPVS sync daemons). A kernel
+ * has one master and one backup daemon: what groups of one holder ask for beyond the id must be equal.
+ */
+export type ConnectionSync = {
+  /** 0 to 255, one for each group on an interface; a backup with id 0 takes what every master sends. */
+  readonly syncId: number;
+  /** Logical interface name, as in `GroupAddress`. */
+  readonly interface: string;
+  /** Multicast group that the daemons talk in. */
+  readonly group: IpAddress;
+  /** UDP. */
+  readonly port: number;
+  readonly ttl: number;
+  /** Longest message in bytes; null: what fits the interface. */
+  readonly maxLength: number | null;
 };
 
 /**
@@ -159,31 +179,175 @@ export type CheckKind =
 
 export type CheckSpec = CheckKind & CheckTiming & { readonly port: number | null };
 
-export type RealServer = {
-  readonly id: RealServerId;
-  readonly address: IpAddress;
+/** linux/ip_vs.h, IP_VS_CONN_F_TUNNEL_TYPE_*. */
+export const TUNNEL_TYPES = ['ipip', 'gue', 'gre'] as const;
+export type TunnelType = (typeof TUNNEL_TYPES)[number];
+/** What protects the outer header of gue and gre; `remcsum` (remote checksum offload) is for gue alone. */
+export const TUNNEL_CHECKSUMS = ['nocsum', 'csum', 'remcsum'] as const;
+export type TunnelChecksum = (typeof TUNNEL_CHECKSUMS)[number];
+
+export type Tunnel = {
+  readonly type: TunnelType;
+  /** UDP port that a gue real server listens on; 0 for the other types. */
   readonly port: number;
-  readonly weight: number;
-  readonly forward: ForwardMethod;
+  readonly checksum: TunnelChecksum;
 };
 
-export type Persistence = { readonly timeoutS: number };
+/** What `forward: tun` means where nothing else is said. */
+export const DEFAULT_TUNNEL: Tunnel = { type: 'ipip', port: 0, checksum: 'nocsum' };
+
+/** Where packets of a service go, and how. */
+export type ForwardTarget = {
+  readonly id: RealServerId;
+  readonly address: IpAddress;
+  /** 0: the port that the client asked for (services with several ports, with all, or with a mark). */
+  readonly port: number;
+  /** 0 to 2147483647. */
+  readonly weight: number;
+  readonly forward: ForwardMethod;
+  /** Null exactly where `forward` is not `tun`. */
+  readonly tunnel: Tunnel | null;
+};
+
+export type RealServer = ForwardTarget & {
+  /** Connections from which on it gets no new ones until it is below the lower one; 0: no limit. */
+  readonly upperThreshold: number;
+  /** Below the upper one; 0: three quarters of the upper one (the kernel's rule). */
+  readonly lowerThreshold: number;
+  /** Before the first vote it is down. Off by default, as in keepalived. */
+  readonly alpha: boolean;
+  /** Down means weight 0 instead of removal. */
+  readonly inhibitOnFailure: boolean;
+};
+
+/** Answers while the quorum is lost; it is never checked and takes no part in the quorum. */
+export type SorryServer = ForwardTarget & {
+  /** With the quorum back it stays with weight 0 instead of going. */
+  readonly inhibit: boolean;
+};
+
+export type Persistence = {
+  /** 1 to 2678400 (31 days). */
+  readonly timeoutS: number;
+  /** Clients of one network of this prefix length go together: 1 to 32, IPv6 1 to 128. */
+  readonly prefix: number;
+  /** What else tells clients apart: `sip` goes by the Call-ID; null: nothing. */
+  readonly engine: 'sip' | null;
+};
+
+/** Flags of the schedulers by the names of ipvsadm; the kernel has three bits (`schedulerFlagBits`). */
+export const SCHEDULER_FLAGS = [
+  'sh-fallback',
+  'sh-port',
+  'mh-fallback',
+  'mh-port',
+  'flag-1',
+  'flag-2',
+  'flag-3',
+] as const;
+export type SchedulerFlag = (typeof SCHEDULER_FLAGS)[number];
+
+/** What the kernel knows a service by. Port 0: all ports, for persistent services only. */
+export type ServiceKey =
+  | {
+      readonly kind: 'address';
+      readonly protocol: Protocol;
+      readonly address: IpAddress;
+      readonly port: number;
+    }
+  | { readonly kind: 'fwmark'; readonly family: IpFamily; readonly mark: number };
+
+/** Inclusive. */
+export type PortRange = { readonly from: number; readonly to: number };
+
+/** Packets to one address that leasehold gives the mark of their service. */
+export type MarkRule = {
+  readonly address: IpAddress;
+  readonly protocol: Protocol;
+  /** In ascending order, apart from each other; 0 to 65535 is every port. */
+  readonly ports: readonly PortRange[];
+};
+
+/** IPVS services that one virtual service may become: its addresses times its ports. */
+export const MAX_SERVICE_KEYS = 4096;
+/** IPVS services and destinations of a whole document, after expansion. */
+export const MAX_IPVS_SERVICES = 16_384;
+export const MAX_IPVS_DESTINATIONS = 262_144;
+/** Marking rules of a whole document, one for each address, protocol and port range. */
+export const MAX_MARK_RANGES = 4096;
+
+/**
+ * keepalived's quorum (weights of real servers that are up, summed): lost below need − hysteresis or at
+ * 0, back from need + hysteresis on.
+ */
+export type Quorum = {
+  readonly need: number;
+  /** Below `need`. */
+  readonly hysteresis: number;
+  /** Programs that are told; no shell. */
+  readonly up: readonly string[] | null;
+  readonly down: readonly string[] | null;
+  readonly timeoutMs: number;
+  /** Null: the agent's own user. */
+  readonly user: string | null;
+};
+
+/** Where the weight of a real server comes from: the document, or what its check says. */
+export type WeightSource = 'fixed' | 'check';
 
 export type VirtualService = {
   readonly id: ServiceId;
   readonly group: GroupId;
-  readonly address: IpAddress;
-  readonly port: number;
-  readonly protocol: Protocol;
+  /** At least one, each once, all of one family, in the document's order; an IPVS service each. */
+  readonly keys: readonly ServiceKey[];
+  /** What leasehold marks for a firewall-mark service; none: other keys, or the mark is set by others. */
+  readonly marks: readonly MarkRule[];
   readonly scheduler: Scheduler;
+  readonly schedulerFlags: readonly SchedulerFlag[];
+  /** One-packet scheduling: each datagram on its own (UDP and firewall marks). */
+  readonly ops: boolean;
   readonly persistence: Persistence | null;
   readonly check: CheckSpec | null;
-  /** Before the first vote a real server is down. Off by default, as in keepalived. */
-  readonly alpha: boolean;
-  /** Down means weight 0 instead of removal. */
-  readonly inhibitOnFailure: boolean;
+  readonly quorum: Quorum;
+  /** Percent: where less than this share of the weight is up, all count as up. Null: never. */
+  readonly failOpenPercent: number | null;
+  /** How long a real server that came back takes to its full weight; 0: at once. */
+  readonly slowStartMs: number;
+  readonly weightSource: WeightSource;
+  /** A real server that the document no longer names keeps its connections this long; 0: removed at once. */
+  readonly drain: { readonly deadlineMs: number };
   readonly realServers: readonly RealServer[];
-  readonly sorryServer: RealServer | null;
+  readonly sorryServer: SorryServer | null;
+};
+
+export const familyOfKey = (key: ServiceKey): IpFamily =>
+  key.kind === 'fwmark' ? key.family : familyOf(key.address);
+
+/** The port of a real server in one of its service's keys. */
+export function portIn(key: ServiceKey, target: Pick<ForwardTarget, 'port'>): number {
+  if (target.port !== 0 || key.kind === 'fwmark') return target.port;
+  return key.port;
+}
+
+/** Seconds; null: as the kernel has it. */
+export type IpvsTimeoutSpec = {
+  readonly tcpS: number | null;
+  readonly tcpFinS: number | null;
+  readonly udpS: number | null;
+};
+
+/** A value that this director's kernel shall have, by its dotted name: `net.ipv4.vs.conntrack`. */
+export type Sysctl = { readonly name: string; readonly value: number };
+
+/** What concerns the whole IPVS of a director. */
+export type IpvsSpec = {
+  readonly timeouts: IpvsTimeoutSpec;
+  /** `warm`: every director has the table; `cold`: a director has the services of the groups it holds. */
+  readonly standby: 'warm' | 'cold';
+  /** What becomes of our services when the agent ends: deleted, or left as they are. */
+  readonly onExit: 'release' | 'freeze';
+  /** Set because they are configured, in the document's order; nothing else is ever set. */
+  readonly sysctls: readonly Sysctl[];
 };
 
 export type ClusterSpec = {
@@ -196,6 +360,7 @@ export type ClusterSpec = {
   /** Gateways of the VIPs' networks: a takeover is verified with them. */
   readonly gateways: readonly IpAddress[];
   readonly isolation: Isolation;
+  readonly ipvs: IpvsSpec;
 };
 
 /** What a holder does that hears neither etcd nor all its peers (design 4.10). */

@@ -204,11 +204,16 @@ export const RealServerStatus = Type.Object({
 export const ServiceStatus = Type.Object({
   name: Name,
   group: Name,
-  protocol: Type.String(),
-  address: Type.String(),
-  port: Type.Integer(),
+  protocol: Nullable(Type.String({ description: 'of the first key; null: a firewall mark' })),
+  address: Nullable(Type.String()),
+  port: Nullable(Type.Integer({ description: '0: all ports' })),
+  keys: Type.Array(
+    Type.String({ description: 'an IPVS service: `tcp 10.90.0.100:80`, `fwmark 7 inet6`' }),
+  ),
   scheduler: Type.String(),
-  isProgrammed: Type.Boolean({ description: 'in this director’s IPVS table, as wanted' }),
+  isProgrammed: Type.Boolean({
+    description: 'in this director’s IPVS table, as wanted, with all its keys',
+  }),
   problem: Nullable(Type.String()),
   realServers: Type.Array(RealServerStatus),
   sorryServer: Nullable(Type.Object({ id: Type.String(), isActive: Type.Boolean() })),

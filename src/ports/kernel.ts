@@ -4,7 +4,7 @@ import type { IpAddress } from '../model/address.ts';
 import type {
   BindRequest,
   BoundAddress,
-  IpvsOperation,
+  IpvsTableOperation,
   IpvsTable,
   KernelError,
   KernelEvent,
@@ -45,6 +45,6 @@ export interface IpvsKernel {
    * Applies in order, in packed batches; the results are in the order of the operations.
    * EEXIST on add and ENOENT or ESRCH on delete are successes.
    */
-  apply(operations: readonly IpvsOperation[]): Promise<readonly Result<void, KernelError>[]>;
+  apply(operations: readonly IpvsTableOperation[]): Promise<readonly Result<void, KernelError>[]>;
   close(): void;
 }

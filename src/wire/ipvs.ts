@@ -5,13 +5,21 @@
  */
 import { err, ok, type Result } from '../lib/result.ts';
 import { familyOf, formatIp, ipToBytes, type IpAddress, type IpFamily } from '../model/address.ts';
-import type { ForwardMethod, Protocol } from '../model/cluster.ts';
+import {
+  DEFAULT_TUNNEL,
+  familyOfKey,
+  type ForwardMethod,
+  type Protocol,
+  type Tunnel,
+  TUNNEL_TYPES,
+} from '../model/cluster.ts';
 import {
   IP_VS_SVC_F_HASHED,
   IP_VS_SVC_F_PERSISTENT,
   type IpvsCounters,
+  type IpvsRates,
   type IpvsDestination,
-  type IpvsOperation,
+  type IpvsTableOperation,
   type IpvsService,
   type IpvsServiceKey,
   type ObservedDestination,
@@ -57,6 +65,7 @@ const SVC_FLAGS = 7;
 const SVC_TIMEOUT = 8;
 const SVC_NETMASK = 9;
 const SVC_STATS = 10;
+const SVC_PE_NAME = 11;
 const SVC_STATS64 = 12;
 
 const DEST_ADDR = 1;
@@ -67,9 +76,13 @@ const DEST_U_THRESH = 5;
 const DEST_L_THRESH = 6;
 const DEST_ACTIVE_CONNS = 7;
 const DEST_INACT_CONNS = 8;
+const DEST_PERSIST_CONNS = 9;
 const DEST_STATS = 10;
 const DEST_ADDR_FAMILY = 11;
 const DEST_STATS64 = 12;
+const DEST_TUN_TYPE = 13;
+const DEST_TUN_PORT = 14;
+const DEST_TUN_FLAGS = 15;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -77,11 +90,14 @@ const PROTOCOLS: Readonly<Record<Protocol, number>> = { tcp: 6, udp: 17, sctp: 1
 /** IP_VS_CONN_F_*: the low bits of a connection's flags. */
 const FORWARD_METHODS: Readonly<Record<ForwardMethod, number>> = { nat: 0, tun: 2, dr: 3 };
 const FORWARD_MASK = 0x7;
+/** IP_VS_TUNNEL_ENCAP_FLAG_*. */
+const TUNNEL_CHECKSUM_BITS: Readonly<Record<Tunnel['checksum'], number>> = {
+  nocsum: 0,
+  csum: 1,
+  remcsum: 2,
+};
 
 const addressFamily = (family: IpFamily): number => (family === 6 ? AF_INET6 : AF_INET);
-
-const keyFamily = (key: IpvsServiceKey): IpFamily =>
-  key.kind === 'fwmark' ? key.family : familyOf(key.address);
 
 /** The header of each command, made once. */
 const HEADERS = Array.from({ length: 16 }, (_, command) =>
@@ -104,7 +120,7 @@ export const encodeGetDestinations = (key: IpvsServiceKey): Uint8Array =>
 
 /** Body of the request that performs one operation; many of them may share a writer. */
 export function encodeOperation(
-  operation: IpvsOperation,
+  operation: IpvsTableOperation,
   writer: AttributeWriter = new AttributeWriter(),
 ): Uint8Array {
   switch (operation.op) {
@@ -138,8 +154,9 @@ function encodeService(request: AttributeWriter, service: IpvsService): Uint8Arr
       writeKey(writer, service.key);
       writer.text(SVC_SCHED_NAME, service.scheduler).bytes(SVC_FLAGS, flags);
       writer.u32(SVC_TIMEOUT, service.timeoutS);
-      if (keyFamily(service.key) === 6) writer.u32(SVC_NETMASK, service.persistencePrefix);
+      if (familyOfKey(service.key) === 6) writer.u32(SVC_NETMASK, service.persistencePrefix);
       else writer.u32be(SVC_NETMASK, netmaskOf(service.persistencePrefix));
+      if (service.persistenceEngine !== null) writer.text(SVC_PE_NAME, service.persistenceEngine);
     })
     .finish();
 }
@@ -158,12 +175,22 @@ function encodeDestination(
         .u32(DEST_WEIGHT, destination.weight)
         .u32(DEST_U_THRESH, destination.upperThreshold)
         .u32(DEST_L_THRESH, destination.lowerThreshold);
+      writeTunnel(writer, destination.tunnel);
     })
     .finish();
 }
 
+/** Nothing means ipip, which is all that kernels before 5.3 have. */
+function writeTunnel(writer: AttributeWriter, tunnel: Tunnel | null): void {
+  if (tunnel === null || tunnel.type === 'ipip') return;
+  writer
+    .bytes(DEST_TUN_TYPE, Uint8Array.of(TUNNEL_TYPES.indexOf(tunnel.type)))
+    .u16be(DEST_TUN_PORT, tunnel.port)
+    .u16(DEST_TUN_FLAGS, TUNNEL_CHECKSUM_BITS[tunnel.checksum]);
+}
+
 function writeKey(writer: AttributeWriter, key: IpvsServiceKey): void {
-  writer.u16(SVC_AF, addressFamily(keyFamily(key)));
+  writer.u16(SVC_AF, addressFamily(familyOfKey(key)));
   if (key.kind === 'fwmark') {
     writer.u32(SVC_FWMARK, key.mark);
     return;
@@ -218,7 +245,12 @@ const NO_COUNTERS: IpvsCounters = {
   bytesOut: 0,
 };
 
-export type DumpedService = IpvsService & { readonly counters: IpvsCounters };
+const NO_RATES: IpvsRates = NO_COUNTERS;
+
+export type DumpedService = IpvsService & {
+  readonly counters: IpvsCounters;
+  readonly rates: IpvsRates;
+};
 
 type ServiceAttributes = {
   family: IpFamily | null;
@@ -230,6 +262,7 @@ type ServiceAttributes = {
   flags: number;
   timeoutS: number;
   netmask: number;
+  engine: string;
   /** Place of the newest form of the counters; -1: none. */
   stats: number;
   statsLength: number;
@@ -250,6 +283,7 @@ export function decodeService(body: Uint8Array): Result<DumpedService, string> {
     flags: 0,
     timeoutS: 0,
     netmask: -1,
+    engine: '',
     stats: -1,
     statsLength: 0,
     statsType: 0,
@@ -264,6 +298,7 @@ export function decodeService(body: Uint8Array): Result<DumpedService, string> {
     else if (type === SVC_FLAGS && length >= 8) seen.flags = readU32(body, offset);
     else if (type === SVC_TIMEOUT && length >= 4) seen.timeoutS = readU32(body, offset);
     else if (type === SVC_NETMASK && length >= 4) seen.netmask = offset;
+    else if (type === SVC_PE_NAME) seen.engine = readText(body, offset, length);
     else if (type === SVC_STATS || type === SVC_STATS64) noteStats(seen, type, offset, length);
   });
   return isWhole ? serviceOf(body, seen) : err('malformed attributes in a service');
@@ -278,8 +313,9 @@ function serviceOf(body: Uint8Array, seen: ServiceAttributes): Result<DumpedServ
     scheduler: seen.scheduler,
     flags,
     timeoutS: (flags & IP_VS_SVC_F_PERSISTENT) === 0 ? 0 : seen.timeoutS,
-    persistencePrefix: prefixOf(body, seen.netmask, keyFamily(key)),
-    counters: decodeCounters(body, seen),
+    persistencePrefix: prefixOf(body, seen.netmask, familyOfKey(key)),
+    persistenceEngine: seen.engine === '' ? null : seen.engine,
+    ...decodeStats(body, seen),
   });
 }
 
@@ -309,6 +345,10 @@ type DestinationAttributes = {
   lower: number;
   active: number;
   inactive: number;
+  persistent: number;
+  tunnelType: number;
+  tunnelPort: number;
+  tunnelFlags: number;
   /** Place of the newest form of the counters; -1: none. */
   stats: number;
   statsLength: number;
@@ -332,6 +372,10 @@ export function decodeDestination(
     lower: 0,
     active: 0,
     inactive: 0,
+    persistent: 0,
+    tunnelType: 0,
+    tunnelPort: 0,
+    tunnelFlags: 0,
     stats: -1,
     statsLength: 0,
     statsType: 0,
@@ -342,10 +386,13 @@ export function decodeDestination(
     else if (type === DEST_ADDR_FAMILY && length >= 2)
       seen.family = familyFrom(readU16(body, offset));
     else if (type === DEST_STATS || type === DEST_STATS64) noteStats(seen, type, offset, length);
+    else if (type === DEST_TUN_TYPE && length >= 1) seen.tunnelType = body[offset] ?? 0;
+    else if (type === DEST_TUN_PORT && length >= 2) seen.tunnelPort = readU16be(body, offset);
+    else if (type === DEST_TUN_FLAGS && length >= 2) seen.tunnelFlags = readU16(body, offset);
     else if (length >= 4) readNumber(seen, type, readU32(body, offset));
   });
   if (!isWhole) return err('malformed attributes in a destination');
-  return destinationOf(body, seen, keyFamily(key));
+  return destinationOf(body, seen, familyOfKey(key));
 }
 
 function readNumber(seen: DestinationAttributes, type: number, value: number): void {
@@ -355,6 +402,7 @@ function readNumber(seen: DestinationAttributes, type: number, value: number): v
   else if (type === DEST_L_THRESH) seen.lower = value;
   else if (type === DEST_ACTIVE_CONNS) seen.active = value;
   else if (type === DEST_INACT_CONNS) seen.inactive = value;
+  else if (type === DEST_PERSIST_CONNS) seen.persistent = value;
 }
 
 function destinationOf(
@@ -365,17 +413,34 @@ function destinationOf(
   const forward = forwardFrom(seen.forward);
   if (seen.address < 0) return err('a destination without an address');
   if (forward === null) return err(`forwarding method ${seen.forward} of a destination`);
+  const tunnel = forward === 'tun' ? tunnelFrom(seen) : null;
+  if (tunnel === 'unknown') return err(`tunnel type ${seen.tunnelType} of a destination`);
   return ok({
     address: addressAt(body, seen.address, seen.family ?? serviceFamily),
     port: seen.port,
     forward,
+    tunnel,
     weight: seen.weight,
     upperThreshold: seen.upper,
     lowerThreshold: seen.lower,
     activeConnections: seen.active,
     inactiveConnections: seen.inactive,
-    counters: decodeCounters(body, seen),
+    persistentConnections: seen.persistent,
+    ...decodeStats(body, seen),
   });
+}
+
+function tunnelFrom(
+  seen: Pick<DestinationAttributes, 'tunnelType' | 'tunnelPort' | 'tunnelFlags'>,
+): Tunnel | 'unknown' {
+  const type = TUNNEL_TYPES[seen.tunnelType];
+  if (type === undefined) return 'unknown';
+  if (type === 'ipip') return DEFAULT_TUNNEL;
+  const port = type === 'gue' ? seen.tunnelPort : 0;
+  if ((seen.tunnelFlags & TUNNEL_CHECKSUM_BITS.remcsum) !== 0)
+    return { type, port, checksum: 'remcsum' };
+  const hasSum = (seen.tunnelFlags & TUNNEL_CHECKSUM_BITS.csum) !== 0;
+  return { type, port, checksum: hasSum ? 'csum' : 'nocsum' };
 }
 
 export type IpvsInfo = { readonly version: string; readonly connectionTableSize: number };
@@ -406,15 +471,24 @@ function noteStats(seen: Stats, type: number, offset: number, length: number): v
 }
 
 /** Widths differ (STATS: 32 bits but for bytes, STATS64: 64 bits): the attribute's own length tells. */
-function decodeCounters(body: Uint8Array, { stats, statsLength }: Stats): IpvsCounters {
-  if (stats < 0) return NO_COUNTERS;
-  const values = [0, 0, 0, 0, 0, 0];
+function decodeStats(
+  body: Uint8Array,
+  { stats, statsLength }: Stats,
+): { readonly counters: IpvsCounters; readonly rates: IpvsRates } {
+  if (stats < 0) return NO_STATS;
+  const values = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
   const isWhole = walkAttributes(body, stats, stats + statsLength, (type, offset, bytes) => {
-    if (type > 5 || bytes < 4) return;
+    if (type > 10 || bytes < 4) return;
     values[type] = bytes >= 8 ? readU64(body, offset) : readU32(body, offset);
   });
-  if (!isWhole) return NO_COUNTERS;
-  const [, connections = 0, packetsIn = 0, packetsOut = 0, bytesIn = 0, bytesOut = 0] = values;
+  return isWhole ? { counters: fiveFrom(values, 1), rates: fiveFrom(values, 6) } : NO_STATS;
+}
+
+const NO_STATS = { counters: NO_COUNTERS, rates: NO_RATES };
+
+function fiveFrom(values: readonly number[], start: number): IpvsCounters & IpvsRates {
+  const [connections = 0, packetsIn = 0, packetsOut = 0, bytesIn = 0, bytesOut = 0] =
+    values.slice(start);
   return { connections, packetsIn, packetsOut, bytesIn, bytesOut };
 }
 

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import type { Result } from '../../src/lib/result.ts';
 import { type IpAddress, parseIp } from '../../src/model/address.ts';
+import { DEFAULT_TUNNEL } from '../../src/model/cluster.ts';
 import type {
   IpvsDestination,
-  IpvsOperation,
+  IpvsTableOperation,
   IpvsService,
   IpvsServiceKey,
   IpvsTable,
@@ -40,6 +41,7 @@ export const service = (key: IpvsServiceKey, more: Partial<IpvsService> = {}): I
   persistencePrefix: (key.kind === 'fwmark' ? key.family === 6 : key.address.includes(':'))
     ? 128
     : 32,
+  persistenceEngine: null,
   ...more,
 });
 
@@ -51,6 +53,7 @@ export const real = (
   address: ip(address),
   port,
   forward: 'dr',
+  tunnel: more.forward === 'tun' ? DEFAULT_TUNNEL : null,
   weight: 1,
   upperThreshold: 0,
   lowerThreshold: 0,
@@ -60,7 +63,7 @@ export const real = (
 const codes = (results: readonly Result<void, KernelError>[]): readonly (string | null)[] =>
   results.map((result) => (result.ok ? null : result.error.code));
 
-async function applied(kernel: IpvsKernel, ...operations: IpvsOperation[]): Promise<void> {
+async function applied(kernel: IpvsKernel, ...operations: IpvsTableOperation[]): Promise<void> {
   const results = await kernel.apply(operations);
   assert.deepEqual(
     results.map((result) => (result.ok ? null : result.error.message)),
@@ -213,12 +216,12 @@ export const ipvsCases: readonly ContractCase<IpvsWorld>[] = [
     name: 'adding what is there and deleting what is not there are successes',
     run: async ({ kernel }) => {
       const destination = real('10.90.0.21', 80);
-      const add: IpvsOperation[] = [
+      const add: IpvsTableOperation[] = [
         { op: 'add-service', service: service(VIP) },
         { op: 'add-destination', service: VIP, destination },
       ];
       await applied(kernel, ...add, ...add);
-      const gone: IpvsOperation[] = [
+      const gone: IpvsTableOperation[] = [
         { op: 'delete-destination', service: VIP, destination },
         { op: 'delete-service', service: VIP },
       ];
@@ -303,7 +306,7 @@ export const ipvsCases: readonly ContractCase<IpvsWorld>[] = [
   {
     name: 'more operations than fit one datagram keep their order and their results',
     run: async ({ kernel }) => {
-      const operations: IpvsOperation[] = [{ op: 'add-service', service: service(VIP) }];
+      const operations: IpvsTableOperation[] = [{ op: 'add-service', service: service(VIP) }];
       for (let i = 0; i < 700; i++) {
         const address = `10.91.${i >> 8}.${i & 255}`;
         // Every hundredth is refused: its lower threshold exceeds the upper one.

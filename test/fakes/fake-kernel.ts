@@ -16,7 +16,7 @@ import {
   type BoundAddress,
   type IpvsCounters,
   type IpvsDestination,
-  type IpvsOperation,
+  type IpvsTableOperation,
   type IpvsService,
   type IpvsServiceKey,
   type IpvsTable,
@@ -285,10 +285,10 @@ const destinationText = (endpoint: { address: IpAddress; port: number }): string
 export class FakeIpvsKernel implements IpvsKernel {
   readonly #services = new Map<string, Stored>();
   readonly #failures: {
-    readonly matches: (op: IpvsOperation) => boolean;
+    readonly matches: (op: IpvsTableOperation) => boolean;
     readonly code: string;
   }[] = [];
-  readonly #applied: IpvsOperation[] = [];
+  readonly #applied: IpvsTableOperation[] = [];
   #missing: string | null = null;
   #dumpFailure: string | null = null;
 
@@ -307,7 +307,9 @@ export class FakeIpvsKernel implements IpvsKernel {
     return ok(this.table());
   }
 
-  async apply(operations: readonly IpvsOperation[]): Promise<readonly Result<void, KernelError>[]> {
+  async apply(
+    operations: readonly IpvsTableOperation[],
+  ): Promise<readonly Result<void, KernelError>[]> {
     return operations.map((operation) => {
       if (this.#missing !== null) return refuse('UNAVAILABLE', this.#missing);
       const i = this.#failures.findIndex((failure) => failure.matches(operation));
@@ -326,18 +328,19 @@ export class FakeIpvsKernel implements IpvsKernel {
       services: [...this.#services.values()].map(({ service, destinations }) => ({
         ...service,
         counters: NO_COUNTERS,
+        rates: NO_COUNTERS,
         destinations: [...destinations.values()],
       })),
     };
   }
 
   /** Every operation since the last call, in order; refused ones too. */
-  takeApplied(): readonly IpvsOperation[] {
+  takeApplied(): readonly IpvsTableOperation[] {
     return this.#applied.splice(0);
   }
 
   /** Changes the table behind the agent's back; throws where the kernel would refuse. */
-  drift(...operations: readonly IpvsOperation[]): void {
+  drift(...operations: readonly IpvsTableOperation[]): void {
     for (const operation of operations) {
       const code = this.#applyOne(operation);
       if (code !== null) throw new Error(`drift ${operation.op}: ${code}`);
@@ -367,7 +370,7 @@ export class FakeIpvsKernel implements IpvsKernel {
   }
 
   /** The next operation that matches fails with `code` and does nothing. */
-  failNext(code: string, matches: (op: IpvsOperation) => boolean = () => true): void {
+  failNext(code: string, matches: (op: IpvsTableOperation) => boolean = () => true): void {
     this.#failures.push({ matches, code });
   }
 
@@ -386,7 +389,7 @@ export class FakeIpvsKernel implements IpvsKernel {
   }
 
   /** Null: done, or done already. Else the errno's name, as the adapter reports it. */
-  #applyOne(operation: IpvsOperation): string | null {
+  #applyOne(operation: IpvsTableOperation): string | null {
     switch (operation.op) {
       case 'add-service':
       case 'set-service':
@@ -423,7 +426,7 @@ export class FakeIpvsKernel implements IpvsKernel {
   }
 
   #putDestination(
-    operation: Extract<IpvsOperation, { op: 'add-destination' | 'set-destination' }>,
+    operation: Extract<IpvsTableOperation, { op: 'add-destination' | 'set-destination' }>,
   ): string | null {
     const { destination } = operation;
     const stored = this.#services.get(formatServiceKey(operation.service));
@@ -441,13 +444,20 @@ export class FakeIpvsKernel implements IpvsKernel {
   }
 }
 
-const IDLE = { activeConnections: 0, inactiveConnections: 0, counters: NO_COUNTERS };
+const IDLE = {
+  activeConnections: 0,
+  inactiveConnections: 0,
+  persistentConnections: 0,
+  counters: NO_COUNTERS,
+  rates: NO_COUNTERS,
+};
 
 /** Only what the kernel keeps: the address in canonical form. */
 const pick = (destination: IpvsDestination): IpvsDestination => ({
   address: formatIp(ipToBytes(destination.address)),
   port: destination.port,
   forward: destination.forward,
+  tunnel: destination.tunnel,
   weight: destination.weight,
   upperThreshold: destination.upperThreshold,
   lowerThreshold: destination.lowerThreshold,

@@ -113,6 +113,12 @@ function specOf(document: SimDocument): ClusterSpec {
     checkers: null,
     gateways: [GATEWAY],
     isolation: { policy: document.isolation, targets: [GATEWAY], mode: 'any' },
+    ipvs: {
+      timeouts: { tcpS: null, tcpFinS: null, udpS: null },
+      standby: 'warm',
+      onExit: 'release',
+      sysctls: [],
+    },
   };
 }
 
@@ -131,6 +137,7 @@ function groupOf(document: SimDocument, directors: readonly Director[], number: 
     antiAffinity: [],
     tracks: document.hasTracks ? [hasOrder ? WEIGHING_TRACK : FORBIDDING_TRACK] : [],
     notify: null,
+    connectionSync: null,
   };
 }
 
@@ -165,19 +172,28 @@ const realServer = (last: number): RealServer => ({
   port: 80,
   weight: 1,
   forward: 'dr',
+  tunnel: null,
+  upperThreshold: 0,
+  lowerThreshold: 0,
+  alpha: false,
+  inhibitOnFailure: false,
 });
 
 const WEB: ClusterSpec['services'][number] = {
   id: serviceId('web'),
   group: groupId('g1'),
-  address: vipOf('g1'),
-  port: 80,
-  protocol: 'tcp',
+  keys: [{ kind: 'address', protocol: 'tcp', address: vipOf('g1'), port: 80 }],
+  marks: [],
   scheduler: 'wlc',
+  schedulerFlags: [],
+  ops: false,
   persistence: null,
   check: CHECK,
-  alpha: false,
-  inhibitOnFailure: false,
+  quorum: { need: 1, hysteresis: 0, up: null, down: null, timeoutMs: 10_000, user: null },
+  failOpenPercent: null,
+  slowStartMs: 0,
+  weightSource: 'fixed',
+  drain: { deadlineMs: 0 },
   realServers: [realServer(21), realServer(22)],
   sorryServer: null,
 };

@@ -5,7 +5,7 @@ import { formatEndpoint } from '../../model/address.ts';
 import { type MonoMs, monoMs } from '../../model/ids.ts';
 import {
   formatServiceKey,
-  type IpvsOperation,
+  type IpvsTableOperation,
   type IpvsTable,
   type KernelError,
   type ObservedDestination,
@@ -114,7 +114,9 @@ class LinuxIpvsKernel implements IpvsKernel {
     return this.#dumpOnce();
   }
 
-  async apply(operations: readonly IpvsOperation[]): Promise<readonly Result<void, KernelError>[]> {
+  async apply(
+    operations: readonly IpvsTableOperation[],
+  ): Promise<readonly Result<void, KernelError>[]> {
     if (operations.length === 0) return [];
     const socket = this.#commands.get();
     if (!socket.ok) return operations.map(() => socket);
@@ -217,7 +219,7 @@ const unavailable = (detail: string): IpvsCapability => ({ available: false, det
 function exchange(
   socket: KernelSocket,
   family: number,
-  operations: readonly IpvsOperation[],
+  operations: readonly IpvsTableOperation[],
 ): Promise<readonly Reply[]> {
   const writer = new AttributeWriter(ENCODE_BUFFER_BYTES);
   return socket.exchangeEach(operations, (operation) => ({
@@ -227,20 +229,23 @@ function exchange(
   }));
 }
 
-function resultOf(operation: IpvsOperation, reply: Reply | undefined): Result<void, KernelError> {
+function resultOf(
+  operation: IpvsTableOperation,
+  reply: Reply | undefined,
+): Result<void, KernelError> {
   const code = reply === undefined ? 'TIMEOUT' : reply.code;
   if (code === null || isDoneAlready(operation, code)) return DONE;
   return err(kernelError(code, describe(operation), reasonFor(operation, code)));
 }
 
-function isDoneAlready({ op }: IpvsOperation, code: string): boolean {
+function isDoneAlready({ op }: IpvsTableOperation, code: string): boolean {
   if (op === 'add-service' || op === 'add-destination') return code === 'EEXIST';
   const isDelete = op === 'delete-service' || op === 'delete-destination';
   return isDelete && (code === 'ENOENT' || code === 'ESRCH');
 }
 
 /** IPVS gives no text of its own, and ENOENT has two meanings (ip_vs_ctl.c). */
-function reasonFor(operation: IpvsOperation, code: string): string | null {
+function reasonFor(operation: IpvsTableOperation, code: string): string | null {
   if (code === 'ESRCH') return 'there is no such virtual service';
   if (code === 'ENOENT' && (operation.op === 'add-service' || operation.op === 'set-service')) {
     const { scheduler } = operation.service;
@@ -251,7 +256,7 @@ function reasonFor(operation: IpvsOperation, code: string): string | null {
   return null;
 }
 
-function describe(operation: IpvsOperation): string {
+function describe(operation: IpvsTableOperation): string {
   const words = operation.op.replace('-', ' ');
   switch (operation.op) {
     case 'add-service':

@@ -1,15 +1,24 @@
 /** What this director's IPVS table shall contain: a pure projection of spec, overrides and statuses. */
-import { familyOf, formatEndpoint } from '../../model/address.ts';
-import type { ClusterSpec, RealServer, VirtualService } from '../../model/cluster.ts';
+import { formatEndpoint } from '../../model/address.ts';
+import {
+  type ClusterSpec,
+  familyOfKey,
+  type ForwardTarget,
+  portIn,
+  type RealServer,
+  type VirtualService,
+} from '../../model/cluster.ts';
 import type { AdminState, CheckStatus, RealServerOverride } from '../../model/health.ts';
 import type { CheckId, RealServerId, ServiceId } from '../../model/ids.ts';
 import {
   type DesiredService,
   formatServiceKey,
+  IP_VS_SVC_F_ONEPACKET,
   IP_VS_SVC_F_PERSISTENT,
   type IpvsDestination,
   type IpvsService,
   type IpvsServiceKey,
+  schedulerFlagBits,
 } from '../../model/kernel.ts';
 import { realServerKey } from '../health/checks.ts';
 
@@ -59,50 +68,47 @@ export function deriveDesired(input: DesiredInput): Desired {
   const services = new Map<string, DesiredService>();
   const explanations = new Map<string, Explanation>();
   const sorryActive = new Set<ServiceId>();
-  for (const service of input.spec.services) {
-    const key = deriveServiceKey(service);
-    const isDuplicate = services.has(formatServiceKey(key));
-    const destinations = new Map<string, IpvsDestination>();
-    const seen = new Set<string>();
-    for (const server of service.realServers) {
-      const id = realServerKey(service.id, server.id);
-      const endpoint = formatEndpoint(server.address, server.port);
-      const isTaken = isDuplicate || seen.has(endpoint);
-      seen.add(endpoint);
-      const check = input.checks.get(id);
-      const status = check === undefined ? 'unchecked' : (input.statuses.get(check) ?? null);
-      const override = overrides.get(id) ?? null;
-      const explanation = explain(service, server, { status, override, isTaken });
-      if (explanation.wantedWeight !== null)
-        destinations.set(endpoint, toDestination(server, explanation.wantedWeight));
-      // Two entries with one id are one real server: the first explains it.
-      if (!explanations.has(id)) explanations.set(id, explanation);
+  for (const service of input.spec.services)
+    for (const key of service.keys) {
+      const isDuplicate = services.has(formatServiceKey(key));
+      const destinations = new Map<string, IpvsDestination>();
+      const seen = new Set<string>();
+      for (const server of service.realServers) {
+        const id = realServerKey(service.id, server.id);
+        const endpoint = formatEndpoint(server.address, portIn(key, server));
+        const isTaken = isDuplicate || seen.has(endpoint);
+        seen.add(endpoint);
+        const check = input.checks.get(id);
+        const status = check === undefined ? 'unchecked' : (input.statuses.get(check) ?? null);
+        const override = overrides.get(id) ?? null;
+        const explanation = explain(service.id, server, { status, override, isTaken });
+        if (explanation.wantedWeight !== null)
+          destinations.set(endpoint, toDestination(key, server, explanation.wantedWeight, server));
+        // Two entries with one id are one real server: the first explains it.
+        if (!explanations.has(id)) explanations.set(id, explanation);
+      }
+      if (isDuplicate) continue;
+      if (addSorryServer(service, key, destinations)) sorryActive.add(service.id);
+      services.set(formatServiceKey(key), {
+        ...deriveServiceFields(service, key),
+        destinations: [...destinations.values()],
+      });
     }
-    if (isDuplicate) continue;
-    if (addSorryServer(service, destinations)) sorryActive.add(service.id);
-    services.set(formatServiceKey(key), {
-      ...deriveServiceFields(service, key),
-      destinations: [...destinations.values()],
-    });
-  }
   return { services: [...services.values()], explanations, sorryActive };
 }
 
-/** The key under which the kernel knows a virtual service. */
-export function deriveServiceKey(
-  service: Pick<VirtualService, 'protocol' | 'address' | 'port'>,
-): IpvsServiceKey {
-  const { protocol, address, port } = service;
-  return { kind: 'address', protocol, address, port };
-}
-
 function deriveServiceFields(service: VirtualService, key: IpvsServiceKey): IpvsService {
+  const { persistence } = service;
   return {
     key,
     scheduler: service.scheduler,
-    flags: service.persistence === null ? 0 : IP_VS_SVC_F_PERSISTENT,
-    timeoutS: service.persistence?.timeoutS ?? 0,
-    persistencePrefix: familyOf(service.address) === 4 ? 32 : 128,
+    flags:
+      (persistence === null ? 0 : IP_VS_SVC_F_PERSISTENT) |
+      (service.ops ? IP_VS_SVC_F_ONEPACKET : 0) |
+      schedulerFlagBits(service.schedulerFlags),
+    timeoutS: persistence?.timeoutS ?? 0,
+    persistencePrefix: persistence?.prefix ?? (familyOfKey(key) === 4 ? 32 : 128),
+    persistenceEngine: persistence?.engine ?? null,
   };
 }
 
@@ -114,39 +120,39 @@ type Facts = {
   readonly isTaken: boolean;
 };
 
-function explain(service: VirtualService, server: RealServer, facts: Facts): Explanation {
+function explain(service: ServiceId, server: RealServer, facts: Facts): Explanation {
   const { override, isTaken } = facts;
-  const { health, basis } = deriveHealth(service, facts.status);
+  const { health, basis } = deriveHealth(server, facts.status);
   const admin = override?.state ?? 'ready';
-  const why = isTaken ? 'duplicate' : deriveReason(service, health, admin);
+  const why = isTaken ? 'duplicate' : deriveReason(server, health, admin);
   const weight = override?.weight ?? server.weight;
   const wantedWeight = deriveWeight(why, weight);
-  return { service: service.id, realServer: server.id, wantedWeight, why, health, basis, admin };
+  return { service, realServer: server.id, wantedWeight, why, health, basis, admin };
 }
 
 type Health = Pick<Explanation, 'health' | 'basis'>;
 
 const UNCHECKED: Health = { health: 'unchecked', basis: 'unchecked' };
 
-/** What a service takes a real server for; status null: checked, and nothing is known yet. */
+/** What a real server is taken for; status null: checked, and nothing is known yet. */
 export function deriveHealth(
-  service: Pick<VirtualService, 'alpha'>,
+  server: Pick<RealServer, 'alpha'>,
   status: CheckStatus | 'unchecked' | null,
 ): Health {
   if (status === 'unchecked') return UNCHECKED;
-  // Before the first vote each service has its own view, also where two share the check.
+  // Before the first vote each real server has its own view, also where two share the check.
   if (status === null || status.basis === 'initial')
-    return { health: service.alpha ? 'down' : 'up', basis: 'initial' };
+    return { health: server.alpha ? 'down' : 'up', basis: 'initial' };
   return { health: status.isUp ? 'up' : 'down', basis: status.basis };
 }
 
 function deriveReason(
-  service: VirtualService,
+  server: RealServer,
   health: Explanation['health'],
   admin: AdminState,
 ): WeightReason {
   if (admin === 'maint') return 'admin-maint';
-  if (health === 'down') return service.inhibitOnFailure ? 'down-inhibited' : 'down-removed';
+  if (health === 'down') return server.inhibitOnFailure ? 'down-inhibited' : 'down-removed';
   if (admin === 'drain') return 'admin-drain';
   return health === 'unchecked' ? 'unchecked' : 'up';
 }
@@ -169,20 +175,31 @@ function deriveWeight(why: WeightReason, weight: number): number | null {
 /** Adds the sorry server where nothing else would get a new connection; true where it was added. */
 function addSorryServer(
   service: VirtualService,
+  key: IpvsServiceKey,
   destinations: Map<string, IpvsDestination>,
 ): boolean {
   const sorry = service.sorryServer;
   if (sorry === null) return false;
   for (const destination of destinations.values()) if (destination.weight > 0) return false;
-  const endpoint = formatEndpoint(sorry.address, sorry.port);
+  const endpoint = formatEndpoint(sorry.address, portIn(key, sorry));
   // The same address and port as a drained or inhibited real server: that stays as it is.
   if (destinations.has(endpoint)) return false;
   // With weight 0 it could not do the only thing it is there for.
-  destinations.set(endpoint, toDestination(sorry, Math.max(1, sorry.weight)));
+  destinations.set(endpoint, toDestination(key, sorry, Math.max(1, sorry.weight), NO_THRESHOLDS));
   return true;
 }
 
-function toDestination(server: RealServer, weight: number): IpvsDestination {
-  const { address, port, forward } = server;
-  return { address, port, forward, weight, upperThreshold: 0, lowerThreshold: 0 };
+type Thresholds = Pick<RealServer, 'upperThreshold' | 'lowerThreshold'>;
+
+const NO_THRESHOLDS: Thresholds = { upperThreshold: 0, lowerThreshold: 0 };
+
+function toDestination(
+  key: IpvsServiceKey,
+  target: ForwardTarget,
+  weight: number,
+  { upperThreshold, lowerThreshold }: Thresholds,
+): IpvsDestination {
+  const { address, forward, tunnel } = target;
+  const port = portIn(key, target);
+  return { address, port, forward, tunnel, weight, upperThreshold, lowerThreshold };
 }

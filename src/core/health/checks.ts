@@ -9,7 +9,7 @@ export type DerivedChecks = {
   readonly checks: readonly Check[];
   /** By `realServerKey`; a real server without an entry is unchecked. */
   readonly byRealServer: ReadonlyMap<string, CheckId>;
-  /** True where a service that uses the check wants its real servers down before the first vote. */
+  /** True where a real server that uses the check is to be down before the first vote. */
   readonly alphaByCheck: ReadonlyMap<CheckId, boolean>;
 };
 
@@ -32,7 +32,7 @@ export function deriveChecks(spec: ClusterSpec): DerivedChecks {
         checks.set(id, { id, address, port, spec: { ...service.check, port } });
       }
       byRealServer.set(realServerKey(service.id, realServer.id), id);
-      alphaByCheck.set(id, service.alpha || alphaByCheck.get(id) === true);
+      alphaByCheck.set(id, realServer.alpha || alphaByCheck.get(id) === true);
     }
   }
   return { checks: [...checks.values()], byRealServer, alphaByCheck };

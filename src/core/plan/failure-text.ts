@@ -1,16 +1,16 @@
 /** What a refused IPVS operation means, in words that tell the remedy. */
 import { formatEndpoint } from '../../model/address.ts';
-import type { IpvsOperation, KernelError } from '../../model/kernel.ts';
+import type { IpvsTableOperation, KernelError } from '../../model/kernel.ts';
 
 /** `set-destination 10.0.0.1:80`; the service is named by whoever shows it. */
-export function formatOperation(operation: IpvsOperation): string {
+export function formatOperation(operation: IpvsTableOperation): string {
   if (!('destination' in operation)) return operation.op;
   const { address, port } = operation.destination;
   return `${operation.op} ${formatEndpoint(address, port)}`;
 }
 
 /** ENOENT for a service means its scheduler: a service that is missing answers ESRCH (ip_vs_ctl.c). */
-export function describeFailure(operation: IpvsOperation, error: KernelError): string {
+export function describeFailure(operation: IpvsTableOperation, error: KernelError): string {
   const isService = operation.op === 'add-service' || operation.op === 'set-service';
   if (isService && error.code === 'ENOENT') {
     const { scheduler } = operation.service;

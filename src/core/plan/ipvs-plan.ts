@@ -3,13 +3,14 @@
  * What is neither wanted nor in the ledger belongs to somebody else and is never touched.
  */
 import { formatEndpoint, type IpAddress } from '../../model/address.ts';
+import type { Tunnel } from '../../model/cluster.ts';
 import {
   type DesiredService,
   formatServiceKey,
   IP_VS_SVC_F_HASHED,
   IP_VS_SVC_F_PERSISTENT,
   type IpvsDestination,
-  type IpvsOperation,
+  type IpvsTableOperation,
   type IpvsService,
   type IpvsServiceKey,
   type IpvsTable,
@@ -25,7 +26,7 @@ export type IpvsPlanInput = {
 
 export type IpvsPlan = {
   /** To be applied in this order. */
-  readonly operations: readonly IpvsOperation[];
+  readonly operations: readonly IpvsTableOperation[];
   /** Wanted and there already, but not in the ledger: ours from now on. */
   readonly adopted: readonly string[];
   /** Neither wanted nor ours. */
@@ -45,7 +46,7 @@ export function planIpvs(input: IpvsPlanInput): IpvsPlan {
   const observed = new Map<string, ObservedService>();
   for (const service of input.observed.services)
     observed.set(formatServiceKey(service.key), service);
-  const operations: IpvsOperation[] = [];
+  const operations: IpvsTableOperation[] = [];
   const adopted: string[] = [];
   const nextOwned = new Set<string>();
   for (const service of input.desired) {
@@ -68,12 +69,12 @@ export function planIpvs(input: IpvsPlanInput): IpvsPlan {
 }
 
 /** The key of the service an operation works on. */
-export function serviceKeyOf(operation: IpvsOperation): IpvsServiceKey {
+export function serviceKeyOf(operation: IpvsTableOperation): IpvsServiceKey {
   return 'key' in operation.service ? operation.service.key : operation.service;
 }
 
 function pushServiceOperations(
-  operations: IpvsOperation[],
+  operations: IpvsTableOperation[],
   desired: DesiredService,
   present: ObservedService | null,
 ): void {
@@ -84,7 +85,7 @@ function pushServiceOperations(
 }
 
 function pushDestinationOperations(
-  operations: IpvsOperation[],
+  operations: IpvsTableOperation[],
   service: IpvsServiceKey,
   desired: readonly IpvsDestination[],
   present: readonly IpvsDestination[],
@@ -92,7 +93,7 @@ function pushDestinationOperations(
   const presentByEndpoint = new Map<string, IpvsDestination>();
   for (const destination of present) presentByEndpoint.set(endpointOf(destination), destination);
   const wanted = new Set<string>();
-  const lowering: IpvsOperation[] = [];
+  const lowering: IpvsTableOperation[] = [];
   for (const destination of desired) {
     const endpoint = endpointOf(destination);
     if (wanted.has(endpoint)) continue;
@@ -118,7 +119,11 @@ export function equalService(a: IpvsService, b: IpvsService): boolean {
   const flags = a.flags & ~IP_VS_SVC_F_HASHED;
   if (a.scheduler !== b.scheduler || flags !== (b.flags & ~IP_VS_SVC_F_HASHED)) return false;
   if ((flags & IP_VS_SVC_F_PERSISTENT) === 0) return true;
-  return a.timeoutS === b.timeoutS && a.persistencePrefix === b.persistencePrefix;
+  return (
+    a.timeoutS === b.timeoutS &&
+    a.persistencePrefix === b.persistencePrefix &&
+    a.persistenceEngine === b.persistenceEngine
+  );
 }
 
 export function equalDestination(a: IpvsDestination, b: IpvsDestination): boolean {
@@ -126,10 +131,16 @@ export function equalDestination(a: IpvsDestination, b: IpvsDestination): boolea
     a.address === b.address &&
     a.port === b.port &&
     a.forward === b.forward &&
+    equalTunnel(a.tunnel, b.tunnel) &&
     a.weight === b.weight &&
     a.upperThreshold === b.upperThreshold &&
     a.lowerThreshold === b.lowerThreshold
   );
+}
+
+function equalTunnel(a: Tunnel | null, b: Tunnel | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.type === b.type && a.port === b.port && a.checksum === b.checksum;
 }
 
 /** Both wanted the same, in the same order. */
@@ -145,7 +156,7 @@ export function equalDesiredService(a: DesiredService, b: DesiredService): boole
   );
 }
 
-function countDifferences(operations: readonly IpvsOperation[]): IpvsPlan['drift'] {
+function countDifferences(operations: readonly IpvsTableOperation[]): IpvsPlan['drift'] {
   let destinations = 0;
   for (const { op } of operations)
     if (op === 'add-destination' || op === 'set-destination' || op === 'delete-destination')

@@ -24,6 +24,7 @@ const web: VipGroup = {
   antiAffinity: [],
   tracks: [],
   notify: null,
+  connectionSync: null,
 };
 const NONE: ReadonlySet<GroupId> = new Set();
 

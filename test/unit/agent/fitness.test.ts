@@ -49,7 +49,9 @@ function reconciled(fields: Partial<ReconcileState> = {}): ReconcileState {
     driftRepaired: 0,
     explanations: new Map(),
     sorryActive: new Set(),
-    table: { services: services.map((one) => ({ ...one, counters, destinations: [] })) },
+    table: {
+      services: services.map((one) => ({ ...one, counters, rates: counters, destinations: [] })),
+    },
     ...fields,
   };
 }

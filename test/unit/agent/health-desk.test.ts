@@ -108,7 +108,11 @@ describe('the health desk', () => {
   });
 
   describe('when the document changes', () => {
-    const alpha = { ...service, alpha: true };
+    const withAlpha = (alpha: boolean) => ({
+      ...service,
+      realServers: service.realServers.map((one) => ({ ...one, alpha })),
+    });
+    const alpha = withAlpha(true);
     const [d1] = directors;
     if (d1 === undefined) throw new Error('one');
 
@@ -147,7 +151,7 @@ describe('the health desk', () => {
 
     it('does not make knowledge of what was only assumed', () => {
       const desk = createHealthDesk();
-      desk.setSpec(anySpec([{ ...alpha, alpha: false }]));
+      desk.setSpec(anySpec([withAlpha(false)]));
       desk.count(new Map());
       expect(after(desk, { ...alpha, check: slower })).toMatchObject([
         { isUp: false, basis: 'initial' },

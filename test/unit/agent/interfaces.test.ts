@@ -38,6 +38,7 @@ const group = (...addresses: GroupAddress[]): VipGroup => ({
   antiAffinity: [],
   tracks: [],
   notify: null,
+  connectionSync: null,
 });
 
 const devices = new Map([

@@ -5,7 +5,7 @@ import { deriveChecks } from '../../../src/core/health/checks.ts';
 import { err, ok, type Result } from '../../../src/lib/result.ts';
 import type { VirtualService } from '../../../src/model/cluster.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
-import { formatServiceKey, type IpvsOperation } from '../../../src/model/kernel.ts';
+import { formatServiceKey, type IpvsTableOperation } from '../../../src/model/kernel.ts';
 import type { Ledger } from '../../../src/ports/ledger.ts';
 import type { Log } from '../../../src/ports/log.ts';
 import type { Metrics } from '../../../src/ports/metrics.ts';
@@ -141,5 +141,5 @@ export const tableOf = (kernel: FakeIpvsKernel): string[] =>
       ...service.destinations.map(({ address, weight }) => `  ${address} w${weight}`),
     ]);
 
-export const opsOf = (operations: readonly IpvsOperation[]): string[] =>
+export const opsOf = (operations: readonly IpvsTableOperation[]): string[] =>
   operations.map(({ op }) => op);

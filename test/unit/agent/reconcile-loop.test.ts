@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RealServer } from '../../../src/model/cluster.ts';
 import { serviceId } from '../../../src/model/ids.ts';
-import type { IpvsOperation, IpvsService, IpvsServiceKey } from '../../../src/model/kernel.ts';
+import type { IpvsTableOperation, IpvsService, IpvsServiceKey } from '../../../src/model/kernel.ts';
 import { realServerKey } from '../../../src/core/health/checks.ts';
 import { anyService, ip, server } from '../core/desired/spec-builders.ts';
 import { inputOf, opsOf, setUp, tableOf } from './reconcile-loop.fixture.ts';
@@ -22,18 +22,20 @@ const service = (port: number, scheduler = 'wlc'): IpvsService => ({
   flags: 0,
   timeoutS: 0,
   persistencePrefix: 32,
+  persistenceEngine: null,
 });
 const destination = (realServer: RealServer, weight = 1) => ({
   address: realServer.address,
   port: realServer.port,
   forward: 'dr' as const,
+  tunnel: null,
   weight,
   upperThreshold: 0,
   lowerThreshold: 0,
 });
 const isFor =
-  (op: IpvsOperation['op']) =>
-  (operation: IpvsOperation): boolean =>
+  (op: IpvsTableOperation['op']) =>
+  (operation: IpvsTableOperation): boolean =>
     operation.op === op;
 const AS_WANTED = [`${WEB_KEY} wlc`, '  10.90.0.21 w1', '  10.90.0.22 w1'];
 
@@ -367,7 +369,7 @@ describe('reconcile loop: a kernel that refuses', () => {
   it('names a missing scheduler module, while other services proceed', async () => {
     const world = setUp();
     const odd = anyService({ id: 'odd', port: 81, scheduler: 'mh' });
-    const isOdd = (op: IpvsOperation): boolean =>
+    const isOdd = (op: IpvsTableOperation): boolean =>
       op.op === 'add-service' && op.service.scheduler === 'mh';
     for (let i = 0; i < 2; i++) world.kernel.failNext('ENOENT', isOdd);
     world.input = inputOf([odd, WEB]);

@@ -83,6 +83,7 @@ function groupWith(id: string): VipGroup {
     antiAffinity: [],
     tracks: [],
     notify: null,
+    connectionSync: null,
   };
 }
 

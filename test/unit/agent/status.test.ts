@@ -8,15 +8,7 @@ import { deriveChecks } from '../../../src/core/health/checks.ts';
 import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
 import type { CandidacyPhase, IsolationStatus } from '../../../src/model/status.ts';
-import {
-  directorId,
-  groupId,
-  type MonoMs,
-  monoMs,
-  revision,
-  serviceId,
-} from '../../../src/model/ids.ts';
-import { formatServiceKey } from '../../../src/model/kernel.ts';
+import { directorId, groupId, type MonoMs, monoMs, revision } from '../../../src/model/ids.ts';
 import { formatRecord, parseRecord, ReportRecord } from '../../../src/model/records.ts';
 import {
   D1,
@@ -36,7 +28,7 @@ import {
   type ElectionDriver,
 } from '../core/election/election-driver.ts';
 import { only, orphaned, promise, type Scene, withoutStore } from '../core/election/isolation.ts';
-import { anyService, anySpec, ip, server } from '../core/desired/spec-builders.ts';
+import { anyService, anySpec, ip, server, sorryServer } from '../core/desired/spec-builders.ts';
 
 const at = '2026-01-01T00:00:00.000Z';
 const SERVICE = anyService({
@@ -180,17 +172,7 @@ describe('the health', () => {
       {
         reconcile: {
           ...base.reconcile,
-          problems: new Map([
-            [
-              formatServiceKey({
-                kind: 'address',
-                protocol: 'tcp',
-                address: SERVICE.address,
-                port: 80,
-              }),
-              'no scheduler wlc',
-            ],
-          ]),
+          problems: new Map([['tcp 10.90.0.100:80', 'no scheduler wlc']]),
         },
       },
       'service web: no scheduler wlc',
@@ -223,7 +205,7 @@ describe('the health', () => {
   });
 
   it('says that the sorry server answers', () => {
-    const sorry = { ...SERVICE, sorryServer: server('10.90.0.29') };
+    const sorry = { ...SERVICE, sorryServer: sorryServer('10.90.0.29') };
     const input = well();
     const status = deriveStatus({
       ...input,
@@ -669,7 +651,13 @@ describe('the hold', () => {
 });
 
 describe('the health of a real server', () => {
-  const alpha = { ...SERVICE, id: serviceId('strict'), port: 81, alpha: true };
+  const alpha = anyService({
+    id: 'strict',
+    group: G1,
+    port: 81,
+    alpha: true,
+    realServers: SERVICE.realServers,
+  });
   const both = { ...SPEC, services: [SERVICE, alpha] };
   const { byRealServer: shared } = deriveChecks(both);
   // The check they share is down from the start, because one of them asks for it.

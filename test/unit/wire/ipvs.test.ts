@@ -3,7 +3,12 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { toHex } from '../../../src/lib/bytes.ts';
 import { formatIp, type IpAddress } from '../../../src/model/address.ts';
-import type { IpvsDestination, IpvsOperation, IpvsService } from '../../../src/model/kernel.ts';
+import { DEFAULT_TUNNEL, type Tunnel, TUNNEL_CHECKSUMS } from '../../../src/model/cluster.ts';
+import type {
+  IpvsDestination,
+  IpvsTableOperation,
+  IpvsService,
+} from '../../../src/model/kernel.ts';
 import {
   decodeDestination,
   decodeInfo,
@@ -32,7 +37,7 @@ const shape = (body: Uint8Array): readonly (readonly string[])[] => {
 };
 
 describe('what ipvsadm sends for the same wish', () => {
-  const wishes: Readonly<Record<string, IpvsOperation>> = {
+  const wishes: Readonly<Record<string, IpvsTableOperation>> = {
     'add-service': { op: 'add-service', service: service(VIP) },
     'add-service-persistent6': {
       op: 'add-service',
@@ -51,7 +56,7 @@ describe('what ipvsadm sends for the same wish', () => {
     expect(shape(encodeOperation(operation))).toEqual(shape(bodyOf(captured(messages, name))));
   });
 
-  const destinations: Readonly<Record<string, IpvsOperation>> = {
+  const destinations: Readonly<Record<string, IpvsTableOperation>> = {
     'delete-service': { op: 'delete-service', service: VIP },
     'add-destination': {
       op: 'add-destination',
@@ -117,9 +122,10 @@ describe("Linux's answers", () => {
         value: {
           ...service(VIP6, { scheduler: 'rr', flags: 1, timeoutS: 360, persistencePrefix: 64 }),
           counters,
+          rates: counters,
         },
       },
-      { ok: true, value: { ...service(VIP), counters } },
+      { ok: true, value: { ...service(VIP), counters, rates: counters } },
       {
         ok: true,
         value: {
@@ -128,13 +134,20 @@ describe("Linux's answers", () => {
             { flags: 1, timeoutS: 50, persistencePrefix: 24 },
           ),
           counters,
+          rates: counters,
         },
       },
     ]);
   });
 
   test('destinations of both families', () => {
-    const idle = { activeConnections: 0, inactiveConnections: 0, counters };
+    const idle = {
+      activeConnections: 0,
+      inactiveConnections: 0,
+      persistentConnections: 0,
+      counters,
+      rates: counters,
+    };
     const four = decodeDestination(bodyOf(captured(messages, 'dumped-destination-1')), VIP);
     expect(four).toEqual({
       ok: true,
@@ -188,6 +201,7 @@ const serviceOf = (key: fc.Arbitrary<IpvsService['key']>): fc.Arbitrary<IpvsServ
       flags: fc.constantFrom(0, 1, 4, 0x19),
       timeoutS: fc.integer({ min: 1, max: 86_400 }),
       prefix: fc.nat(32),
+      persistenceEngine: fc.constantFrom(null, 'sip'),
     })
     .map(({ prefix, timeoutS, flags, ...rest }) => ({
       ...rest,
@@ -196,14 +210,31 @@ const serviceOf = (key: fc.Arbitrary<IpvsService['key']>): fc.Arbitrary<IpvsServ
       persistencePrefix: prefix,
     }));
 
-const destination: fc.Arbitrary<IpvsDestination> = fc.record({
-  address: fc.oneof(ipv4, ipv6),
-  port,
-  forward: fc.constantFrom('dr', 'nat', 'tun'),
-  weight: fc.nat(0xffff_ffff),
-  upperThreshold: fc.nat(0xffff_ffff),
-  lowerThreshold: fc.nat(0xffff_ffff),
-});
+const tunnel: fc.Arbitrary<Tunnel> = fc.oneof(
+  fc.constant(DEFAULT_TUNNEL),
+  fc.record({
+    type: fc.constant('gue' as const),
+    port: fc.integer({ min: 1, max: 0xffff }),
+    checksum: fc.constantFrom(...TUNNEL_CHECKSUMS),
+  }),
+  fc.record({
+    type: fc.constant('gre' as const),
+    port: fc.constant(0),
+    checksum: fc.constantFrom('nocsum' as const, 'csum' as const),
+  }),
+);
+
+const destination: fc.Arbitrary<IpvsDestination> = fc
+  .record({
+    address: fc.oneof(ipv4, ipv6),
+    port,
+    forward: fc.constantFrom('dr' as const, 'nat' as const, 'tun' as const),
+    tunnel,
+    weight: fc.nat(0xffff_ffff),
+    upperThreshold: fc.nat(0xffff_ffff),
+    lowerThreshold: fc.nat(0xffff_ffff),
+  })
+  .map((one) => ({ ...one, tunnel: one.forward === 'tun' ? one.tunnel : null }));
 
 describe('round trips', () => {
   test('a service is decoded as it was encoded', () => {
@@ -251,7 +282,7 @@ describe('bytes that are none of ours', () => {
 
   test('a forwarding method that we cannot ask for is an error, not a guess', () => {
     const operation = { op: 'add-destination', service: VIP, destination: real('10.0.0.1', 1) };
-    const body = encodeOperation(operation as IpvsOperation);
+    const body = encodeOperation(operation as IpvsTableOperation);
     const text = toHex(body).replace('0800030003000000', '0800030004000000');
     const bytes = Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
     const decoded = decodeDestination(bytes, VIP);

@@ -5,11 +5,11 @@ import { deriveChecks, realServerKey } from '../../../../src/core/health/checks.
 import type { RealServer, VirtualService } from '../../../../src/model/cluster.ts';
 import type { AdminState, CheckStatus, RealServerOverride } from '../../../../src/model/health.ts';
 import { realServerId, serviceId } from '../../../../src/model/ids.ts';
-import { anyService, anySpec, ip, server } from './spec-builders.ts';
+import { anyService, anySpec, ip, server, sorryServer } from './spec-builders.ts';
 
 const A = server('10.90.0.21', { weight: 3 });
 const B = server('10.90.0.22', { weight: 5 });
-const SORRY = server('10.90.0.29');
+const SORRY = sorryServer('10.90.0.29');
 
 type Health = 'up' | 'down' | 'kept-down' | 'initial';
 
@@ -70,11 +70,13 @@ describe('deriveDesired: services', () => {
         flags: 0,
         timeoutS: 0,
         persistencePrefix: 32,
+        persistenceEngine: null,
         destinations: [A, B].map(({ address, port, weight }) => ({
           address,
           port,
           weight,
           forward: 'dr',
+          tunnel: null,
           upperThreshold: 0,
           lowerThreshold: 0,
         })),
@@ -83,7 +85,11 @@ describe('deriveDesired: services', () => {
   });
 
   it('sets flag, timeout and host prefix of a persistent IPv6 service', () => {
-    const service = web({ address: 'fd90::100', persistence: { timeoutS: 50 }, realServers: [] });
+    const service = web({
+      address: 'fd90::100',
+      persistence: { timeoutS: 50, prefix: 128, engine: null },
+      realServers: [],
+    });
     expect(derive([service]).services).toMatchObject([
       { flags: 1, timeoutS: 50, persistencePrefix: 128, destinations: [] },
     ]);
@@ -141,10 +147,9 @@ describe('deriveDesired: real servers', () => {
 
   it('before the first vote counts as up, or as down with alpha, though both share a check', () => {
     for (const health of [{}, { [A.address]: 'initial' as const }]) {
-      const services = [web({ realServers: [A] }), web({ id: 'b', port: 81, realServers: [A] })];
-      const [first, second] = services;
-      if (first === undefined || second === undefined) throw new Error('two services');
-      const desired = derive([first, { ...second, alpha: true }], health);
+      const first = web({ realServers: [A] });
+      const second = web({ id: 'b', port: 81, realServers: [A], alpha: true });
+      const desired = derive([first, second], health);
       expect(desired.why(A)).toMatchObject({ why: 'up', basis: 'initial' });
       expect(desired.why(A, 'b')).toMatchObject({ why: 'down-removed', basis: 'initial' });
     }
@@ -219,12 +224,12 @@ describe('deriveDesired: sorry server', () => {
   });
 
   it('gets a weight even where the spec gives it none', () => {
-    const idle = web({ sorryServer: server('10.90.0.29', { weight: 0 }), realServers: [] });
+    const idle = web({ sorryServer: sorryServer('10.90.0.29', { weight: 0 }), realServers: [] });
     expect(derive([idle]).weights).toEqual([[['10.90.0.29', 1]]]);
   });
 
   it('never appears twice: a drained real server at the same address stays drained', () => {
-    const same = web({ sorryServer: A, realServers: [A] });
+    const same = web({ sorryServer: sorryServer(A.address, { weight: 3 }), realServers: [A] });
     const desired = derive([same], {}, [override(A, 'drain')]);
     expect(desired.weights).toEqual([[[A.address, 0]]]);
     expect(desired.sorryActive.size).toBe(0);
@@ -259,7 +264,7 @@ describe('deriveDesired: properties', () => {
         const service = anyService({
           ...flags,
           realServers: servers.map(at),
-          sorryServer: sorry === null ? null : at(sorry),
+          sorryServer: sorry === null ? null : sorryServer(`10.0.0.${sorry}`),
         });
         const byAddress = Object.fromEntries(health.map((h, i) => [`10.0.0.${i}`, h]));
         const overrides = states.map((e) => override(at(e.server), e.state, e.weight));

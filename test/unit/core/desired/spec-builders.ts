@@ -1,10 +1,15 @@
 /** Short ways to write specs in tests: every field has a plain value unless the test names another. */
 import { parseIp, type IpAddress } from '../../../../src/model/address.ts';
-import type {
-  CheckSpec,
-  ClusterSpec,
-  RealServer,
-  VirtualService,
+import {
+  type CheckSpec,
+  type ClusterSpec,
+  DEFAULT_TUNNEL,
+  type IpvsSpec,
+  type Protocol,
+  type Quorum,
+  type RealServer,
+  type SorryServer,
+  type VirtualService,
 } from '../../../../src/model/cluster.ts';
 import { groupId, realServerId, serviceId } from '../../../../src/model/ids.ts';
 
@@ -44,29 +49,78 @@ export const server = (address: string, fields: Partial<RealServer> = {}): RealS
     port,
     weight: 1,
     forward: 'dr',
+    tunnel: fields.forward === 'tun' ? DEFAULT_TUNNEL : null,
+    upperThreshold: 0,
+    lowerThreshold: 0,
+    alpha: false,
+    inhibitOnFailure: false,
     ...fields,
   };
 };
 
-type ServiceFields = Omit<Partial<VirtualService>, 'id' | 'address'> & {
-  id?: string;
-  address?: string;
+export const sorryServer = (address: string, fields: Partial<SorryServer> = {}): SorryServer => {
+  const { id, port, weight, forward, tunnel, address: parsed } = server(address, fields);
+  return { id, address: parsed, port, weight, forward, tunnel, inhibit: fields.inhibit ?? false };
 };
 
-export const anyService = ({ id, address, ...fields }: ServiceFields = {}): VirtualService => ({
+/** A quorum of one, as where nothing is said. */
+export const ANY_QUORUM: Quorum = {
+  need: 1,
+  hysteresis: 0,
+  up: null,
+  down: null,
+  timeoutMs: 10_000,
+  user: null,
+};
+
+export const ANY_IPVS: IpvsSpec = {
+  timeouts: { tcpS: null, tcpFinS: null, udpS: null },
+  standby: 'warm',
+  onExit: 'release',
+  sysctls: [],
+};
+
+type ServiceFields = Omit<Partial<VirtualService>, 'id'> & {
+  id?: string;
+  /** Of its one key, where `keys` are not given. */
+  address?: string;
+  port?: number;
+  protocol?: Protocol;
+  /** Of all its real servers. */
+  alpha?: boolean;
+  inhibitOnFailure?: boolean;
+};
+
+export const anyService = ({
+  id,
+  address = '10.90.0.100',
+  port = 80,
+  protocol = 'tcp',
+  alpha,
+  inhibitOnFailure,
+  ...fields
+}: ServiceFields = {}): VirtualService => ({
   id: serviceId(id ?? 'web'),
   group: groupId('web'),
-  address: ip(address ?? '10.90.0.100'),
-  port: 80,
-  protocol: 'tcp',
+  keys: [{ kind: 'address', protocol, address: ip(address), port }],
+  marks: [],
   scheduler: 'wlc',
+  schedulerFlags: [],
+  ops: false,
   persistence: null,
   check: TCP_CHECK,
-  alpha: false,
-  inhibitOnFailure: false,
-  realServers: [server('10.90.0.21')],
+  quorum: ANY_QUORUM,
+  failOpenPercent: null,
+  slowStartMs: 0,
+  weightSource: 'fixed',
+  drain: { deadlineMs: 0 },
   sorryServer: null,
   ...fields,
+  realServers: (fields.realServers ?? [server('10.90.0.21')]).map((one) => ({
+    ...one,
+    alpha: alpha ?? one.alpha,
+    inhibitOnFailure: inhibitOnFailure ?? one.inhibitOnFailure,
+  })),
 });
 
 export const anySpec = (services: readonly VirtualService[]): ClusterSpec => ({
@@ -87,4 +141,5 @@ export const anySpec = (services: readonly VirtualService[]): ClusterSpec => ({
   checkers: null,
   gateways: [],
   isolation: { policy: 'release', targets: [], mode: 'any' },
+  ipvs: ANY_IPVS,
 });

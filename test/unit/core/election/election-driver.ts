@@ -79,6 +79,7 @@ export const group = (id: GroupId, fields: Partial<VipGroup> = {}): VipGroup => 
   antiAffinity: [],
   tracks: [],
   notify: null,
+  connectionSync: null,
   ...fields,
 });
 

@@ -3,7 +3,14 @@ import { assignCheckers } from '../../../../src/core/health/assignment.ts';
 import { deriveChecks, realServerKey } from '../../../../src/core/health/checks.ts';
 import type { CheckSpec, VirtualService } from '../../../../src/model/cluster.ts';
 import { checkId, directorId } from '../../../../src/model/ids.ts';
-import { anyService, anySpec, httpCheck, server, TCP_CHECK } from '../desired/spec-builders.ts';
+import {
+  anyService,
+  anySpec,
+  httpCheck,
+  server,
+  sorryServer,
+  TCP_CHECK,
+} from '../desired/spec-builders.ts';
 
 const idsOf = (services: readonly VirtualService[]): string[] =>
   deriveChecks(anySpec(services)).checks.map((check) => check.id);
@@ -47,7 +54,7 @@ describe('deriveChecks', () => {
     const derived = deriveChecks(
       anySpec([
         anyService({ check: null }),
-        anyService({ id: 'b', realServers: [], sorryServer: server('10.0.0.9') }),
+        anyService({ id: 'b', realServers: [], sorryServer: sorryServer('10.0.0.9') }),
       ]),
     );
     expect(derived.checks).toEqual([]);

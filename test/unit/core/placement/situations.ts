@@ -27,6 +27,7 @@ export const anyGroup = (id: GroupId, { priorities, apart, ...fields }: GroupFie
     antiAffinity: apart ?? [],
     tracks: [],
     notify: null,
+    connectionSync: null,
     ...fields,
   }) satisfies VipGroup;
 

@@ -1,14 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { describeFailure, formatOperation } from '../../../../src/core/plan/failure-text.ts';
-import type { IpvsOperation } from '../../../../src/model/kernel.ts';
+import type { IpvsTableOperation } from '../../../../src/model/kernel.ts';
 import { ip } from '../desired/spec-builders.ts';
 
 const key = { kind: 'address', protocol: 'tcp', address: ip('fd90::100'), port: 80 } as const;
-const add: IpvsOperation = {
+const add: IpvsTableOperation = {
   op: 'add-service',
-  service: { key, scheduler: 'mh', flags: 0, timeoutS: 0, persistencePrefix: 128 },
+  service: {
+    key,
+    scheduler: 'mh',
+    flags: 0,
+    timeoutS: 0,
+    persistencePrefix: 128,
+    persistenceEngine: null,
+  },
 };
-const remove: IpvsOperation = {
+const remove: IpvsTableOperation = {
   op: 'delete-destination',
   service: key,
   destination: { address: ip('fd90::21'), port: 8080 },

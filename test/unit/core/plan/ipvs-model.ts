@@ -3,7 +3,7 @@ import {
   formatServiceKey,
   type DesiredService,
   type IpvsDestination,
-  type IpvsOperation,
+  type IpvsTableOperation,
   type IpvsService,
   type IpvsTable,
 } from '../../../../src/model/kernel.ts';
@@ -26,7 +26,7 @@ export class IpvsModel {
     return model;
   }
 
-  apply(operation: IpvsOperation): void {
+  apply(operation: IpvsTableOperation): void {
     const key = formatServiceKey(serviceKeyOf(operation));
     const entry = this.#entries.get(key);
     if (operation.op === 'add-service') {
@@ -45,11 +45,14 @@ export class IpvsModel {
       ...service,
       flags: service.flags | 2,
       counters: NONE,
+      rates: NONE,
       destinations: [...destinations.values()].map((destination) => ({
         ...destination,
         activeConnections: 0,
         inactiveConnections: 0,
+        persistentConnections: 0,
         counters: NONE,
+        rates: NONE,
       })),
     }));
     return { services };
@@ -65,7 +68,7 @@ export class IpvsModel {
 
 function applyToDestination(
   entry: Entry,
-  operation: Extract<IpvsOperation, { destination: unknown }>,
+  operation: Extract<IpvsTableOperation, { destination: unknown }>,
 ): void {
   const { address, port } = operation.destination;
   const id = `${address} ${port}`;

@@ -9,7 +9,7 @@ import {
   type DesiredService,
   formatServiceKey,
   type IpvsDestination,
-  type IpvsOperation,
+  type IpvsTableOperation,
   type IpvsServiceKey,
 } from '../../../../src/model/kernel.ts';
 import { ip } from '../desired/spec-builders.ts';
@@ -27,6 +27,7 @@ const dest = (n: number, weight = 1, fields: Partial<IpvsDestination> = {}): Ipv
   address: ip(`10.91.${n >> 8}.${n & 255}`),
   port: 80,
   forward: 'dr',
+  tunnel: null,
   weight,
   upperThreshold: 0,
   lowerThreshold: 0,
@@ -43,6 +44,7 @@ const service = (
   flags: 0,
   timeoutS: 0,
   persistencePrefix: 32,
+  persistenceEngine: null,
   destinations,
   ...fields,
 });
@@ -53,7 +55,7 @@ const plan = (
   owned: readonly string[] = present.map((entry) => formatServiceKey(entry.key)),
 ) => planIpvs({ desired, observed: IpvsModel.of(present).dump(), owned: new Set(owned) });
 
-const brief = (operations: readonly IpvsOperation[]): string[] =>
+const brief = (operations: readonly IpvsTableOperation[]): string[] =>
   operations.map((operation) =>
     'destination' in operation
       ? `${operation.op} ${operation.destination.address}`

@@ -58,4 +58,5 @@ export const groupOf = (id: string, tracks: readonly Track[]): VipGroup => ({
   antiAffinity: [],
   tracks,
   notify: null,
+  connectionSync: null,
 });
