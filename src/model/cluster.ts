@@ -85,6 +85,8 @@ export type ConnectionSync = {
   readonly ttl: number;
   /** Longest message in bytes; null: what fits the interface. */
   readonly maxLength: number | null;
+  /** How long a backup daemon has to have run before its director is ready to take the group back. */
+  readonly catchUpMs: number;
 };
 
 /**
