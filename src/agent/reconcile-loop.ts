@@ -9,6 +9,7 @@ import {
   type Desired,
   type DesiredInput,
   type Explanation,
+  NOTHING_DESIRED,
 } from '../core/desired/desired-state.ts';
 import { describeFailure, formatOperation } from '../core/plan/failure-text.ts';
 import { type IpvsPlan, planIpvs, serviceKeyOf } from '../core/plan/ipvs-plan.ts';
@@ -100,7 +101,6 @@ type Applied = {
   readonly done: readonly IpvsTableOperation[];
 };
 
-const NOTHING: Desired = { services: [], explanations: new Map(), sorryActive: new Set() };
 /** A ledger that cannot be read after so many tries is given up. */
 const LEDGER_TRIES = 3;
 /** Names in one log line. */
@@ -138,7 +138,7 @@ class Loop {
   }
 
   state(): ReconcileState {
-    const { explanations, sorryActive } = this.#derived?.desired ?? NOTHING;
+    const { explanations, sorryActive } = this.#derived?.desired ?? NOTHING_DESIRED;
     return {
       available: this.#capability.available,
       detail: this.#capability.detail,

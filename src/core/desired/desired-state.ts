@@ -8,8 +8,8 @@ import {
   type RealServer,
   type VirtualService,
 } from '../../model/cluster.ts';
-import type { AdminState, CheckStatus, RealServerOverride } from '../../model/health.ts';
-import type { CheckId, RealServerId, ServiceId } from '../../model/ids.ts';
+import type { CheckStatus, RealServerOverride } from '../../model/health.ts';
+import type { CheckId, GroupId, ServiceId } from '../../model/ids.ts';
 import {
   type DesiredService,
   formatServiceKey,
@@ -18,9 +18,18 @@ import {
   type IpvsDestination,
   type IpvsService,
   type IpvsServiceKey,
+  type IpvsTable,
   schedulerFlagBits,
 } from '../../model/kernel.ts';
 import { realServerKey } from '../health/checks.ts';
+import { decideService, type ServiceDecision } from '../service/decide-service.ts';
+import { drainKey, type Drains, nextDeadlineOf, NO_DRAINS } from '../service/drain.ts';
+import { deriveProgress, type Progress } from '../service/drain-progress.ts';
+import type { Explanation, ServiceExplanation, SorryState } from '../service/explanation.ts';
+import type { DynamicWeight } from '../service/weight.ts';
+
+export { deriveHealth } from '../service/decide-service.ts';
+export type { Explanation, ServiceExplanation, WeightReason } from '../service/explanation.ts';
 
 export type DesiredInput = {
   readonly spec: ClusterSpec;
@@ -28,27 +37,31 @@ export type DesiredInput = {
   readonly checks: ReadonlyMap<string, CheckId>;
   readonly overrides: readonly RealServerOverride[];
   readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
+  /** Absent: nothing beside is known (`NO_FACTS`). */
+  readonly facts?: DesiredFacts;
 };
 
-/** Why a real server has the weight it has; a closed list. */
-export type WeightReason =
-  | 'up'
-  | 'unchecked' // no check is configured: counts as up
-  | 'down-removed'
-  | 'down-inhibited' // weight 0 instead of removal: inhibitOnFailure
-  | 'admin-drain'
-  | 'admin-maint'
-  | 'duplicate'; // the same address and port, or the same service, stands earlier in the spec
+/** What changes more often than the document and the statuses. */
+export type DesiredFacts = {
+  /** Wall clock, ms: the votes of other directors tell since when, and each has a clock of its own. */
+  readonly nowMs: number;
+  /** Since when a check is up (`deriveUpSince`), on the same clock; none: no slow start. */
+  readonly upSince: ReadonlyMap<CheckId, number>;
+  readonly dynamicWeights: ReadonlyMap<CheckId, DynamicWeight>;
+  readonly drains: Drains;
+  /** What was decided before (`Desired.quorums`), or is read from the table (`recallQuorums`). */
+  readonly quorums: ReadonlyMap<ServiceId, boolean>;
+  /** Groups that this director holds or is about to open: all that a cold standby has. Null: every group. */
+  readonly groupsHere: ReadonlySet<GroupId> | null;
+};
 
-export type Explanation = {
-  readonly service: ServiceId;
-  readonly realServer: RealServerId;
-  /** Null: not to be in the table. */
-  readonly wantedWeight: number | null;
-  readonly why: WeightReason;
-  readonly health: 'up' | 'down' | 'unchecked';
-  readonly basis: CheckStatus['basis'] | 'unchecked';
-  readonly admin: AdminState;
+export const NO_FACTS: DesiredFacts = {
+  nowMs: 0,
+  upSince: new Map(),
+  dynamicWeights: new Map(),
+  drains: NO_DRAINS,
+  quorums: new Map(),
+  groupsHere: null,
 };
 
 export type Desired = {
@@ -56,45 +69,154 @@ export type Desired = {
   readonly services: readonly DesiredService[];
   /** By `realServerKey`: every real server of the spec. */
   readonly explanations: ReadonlyMap<string, Explanation>;
+  readonly serviceExplanations: ReadonlyMap<ServiceId, ServiceExplanation>;
   /** Services that their sorry server answers at present. */
   readonly sorryActive: ReadonlySet<ServiceId>;
+  /** For the next time. */
+  readonly quorums: ReadonlyMap<ServiceId, boolean>;
+  /** When time alone changes something of this, on the clock of `nowMs`; null: never. */
+  readonly dueAtMs: number | null;
+};
+
+export const NOTHING_DESIRED: Desired = {
+  services: [],
+  explanations: new Map(),
+  serviceExplanations: new Map(),
+  sorryActive: new Set(),
+  quorums: new Map(),
+  dueAtMs: null,
 };
 
 /** Same input, same output, in the same order, on every director. */
 export function deriveDesired(input: DesiredInput): Desired {
+  const facts = input.facts ?? NO_FACTS;
   const overrides = new Map(
     input.overrides.map((entry) => [realServerKey(entry.service, entry.realServer), entry]),
   );
-  const services = new Map<string, DesiredService>();
-  const explanations = new Map<string, Explanation>();
-  const sorryActive = new Set<ServiceId>();
-  for (const service of input.spec.services)
-    for (const key of service.keys) {
-      const isDuplicate = services.has(formatServiceKey(key));
-      const destinations = new Map<string, IpvsDestination>();
-      const seen = new Set<string>();
-      for (const server of service.realServers) {
-        const id = realServerKey(service.id, server.id);
-        const endpoint = formatEndpoint(server.address, portIn(key, server));
-        const isTaken = isDuplicate || seen.has(endpoint);
-        seen.add(endpoint);
-        const check = input.checks.get(id);
-        const status = check === undefined ? 'unchecked' : (input.statuses.get(check) ?? null);
-        const override = overrides.get(id) ?? null;
-        const explanation = explain(service.id, server, { status, override, isTaken });
-        if (explanation.wantedWeight !== null)
-          destinations.set(endpoint, toDestination(key, server, explanation.wantedWeight, server));
-        // Two entries with one id are one real server: the first explains it.
-        if (!explanations.has(id)) explanations.set(id, explanation);
-      }
-      if (isDuplicate) continue;
-      if (addSorryServer(service, key, destinations)) sorryActive.add(service.id);
-      services.set(formatServiceKey(key), {
-        ...deriveServiceFields(service, key),
-        destinations: [...destinations.values()],
-      });
+  const progress = deriveProgress(facts.drains);
+  const made = emptyDesired();
+  for (const service of input.spec.services) {
+    const keys = service.keys.filter((key) => !made.services.has(formatServiceKey(key)));
+    const decision = decideService(service, {
+      checks: input.checks,
+      statuses: input.statuses,
+      overrides,
+      dynamicWeights: facts.dynamicWeights,
+      upSince: facts.upSince,
+      nowMs: facts.nowMs,
+      drains: progress.byRealServer,
+      wasUp: facts.quorums.get(service.id) ?? null,
+      isHere: isHere(input.spec, service, facts),
+      duplicates: findDuplicates(service, keys[0] ?? null),
+    });
+    const isAnswering = addServices(made.services, { service, keys, decision, drains: progress });
+    explain(made, { service, decision, progress, isAnswering });
+    if (decision.nextInMs !== null) made.dueAtMs.push(facts.nowMs + decision.nextInMs);
+  }
+  const deadline = nextDeadlineOf(facts.drains);
+  if (deadline !== null) made.dueAtMs.push(deadline);
+  return {
+    ...made,
+    services: [...made.services.values()],
+    dueAtMs: made.dueAtMs.length === 0 ? null : made.dueAtMs.reduce((a, b) => Math.min(a, b)),
+  };
+}
+
+/**
+ * What the table tells of quorums after a restart: a service that its sorry server answers had lost it,
+ * and one whose real servers take connections beside a sorry server that does not had it.
+ */
+export function recallQuorums(spec: ClusterSpec, table: IpvsTable): Map<ServiceId, boolean> {
+  const present = new Map(table.services.map((one) => [formatServiceKey(one.key), one]));
+  const quorums = new Map<ServiceId, boolean>();
+  for (const service of spec.services) {
+    const { sorryServer } = service;
+    const [key] = service.keys;
+    const observed = key === undefined ? undefined : present.get(formatServiceKey(key));
+    if (sorryServer === null || key === undefined || observed === undefined) continue;
+    const sorry = endpointIn(key, sorryServer);
+    if (service.realServers.some((server) => endpointIn(key, server) === sorry)) continue;
+    const busy = observed.destinations.filter(({ weight }) => weight > 0);
+    if (busy.length === 0) continue;
+    quorums.set(service.id, !busy.some((one) => formatEndpoint(one.address, one.port) === sorry));
+  }
+  return quorums;
+}
+
+type Made = {
+  readonly services: Map<string, DesiredService>;
+  readonly explanations: Map<string, Explanation>;
+  readonly serviceExplanations: Map<ServiceId, ServiceExplanation>;
+  readonly sorryActive: Set<ServiceId>;
+  readonly quorums: Map<ServiceId, boolean>;
+  readonly dueAtMs: number[];
+};
+
+const emptyDesired = (): Made => ({
+  services: new Map(),
+  explanations: new Map(),
+  serviceExplanations: new Map(),
+  sorryActive: new Set(),
+  quorums: new Map(),
+  dueAtMs: [],
+});
+
+const isHere = (spec: ClusterSpec, { group }: VirtualService, facts: DesiredFacts): boolean =>
+  spec.ipvs.standby === 'warm' || facts.groupsHere === null || facts.groupsHere.has(group);
+
+const endpointIn = (key: IpvsServiceKey, target: ForwardTarget): string =>
+  formatEndpoint(target.address, portIn(key, target));
+
+/** Indices of real servers that have no entry of their own; key null: the whole service has none. */
+function findDuplicates(service: VirtualService, key: IpvsServiceKey | null): ReadonlySet<number> {
+  if (key === null) return new Set(service.realServers.keys());
+  const duplicates = new Set<number>();
+  const seen = new Set<string>();
+  for (const [i, server] of service.realServers.entries()) {
+    const endpoint = endpointIn(key, server);
+    if (seen.has(endpoint)) duplicates.add(i);
+    seen.add(endpoint);
+  }
+  return duplicates;
+}
+
+type Additions = {
+  readonly service: VirtualService;
+  readonly keys: readonly IpvsServiceKey[];
+  readonly decision: ServiceDecision;
+  readonly drains: Progress;
+};
+
+/** Adds an IPVS service for each key; true where the sorry server answers in one of them. */
+function addServices(
+  services: Map<string, DesiredService>,
+  { service, keys, decision, drains }: Additions,
+): boolean {
+  let isAnswering = false;
+  if (!decision.isHere) return isAnswering;
+  for (const key of keys) {
+    const name = formatServiceKey(key);
+    const destinations = new Map<string, IpvsDestination>();
+    for (const [i, server] of service.realServers.entries()) {
+      const weight = decision.explanations[i]?.wantedWeight ?? null;
+      const endpoint = endpointIn(key, server);
+      // One real server drains in each IPVS service on its own.
+      const isDrained =
+        decision.explanations[i]?.why === 'admin-drain' && drains.isOver(drainKey(name, endpoint));
+      if (weight !== null && !isDrained && !destinations.has(endpoint))
+        destinations.set(endpoint, toDestination(key, server, weight, server));
     }
-  return { services: [...services.values()], explanations, sorryActive };
+    for (const { destination } of drains.leaving(name)) {
+      const endpoint = formatEndpoint(destination.address, destination.port);
+      if (!destinations.has(endpoint)) destinations.set(endpoint, destination);
+    }
+    isAnswering = addSorryServer(service, key, decision.sorry, destinations) || isAnswering;
+    services.set(name, {
+      ...deriveServiceFields(service, key),
+      destinations: [...destinations.values()],
+    });
+  }
+  return isAnswering;
 }
 
 function deriveServiceFields(service: VirtualService, key: IpvsServiceKey): IpvsService {
@@ -112,81 +234,23 @@ function deriveServiceFields(service: VirtualService, key: IpvsServiceKey): Ipvs
   };
 }
 
-type Facts = {
-  /** Null: checked, and nothing is known yet. */
-  readonly status: CheckStatus | 'unchecked' | null;
-  readonly override: RealServerOverride | null;
-  /** Its address and port, or its whole service, stand earlier in the spec. */
-  readonly isTaken: boolean;
-};
-
-function explain(service: ServiceId, server: RealServer, facts: Facts): Explanation {
-  const { override, isTaken } = facts;
-  const { health, basis } = deriveHealth(server, facts.status);
-  const admin = override?.state ?? 'ready';
-  const why = isTaken ? 'duplicate' : deriveReason(server, health, admin);
-  const weight = override?.weight ?? server.weight;
-  const wantedWeight = deriveWeight(why, weight);
-  return { service, realServer: server.id, wantedWeight, why, health, basis, admin };
-}
-
-type Health = Pick<Explanation, 'health' | 'basis'>;
-
-const UNCHECKED: Health = { health: 'unchecked', basis: 'unchecked' };
-
-/** What a real server is taken for; status null: checked, and nothing is known yet. */
-export function deriveHealth(
-  server: Pick<RealServer, 'alpha'>,
-  status: CheckStatus | 'unchecked' | null,
-): Health {
-  if (status === 'unchecked') return UNCHECKED;
-  // Before the first vote each real server has its own view, also where two share the check.
-  if (status === null || status.basis === 'initial')
-    return { health: server.alpha ? 'down' : 'up', basis: 'initial' };
-  return { health: status.isUp ? 'up' : 'down', basis: status.basis };
-}
-
-function deriveReason(
-  server: RealServer,
-  health: Explanation['health'],
-  admin: AdminState,
-): WeightReason {
-  if (admin === 'maint') return 'admin-maint';
-  if (health === 'down') return server.inhibitOnFailure ? 'down-inhibited' : 'down-removed';
-  if (admin === 'drain') return 'admin-drain';
-  return health === 'unchecked' ? 'unchecked' : 'up';
-}
-
-function deriveWeight(why: WeightReason, weight: number): number | null {
-  switch (why) {
-    case 'up':
-    case 'unchecked':
-      return weight;
-    case 'down-inhibited':
-    case 'admin-drain':
-      return 0;
-    case 'down-removed':
-    case 'admin-maint':
-    case 'duplicate':
-      return null;
-  }
-}
-
-/** Adds the sorry server where nothing else would get a new connection; true where it was added. */
+/** True where it answers. */
 function addSorryServer(
   service: VirtualService,
   key: IpvsServiceKey,
+  state: SorryState,
   destinations: Map<string, IpvsDestination>,
 ): boolean {
   const sorry = service.sorryServer;
-  if (sorry === null) return false;
-  for (const destination of destinations.values()) if (destination.weight > 0) return false;
-  const endpoint = formatEndpoint(sorry.address, portIn(key, sorry));
-  // The same address and port as a drained or inhibited real server: that stays as it is.
+  if (sorry === null || (state !== 'answering' && state !== 'inhibited')) return false;
+  const endpoint = endpointIn(key, sorry);
+  // The same address and port as a real server that stays: that one stays as it is.
   if (destinations.has(endpoint)) return false;
+  const isAnswering = state === 'answering';
   // With weight 0 it could not do the only thing it is there for.
-  destinations.set(endpoint, toDestination(key, sorry, Math.max(1, sorry.weight), NO_THRESHOLDS));
-  return true;
+  const weight = isAnswering ? Math.max(1, sorry.weight) : 0;
+  destinations.set(endpoint, toDestination(key, sorry, weight, NO_THRESHOLDS));
+  return isAnswering;
 }
 
 type Thresholds = Pick<RealServer, 'upperThreshold' | 'lowerThreshold'>;
@@ -202,4 +266,30 @@ function toDestination(
   const { address, forward, tunnel } = target;
   const port = portIn(key, target);
   return { address, port, forward, tunnel, weight, upperThreshold, lowerThreshold };
+}
+
+type Explained = {
+  readonly service: VirtualService;
+  readonly decision: ServiceDecision;
+  readonly progress: Progress;
+  readonly isAnswering: boolean;
+};
+
+function explain(made: Made, { service, decision, progress, isAnswering }: Explained): void {
+  for (const explanation of decision.explanations) {
+    const id = realServerKey(service.id, explanation.realServer);
+    // Two entries with one id are one real server: the first explains it.
+    if (!made.explanations.has(id)) made.explanations.set(id, explanation);
+  }
+  if (isAnswering) made.sorryActive.add(service.id);
+  made.quorums.set(service.id, decision.quorum.isUp);
+  const { isHere: isServedHere, quorum, failOpen, sorry } = decision;
+  made.serviceExplanations.set(service.id, {
+    service: service.id,
+    isHere: isServedHere,
+    quorum,
+    failOpen,
+    sorry,
+    leaving: progress.leavingOf(service.id),
+  });
 }

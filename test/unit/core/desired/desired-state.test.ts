@@ -120,6 +120,8 @@ describe('deriveDesired: real servers', () => {
       health: 'down',
       basis: 'majority',
       admin: 'ready',
+      weight: { configured: 3, override: null, dynamic: null, full: 3, ramped: 3 },
+      drain: null,
     });
     expect(desired.why(B)).toMatchObject({ wantedWeight: 5, why: 'up', health: 'up' });
   });
