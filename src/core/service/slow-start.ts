@@ -3,7 +3,7 @@
  * since when it has been up, which the statuses tell: a restart or another holder changes nothing.
  */
 
-/** Of equal size, the first at once. Each changes one weight in the kernel, so they are few. */
+/** Of equal size, one at once, the full weight after the last. Each is one operation, so they are few. */
 export const RAMP_STEPS = 10;
 
 export type Ramp = {
@@ -22,7 +22,7 @@ export function rampWeight(full: number, durationMs: number, upForMs: number | n
   if (upForMs >= durationMs || upForMs < -durationMs) return { weight: full, nextInMs: null };
   const stepMs = durationMs / RAMP_STEPS;
   const step = Math.min(Math.floor(Math.max(0, upForMs) / stepMs), RAMP_STEPS - 1);
-  const weight = Math.max(1, Math.floor((full * (step + 1)) / RAMP_STEPS));
+  const weight = Math.max(1, Math.floor((full * (step + 1)) / (RAMP_STEPS + 1)));
   return { weight, nextInMs: Math.max(1, Math.ceil((step + 1) * stepMs - upForMs)) };
 }
 

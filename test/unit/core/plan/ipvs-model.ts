@@ -6,6 +6,7 @@ import {
   type IpvsTableOperation,
   type IpvsService,
   type IpvsTable,
+  type ObservedDestination,
 } from '../../../../src/model/kernel.ts';
 import { serviceKeyOf } from '../../../../src/core/plan/ipvs-plan.ts';
 
@@ -13,8 +14,20 @@ type Entry = { service: IpvsService; destinations: Map<string, IpvsDestination> 
 
 const NONE = { connections: 0, packetsIn: 0, packetsOut: 0, bytesIn: 0, bytesOut: 0 };
 
+type ModelConnections = Pick<
+  ObservedDestination,
+  'activeConnections' | 'inactiveConnections' | 'persistentConnections'
+>;
+
+const IDLE: ModelConnections = {
+  activeConnections: 0,
+  inactiveConnections: 0,
+  persistentConnections: 0,
+};
+
 export class IpvsModel {
   readonly #entries = new Map<string, Entry>();
+  readonly #connections = new Map<string, ModelConnections>();
 
   static of(services: readonly DesiredService[]): IpvsModel {
     const model = new IpvsModel();
@@ -48,14 +61,18 @@ export class IpvsModel {
       rates: NONE,
       destinations: [...destinations.values()].map((destination) => ({
         ...destination,
-        activeConnections: 0,
-        inactiveConnections: 0,
-        persistentConnections: 0,
+        ...IDLE,
+        ...this.#connections.get(`${formatServiceKey(service.key)} ${destination.address}`),
         counters: NONE,
         rates: NONE,
       })),
     }));
     return { services };
+  }
+
+  /** Of one destination, by the name of its service and its address. */
+  setConnections(key: string, address: string, connections: Partial<ModelConnections>): void {
+    this.#connections.set(`${key} ${address}`, { ...IDLE, ...connections });
   }
 
   /** Sum of the weights that take new connections; null where there is no such service. */

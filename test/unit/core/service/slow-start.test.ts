@@ -9,10 +9,10 @@ describe('rampWeight', () => {
     [3000, 20, 3000],
     [15_000, 60, 3000],
     [29_999, 100, 1],
-    [30_000, 100, null],
-    [99_999, 100, null],
-  ])('after %i of 30000 ms gives %i of 100', (upForMs, weight, nextInMs) => {
-    expect(rampWeight(100, 30_000, upForMs)).toEqual({ weight, nextInMs });
+    [30_000, 110, null],
+    [99_999, 110, null],
+  ])('after %i of 30000 ms gives %i of 110', (upForMs, weight, nextInMs) => {
+    expect(rampWeight(110, 30_000, upForMs)).toEqual({ weight, nextInMs });
   });
 
   it.each<[string, number, number, number | null]>([
@@ -26,7 +26,7 @@ describe('rampWeight', () => {
   });
 
   it('begins with a clock that is ahead, and comes to its end', () => {
-    expect(rampWeight(100, 30_000, -500)).toEqual({ weight: 10, nextInMs: 3500 });
+    expect(rampWeight(110, 30_000, -500)).toEqual({ weight: 10, nextInMs: 3500 });
   });
 
   it('never falls, never stands at 0, and needs few changes to the full weight', () => {

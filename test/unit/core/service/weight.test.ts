@@ -45,11 +45,11 @@ describe('deriveWeight', () => {
   });
 
   it('ramps what came of it', () => {
-    expect(weigh({ override: 50, slowStartMs: 1000, upForMs: 0 })).toEqual({
+    expect(weigh({ override: 55, slowStartMs: 1000, upForMs: 0 })).toEqual({
       configured: 10,
-      override: 50,
+      override: 55,
       dynamic: null,
-      full: 50,
+      full: 55,
       ramped: 5,
       nextInMs: 100,
     });
