@@ -44,7 +44,7 @@ export const RECONCILE_DEFAULTS: ReconcileOptions = {
 };
 
 export type ReconcilePorts = {
-  readonly kernel: Omit<IpvsKernel, 'close'>;
+  readonly kernel: Pick<IpvsKernel, 'capability' | 'dump' | 'apply'>;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly log: Log;

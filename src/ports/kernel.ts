@@ -4,8 +4,11 @@ import type { IpAddress } from '../model/address.ts';
 import type {
   BindRequest,
   BoundAddress,
-  IpvsTableOperation,
+  IpvsConnection,
+  IpvsDaemon,
+  IpvsOperation,
   IpvsTable,
+  IpvsTimeouts,
   KernelError,
   KernelEvent,
   LinkState,
@@ -37,14 +40,35 @@ export type IpvsCapability =
   /** `detail` tells the cause and the remedy ("modprobe ip_vs", "needs CAP_NET_ADMIN"). */
   | { readonly available: false; readonly detail: string };
 
+/** How a reading of the connections went. */
+export type ConnectionReading = {
+  readonly connections: number;
+  /** Lines that are no connection: a kernel that writes otherwise than we know. */
+  readonly unreadable: number;
+  /** False: the visitor or the signal ended it early. */
+  readonly isWhole: boolean;
+};
+
 export interface IpvsKernel {
   /** Asks the kernel (and tries to load the module) each time it is called. */
   capability(): Promise<IpvsCapability>;
   dump(): Promise<Result<IpvsTable, KernelError>>;
   /**
    * Applies in order, in packed batches; the results are in the order of the operations.
-   * EEXIST on add and ENOENT or ESRCH on delete are successes.
+   * EEXIST on add or start and ENOENT or ESRCH on delete are successes: what is there stays as it is.
    */
-  apply(operations: readonly IpvsTableOperation[]): Promise<readonly Result<void, KernelError>[]>;
+  apply(operations: readonly IpvsOperation[]): Promise<readonly Result<void, KernelError>[]>;
+  timeouts(): Promise<Result<IpvsTimeouts, KernelError>>;
+  /** The sync daemons that run: none, a master, a backup, or both. */
+  daemons(): Promise<Result<readonly IpvsDaemon[], KernelError>>;
+  /**
+   * Reads the connections and persistence templates piece by piece, so that a million of them are never
+   * held; `visit` gets some of them at a time and returns false when it has enough. No snapshot:
+   * what comes and goes meanwhile may be missed or seen twice.
+   */
+  visitConnections(
+    visit: (connections: readonly IpvsConnection[]) => boolean,
+    signal: AbortSignal,
+  ): Promise<Result<ConnectionReading, KernelError>>;
   close(): void;
 }

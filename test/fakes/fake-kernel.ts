@@ -5,7 +5,7 @@
 import { AsyncQueue } from '../../src/lib/async.ts';
 import { err, ok, type Result } from '../../src/lib/result.ts';
 import { familyOf, formatIp, ipToBytes, type IpAddress } from '../../src/model/address.ts';
-import { SCHEDULERS } from '../../src/model/cluster.ts';
+import { familyOfKey, SCHEDULERS } from '../../src/model/cluster.ts';
 import { monoMs, type MonoMs } from '../../src/model/ids.ts';
 import {
   ADDRESS_PROTOCOL,
@@ -14,19 +14,29 @@ import {
   IP_VS_SVC_F_PERSISTENT,
   type BindRequest,
   type BoundAddress,
+  type IpvsConnection,
+  type IpvsControlOperation,
   type IpvsCounters,
+  type IpvsDaemon,
   type IpvsDestination,
-  type IpvsTableOperation,
+  type IpvsOperation,
   type IpvsService,
   type IpvsServiceKey,
   type IpvsTable,
+  type IpvsTableOperation,
+  type IpvsTimeouts,
   type KernelError,
   type KernelEvent,
   type LinkState,
   type ObservedDestination,
 } from '../../src/model/kernel.ts';
 import type { Clock } from '../../src/ports/clock.ts';
-import type { IpvsCapability, IpvsKernel, NetworkKernel } from '../../src/ports/kernel.ts';
+import type {
+  ConnectionReading,
+  IpvsCapability,
+  IpvsKernel,
+  NetworkKernel,
+} from '../../src/ports/kernel.ts';
 
 type AddressKey = Pick<BoundAddress, 'linkIndex' | 'address' | 'prefix'>;
 type Entry = {
@@ -268,7 +278,13 @@ function observed(entry: Entry, now: MonoMs): BoundAddress {
   };
 }
 
-type Stored = { service: IpvsService; destinations: Map<string, ObservedDestination> };
+type Statistics = Pick<ObservedDestination, 'counters' | 'rates'>;
+type Stored = {
+  service: IpvsService;
+  destinations: Map<string, ObservedDestination>;
+  statistics: Statistics;
+};
+type Endpoint = { readonly address: IpAddress; readonly port: number };
 
 const NO_COUNTERS: IpvsCounters = {
   connections: 0,
@@ -277,20 +293,44 @@ const NO_COUNTERS: IpvsCounters = {
   bytesIn: 0,
   bytesOut: 0,
 };
+const NO_STATISTICS: Statistics = { counters: NO_COUNTERS, rates: NO_COUNTERS };
+/** As Linux has them at the start (ip_vs_proto_tcp.c, ip_vs_proto_udp.c). */
+const DEFAULT_TIMEOUTS: IpvsTimeouts = { tcpS: 900, tcpFinS: 120, udpS: 300 };
+/** Seconds that are too many in ticks of a millisecond. */
+const TOO_LONG_S = 2_147_484;
+/** What fits an Ethernet frame: the kernel's choice where none was made. */
+const SYNC_LENGTH = 1472;
+/** How many connections a visitor gets at a time. */
+const VISITED_AT_ONCE = 100;
 
-const destinationText = (endpoint: { address: IpAddress; port: number }): string =>
-  `${endpoint.address} ${endpoint.port}`;
+const destinationText = (endpoint: Endpoint): string => `${endpoint.address} ${endpoint.port}`;
 
-/** One director's IPVS table. It survives the crash of the agent, not `reboot`. */
+export type FakeIpvsOptions = {
+  /** Devices that a sync daemon finds; by default it finds any. */
+  readonly devices?: readonly string[];
+};
+
+/** One director's IPVS. It survives the crash of the agent, not `reboot`. */
 export class FakeIpvsKernel implements IpvsKernel {
+  readonly #devices: readonly string[] | null;
   readonly #services = new Map<string, Stored>();
   readonly #failures: {
     readonly matches: (op: IpvsTableOperation) => boolean;
     readonly code: string;
   }[] = [];
+  readonly #controlFailures: { readonly op: IpvsControlOperation['op']; readonly code: string }[] =
+    [];
   readonly #applied: IpvsTableOperation[] = [];
+  readonly #controlled: IpvsControlOperation[] = [];
+  readonly #daemons = new Map<IpvsDaemon['state'], IpvsDaemon>();
+  #timeouts = DEFAULT_TIMEOUTS;
+  #connections: readonly IpvsConnection[] = [];
   #missing: string | null = null;
   #dumpFailure: string | null = null;
+
+  constructor(options: FakeIpvsOptions = {}) {
+    this.#devices = options.devices ?? null;
+  }
 
   async capability(): Promise<IpvsCapability> {
     if (this.#missing !== null) return { available: false, detail: this.#missing };
@@ -307,17 +347,36 @@ export class FakeIpvsKernel implements IpvsKernel {
     return ok(this.table());
   }
 
-  async apply(
-    operations: readonly IpvsTableOperation[],
-  ): Promise<readonly Result<void, KernelError>[]> {
+  async apply(operations: readonly IpvsOperation[]): Promise<readonly Result<void, KernelError>[]> {
     return operations.map((operation) => {
       if (this.#missing !== null) return refuse('UNAVAILABLE', this.#missing);
-      const i = this.#failures.findIndex((failure) => failure.matches(operation));
-      const [failure] = i < 0 ? [] : this.#failures.splice(i, 1);
-      const code = failure?.code ?? this.#applyOne(operation);
-      this.#applied.push(operation);
+      const code = isControl(operation) ? this.#control(operation) : this.#change(operation);
       return code === null ? ok(undefined) : refuse(code, operation.op);
     });
+  }
+
+  async timeouts(): Promise<Result<IpvsTimeouts, KernelError>> {
+    return this.#missing === null ? ok(this.#timeouts) : refuse('UNAVAILABLE', this.#missing);
+  }
+
+  async daemons(): Promise<Result<readonly IpvsDaemon[], KernelError>> {
+    if (this.#missing !== null) return refuse('UNAVAILABLE', this.#missing);
+    return ok([...this.#daemons.values()]);
+  }
+
+  async visitConnections(
+    visit: (connections: readonly IpvsConnection[]) => boolean,
+    signal: AbortSignal,
+  ): Promise<Result<ConnectionReading, KernelError>> {
+    if (this.#missing !== null) return refuse('UNAVAILABLE', this.#missing);
+    let connections = 0;
+    while (connections < this.#connections.length) {
+      if (signal.aborted) return ok({ connections, unreadable: 0, isWhole: false });
+      const some = this.#connections.slice(connections, connections + VISITED_AT_ONCE);
+      connections += some.length;
+      if (!visit(some)) return ok({ connections, unreadable: 0, isWhole: false });
+    }
+    return ok({ connections, unreadable: 0, isWhole: !signal.aborted });
   }
 
   close(): void {}
@@ -325,24 +384,28 @@ export class FakeIpvsKernel implements IpvsKernel {
   /** The table now; for checkers and assertions. */
   table(): IpvsTable {
     return {
-      services: [...this.#services.values()].map(({ service, destinations }) => ({
+      services: [...this.#services.values()].map(({ service, destinations, statistics }) => ({
         ...service,
-        counters: NO_COUNTERS,
-        rates: NO_COUNTERS,
+        ...statistics,
         destinations: [...destinations.values()],
       })),
     };
   }
 
-  /** Every operation since the last call, in order; refused ones too. */
+  /** Every change of the table since the last call, in order; refused ones too. */
   takeApplied(): readonly IpvsTableOperation[] {
     return this.#applied.splice(0);
   }
 
-  /** Changes the table behind the agent's back; throws where the kernel would refuse. */
-  drift(...operations: readonly IpvsTableOperation[]): void {
+  /** Every other operation since the last call, in order; refused ones too. */
+  takeControlled(): readonly IpvsControlOperation[] {
+    return this.#controlled.splice(0);
+  }
+
+  /** Changes the kernel behind the agent's back; throws where the kernel would refuse. */
+  drift(...operations: readonly IpvsOperation[]): void {
     for (const operation of operations) {
-      const code = this.#applyOne(operation);
+      const code = isControl(operation) ? this.#controlOne(operation) : this.#applyOne(operation);
       if (code !== null) throw new Error(`drift ${operation.op}: ${code}`);
     }
   }
@@ -355,23 +418,43 @@ export class FakeIpvsKernel implements IpvsKernel {
   /** Open connections of a real server, as a drain waits for them. */
   setConnections(
     service: IpvsServiceKey,
-    endpoint: { readonly address: IpAddress; readonly port: number },
+    endpoint: Endpoint,
     active: number,
     inactive = 0,
+    persistent = 0,
   ): void {
-    const destinations = this.#services.get(formatServiceKey(service))?.destinations;
-    const known = destinations?.get(destinationText(endpoint));
-    if (destinations === undefined || known === undefined) throw new Error('no such real server');
-    destinations.set(destinationText(endpoint), {
-      ...known,
+    this.#setDestination(service, endpoint, {
       activeConnections: active,
       inactiveConnections: inactive,
+      persistentConnections: persistent,
     });
   }
 
-  /** The next operation that matches fails with `code` and does nothing. */
+  /** What the counters and rates of a service, or of one of its real servers, shall be. */
+  setStatistics(
+    service: IpvsServiceKey,
+    endpoint: Endpoint | null,
+    statistics: Partial<Statistics>,
+  ): void {
+    if (endpoint !== null) return this.#setDestination(service, endpoint, statistics);
+    const stored = this.#services.get(formatServiceKey(service));
+    if (stored === undefined) throw new Error('no such virtual service');
+    stored.statistics = { ...stored.statistics, ...statistics };
+  }
+
+  /** What /proc/net/ip_vs_conn shall have. */
+  setConnectionTable(connections: readonly IpvsConnection[]): void {
+    this.#connections = connections;
+  }
+
+  /** The next change of the table that matches fails with `code` and does nothing. */
   failNext(code: string, matches: (op: IpvsTableOperation) => boolean = () => true): void {
     this.#failures.push({ matches, code });
+  }
+
+  /** The next other operation of that kind fails with `code` and does nothing. */
+  failNextControl(code: string, op: IpvsControlOperation['op']): void {
+    this.#controlFailures.push({ op, code });
   }
 
   failNextDump(code: string): void {
@@ -380,12 +463,29 @@ export class FakeIpvsKernel implements IpvsKernel {
 
   /** A reason: there is no IPVS in this kernel. Null: it is there (with an empty table if it was not). */
   setMissing(reason: string | null): void {
-    if (reason !== null) this.#services.clear();
+    if (reason !== null) this.reboot();
     this.#missing = reason;
   }
 
   reboot(): void {
     this.#services.clear();
+    this.#daemons.clear();
+    this.#timeouts = DEFAULT_TIMEOUTS;
+    this.#connections = [];
+  }
+
+  #change(operation: IpvsTableOperation): string | null {
+    const i = this.#failures.findIndex((failure) => failure.matches(operation));
+    const [failure] = i < 0 ? [] : this.#failures.splice(i, 1);
+    this.#applied.push(operation);
+    return failure?.code ?? this.#applyOne(operation);
+  }
+
+  #control(operation: IpvsControlOperation): string | null {
+    const i = this.#controlFailures.findIndex(({ op }) => op === operation.op);
+    const [failure] = i < 0 ? [] : this.#controlFailures.splice(i, 1);
+    this.#controlled.push(operation);
+    return failure?.code ?? this.#controlOne(operation);
   }
 
   /** Null: done, or done already. Else the errno's name, as the adapter reports it. */
@@ -408,20 +508,78 @@ export class FakeIpvsKernel implements IpvsKernel {
     }
   }
 
+  #controlOne(operation: IpvsControlOperation): string | null {
+    switch (operation.op) {
+      case 'zero':
+        return this.#zero(operation.service);
+      case 'set-timeouts': {
+        const { tcpS, tcpFinS, udpS } = operation.timeouts;
+        if (Math.max(tcpS, tcpFinS, udpS) >= TOO_LONG_S) return 'EINVAL';
+        this.#timeouts = {
+          tcpS: tcpS === 0 ? this.#timeouts.tcpS : tcpS,
+          tcpFinS: tcpFinS === 0 ? this.#timeouts.tcpFinS : tcpFinS,
+          udpS: udpS === 0 ? this.#timeouts.udpS : udpS,
+        };
+        return null;
+      }
+      case 'new-daemon':
+        return this.#startDaemon(operation.daemon);
+      case 'delete-daemon':
+        this.#daemons.delete(operation.daemon.state);
+        return null;
+    }
+  }
+
+  #zero(key: IpvsServiceKey | null): string | null {
+    const stored = key === null ? undefined : this.#services.get(formatServiceKey(key));
+    if (key !== null && stored === undefined) return 'ESRCH';
+    for (const one of stored === undefined ? this.#services.values() : [stored]) {
+      one.statistics = NO_STATISTICS;
+      for (const [text, destination] of one.destinations)
+        one.destinations.set(text, { ...destination, ...NO_STATISTICS });
+    }
+    return null;
+  }
+
+  #startDaemon(daemon: IpvsDaemon): string | null {
+    const isMulticast = /^(22[4-9]|23\d)\.|^ff..:/.test(daemon.group);
+    if (!isMulticast || this.#hasMixed()) return 'EINVAL';
+    if (this.#daemons.has(daemon.state)) return null;
+    if (this.#devices?.includes(daemon.interface) === false) return 'ENODEV';
+    const maxLength = daemon.maxLength ?? SYNC_LENGTH;
+    this.#daemons.set(daemon.state, { ...daemon, maxLength });
+    return null;
+  }
+
+  /** A real server of another family than its service: the sync messages cannot tell of it. */
+  #hasMixed(): boolean {
+    return [...this.#services.values()].some(({ service, destinations }) =>
+      [...destinations.values()].some(
+        ({ address }) => familyOf(address) !== familyOfKey(service.key),
+      ),
+    );
+  }
+
   #putService(isAdd: boolean, service: IpvsService): string | null {
     const text = formatServiceKey(service.key);
     const known = this.#services.get(text);
     if (known === undefined && !isAdd) return 'ESRCH';
     if (known !== undefined && isAdd) return null;
     if (!SCHEDULERS.some((scheduler) => scheduler === service.scheduler)) return 'ENOENT';
+    if (service.persistenceEngine !== null && service.persistenceEngine !== 'sip') return 'ENOENT';
     const isIpv6 = familyOfKey(service.key) === 6;
     const prefix = service.persistencePrefix;
     if (isIpv6 && (prefix < 1 || prefix > 128)) return 'EINVAL';
     const flags = service.flags & ~IP_VS_SVC_F_HASHED;
     const timeoutS = (flags & IP_VS_SVC_F_PERSISTENT) === 0 ? 0 : service.timeoutS;
     const stored = { ...service, flags, timeoutS };
-    if (known === undefined) this.#services.set(text, { service: stored, destinations: new Map() });
-    else known.service = stored;
+    if (known !== undefined) known.service = stored;
+    else
+      this.#services.set(text, {
+        service: stored,
+        destinations: new Map(),
+        statistics: NO_STATISTICS,
+      });
     return null;
   }
 
@@ -432,9 +590,10 @@ export class FakeIpvsKernel implements IpvsKernel {
     const stored = this.#services.get(formatServiceKey(operation.service));
     if (stored === undefined) return 'ESRCH';
     const isMixed = familyOf(destination.address) !== familyOfKey(operation.service);
-    if (isMixed && destination.forward !== 'tun') return 'EINVAL';
+    if (isMixed && (destination.forward !== 'tun' || this.#daemons.size > 0)) return 'EINVAL';
     if (destination.weight > 0x7fff_ffff) return 'ERANGE';
     if (destination.lowerThreshold > destination.upperThreshold) return 'ERANGE';
+    if (destination.tunnel?.type === 'gue' && destination.tunnel.port === 0) return 'EINVAL';
     const text = destinationText(destination);
     const known = stored.destinations.get(text);
     if (operation.op === 'set-destination' && known === undefined) return 'ENOENT';
@@ -442,14 +601,28 @@ export class FakeIpvsKernel implements IpvsKernel {
     stored.destinations.set(text, { ...IDLE, ...known, ...pick(destination) });
     return null;
   }
+
+  #setDestination(
+    service: IpvsServiceKey,
+    endpoint: Endpoint,
+    change: Partial<ObservedDestination>,
+  ): void {
+    const destinations = this.#services.get(formatServiceKey(service))?.destinations;
+    const known = destinations?.get(destinationText(endpoint));
+    if (destinations === undefined || known === undefined) throw new Error('no such real server');
+    destinations.set(destinationText(endpoint), { ...known, ...change });
+  }
 }
+
+const CONTROL_OPS: readonly string[] = ['zero', 'set-timeouts', 'new-daemon', 'delete-daemon'];
+const isControl = (operation: IpvsOperation): operation is IpvsControlOperation =>
+  CONTROL_OPS.includes(operation.op);
 
 const IDLE = {
   activeConnections: 0,
   inactiveConnections: 0,
   persistentConnections: 0,
-  counters: NO_COUNTERS,
-  rates: NO_COUNTERS,
+  ...NO_STATISTICS,
 };
 
 /** Only what the kernel keeps: the address in canonical form. */
@@ -462,6 +635,3 @@ const pick = (destination: IpvsDestination): IpvsDestination => ({
   upperThreshold: destination.upperThreshold,
   lowerThreshold: destination.lowerThreshold,
 });
-
-const familyOfKey = (key: IpvsServiceKey): 4 | 6 =>
-  key.kind === 'fwmark' ? key.family : familyOf(key.address);

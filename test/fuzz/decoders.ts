@@ -14,8 +14,11 @@ import {
   encodeGratuitousArpReply,
 } from '../../src/wire/arp.ts';
 import { decodeFamily } from '../../src/wire/genetlink.ts';
-import { decodeDestination, decodeInfo, decodeService } from '../../src/wire/ipvs.ts';
 import { decodeEchoReply, encodeEchoRequest } from '../../src/wire/icmp.ts';
+import { ConnectionReader, decodeConnection } from '../../src/wire/ipvs-connections.ts';
+import { decodeDaemon, decodeInfo, decodeTimeouts } from '../../src/wire/ipvs-control.ts';
+import { decodeDestination } from '../../src/wire/ipvs-destination.ts';
+import { decodeService } from '../../src/wire/ipvs-service.ts';
 import {
   decodeNeighborAdvertisement,
   decodeNeighborSolicitation,
@@ -77,17 +80,23 @@ const ECHO_REPLY_6 = encodeEchoRequest(6, ECHO);
 ECHO_REPLY_6[0] = 129;
 
 /** Whole netlink messages as programs sent them and Linux answered. */
-const NETLINK = ['iproute2.txt', 'ipvsadm.txt', 'nftables.txt'].flatMap((file) => {
-  const path = join(import.meta.dirname, '../fixtures/netlink', file);
-  return readFileSync(path, 'utf8')
-    .split('\n')
-    .flatMap((line) => {
-      const [, hex] = line.split(' = ');
-      const bytes = line.startsWith('#') || hex === undefined ? null : fromHex(hex);
-      return bytes === null || bytes.length < 16 ? [] : [bytes];
-    });
-});
+const NETLINK = ['iproute2.txt', 'ipvsadm.txt', 'ipvsadm-more.txt', 'nftables.txt'].flatMap(
+  (file) => {
+    const path = join(import.meta.dirname, '../fixtures/netlink', file);
+    return readFileSync(path, 'utf8')
+      .split('\n')
+      .flatMap((line) => {
+        const [, hex] = line.split(' = ');
+        const bytes = line.startsWith('#') || hex === undefined ? null : fromHex(hex);
+        return bytes === null || bytes.length < 16 ? [] : [bytes];
+      });
+  },
+);
 const BODIES = NETLINK.map((message) => message.subarray(16));
+
+/** Lines as Linux writes them, the header among them. */
+const CONNECTIONS = readFileSync(join(import.meta.dirname, '../fixtures/ip_vs_conn.txt'));
+const text = new TextDecoder();
 
 const ENVELOPE = {
   cluster: 'lab',
@@ -223,6 +232,23 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
     decode: (bytes) => decodeDestination(bytes, SERVICE_KEY),
   },
   { name: 'decodeInfo', corpus: BODIES, decode: decodeInfo },
+  { name: 'decodeTimeouts', corpus: BODIES, decode: decodeTimeouts },
+  { name: 'decodeDaemon', corpus: BODIES, decode: decodeDaemon },
+  {
+    name: 'decodeConnection',
+    corpus: CONNECTIONS.toString()
+      .split('\n')
+      .map((line) => new TextEncoder().encode(line)),
+    decode: (bytes) => decodeConnection(text.decode(bytes)),
+  },
+  {
+    name: 'ConnectionReader',
+    corpus: [Uint8Array.from(CONNECTIONS)],
+    decode: (bytes) => {
+      const reader = new ConnectionReader();
+      return [reader.read(bytes.subarray(0, 100)), reader.read(bytes.subarray(100)), reader.end()];
+    },
+  },
   { name: 'decodeAddress', corpus: BODIES, decode: decodeAddress },
   { name: 'decodeLink', corpus: BODIES, decode: decodeLink },
   { name: 'decodeLinkRole', corpus: BODIES, decode: decodeLinkRole },

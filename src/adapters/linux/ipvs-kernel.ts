@@ -1,30 +1,35 @@
 /** The IPVS table of this network namespace over generic netlink. Source: linux/ip_vs.h. */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
-import { formatEndpoint } from '../../model/address.ts';
 import { type MonoMs, monoMs } from '../../model/ids.ts';
 import {
   formatServiceKey,
-  type IpvsTableOperation,
+  type IpvsDaemon,
+  type IpvsOperation,
   type IpvsTable,
+  type IpvsTimeouts,
   type KernelError,
   type ObservedDestination,
   type ObservedService,
 } from '../../model/kernel.ts';
-import type { IpvsCapability, IpvsKernel } from '../../ports/kernel.ts';
+import type { ConnectionReading, IpvsCapability, IpvsKernel } from '../../ports/kernel.ts';
 import { decodeFamily, encodeGetFamily, GENL_ID_CTRL } from '../../wire/genetlink.ts';
+import { IPVS_FAMILY_NAME } from '../../wire/ipvs-common.ts';
 import {
-  decodeDestination,
+  decodeDaemon,
   decodeInfo,
-  decodeService,
-  encodeGetDestinations,
+  decodeTimeouts,
+  encodeGetDaemons,
   encodeGetInfo,
-  encodeGetServices,
-  encodeOperation,
-  IPVS_FAMILY_NAME,
-  type DumpedService,
-} from '../../wire/ipvs.ts';
+  encodeGetTimeouts,
+} from '../../wire/ipvs-control.ts';
+import { decodeDestination, encodeGetDestinations } from '../../wire/ipvs-destination.ts';
+import { decodeService, type DumpedService, encodeGetServices } from '../../wire/ipvs-service.ts';
+import { encodeOperation } from '../../wire/ipvs.ts';
 import { AttributeWriter, NLM_F_REQUEST } from '../../wire/netlink.ts';
+import { CONNECTIONS_FILE, type Visit, visitConnectionFile } from './ipvs-connections.ts';
+import { failureOf } from './ipvs-failure.ts';
 import { kernelError } from './kernel-error.ts';
 import { LazySocket, type KernelPorts, type KernelSocket, type Reply } from './kernel-socket.ts';
 
@@ -80,13 +85,9 @@ class LinuxIpvsKernel implements IpvsKernel {
       if (!family.ok) return unavailable(failure ?? family.error.message);
     }
     if (!family.ok) return unavailable(family.error.message);
-    const socket = this.#commands.get();
-    if (!socket.ok) return unavailable(socket.error.message);
-    const body = encodeGetInfo();
-    const [reply] = await socket.value.exchange([{ type: family.value, flags: 0, body }]);
-    if (reply === undefined || reply.code !== null)
-      return unavailable(kernelError(reply?.code ?? 'TIMEOUT', 'ask for the version').message);
-    const info = decodeInfo(reply.messages[0]?.body ?? new Uint8Array());
+    const reply = await this.#ask(family.value, encodeGetInfo(), 'ask for the version');
+    if (!reply.ok) return unavailable(reply.error.message);
+    const info = decodeInfo(reply.value);
     if (!info.ok) return unavailable(info.error);
     const { version, connectionTableSize } = info.value;
     return {
@@ -106,17 +107,45 @@ class LinuxIpvsKernel implements IpvsKernel {
     return reason;
   }
 
-  async dump(): Promise<Result<IpvsTable, KernelError>> {
-    const first = await this.#dumpOnce();
-    // The family's id dies with the module; a new one is asked for once.
-    if (first.ok || first.error.code !== 'ENOENT') return first;
-    this.#family = null;
-    return this.#dumpOnce();
+  dump(): Promise<Result<IpvsTable, KernelError>> {
+    return this.#withFamily((family) => this.#dumpTable(family));
   }
 
-  async apply(
-    operations: readonly IpvsTableOperation[],
-  ): Promise<readonly Result<void, KernelError>[]> {
+  timeouts(): Promise<Result<IpvsTimeouts, KernelError>> {
+    return this.#withFamily(async (family) => {
+      const what = 'ask for the IPVS timeouts';
+      const reply = await this.#ask(family, encodeGetTimeouts(), what);
+      if (!reply.ok) return reply;
+      const timeouts = decodeTimeouts(reply.value);
+      return timeouts.ok ? timeouts : err(kernelError('UNAVAILABLE', what, timeouts.error));
+    });
+  }
+
+  daemons(): Promise<Result<readonly IpvsDaemon[], KernelError>> {
+    return this.#withFamily(async (family) => {
+      const socket = this.#dumps.get();
+      if (!socket.ok) return socket;
+      const request = { type: family, body: encodeGetDaemons() };
+      const messages = await socket.value.dump(request, 'dump the IPVS sync daemons');
+      if (!messages.ok) return messages;
+      const daemons: IpvsDaemon[] = [];
+      for (const { body } of messages.value) {
+        const daemon = decodeDaemon(body);
+        if (daemon.ok) daemons.push(daemon.value);
+        else this.#ports.log.warn({ reason: daemon.error }, 'ipvs.daemon-unreadable');
+      }
+      return ok(daemons);
+    });
+  }
+
+  visitConnections(
+    visit: Visit,
+    signal: AbortSignal,
+  ): Promise<Result<ConnectionReading, KernelError>> {
+    return visitConnectionFile(CONNECTIONS_FILE, visit, signal);
+  }
+
+  async apply(operations: readonly IpvsOperation[]): Promise<readonly Result<void, KernelError>[]> {
     if (operations.length === 0) return [];
     const socket = this.#commands.get();
     if (!socket.ok) return operations.map(() => socket);
@@ -137,17 +166,41 @@ class LinuxIpvsKernel implements IpvsKernel {
     this.#dumps.close();
   }
 
-  async #dumpOnce(): Promise<Result<IpvsTable, KernelError>> {
-    const family = await this.#familyId();
-    if (!family.ok) return family;
+  /** The family's id dies with the module: where a question finds it dead, a new one is asked for once. */
+  async #withFamily<T>(
+    question: (family: number) => Promise<Result<T, KernelError>>,
+  ): Promise<Result<T, KernelError>> {
+    const known = await this.#familyId();
+    if (!known.ok) return known;
+    const first = await question(known.value);
+    if (first.ok || first.error.code !== 'ENOENT') return first;
+    const now = await this.#resolve();
+    return now.ok ? question(now.value) : now;
+  }
+
+  /** The body of the one message that answers. */
+  async #ask(
+    family: number,
+    body: Uint8Array,
+    what: string,
+  ): Promise<Result<Uint8Array, KernelError>> {
+    const socket = this.#commands.get();
+    if (!socket.ok) return socket;
+    const [reply] = await socket.value.exchange([{ type: family, flags: 0, body }]);
+    if (reply === undefined || reply.code !== null)
+      return err(kernelError(reply?.code ?? 'TIMEOUT', what, reply?.reason));
+    return ok(reply.messages[0]?.body ?? new Uint8Array());
+  }
+
+  async #dumpTable(family: number): Promise<Result<IpvsTable, KernelError>> {
     const socket = this.#dumps.get();
     if (!socket.ok) return socket;
-    const dumped = await this.#dumpServices(socket.value, family.value);
+    const dumped = await this.#dumpServices(socket.value, family);
     if (!dumped.ok) return dumped;
     const services: ObservedService[] = [];
     for (const service of dumped.value) {
       // oxlint-disable-next-line no-await-in-loop -- the kernel runs one dump at a time on a socket
-      const destinations = await this.#dumpDestinations(socket.value, family.value, service);
+      const destinations = await this.#dumpDestinations(socket.value, family, service);
       if (!destinations.ok) return destinations;
       services.push({ ...service, destinations: destinations.value });
     }
@@ -198,14 +251,12 @@ class LinuxIpvsKernel implements IpvsKernel {
 
   async #resolve(): Promise<Result<number, KernelError>> {
     this.#family = null;
-    const socket = this.#commands.get();
-    if (!socket.ok) return socket;
-    const body = encodeGetFamily(IPVS_FAMILY_NAME);
-    const [reply] = await socket.value.exchange([{ type: GENL_ID_CTRL, flags: 0, body }]);
-    if (reply?.code === 'ENOENT') return err(kernelError('UNAVAILABLE', 'find IPVS', NO_FAMILY));
-    if (reply === undefined || reply.code !== null)
-      return err(kernelError(reply?.code ?? 'TIMEOUT', 'find IPVS', reply?.reason));
-    const family = decodeFamily(reply.messages[0]?.body ?? new Uint8Array());
+    const reply = await this.#ask(GENL_ID_CTRL, encodeGetFamily(IPVS_FAMILY_NAME), 'find IPVS');
+    if (!reply.ok)
+      return reply.error.code === 'ENOENT'
+        ? err(kernelError('UNAVAILABLE', 'find IPVS', NO_FAMILY))
+        : reply;
+    const family = decodeFamily(reply.value);
     if (!family.ok) return err(kernelError('UNAVAILABLE', 'find IPVS', family.error));
     this.#family = family.value.id;
     return ok(family.value.id);
@@ -219,7 +270,7 @@ const unavailable = (detail: string): IpvsCapability => ({ available: false, det
 function exchange(
   socket: KernelSocket,
   family: number,
-  operations: readonly IpvsTableOperation[],
+  operations: readonly IpvsOperation[],
 ): Promise<readonly Reply[]> {
   const writer = new AttributeWriter(ENCODE_BUFFER_BYTES);
   return socket.exchangeEach(operations, (operation) => ({
@@ -229,50 +280,13 @@ function exchange(
   }));
 }
 
-function resultOf(
-  operation: IpvsTableOperation,
-  reply: Reply | undefined,
-): Result<void, KernelError> {
-  const code = reply === undefined ? 'TIMEOUT' : reply.code;
-  if (code === null || isDoneAlready(operation, code)) return DONE;
-  return err(kernelError(code, describe(operation), reasonFor(operation, code)));
+function resultOf(operation: IpvsOperation, reply: Reply | undefined): Result<void, KernelError> {
+  const failure = failureOf(operation, reply === undefined ? 'TIMEOUT' : reply.code, hasModule);
+  return failure === null ? DONE : err(failure);
 }
 
-function isDoneAlready({ op }: IpvsTableOperation, code: string): boolean {
-  if (op === 'add-service' || op === 'add-destination') return code === 'EEXIST';
-  const isDelete = op === 'delete-service' || op === 'delete-destination';
-  return isDelete && (code === 'ENOENT' || code === 'ESRCH');
-}
-
-/** IPVS gives no text of its own, and ENOENT has two meanings (ip_vs_ctl.c). */
-function reasonFor(operation: IpvsTableOperation, code: string): string | null {
-  if (code === 'ESRCH') return 'there is no such virtual service';
-  if (code === 'ENOENT' && (operation.op === 'add-service' || operation.op === 'set-service')) {
-    const { scheduler } = operation.service;
-    return `unknown scheduler "${scheduler}": load it with "modprobe ip_vs_${scheduler}"`;
-  }
-  if (code === 'ENOENT') return 'there is no such real server in the virtual service';
-  if (code === 'ERANGE') return 'the lower threshold must not exceed the upper one';
-  return null;
-}
-
-function describe(operation: IpvsTableOperation): string {
-  const words = operation.op.replace('-', ' ');
-  switch (operation.op) {
-    case 'add-service':
-    case 'set-service':
-      return `${words} ${formatServiceKey(operation.service.key)}`;
-    case 'delete-service':
-      return `${words} ${formatServiceKey(operation.service)}`;
-    case 'add-destination':
-    case 'set-destination':
-    case 'delete-destination': {
-      const { address, port } = operation.destination;
-      const service = formatServiceKey(operation.service);
-      return `${words} ${formatEndpoint(address, port)} of ${service}`;
-    }
-  }
-}
+/** Modules that are built in may be missing there. */
+const hasModule = (module: string): boolean => existsSync(`/sys/module/${module}`);
 
 /** Null on success, else cause and remedy. */
 function modprobe(): Promise<string | null> {
