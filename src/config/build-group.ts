@@ -17,6 +17,7 @@ import {
   DEFAULT_TRACK,
   DEFAULT_VRRP_INTERVAL_MS,
 } from './defaults.ts';
+import { buildSync } from './build-ipvs.ts';
 import { parseDuration } from './durations.ts';
 import { must } from './must.ts';
 import { commandOf, trackId } from './track-words.ts';
@@ -42,7 +43,8 @@ export function buildGroup(name: string, group: GroupDocument): VipGroup {
     antiAffinity: (group.antiAffinity ?? []).map(groupId),
     tracks: (group.track ?? []).map(buildTrack),
     notify: group.notify === undefined ? null : buildNotify(group.notify),
-    connectionSync: null,
+    connectionSync:
+      group.connectionSync === undefined ? null : buildSync(group, group.connectionSync),
   };
 }
 

@@ -1,19 +1,23 @@
 /** From a virtual service of a document that passed to the service that everything works from. */
-import { familyOf, formatEndpoint, type IpAddress, parseIp } from '../model/address.ts';
+import { formatEndpoint, type IpAddress, type IpFamily, parseIp } from '../model/address.ts';
 import {
   type CheckKind,
   type CheckSpec,
   DEFAULT_TUNNEL,
   type ForwardTarget,
+  type Persistence,
+  type Quorum,
+  type RealServer,
+  type Tunnel,
   type VirtualService,
 } from '../model/cluster.ts';
 import { groupId, realServerId, serviceId } from '../model/ids.ts';
-import type { CheckDocument, RealServerDocument, ServiceDocument } from './cluster-schema.ts';
 import {
   DEFAULT_CHECK,
+  DEFAULT_COMMAND_TIMEOUT_MS,
   DEFAULT_DRAIN,
   DEFAULT_FORWARD,
-  DEFAULT_PROTOCOL,
+  DEFAULT_PERSISTENCE_S,
   DEFAULT_QUORUM,
   DEFAULT_SCHEDULER,
   DEFAULT_STATUS,
@@ -21,68 +25,117 @@ import {
 } from './defaults.ts';
 import { parseDuration } from './durations.ts';
 import { must } from './must.ts';
+import { type Place, readPlace } from './places.ts';
+import type {
+  CheckDocument,
+  QuorumDocument,
+  RealServerDocument,
+  ServiceDocument,
+  SorryServerDocument,
+  TunnelDocument,
+} from './service-schema.ts';
+import { commandOf } from './track-words.ts';
+
+const msOf = (text: string | undefined, otherwise: number): number =>
+  text === undefined ? otherwise : must(parseDuration(text));
 
 /** The service as everything works from it; throws where the rules would have found a problem. */
 export function buildService(name: string, service: ServiceDocument): VirtualService {
-  const address = must(parseIp(service.address));
-  const protocol = service.protocol ?? DEFAULT_PROTOCOL;
+  const place = readPlace({ path: name, value: service });
+  const { sorryServer } = service;
   return {
     id: serviceId(name),
     group: groupId(service.group),
-    keys: [{ kind: 'address', protocol, address, port: service.port }],
-    marks: [],
+    keys: place.keys,
+    marks: place.marks,
     scheduler: service.scheduler ?? DEFAULT_SCHEDULER,
-    schedulerFlags: [],
-    ops: false,
-    persistence:
-      service.persistence === undefined
+    schedulerFlags: service.schedulerFlags ?? [],
+    ops: service.ops ?? false,
+    persistence: buildPersistence(service, place.family ?? 4),
+    check: service.check === undefined ? null : buildCheck(service.check),
+    quorum: buildQuorum(service.quorum),
+    failOpenPercent: service.failOpen ?? null,
+    slowStartMs: msOf(service.slowStart, 0),
+    weightSource: service.weightFrom ?? 'fixed',
+    drain: { deadlineMs: msOf(service.drain?.deadline, DEFAULT_DRAIN.deadlineMs) },
+    realServers: service.realServers.map((server) => buildRealServer(service, server, place)),
+    sorryServer:
+      sorryServer === undefined
         ? null
         : {
-            timeoutS: must(parseDuration(service.persistence.timeout)) / 1000,
-            prefix: familyOf(address) === 4 ? 32 : 128,
-            engine: null,
+            ...buildTarget(service, sorryServer, place),
+            weight: DEFAULT_WEIGHT,
+            inhibit: sorryServer.inhibit ?? false,
           },
-    check: service.check === undefined ? null : buildCheck(service.check),
-    quorum: DEFAULT_QUORUM,
-    failOpenPercent: null,
-    slowStartMs: 0,
-    weightSource: 'fixed',
-    drain: DEFAULT_DRAIN,
-    realServers: service.realServers.map((server) => ({
-      ...buildTarget(service, server),
-      upperThreshold: 0,
-      lowerThreshold: 0,
-      alpha: service.alpha ?? false,
-      inhibitOnFailure: service.inhibitOnFailure ?? false,
-    })),
-    sorryServer:
-      service.sorryServer === undefined
-        ? null
-        : { ...buildTarget(service, service.sorryServer), inhibit: false },
   };
 }
 
-function buildTarget(service: ServiceDocument, server: RealServerDocument): ForwardTarget {
+function buildPersistence({ persistence }: ServiceDocument, family: IpFamily): Persistence | null {
+  if (persistence === undefined) return null;
+  return {
+    timeoutS: msOf(persistence.timeout, DEFAULT_PERSISTENCE_S * 1000) / 1000,
+    prefix: persistence.prefix ?? (family === 4 ? 32 : 128),
+    engine: persistence.engine ?? null,
+  };
+}
+
+function buildQuorum(quorum: QuorumDocument | undefined): Quorum {
+  const given = typeof quorum === 'number' ? { need: quorum } : quorum;
+  return {
+    need: given?.need ?? DEFAULT_QUORUM.need,
+    hysteresis: given?.hysteresis ?? DEFAULT_QUORUM.hysteresis,
+    up: given?.up === undefined ? null : commandOf(given.up),
+    down: given?.down === undefined ? null : commandOf(given.down),
+    timeoutMs: msOf(given?.timeout, DEFAULT_COMMAND_TIMEOUT_MS),
+    user: given?.user ?? null,
+  };
+}
+
+function buildRealServer(
+  service: ServiceDocument,
+  server: RealServerDocument,
+  place: Place,
+): RealServer {
+  return {
+    ...buildTarget(service, server, place),
+    weight: server.weight ?? DEFAULT_WEIGHT,
+    upperThreshold: server.upperThreshold ?? 0,
+    lowerThreshold: server.lowerThreshold ?? 0,
+    alpha: server.alpha ?? service.alpha ?? false,
+    inhibitOnFailure: server.inhibitOnFailure ?? service.inhibitOnFailure ?? false,
+  };
+}
+
+function buildTarget(
+  service: ServiceDocument,
+  server: RealServerDocument | SorryServerDocument,
+  place: Place,
+): Omit<ForwardTarget, 'weight'> {
   const address: IpAddress = must(parseIp(server.address));
-  const port = server.port ?? service.port;
+  const port = server.port ?? place.port ?? 0;
   const forward = server.forward ?? service.forward ?? DEFAULT_FORWARD;
   return {
     id: realServerId(formatEndpoint(address, port)),
     address,
     port,
-    weight: server.weight ?? DEFAULT_WEIGHT,
     forward,
-    tunnel: forward === 'tun' ? DEFAULT_TUNNEL : null,
+    tunnel: forward === 'tun' ? buildTunnel(server.tunnel ?? service.tunnel) : null,
+  };
+}
+
+function buildTunnel(tunnel: TunnelDocument | undefined): Tunnel {
+  return {
+    type: tunnel?.type ?? DEFAULT_TUNNEL.type,
+    port: tunnel?.port ?? 0,
+    checksum: tunnel?.checksum ?? DEFAULT_TUNNEL.checksum,
   };
 }
 
 function buildCheck(check: CheckDocument): CheckSpec {
-  const ms = (text: string | undefined, otherwise: number): number =>
-    text === undefined ? otherwise : must(parseDuration(text));
   return {
     ...buildCheckKind(check),
-    intervalMs: ms(check.interval, DEFAULT_CHECK.intervalMs),
-    timeoutMs: ms(check.timeout, DEFAULT_CHECK.timeoutMs),
+    intervalMs: msOf(check.interval, DEFAULT_CHECK.intervalMs),
+    timeoutMs: msOf(check.timeout, DEFAULT_CHECK.timeoutMs),
     rise: check.rise ?? DEFAULT_CHECK.rise,
     fall: check.fall ?? DEFAULT_CHECK.fall,
     port: check.port ?? null,

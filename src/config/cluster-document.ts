@@ -5,9 +5,10 @@ import { parseIp } from '../model/address.ts';
 import type { ClusterSpec, Isolation } from '../model/cluster.ts';
 import { directorId } from '../model/ids.ts';
 import { buildGroup } from './build-group.ts';
+import { buildIpvs } from './build-ipvs.ts';
 import { buildService } from './build-service.ts';
 import { ClusterDocument } from './cluster-schema.ts';
-import { DEFAULT_IPVS, DEFAULT_ISOLATION_MODE } from './defaults.ts';
+import { DEFAULT_ISOLATION_MODE } from './defaults.ts';
 import { must } from './must.ts';
 import type { Problem } from './problem.ts';
 import { clusterProblems, clusterWarnings } from './rules.ts';
@@ -92,7 +93,7 @@ function buildSpec(document: ClusterDocument): ClusterSpec {
     checkers: document.checkers ?? null,
     gateways: (document.gateway ?? []).map((gateway) => must(parseIp(gateway))),
     isolation: buildIsolation(document),
-    ipvs: DEFAULT_IPVS,
+    ipvs: buildIpvs(document.ipvs),
   };
 }
 

@@ -1,30 +1,20 @@
 /** The shape of the cluster document (design 9). What values mean together: `rules.ts`. */
 import Type from 'typebox';
 import type { Static } from 'typebox';
-import { SCHEDULERS } from '../model/cluster.ts';
 import { NAME_PATTERN } from '../model/ids.ts';
-import { DURATION_HELP, DURATION_PATTERN } from './durations.ts';
-
-const strict = { additionalProperties: false } as const;
-
-const Name = Type.String({
-  pattern: NAME_PATTERN,
-  description:
-    'a name: 1 to 63 letters, digits, dots, dashes, underscores, beginning with a letter or digit',
-});
-const Duration = Type.String({ pattern: DURATION_PATTERN, description: DURATION_HELP });
-const Address = Type.String({ description: 'an IPv4 or IPv6 address' });
-const Cidr = Type.String({ description: 'address/prefix, e.g. 10.90.0.100/24 or fd90::100/64' });
-const Port = Type.Integer({ minimum: 1, maximum: 65535 });
-const Forward = Type.Enum(['dr', 'nat', 'tun']);
-const Weight = Type.Integer({ minimum: 0, maximum: 65535 });
-
-const named = <S extends Type.TSchema>(schema: S, description: string, minProperties = 0) =>
-  Type.Record(Type.String({ pattern: NAME_PATTERN }), schema, {
-    ...strict,
-    minProperties,
-    description,
-  });
+import {
+  Address,
+  Cidr,
+  Command,
+  Count,
+  Duration,
+  File,
+  Name,
+  named,
+  strict,
+  User,
+} from './schema-words.ts';
+import { ConnectionSyncSchema, IpvsSchema, ServiceSchema } from './service-schema.ts';
 
 export const TimingSchema = Type.Object(
   {
@@ -41,27 +31,6 @@ export const TimingSchema = Type.Object(
 );
 
 const DirectorSchema = Type.Object({ address: Address, zone: Type.Optional(Name) }, strict);
-
-const Count = (maximum: number) => Type.Integer({ minimum: 1, maximum });
-const File = Type.String({
-  pattern: '^/[^\\0]*$',
-  maxLength: 4096,
-  description: 'an absolute path',
-});
-const User = Type.String({
-  pattern: '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$',
-  description: 'a user, or user:group, by name or by number',
-});
-const Command = Type.Union(
-  [
-    Type.String({ minLength: 1, maxLength: 4096 }),
-    Type.Array(Type.String({ maxLength: 4096 }), { minItems: 1, maxItems: 64 }),
-  ],
-  {
-    description:
-      'a program with its arguments: a text that is split at spaces, or a list of 1 to 64 words',
-  },
-);
 
 /** One kind a track; which of the others belong to it: `rules-groups.ts`. */
 export const TrackSchema = Type.Object(
@@ -224,85 +193,7 @@ export const GroupSchema = Type.Object(
       }),
     ),
     notify: Type.Optional(NotifySchema),
-  },
-  strict,
-);
-
-const StatusRange = Type.Union(
-  [
-    Type.Integer({ minimum: 100, maximum: 599 }),
-    Type.String({ pattern: '^[1-5][0-9]{2}-[1-5][0-9]{2}$' }),
-  ],
-  { description: 'a status code from 100 to 599, or a range such as "300-399"' },
-);
-
-const httpProperties = {
-  path: Type.Optional(
-    Type.String({
-      pattern: '^/[!-~]*$',
-      maxLength: 1024,
-      description: 'a path that begins with a slash, without spaces',
-    }),
-  ),
-  status: Type.Optional(
-    Type.Union([StatusRange, Type.Array(StatusRange, { minItems: 1, maxItems: 32 })], {
-      description: '200, "200-299", or a list of them such as [200, "300-399"]',
-    }),
-  ),
-  method: Type.Optional(Type.Enum(['GET', 'HEAD'])),
-  host: Type.Optional(
-    Type.String({
-      pattern: '^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$',
-      description: 'a host name',
-    }),
-  ),
-};
-
-export const CheckSchema = Type.Object(
-  {
-    tcp: Type.Optional(Type.Object({}, strict)),
-    http: Type.Optional(Type.Object(httpProperties, strict)),
-    https: Type.Optional(
-      Type.Object({ ...httpProperties, verify: Type.Optional(Type.Boolean()) }, strict),
-    ),
-    interval: Type.Optional(Duration),
-    timeout: Type.Optional(Duration),
-    rise: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-    fall: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-    port: Type.Optional(Port),
-  },
-  strict,
-);
-
-export const RealServerSchema = Type.Object(
-  {
-    address: Address,
-    port: Type.Optional(Port),
-    weight: Type.Optional(Weight),
-    forward: Type.Optional(Forward),
-  },
-  strict,
-);
-
-export const ServiceSchema = Type.Object(
-  {
-    group: Name,
-    address: Address,
-    port: Port,
-    protocol: Type.Optional(Type.Enum(['tcp', 'udp', 'sctp'])),
-    scheduler: Type.Optional(Type.Enum([...SCHEDULERS])),
-    forward: Type.Optional(Forward),
-    persistence: Type.Optional(Type.Object({ timeout: Duration }, strict)),
-    check: Type.Optional(CheckSchema),
-    alpha: Type.Optional(Type.Boolean()),
-    inhibitOnFailure: Type.Optional(Type.Boolean()),
-    realServers: Type.Array(RealServerSchema, { maxItems: 20_000 }),
-    sorryServer: Type.Optional(
-      Type.Object(
-        { address: Address, port: Type.Optional(Port), forward: Type.Optional(Forward) },
-        strict,
-      ),
-    ),
+    connectionSync: Type.Optional(ConnectionSyncSchema),
   },
   strict,
 );
@@ -346,6 +237,7 @@ export const ClusterDocument = Type.Object(
     services: Type.Optional(
       named(ServiceSchema, 'a map of virtual services: { web-http: { group, address, port } }'),
     ),
+    ipvs: Type.Optional(IpvsSchema),
     checkers: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
   },
   strict,
@@ -357,6 +249,3 @@ export type GroupDocument = Static<typeof GroupSchema>;
 export type TrackDocument = Static<typeof TrackSchema>;
 export type NotifyDocument = Static<typeof NotifySchema>;
 export type CommandDocument = Static<typeof Command>;
-export type ServiceDocument = Static<typeof ServiceSchema>;
-export type CheckDocument = Static<typeof CheckSchema>;
-export type RealServerDocument = Static<typeof RealServerSchema>;

@@ -14,6 +14,17 @@ export const DEFAULT_PROTOCOL: Protocol = 'tcp';
 export const DEFAULT_SCHEDULER: Scheduler = 'wlc';
 export const DEFAULT_FORWARD: ForwardMethod = 'dr';
 export const DEFAULT_WEIGHT = 1;
+/** keepalived's `persistence_timeout` without a number. */
+export const DEFAULT_PERSISTENCE_S = 360;
+/** What the kernel counts in seconds: up to 31 days, as in keepalived. */
+export const KERNEL_SECONDS_MAX_MS = 31 * 24 * 3_600_000;
+/** linux/ip_vs.h and ip_vs_sync.c. */
+export const DEFAULT_SYNC = {
+  group: '224.0.0.81',
+  port: 8848,
+  ttl: 1,
+  catchUpMs: 10_000,
+} as const;
 export const DEFAULT_COMMAND_TIMEOUT_MS = 10_000;
 /** As in keepalived. */
 export const DEFAULT_QUORUM: Quorum = {

@@ -5,8 +5,8 @@ import { formatDuration } from './durations.ts';
 import { nearestWord } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { at, durationOf, entriesOf, isMap, itemsOf, numberOf, type Raw, textOf } from './raw.ts';
-import { firstUseOf } from './rules-common.ts';
-import { commandOf, TRACK_KEYS, TRACK_KINDS, type TrackKind, trackId } from './track-words.ts';
+import { commandProblems, firstUseOf, rangeProblems, wordsOf } from './rules-common.ts';
+import { TRACK_KEYS, TRACK_KINDS, type TrackKind, trackId } from './track-words.ts';
 
 /** One director may come to hold all of them; more have not been measured. */
 const MAX_GROUPS = 255;
@@ -183,21 +183,6 @@ function paceProblems(script: Raw): readonly Problem[] {
   return problems;
 }
 
-function rangeProblems(
-  place: Raw,
-  { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
-): readonly Problem[] {
-  const ms = durationOf(place);
-  if (ms === null || (ms >= fromMs && ms <= toMs)) return [];
-  return [
-    {
-      path: place.path,
-      message: `${formatDuration(ms)} is out of range`,
-      allowed: `${formatDuration(fromMs)} to ${formatDuration(toMs)}`,
-    },
-  ];
-}
-
 function duplicateProblems(
   track: Raw,
   kind: TrackKind,
@@ -232,37 +217,4 @@ function notifyProblems(notify: Raw): readonly Problem[] {
       allowed: 'one or more of master, backup, fault, stop, any, fifo',
     });
   return problems;
-}
-
-/** The words of a command; null where it is of the wrong shape, which `shape.ts` has reported. */
-function wordsOf(place: Raw): readonly string[] | null {
-  if (typeof place.value === 'string') return commandOf(place.value);
-  const words = itemsOf(place).map(textOf);
-  return words.length === 0 || words.includes(null) ? null : words.filter((word) => word !== null);
-}
-
-/** No shell reads it: quotes and relative names would not do what they do in one. */
-function commandProblems(place: Raw): readonly Problem[] {
-  const words = wordsOf(place);
-  if (words === null || place.value === '') return [];
-  const [program = ''] = words;
-  const { path } = place;
-  if (typeof place.value === 'string' && /["'\\`$|;&<>\n\t]/.test(place.value))
-    return [
-      {
-        path,
-        message: 'has a character that only a shell would understand, and none reads it',
-        allowed: 'words with spaces between them, or a list of words, or the path of a script',
-      },
-    ];
-  if (words.some((word) => word.includes('\0')))
-    return [{ path, message: 'has a zero byte', allowed: 'words without zero bytes' }];
-  if (program.startsWith('/')) return [];
-  return [
-    {
-      path,
-      message: `"${program}" is no absolute path`,
-      allowed: 'the absolute path of a program, then its arguments',
-    },
-  ];
 }

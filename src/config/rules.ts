@@ -8,7 +8,8 @@ import { addressOf, at, entriesOf, itemsOf, numberOf, type Raw, textOf } from '.
 import { addressProblem, firstUseOf } from './rules-common.ts';
 import { gatewayProblems, isolationProblems, isolationWarnings } from './rules-gateway.ts';
 import { groupProblems } from './rules-groups.ts';
-import { serviceProblems } from './rules-services.ts';
+import { ipvsProblems, syncWarnings } from './rules-ipvs.ts';
+import { serviceProblems, serviceWarnings } from './rules-services.ts';
 import { vrrpProblems } from './rules-vrrp.ts';
 import { timingProblems, timingWarnings } from './timing.ts';
 
@@ -25,6 +26,7 @@ export function clusterProblems(document: unknown): readonly Problem[] {
     ...groupProblems(at(root, 'groups'), at(root, 'directors')),
     ...vrrpProblems(at(root, 'groups'), at(root, 'timing')),
     ...serviceProblems(at(root, 'services'), at(root, 'groups'), vips),
+    ...ipvsProblems(root),
   ];
   return problems;
 }
@@ -50,22 +52,18 @@ export function clusterWarnings(document: unknown): readonly Problem[] {
       message: `there are only ${directors} directors: each runs every check`,
       allowed: `1 to ${directors}`,
     });
-  for (const [, service] of entriesOf(at(root, 'services'))) {
-    const servers = at(service, 'realServers');
-    if (Array.isArray(servers.value) && servers.value.length === 0)
-      warnings.push({
-        path: servers.path,
-        message: 'is empty: nobody answers but a sorry server',
-        allowed: 'it may stay',
-      });
-  }
+  warnings.push(...serviceWarnings(at(root, 'services')), ...syncWarnings(at(root, 'groups')));
   return warnings;
 }
 
 function withoutEffect(root: Raw): readonly Raw[] {
   const groups = entriesOf(at(root, 'groups')).map(([, group]) => group);
   const addresses = groups.flatMap((group) => itemsOf(at(group, 'addresses')));
-  return addresses.map((address) => at(address, 'advertise'));
+  const services = entriesOf(at(root, 'services')).map(([, service]) => service);
+  return [
+    ...addresses.map((address) => at(address, 'advertise')),
+    ...services.map((service) => at(service, 'weightFrom')),
+  ];
 }
 
 /** A VIP of the document; `address` is null where its text is none. */

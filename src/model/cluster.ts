@@ -338,8 +338,11 @@ export type IpvsTimeoutSpec = {
   readonly udpS: number | null;
 };
 
-/** A value that this director's kernel shall have, by its dotted name: `net.ipv4.vs.conntrack`. */
-export type Sysctl = { readonly name: string; readonly value: number };
+/**
+ * A value that each director's kernel shall have, by its dotted name: `net.ipv4.vs.conntrack`. Several
+ * numbers (`sync_threshold`) have a space between them.
+ */
+export type Sysctl = { readonly name: string; readonly value: string };
 
 /** What concerns the whole IPVS of a director. */
 export type IpvsSpec = {

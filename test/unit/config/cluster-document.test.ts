@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseClusterDocument, parseClusterText } from '../../../src/config/cluster-document.ts';
 import { formatProblems } from '../../../src/config/problem.ts';
-import type { ClusterSpec } from '../../../src/model/cluster.ts';
+import type { ClusterSpec, RealServer } from '../../../src/model/cluster.ts';
+import { realServerId } from '../../../src/model/ids.ts';
 import { minimal, withValue } from './documents.ts';
 
 function specOf(document: unknown): ClusterSpec {
@@ -11,6 +12,20 @@ function specOf(document: unknown): ClusterSpec {
   if (!parsed.ok) throw new Error(formatProblems(parsed.error));
   return parsed.value.spec;
 }
+
+const realServer = (address: string, fields: Partial<RealServer> = {}) => ({
+  id: `${address}:80`,
+  address,
+  port: 80,
+  weight: 1,
+  forward: 'dr',
+  tunnel: null,
+  upperThreshold: 0,
+  lowerThreshold: 0,
+  alpha: false,
+  inhibitOnFailure: false,
+  ...fields,
+});
 
 describe('the example in deploy/config', () => {
   const text = readFileSync(
@@ -62,17 +77,19 @@ describe('the example in deploy/config', () => {
         antiAffinity: [],
         tracks: [],
         notify: null,
+        connectionSync: null,
       },
     ]);
     expect(spec.services).toEqual([
       {
         id: 'web-http',
         group: 'web',
-        address: '10.90.0.100',
-        port: 80,
-        protocol: 'tcp',
+        keys: [{ kind: 'address', protocol: 'tcp', address: '10.90.0.100', port: 80 }],
+        marks: [],
         scheduler: 'wlc',
-        persistence: { timeoutS: 50 },
+        schedulerFlags: [],
+        ops: false,
+        persistence: { timeoutS: 50, prefix: 32, engine: null },
         check: {
           kind: 'http',
           method: 'GET',
@@ -86,18 +103,20 @@ describe('the example in deploy/config', () => {
           fall: 2,
           port: null,
         },
-        alpha: false,
-        inhibitOnFailure: false,
-        realServers: [
-          { id: '10.90.0.21:80', address: '10.90.0.21', port: 80, weight: 1, forward: 'dr' },
-          { id: '10.90.0.22:80', address: '10.90.0.22', port: 80, weight: 1, forward: 'dr' },
-        ],
+        quorum: { need: 1, hysteresis: 0, up: null, down: null, timeoutMs: 10_000, user: null },
+        failOpenPercent: null,
+        slowStartMs: 0,
+        weightSource: 'fixed',
+        drain: { deadlineMs: 300_000 },
+        realServers: [realServer('10.90.0.21'), realServer('10.90.0.22')],
         sorryServer: {
           id: '10.90.0.29:80',
           address: '10.90.0.29',
           port: 80,
           weight: 1,
           forward: 'dr',
+          tunnel: null,
+          inhibit: false,
         },
       },
     ]);
@@ -123,7 +142,7 @@ describe('defaults', () => {
     expect(spec.gateways).toEqual([]);
     expect(spec.checkers).toBeNull();
     expect(spec.services[0]).toMatchObject({
-      protocol: 'tcp',
+      keys: [{ kind: 'address', protocol: 'tcp', address: '10.90.0.100', port: 80 }],
       scheduler: 'wlc',
       persistence: null,
       check: null,
@@ -209,7 +228,12 @@ describe('what may be given', () => {
     expect(
       specOf(withValue(['services', 'http', 'realServers'], servers)).services[0]?.realServers,
     ).toEqual([
-      { id: '10.90.0.21:8080', address: '10.90.0.21', port: 8080, forward: 'nat', weight: 7 },
+      realServer('10.90.0.21', {
+        id: realServerId('10.90.0.21:8080'),
+        port: 8080,
+        forward: 'nat',
+        weight: 7,
+      }),
     ]);
   });
 

@@ -30,15 +30,40 @@ const full = () => ({
       ],
       notify: { master: '/bin/up web', any: ['/bin/any'], fifo: '/run/pipe', timeout: '3s' },
     },
-    db: { addresses: ['10.90.0.101/24'], interface: 'public' },
+    db: {
+      addresses: ['10.90.0.101/24'],
+      interface: 'public',
+      connectionSync: { id: 5, group: '224.0.0.81', ttl: 1, catchUp: '3s' },
+    },
   },
   services: {
     http: {
       ...minimal().services.http,
       check: { https: { status: [200, '300-399'], verify: false }, interval: '2s', rise: 1 },
-      persistence: { timeout: '50s' },
-      sorryServer: { address: '10.90.0.29', port: 80 },
+      persistence: { timeout: '50s', prefix: 24, engine: 'sip' },
+      schedulerFlags: ['flag-1'],
+      quorum: { need: 2, hysteresis: 1, up: '/bin/up', user: 'nobody' },
+      failOpen: 20,
+      slowStart: '30s',
+      weightFrom: 'check',
+      drain: { deadline: '5m' },
+      tunnel: { type: 'gue', port: 6080, checksum: 'csum' },
+      sorryServer: { address: '10.90.0.29', port: 80, inhibit: true },
     },
+    marked: {
+      group: 'web',
+      fwmark: 7,
+      family: 'inet',
+      marks: [{ addresses: ['10.90.0.100-100'], protocol: 'tcp', ports: [80, '443-444'] }],
+      quorum: 1,
+      realServers: [{ address: '10.90.0.21', upperThreshold: 9, lowerThreshold: 3, alpha: true }],
+    },
+  },
+  ipvs: {
+    timeouts: { tcp: '15m' },
+    standby: 'cold',
+    onExit: 'freeze',
+    sysctls: { 'net.ipv4.vs.conntrack': 1, 'net.ipv4.vs.sync_threshold': '3 50' },
   },
 });
 
