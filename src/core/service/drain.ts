@@ -75,6 +75,7 @@ export type DrainInput = {
 
 /** What is on its way out now. The very same map where nothing changed. */
 export function stepDrains(drains: Drains, input: DrainInput): Drains {
+  if (isQuiet(drains, input)) return drains;
   const next = new Map<string, Drain>();
   const facts = factsOf(drains, input);
   for (const service of input.spec.services) {
@@ -125,6 +126,17 @@ export const sumConnections = (list: readonly (Connections | null)[]): Connectio
       persistent: sum.persistent + one.persistent,
     };
   }, null);
+
+/** Nothing is or can be on its way out: so it is nearly always, and the table may be large. */
+const isQuiet = (drains: Drains, { overrides, before, observed }: DrainInput): boolean =>
+  drains.size === 0 &&
+  before === null &&
+  !overrides.some(({ state }) => state === 'drain') &&
+  !(observed?.services ?? []).some(({ destinations }) => destinations.some(isIdleAndBusy));
+
+/** Weight 0, and somebody is still connected. */
+const isIdleAndBusy = (one: ObservedDestination): boolean =>
+  one.weight === 0 && countOf(connectionsOf(one)) > 0;
 
 /** By endpoint. */
 type Present = ReadonlyMap<string, ObservedDestination>;
@@ -208,7 +220,7 @@ function leavingDrains(service: VirtualService, port: PortOf, leaving: Leaving):
         destination: toIdle({ ...server, port: port(server) }),
       });
   for (const one of there)
-    if (one.weight === 0 && countOf(connectionsOf(one)) > 0)
+    if (isIdleAndBusy(one))
       found.push({
         cause: 'leaving',
         realServer: realServerId(endpointOf(one)),
