@@ -2,14 +2,20 @@
 import assert from 'node:assert/strict';
 import type { Result } from '../../src/lib/result.ts';
 import { type IpAddress, parseIp } from '../../src/model/address.ts';
-import { DEFAULT_TUNNEL } from '../../src/model/cluster.ts';
-import type {
-  IpvsDestination,
-  IpvsTableOperation,
-  IpvsService,
-  IpvsServiceKey,
-  IpvsTable,
-  KernelError,
+import { formatIpvsadm } from '../../src/config/ipvsadm-format.ts';
+import { DEFAULT_TUNNEL, SCHEDULERS, type Tunnel } from '../../src/model/cluster.ts';
+import {
+  type DesiredService,
+  formatServiceKey,
+  type IpvsDaemon,
+  type IpvsDestination,
+  type IpvsOperation,
+  type IpvsService,
+  type IpvsServiceKey,
+  type IpvsTable,
+  type KernelError,
+  type ObservedDestination,
+  type ObservedService,
 } from '../../src/model/kernel.ts';
 import type { IpvsKernel } from '../../src/ports/kernel.ts';
 import type { ContractCase } from './contract-case.ts';
@@ -18,6 +24,8 @@ export type IpvsWorld = {
   readonly kernel: IpvsKernel;
   /** Lines of `ipvsadm -Sn`, sorted; null where there is no such tool (the fake). */
   readonly savedRules: () => Promise<readonly string[] | null>;
+  /** A device that a sync daemon may talk on. */
+  readonly syncDevice: string;
 };
 
 export function ip(text: string): IpAddress {
@@ -60,10 +68,29 @@ export const real = (
   ...more,
 });
 
+const plainService = (seen: ObservedService): IpvsService => ({
+  key: seen.key,
+  scheduler: seen.scheduler,
+  flags: seen.flags,
+  timeoutS: seen.timeoutS,
+  persistencePrefix: seen.persistencePrefix,
+  persistenceEngine: seen.persistenceEngine,
+});
+
+const plainDestination = (seen: ObservedDestination): IpvsDestination => ({
+  address: seen.address,
+  port: seen.port,
+  forward: seen.forward,
+  tunnel: seen.tunnel,
+  weight: seen.weight,
+  upperThreshold: seen.upperThreshold,
+  lowerThreshold: seen.lowerThreshold,
+});
+
 const codes = (results: readonly Result<void, KernelError>[]): readonly (string | null)[] =>
   results.map((result) => (result.ok ? null : result.error.code));
 
-async function applied(kernel: IpvsKernel, ...operations: IpvsTableOperation[]): Promise<void> {
+async function applied(kernel: IpvsKernel, ...operations: IpvsOperation[]): Promise<void> {
   const results = await kernel.apply(operations);
   assert.deepEqual(
     results.map((result) => (result.ok ? null : result.error.message)),
@@ -115,10 +142,10 @@ export const ipvsCases: readonly ContractCase<IpvsWorld>[] = [
       for (const wanted of services) {
         const found = seen.find((s) => JSON.stringify(s.key) === JSON.stringify(wanted.key));
         assert.ok(found, `missing: ${JSON.stringify(wanted.key)}`);
-        const { counters, destinations, ...plain } = found;
+        const { counters, rates, destinations, ...plain } = found;
         assert.deepEqual(plain, wanted);
         assert.deepEqual(destinations, []);
-        assert.equal(counters.connections, 0);
+        assert.deepEqual([counters.connections, rates.connections], [0, 0]);
       }
       assert.equal(seen.length, services.length);
       await savedAs(
@@ -173,7 +200,7 @@ export const ipvsCases: readonly ContractCase<IpvsWorld>[] = [
       );
       const [seen] = (await tableOf(kernel)).services;
       const plain = seen?.destinations
-        .map(({ activeConnections: _a, inactiveConnections: _i, counters: _c, ...rest }) => rest)
+        .map(plainDestination)
         .toSorted((a, b) => (a.address < b.address ? -1 : 1));
       assert.deepEqual(plain, destinations);
       // ipvsadm saves no thresholds.
@@ -216,12 +243,12 @@ export const ipvsCases: readonly ContractCase<IpvsWorld>[] = [
     name: 'adding what is there and deleting what is not there are successes',
     run: async ({ kernel }) => {
       const destination = real('10.90.0.21', 80);
-      const add: IpvsTableOperation[] = [
+      const add: IpvsOperation[] = [
         { op: 'add-service', service: service(VIP) },
         { op: 'add-destination', service: VIP, destination },
       ];
       await applied(kernel, ...add, ...add);
-      const gone: IpvsTableOperation[] = [
+      const gone: IpvsOperation[] = [
         { op: 'delete-destination', service: VIP, destination },
         { op: 'delete-service', service: VIP },
       ];
@@ -306,7 +333,7 @@ export const ipvsCases: readonly ContractCase<IpvsWorld>[] = [
   {
     name: 'more operations than fit one datagram keep their order and their results',
     run: async ({ kernel }) => {
-      const operations: IpvsTableOperation[] = [{ op: 'add-service', service: service(VIP) }];
+      const operations: IpvsOperation[] = [{ op: 'add-service', service: service(VIP) }];
       for (let i = 0; i < 700; i++) {
         const address = `10.91.${i >> 8}.${i & 255}`;
         // Every hundredth is refused: its lower threshold exceeds the upper one.
@@ -338,4 +365,276 @@ export const ipvsCases: readonly ContractCase<IpvsWorld>[] = [
       assert.equal((await tableOf(kernel)).services[0]?.destinations.length, 20);
     },
   },
+  {
+    name: 'every scheduler with every flag and every way of forwarding comes back as it was written',
+    run: async (world) => {
+      const { kernel } = world;
+      const wanted = allServices();
+      const added = await kernel.apply(
+        wanted.map((one) => ({ op: 'add-service', service: one }) as const),
+      );
+      const taken = wanted.filter((_, i) => added[i]?.ok === true);
+      // A kernel may lack one; then the error names its module.
+      for (const [i, result] of added.entries())
+        if (!result.ok) {
+          assert.equal(result.error.code, 'ENOENT');
+          const module = `modprobe ip_vs_${wanted[i]?.scheduler}"`;
+          assert.ok(result.error.message.includes(module), result.error.message);
+        }
+      const schedulers = new Set(taken.map(({ scheduler }) => scheduler));
+      assert.ok(schedulers.size >= SCHEDULERS.length - 1, [...schedulers].join(' '));
+      await applied(
+        kernel,
+        ...taken.flatMap(({ key, destinations }) =>
+          destinations.map(
+            (destination) => ({ op: 'add-destination', service: key, destination }) as const,
+          ),
+        ),
+      );
+      const seen = await tableOf(kernel);
+      const inOrder = (services: readonly DesiredService[]): readonly DesiredService[] =>
+        services
+          .map((one) => ({
+            ...one,
+            destinations: one.destinations.toSorted((a, b) => (a.address < b.address ? -1 : 1)),
+          }))
+          .toSorted((a, b) => (formatServiceKey(a.key) < formatServiceKey(b.key) ? -1 : 1));
+      assert.deepEqual(
+        inOrder(
+          seen.services.map((one) => ({
+            ...plainService(one),
+            destinations: one.destinations.map(plainDestination),
+          })),
+        ),
+        inOrder(taken),
+      );
+      await savedAs(world, ...formatIpvsadm(taken, 'save').trimEnd().split('\n'));
+    },
+  },
+  {
+    name: 'a set changes a tunnel and takes it away',
+    run: async (world) => {
+      const { kernel } = world;
+      const gue: Tunnel = { type: 'gue', port: 6080, checksum: 'csum' };
+      const destination = real('10.90.0.21', 80, { forward: 'tun', tunnel: gue });
+      const set = (more: Partial<IpvsDestination>): IpvsOperation => ({
+        op: 'set-destination',
+        service: VIP,
+        destination: { ...destination, ...more },
+      });
+      const tunnelNow = async (): Promise<Tunnel | null | undefined> =>
+        (await tableOf(kernel)).services[0]?.destinations[0]?.tunnel;
+      await applied(
+        kernel,
+        { op: 'add-service', service: service(VIP) },
+        { op: 'add-destination', service: VIP, destination },
+      );
+      assert.deepEqual(await tunnelNow(), gue);
+      const gre: Tunnel = { type: 'gre', port: 0, checksum: 'nocsum' };
+      await applied(kernel, set({ tunnel: gre }));
+      assert.deepEqual(await tunnelNow(), gre);
+      await applied(kernel, set({ forward: 'dr', tunnel: null }));
+      assert.equal(await tunnelNow(), null);
+      await savedAs(
+        world,
+        '-A -t 10.90.0.100:80 -s wlc',
+        '-a -t 10.90.0.100:80 -r 10.90.0.21:80 -g -w 1',
+      );
+    },
+  },
+  {
+    name: 'a persistence engine stays until a set without it',
+    run: async (world) => {
+      const { kernel } = world;
+      const sip = service(
+        { kind: 'address', protocol: 'udp', address: ip('10.90.0.100'), port: 5060 },
+        { scheduler: 'rr', flags: 5, timeoutS: 60, persistenceEngine: 'sip' },
+      );
+      await applied(kernel, { op: 'add-service', service: sip });
+      await savedAs(world, '-A -u 10.90.0.100:5060 -s rr -p 60 --pe sip -o');
+      const engineNow = async (): Promise<string | null | undefined> =>
+        (await tableOf(kernel)).services[0]?.persistenceEngine;
+      assert.equal(await engineNow(), 'sip');
+      await applied(kernel, { op: 'set-service', service: { ...sip, persistenceEngine: null } });
+      assert.equal(await engineNow(), null);
+      await savedAs(world, '-A -u 10.90.0.100:5060 -s rr -p 60 -o');
+    },
+  },
+  {
+    name: 'a missing engine or a gue tunnel without a port is refused, and the others are done',
+    run: async ({ kernel }) => {
+      const gue: Tunnel = { type: 'gue', port: 0, checksum: 'nocsum' };
+      const results = await kernel.apply([
+        { op: 'add-service', service: service(VIP, { persistenceEngine: 'nonesuch' }) },
+        { op: 'add-service', service: service(VIP) },
+        {
+          op: 'add-destination',
+          service: VIP,
+          destination: real('10.90.0.21', 80, { forward: 'tun', tunnel: gue }),
+        },
+        { op: 'add-destination', service: VIP, destination: real('10.90.0.22', 80) },
+      ]);
+      assert.deepEqual(codes(results), ['ENOENT', null, 'EINVAL', null]);
+    },
+  },
+  {
+    name: 'timeouts are set one by one, and 0 leaves one as it is',
+    run: async ({ kernel }) => {
+      await applied(
+        kernel,
+        { op: 'set-timeouts', timeouts: { tcpS: 900, tcpFinS: 120, udpS: 300 } },
+        { op: 'set-timeouts', timeouts: { tcpS: 0, tcpFinS: 60, udpS: 0 } },
+      );
+      const changed = { tcpS: 900, tcpFinS: 60, udpS: 300 };
+      assert.deepEqual(await kernel.timeouts(), { ok: true, value: changed });
+      const [refused] = await kernel.apply([
+        { op: 'set-timeouts', timeouts: { tcpS: 0x7fff_ffff, tcpFinS: 1, udpS: 1 } },
+      ]);
+      assert.deepEqual(codes(refused === undefined ? [] : [refused]), ['EINVAL']);
+      assert.deepEqual(await kernel.timeouts(), { ok: true, value: changed });
+      await applied(kernel, {
+        op: 'set-timeouts',
+        timeouts: { tcpS: 900, tcpFinS: 120, udpS: 300 },
+      });
+    },
+  },
+  {
+    name: 'counters are zeroed for one service or all, and a service that is not there is an error',
+    run: async ({ kernel }) => {
+      const results = await kernel.apply([
+        { op: 'zero', service: null },
+        { op: 'zero', service: VIP },
+        { op: 'add-service', service: service(VIP) },
+        { op: 'zero', service: VIP },
+        { op: 'zero', service: null },
+      ]);
+      assert.deepEqual(codes(results), [null, 'ESRCH', null, null, null]);
+    },
+  },
+  {
+    name: 'sync daemons of both states start, tell what they are, and stop',
+    run: async ({ kernel, syncDevice }) => {
+      const master = daemon(syncDevice, { state: 'master', maxLength: 1400, ttl: 3 });
+      const backup = daemon(syncDevice, { state: 'backup', syncId: 0, port: 8850 });
+      assert.deepEqual(await kernel.daemons(), { ok: true, value: [] });
+      await applied(
+        kernel,
+        { op: 'new-daemon', daemon: master },
+        { op: 'new-daemon', daemon: backup },
+      );
+      const seen = await daemonsOf(kernel);
+      assert.deepEqual(
+        seen.find(({ state }) => state === 'master'),
+        master,
+      );
+      const seenBackup = seen.find(({ state }) => state === 'backup');
+      assert.ok(typeof seenBackup?.maxLength === 'number' && seenBackup.maxLength > 0);
+      assert.deepEqual({ ...seenBackup, maxLength: null }, backup);
+      // What runs stays as it is.
+      await applied(kernel, { op: 'new-daemon', daemon: { ...master, syncId: 99 } });
+      assert.deepEqual(
+        new Set((await daemonsOf(kernel)).map(({ syncId }) => syncId)),
+        new Set([0, 51]),
+      );
+      const stop: readonly IpvsOperation[] = [
+        { op: 'delete-daemon', daemon: { state: 'master' } },
+        { op: 'delete-daemon', daemon: { state: 'backup' } },
+      ];
+      await applied(kernel, ...stop, ...stop);
+      assert.deepEqual(await daemonsOf(kernel), []);
+    },
+  },
+  {
+    name: 'a daemon on no device or with no multicast group is refused',
+    run: async ({ kernel, syncDevice }) => {
+      const results = await kernel.apply([
+        { op: 'new-daemon', daemon: daemon('nonesuch0', { state: 'master' }) },
+        { op: 'new-daemon', daemon: daemon(syncDevice, { group: ip('10.90.0.1') }) },
+      ]);
+      assert.deepEqual(codes(results), ['ENODEV', 'EINVAL']);
+      assert.deepEqual(await daemonsOf(kernel), []);
+    },
+  },
+  {
+    name: 'a sync daemon and a real server of another family exclude each other',
+    run: async ({ kernel, syncDevice }) => {
+      const start: IpvsOperation = { op: 'new-daemon', daemon: daemon(syncDevice, {}) };
+      const mixed: IpvsOperation = {
+        op: 'add-destination',
+        service: VIP,
+        destination: real('fd90::21', 80, { forward: 'tun' }),
+      };
+      const results = await kernel.apply([
+        { op: 'add-service', service: service(VIP) },
+        start,
+        mixed,
+        { op: 'delete-daemon', daemon: { state: 'master' } },
+        mixed,
+        start,
+      ]);
+      assert.deepEqual(codes(results), [null, null, 'EINVAL', null, null, 'EINVAL']);
+      await applied(kernel, { op: 'delete-daemon', daemon: { state: 'master' } });
+    },
+  },
+  {
+    name: 'a kernel that forwarded nothing has no connections',
+    run: async ({ kernel }) => {
+      await applied(kernel, { op: 'add-service', service: service(VIP) });
+      const reading = await kernel.visitConnections(() => true, new AbortController().signal);
+      assert.deepEqual(reading, {
+        ok: true,
+        value: { connections: 0, unreadable: 0, isWhole: true },
+      });
+    },
+  },
 ];
+
+const daemon = (device: string, more: Partial<IpvsDaemon>): IpvsDaemon => ({
+  state: 'master',
+  interface: device,
+  syncId: 51,
+  maxLength: null,
+  group: ip('224.0.0.81'),
+  port: 8848,
+  ttl: 1,
+  ...more,
+});
+
+async function daemonsOf(kernel: IpvsKernel): Promise<readonly IpvsDaemon[]> {
+  const daemons = await kernel.daemons();
+  if (!daemons.ok) throw new Error(daemons.error.message);
+  return daemons.value;
+}
+
+/** Each scheduler with each set of its flags, and a real server for each way of forwarding. */
+function allServices(): readonly DesiredService[] {
+  const tunnels: readonly Tunnel[] = [
+    DEFAULT_TUNNEL,
+    { type: 'gue', port: 6080, checksum: 'nocsum' },
+    { type: 'gue', port: 6080, checksum: 'csum' },
+    { type: 'gue', port: 6081, checksum: 'remcsum' },
+    { type: 'gre', port: 0, checksum: 'nocsum' },
+    { type: 'gre', port: 0, checksum: 'csum' },
+  ];
+  let port = 1000;
+  return SCHEDULERS.flatMap((scheduler) => {
+    const hasNames = scheduler === 'sh' || scheduler === 'mh';
+    // `ipvsadm -S` does not print the third bit of sh and mh.
+    const bits = hasNames ? [0, 0x08, 0x10, 0x18] : [0, 0x08, 0x10, 0x20, 0x38];
+    return bits.map((flags) => {
+      const at = ++port;
+      const key = tcp('10.90.0.100', at);
+      return {
+        ...service(key, { scheduler, flags }),
+        destinations: [
+          real('10.90.0.20', at, { weight: 0 }),
+          real('10.90.0.21', 8080, { forward: 'nat', weight: 2_147_483_647 }),
+          real('fd90::22', at, { forward: 'tun' }),
+          ...tunnels.map((tunnel, i) =>
+            real(`10.90.0.3${i}`, at, { forward: 'tun', tunnel, weight: i + 1 }),
+          ),
+        ],
+      };
+    });
+  });
+}

@@ -14,6 +14,7 @@ if (output === undefined) throw new Error('usage: ipvs-contract.ts FILE');
 const ports = { log: silentLog, clock: createSystemClock() };
 const sh = (command: string): string => execFileSync('sh', ['-c', command]).toString();
 const VIP = tcp('10.90.0.100', 80);
+const SYNC_DEVICE = 'sync0';
 
 /** These find the module in a state of their own, so they run before and after the contract. */
 const loadCases: readonly ContractCase<null>[] = [
@@ -91,7 +92,7 @@ async function createWorld(): Promise<{ world: IpvsWorld; end: () => Promise<voi
       .filter((line) => line !== '')
       .toSorted();
   return {
-    world: { kernel, savedRules },
+    world: { kernel, savedRules, syncDevice: SYNC_DEVICE },
     end: async () => {
       kernel.close();
       sh('ipvsadm -C');
@@ -104,6 +105,13 @@ const alone = async (): Promise<{ world: null; end: () => Promise<void> }> => ({
   end: async () => {},
 });
 
+/** The guest has no network: sync messages go nowhere, and come from nobody. */
+function makeSyncDevice(): void {
+  sh(`modprobe dummy; ip link add ${SYNC_DEVICE} type dummy; ip link set ${SYNC_DEVICE} up`);
+  sh(`ip address add 10.98.0.1/24 dev ${SYNC_DEVICE}`);
+}
+
+makeSyncDevice();
 const results: CaseResult[] = [
   ...(await runCases(loadCases, alone)),
   ...(await runCases(ipvsCases, createWorld)),
