@@ -96,9 +96,15 @@ function buildRealServer(
   server: RealServerDocument,
   place: Place,
 ): RealServer {
+  // Written out, not spread: a document may have tens of thousands of them.
+  const { id, address, port, forward, tunnel } = buildTarget(service, server, place);
   return {
-    ...buildTarget(service, server, place),
+    id,
+    address,
+    port,
     weight: server.weight ?? DEFAULT_WEIGHT,
+    forward,
+    tunnel,
     upperThreshold: server.upperThreshold ?? 0,
     lowerThreshold: server.lowerThreshold ?? 0,
     alpha: server.alpha ?? service.alpha ?? false,

@@ -9,10 +9,27 @@ import { joinPath } from './problem.ts';
 /** A place in the document: its path and what stands there (undefined: nothing). */
 export type Raw = { readonly path: string; readonly value: unknown };
 
+/** Makes its path when it is asked for: ten thousand real servers have few problems. */
+class Below implements Raw {
+  readonly #parent: Raw;
+  readonly #key: string | number;
+  readonly value: unknown;
+
+  constructor(parent: Raw, key: string | number, value: unknown) {
+    this.#parent = parent;
+    this.#key = key;
+    this.value = value;
+  }
+
+  get path(): string {
+    return joinPath(this.#parent.path, this.#key);
+  }
+}
+
 /** The place below a key. */
 export function at(raw: Raw, key: string): Raw {
   const value = isMap(raw.value) && Object.hasOwn(raw.value, key) ? raw.value[key] : undefined;
-  return { path: joinPath(raw.path, key), value };
+  return new Below(raw, key, value);
 }
 
 /** The entries of a map; none where it is no map. */
@@ -23,7 +40,7 @@ export function entriesOf(raw: Raw): readonly (readonly [string, Raw])[] {
 /** The entries of a list; none where it is no list. */
 export function itemsOf(raw: Raw): readonly Raw[] {
   if (!Array.isArray(raw.value)) return [];
-  return raw.value.map((value: unknown, index) => ({ path: joinPath(raw.path, index), value }));
+  return raw.value.map((value: unknown, index) => new Below(raw, index, value));
 }
 
 export const textOf = (raw: Raw): string | null =>

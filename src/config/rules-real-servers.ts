@@ -2,7 +2,7 @@
 import { familyOf, formatEndpoint, type IpAddress } from '../model/address.ts';
 import { DEFAULT_FORWARD } from './defaults.ts';
 import type { Place } from './places.ts';
-import { joinPath, type Problem } from './problem.ts';
+import type { Problem } from './problem.ts';
 import { addressOf, at, isMap, itemsOf, numberOf, type Raw, textOf } from './raw.ts';
 import { addressProblem } from './rules-common.ts';
 
@@ -10,26 +10,27 @@ export function realServerProblems(service: Raw, place: Place): readonly Problem
   const vips = new Set(place.addresses.map(({ address }) => address));
   const twins = createTwins(place);
   const sorry = at(service, 'sorryServer');
-  const servers = [...itemsOf(at(service, 'realServers')), sorry].filter(
-    ({ value }) => value !== undefined,
-  );
+  const servers = [...itemsOf(at(service, 'realServers'))];
+  if (sorry.value !== undefined) servers.push(sorry);
   const hasTunnel = servers.some((server) => forwardOf(service, server) === 'tun');
-  return [
-    ...serviceTunnelProblems(service, hasTunnel),
-    ...servers.flatMap((server) => {
-      const bad = addressProblem(at(server, 'address'));
-      const address = bad === null ? addressOf(at(server, 'address')) : null;
-      return [
-        ...(bad === null ? [] : [bad]),
-        ...portProblems(service, server, place),
-        ...(address === null ? [] : familyProblems(service, server, place, address)),
-        ...tunnelProblems(service, server),
-        ...thresholdProblems(server),
-        ...(server.path === sorry.path ? [] : probePortProblems(service, server, place)),
-        ...(address === null ? [] : identityProblems(server, address, vips, twins)),
-      ];
-    }),
-  ];
+  const problems = [...serviceTunnelProblems(service, hasTunnel)];
+  const add = (found: readonly Problem[]): void => {
+    for (const problem of found) problems.push(problem);
+  };
+  for (const server of servers) {
+    const addressPlace = at(server, 'address');
+    const address = addressOf(addressPlace);
+    const bad = addressProblem(addressPlace);
+    if (bad !== null) problems.push(bad);
+    add(portProblems(service, server, place));
+    add(tunnelProblems(service, server));
+    add(thresholdProblems(server));
+    if (server !== sorry) add(probePortProblems(service, server, place));
+    if (address === null || bad !== null) continue;
+    add(familyProblems(service, server, place, address));
+    add(identityProblems(server, address, vips, twins));
+  }
+  return problems;
 }
 
 export const forwardOf = (service: Raw, server: Raw): string =>
@@ -166,7 +167,7 @@ function probePortProblems(service: Raw, server: Raw, place: Place): readonly Pr
   if (place.port !== null && place.port !== 0) return [];
   return [
     {
-      path: joinPath(server.path, 'port'),
+      path: at(server, 'port').path,
       message: 'has no single port that the check could ask',
       allowed: `${at(check, 'port').path}`,
     },
@@ -174,16 +175,16 @@ function probePortProblems(service: Raw, server: Raw, place: Place): readonly Pr
 }
 
 type Twins = {
-  readonly take: (address: IpAddress, port: number | null, user: string) => string | null;
+  readonly take: (address: IpAddress, port: number | null, user: Raw) => string | null;
 };
 
 /** Who has an address and port in one of the keys; without a port a real server has those of all keys. */
 function createTwins({ keys }: Place): Twins {
   const ports = new Set(keys.map((key) => (key.kind === 'address' ? key.port : 0)));
   const only = ports.size === 1 ? ([...ports][0] ?? null) : null;
-  const users = new Map<string, string>();
+  const users = new Map<string, Raw>();
   /** By address: one with a port that a key has, and one without. */
-  const spread = new Map<IpAddress, { fixed: string | null; open: string | null }>();
+  const spread = new Map<IpAddress, { fixed: Raw | null; open: Raw | null }>();
   return {
     take: (address, port, user) => {
       const own = port ?? only;
@@ -192,13 +193,13 @@ function createTwins({ keys }: Place): Twins {
       if (own === null) {
         const other = known.open ?? known.fixed;
         known.open ??= user;
-        return other;
+        return other?.path ?? null;
       }
       const text = formatEndpoint(address, own);
       const other = users.get(text) ?? (ports.has(own) ? known.open : null);
       if (!users.has(text)) users.set(text, user);
       if (ports.has(own)) known.fixed ??= user;
-      return other;
+      return other?.path ?? null;
     },
   };
 }
@@ -218,7 +219,7 @@ function identityProblems(
       },
     ];
   const port = numberOf(at(server, 'port'));
-  const other = twins.take(address, port, server.path);
+  const other = twins.take(address, port, server);
   if (other === null) return [];
   return [
     {

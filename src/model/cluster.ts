@@ -300,7 +300,7 @@ export type WeightSource = 'fixed' | 'check';
 export type VirtualService = {
   readonly id: ServiceId;
   readonly group: GroupId;
-  /** At least one, each once, all of one family, in the document's order; an IPVS service each. */
+  /** An IPVS service each: at least one, each once, of one family; addresses as written, ports ascending. */
   readonly keys: readonly ServiceKey[];
   /** What leasehold marks for a firewall-mark service; none: other keys, or the mark is set by others. */
   readonly marks: readonly MarkRule[];

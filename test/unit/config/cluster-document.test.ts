@@ -39,10 +39,13 @@ describe('the example in deploy/config', () => {
   });
 
   it('offers lines in comments that are right, but for the group that is not there', () => {
-    const offered = text.replaceAll(
-      /^ {4}# ((track|notify|weight|antiAffinity):|  - )/gm,
-      '    $1',
-    );
+    const offered = text
+      .replaceAll(
+        /^ {4}# ((track|notify|weight|antiAffinity|connectionSync|quorum|slowStart|drain):|  - )/gm,
+        '    $1',
+      )
+      .replaceAll(/^ {2}# ((web-both:|  [a-zA-Z]+:).*)$/gm, '  $1')
+      .replace(/^# ipvs:/m, 'ipvs:');
     const parsed = parseClusterText(offered);
     expect(parsed.ok ? [] : parsed.error.map(({ path }) => path)).toEqual([
       'groups.web.antiAffinity[0]',
