@@ -9,6 +9,7 @@ import {
   type Desired,
   type DesiredInput,
   type Explanation,
+  isStillDesired,
   NOTHING_DESIRED,
 } from '../core/desired/desired-state.ts';
 import { describeFailure, formatOperation } from '../core/plan/failure-text.ts';
@@ -203,7 +204,7 @@ class Loop {
 
   #derive(input: ReconcileInput): Derived {
     const last = this.#derived;
-    if (last !== null && isSameInput(last.input, input)) return last;
+    if (last !== null && isStillDesired(last.input, last.desired, input)) return last;
     const desired = deriveDesired(input);
     const byKey = new Map(
       desired.services.map((service) => [formatServiceKey(service.key), service]),
@@ -403,13 +404,6 @@ const describeResult = (operation: IpvsTableOperation, result: ApplyResult | und
   result === undefined || result.ok
     ? `${formatOperation(operation)}: no answer`
     : describeFailure(operation, result.error);
-
-const isSameInput = (a: ReconcileInput, b: ReconcileInput): boolean =>
-  a.spec === b.spec &&
-  a.checks === b.checks &&
-  a.statuses === b.statuses &&
-  a.overrides.length === b.overrides.length &&
-  a.overrides.every((override, i) => override === b.overrides[i]);
 
 function equalSets(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
   if (a.size !== b.size) return false;

@@ -25,9 +25,10 @@ export type Shrink = {
 };
 
 /**
- * Null where `after` may follow `before` without a question. Asks where more than half of the VIP groups
- * or of the services go, where a group that stays loses all its addresses or a service that stays all its
- * real servers (weight 0 is as good as gone), or where the whole spec does.
+ * Null where `after` may follow `before` without a question. Asks where more than half of the VIP groups,
+ * of the services, or of the addresses and ports of a service that stays go, where a group that stays
+ * loses all its addresses or a service that stays all its real servers (weight 0 is as good as gone), or
+ * where the whole spec does.
  * A group or a service that was renamed, or a service moved to another address under its name, is not removed.
  * `before` is null where nothing was applied yet.
  */
@@ -92,6 +93,14 @@ function checkServices(
   if (stopped.length > 0)
     sentences.push(
       `every real server would have weight 0 in: ${listSome(stopped.map(({ id }) => id))}`,
+    );
+  const narrowed = before.services.filter(({ keys }, i) => {
+    const next = stays[i] ?? null;
+    return next !== null && next.keys.length * 2 < keys.length;
+  });
+  if (narrowed.length > 0)
+    sentences.push(
+      `more than half of the addresses and ports would be removed from: ${listSome(narrowed.map(({ id }) => id))}`,
     );
   const had = realServersOf(before);
   const left = realServersOf(after);

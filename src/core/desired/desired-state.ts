@@ -123,6 +123,28 @@ export function deriveDesired(input: DesiredInput): Desired {
 }
 
 /**
+ * Whether `deriveDesired(input)` would be `desired` again, which came of `last`: nothing else came in, and
+ * time has not changed anything yet. What was decided of quorums decides the same again.
+ */
+export function isStillDesired(last: DesiredInput, desired: Desired, input: DesiredInput): boolean {
+  const was = last.facts ?? NO_FACTS;
+  const now = input.facts ?? NO_FACTS;
+  return (
+    last.spec === input.spec &&
+    last.checks === input.checks &&
+    last.statuses === input.statuses &&
+    last.overrides.length === input.overrides.length &&
+    last.overrides.every((override, i) => override === input.overrides[i]) &&
+    was.upSince === now.upSince &&
+    was.dynamicWeights === now.dynamicWeights &&
+    was.drains === now.drains &&
+    was.groupsHere === now.groupsHere &&
+    (now.quorums === was.quorums || now.quorums === desired.quorums) &&
+    (desired.dueAtMs === null || now.nowMs < desired.dueAtMs)
+  );
+}
+
+/**
  * What the table tells of quorums after a restart: a service that its sorry server answers had lost it,
  * and one whose real servers take connections beside a sorry server that does not had it.
  */

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { recallQuorums } from '../../../../src/core/desired/desired-state.ts';
+import {
+  deriveDesired,
+  type DesiredInput,
+  isStillDesired,
+  NO_FACTS,
+  recallQuorums,
+} from '../../../../src/core/desired/desired-state.ts';
 import { deriveChecks } from '../../../../src/core/health/checks.ts';
 import type { ServiceKey } from '../../../../src/model/cluster.ts';
 import { groupId, serviceId } from '../../../../src/model/ids.ts';
@@ -299,5 +305,42 @@ describe('recallQuorums', () => {
     expect(recall({ sorryServer: sorryServer(A) })).toBe(0);
     expect(recall({ port: 81, sorryServer: sorryServer(SORRY) })).toBe(0);
     expect(recall({ sorryServer: sorryServer(SORRY) })).toBe(1);
+  });
+});
+
+describe('isStillDesired', () => {
+  const spec = new DesiredDriver([four()]).spec;
+  const input: DesiredInput = {
+    spec,
+    checks: deriveChecks(spec).byRealServer,
+    overrides: [],
+    statuses: new Map(),
+    facts: { ...NO_FACTS, nowMs: 1000 },
+  };
+  const desired = { ...deriveDesired(input), dueAtMs: 2000 };
+  const still = (fields: Partial<DesiredInput>) =>
+    isStillDesired(input, desired, { ...input, ...fields });
+  const facts = (fields: Partial<typeof NO_FACTS>) => ({
+    facts: { ...NO_FACTS, nowMs: 1000, ...fields },
+  });
+
+  it('is so while nothing came in and nothing is due, also with the quorums that came of it', () => {
+    expect(still({})).toBe(true);
+    expect(still(facts({ nowMs: 1999 }))).toBe(true);
+    expect(still(facts({ quorums: desired.quorums }))).toBe(true);
+  });
+
+  it.each<[string, Partial<DesiredInput>]>([
+    ['the time', facts({ nowMs: 2000 })],
+    ['the document', { spec: { ...spec } }],
+    ['a status', { statuses: new Map() }],
+    ['a check', { checks: new Map() }],
+    ['the times of votes', facts({ upSince: new Map() })],
+    ['a weight that a check says', facts({ dynamicWeights: new Map() })],
+    ['a drain', facts({ drains: new Map() })],
+    ['the groups held', facts({ groupsHere: new Set() })],
+    ['quorums from elsewhere', facts({ quorums: new Map() })],
+  ])('is not when %s changes', (_, fields) => {
+    expect(still(fields)).toBe(false);
   });
 });

@@ -72,6 +72,25 @@ describe('checkShrink', () => {
     expect(checkShrink(four, after)?.removedServices).toEqual(['s1', 's2', 's3']);
   });
 
+  it('asks where a service that stays loses more than half of its addresses and ports', () => {
+    const range = (ports: readonly number[]) =>
+      anySpec([
+        anyService({
+          keys: ports.map((port) => ({
+            kind: 'address',
+            protocol: 'tcp',
+            address: ip('10.90.0.100'),
+            port,
+          })),
+        }),
+      ]);
+    expect(checkShrink(range([1, 2, 3, 4]), range([1, 2]))).toBeNull();
+    expect(checkShrink(range([1]), range([2]))).toBeNull();
+    expect(checkShrink(range([1, 2, 3, 4]), range([9]))?.message).toBe(
+      'more than half of the addresses and ports would be removed from: web',
+    );
+  });
+
   it('keeps the message short', () => {
     const many = anySpec(Array.from({ length: 30 }, (_, n) => S(n)));
     expect(checkShrink(many, anySpec([S(0)]))?.message).toMatch(/s10 and 19 more$/);
