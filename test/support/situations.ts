@@ -392,7 +392,7 @@ export const SITUATIONS_TOGETHER: readonly Situation[] = [
         look: heldBy('segment'),
       },
       {
-        name: 'they see each other again',
+        name: 'it is filtered no more',
         act: heal,
         windowMs: () => ETCD_BACK_MS,
         claim: nothing,
