@@ -89,6 +89,30 @@ describe('a holder that has lapsed', () => {
   });
 });
 
+describe('a holder that goes on by its gateway', () => {
+  /** The others take its groups by etcd, while it hears neither. */
+  const overtake = async (isolation: 'gateway' | 'release'): Promise<void> => {
+    const [d1, d2] = await startPair({ isolation });
+    d1.store?.cut();
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    await world.clock.advance(30_000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(world.violations).toEqual([]);
+  };
+
+  it('yields within the window to who takes its group by etcd', async () => {
+    await overtake('gateway');
+    expect(world.checkers.overlaps.windows).toBe(1);
+    expect(world.checkers.overlaps.longestMs).toBeLessThan(20);
+  });
+
+  it('is no more where the document says release', async () => {
+    await overtake('release');
+    expect(world.checkers.overlaps.windows).toBe(0);
+  });
+});
+
 describe('a shorter D', () => {
   it('is told to the others only when the kernel has taken it', async () => {
     const [d1] = await startPair({}, 3);

@@ -49,6 +49,8 @@ export type MachineOptions = {
 };
 
 const DEVICE = 'eth0';
+/** From the order to leave all to a new process to the end of what it was left, by far. */
+const FROZEN_MS = 60_000;
 /** Whoever speaks on the wire and is not this machine. */
 const STRANGER = '02:00:00:00:00:01';
 /** A gateway's answer takes so long. */
@@ -81,6 +83,8 @@ export class Machine implements Speaker {
   #isExposed = false;
   #neighbours: FakeNeighbours | null = null;
   #stoppedAt = 0;
+  #startedAt = 0;
+  #goesOnUntil = 0;
   readonly #storeCuts = new Set<string>();
   /** What it held by the segment when its process ended. */
   #leftBySegment: readonly string[] = [];
@@ -121,8 +125,14 @@ export class Machine implements Speaker {
   get isExposed(): boolean {
     return this.#isExposed;
   }
+  get startedAt(): number {
+    return this.#startedAt;
+  }
+  get goesOnUntil(): number {
+    return this.#goesOnUntil;
+  }
   get stoppedAt(): number {
-    return this.isRunning ? this.#stoppedAt : this.#world.clock.now();
+    return this.isRunning ? Math.max(this.#stoppedAt, this.#startedAt) : this.#world.clock.now();
   }
 
   isBySegment(address: IpAddress): boolean {
@@ -178,7 +188,7 @@ export class Machine implements Speaker {
     this.store = store;
     this.agent = agent;
     this.#life = life;
-    this.#stoppedAt = this.#world.clock.now();
+    this.#startedAt = this.#world.clock.now();
     this.#stopping = stopping;
     this.#world.onStart(this, store);
     if (this.#storeCuts.size > 0) store.cut();
@@ -196,7 +206,13 @@ export class Machine implements Speaker {
     const { mutation } = options;
     const link = world.peers.link(this.id, this.address, this.clock);
     const others = world.directors.filter((one) => one.id !== this.id).map(({ id }) => id);
-    const about = { me: this.id, clock: life, others, holdersOf: () => world.ownersInStore() };
+    const about = {
+      me: this.id,
+      clock: life,
+      others,
+      holdersOf: () => world.ownersInStore(),
+      ownerOf: (group: string) => world.ownerOf(group),
+    };
     const wrap = mutation?.life?.(about) ?? {};
     const wrapStore = wrap.store ?? mutation?.store ?? ((plain: FakeStore) => plain);
     const mutatedLink = wrap.link?.(link) ?? link;
@@ -290,6 +306,7 @@ export class Machine implements Speaker {
   /** SIGTERM; `freeze`: leaves kernel and session to a new process. */
   stop(reason?: 'freeze'): void {
     this.#world.note(`${this.name} is told to ${reason ?? 'stop'}`);
+    if (reason === 'freeze') this.#goesOnUntil = this.#world.clock.now() + FROZEN_MS;
     this.#stopping?.abort(reason);
   }
 

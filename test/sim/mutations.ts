@@ -16,6 +16,7 @@ import type { GatewayPing } from '../../src/ports/gateway.ts';
 import type { Neighbours } from '../../src/ports/neighbours.ts';
 import type { PeerLink } from '../../src/ports/peer-link.ts';
 import { PROMISE_MUTATIONS } from './promise-mutations.ts';
+import { SEGMENT_MUTATIONS } from './segment-mutations.ts';
 import {
   isOf,
   isOwnRound,
@@ -57,6 +58,8 @@ export type LifeAbout = {
   readonly others: readonly DirectorId[];
   /** Directors that the owner records in the store name now. */
   readonly holdersOf: () => ReadonlySet<string>;
+  /** Director that the owner record of the group in the store names now. */
+  readonly ownerOf: (group: string) => string | null;
 };
 export type LifeWrap = {
   readonly store?: (store: ClusterStore) => ClusterStore;
@@ -392,6 +395,7 @@ export const MUTATIONS: readonly Mutation[] = [
       override(store, { watch: (prefix, signal) => flatter(store.watch(prefix, signal)) }),
   },
   ...PROMISE_MUTATIONS,
+  ...SEGMENT_MUTATIONS,
 ];
 
 export function mutationNamed(name: string): Mutation {

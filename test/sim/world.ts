@@ -19,8 +19,9 @@ import { SeededRandom } from '../fakes/seeded-random.ts';
 import { Checkers } from './checkers.ts';
 import { Machine } from './machine.ts';
 import type { Mutation } from './mutations.ts';
+import type { Party } from './overlaps.ts';
 import { Segment } from './segment.ts';
-import { addressOf, keys, type SimDocument, timingOf, vipsOf } from './spec.ts';
+import { addressOf, keys, mayCarry, type SimDocument, timingOf, vipsOf } from './spec.ts';
 
 const ASK_EVERY_MS = 5;
 /** A director's clock that is this much slower than the world's makes its waits as much longer, and more. */
@@ -75,6 +76,9 @@ export class World {
   #operations = 0;
   #askedAt = -Infinity;
   #lostAt = -Infinity;
+  #unyieldedAt = -Infinity;
+  /** D of any document so far. */
+  #longestHoldMs = 0;
   readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
   #seen: Revision;
   /** When each director's session record was written last. */
@@ -86,6 +90,7 @@ export class World {
     this.cluster = new FakeCluster({ clock: this.clock, random: this.random.fork() });
     this.peers = new FakePeerNetwork({ clock: this.clock, random: this.random.fork() });
     this.segment = new Segment({
+      now: () => this.clock.now(),
       random: new SeededRandom(options.seed ^ 0x5e65),
       stations: () => this.machines(),
     });
@@ -98,10 +103,15 @@ export class World {
       network: {
         schedule: (ms, action) => void this.clock.schedule(ms, action),
         troubledAt: (a, b) =>
-          this.lossOf.size > 0
+          this.lossOf.has('yield')
             ? this.clock.now()
-            : Math.max(this.#lostAt, this.peers.troubledAt(a, b)),
+            : Math.max(this.#unyieldedAt, this.peers.troubledAt(a, b)),
         connects: (a, b) => this.segment.connects(a, b),
+        probedMs: (name, vip) => this.segment.probedMs(name, vip),
+        withoutGatewayMs: (name) => this.segment.withoutGatewayMs(name),
+        hasWitness: (a, b, vip) => this.#hasWitness(a, b, vip),
+        heartbeatMs: () => 1.2 * timingOf(this.#document).heartbeatMs,
+        longestHoldMs: () => this.#longestHoldMs,
       },
     });
     this.#seen = revision(1);
@@ -153,6 +163,7 @@ export class World {
 
   applySpec(change: Partial<SimDocument> = {}): void {
     this.#document = { ...this.#document, ...change };
+    this.#longestHoldMs = Math.max(this.#longestHoldMs, timingOf(this.#document).holdMs);
     const at = this.clock.wallTime();
     const record: SpecRecord = { v: 1, document: this.#document, by: 'sim', at };
     this.cluster.write(keys.spec, formatRecord(record));
@@ -202,7 +213,8 @@ export class World {
     return owners;
   }
 
-  #ownerOf(group: string): string | null {
+  /** Director that the owner record of the group names now. */
+  ownerOf(group: string): string | null {
     const { value } = this.cluster.read(keys.owner(groupId(group)));
     return value === null ? null : (JSON.parse(value) as { director: string | null }).director;
   }
@@ -231,6 +243,7 @@ export class World {
     const loss = this.lossOf.get(message.kind) ?? 0;
     const isLost = loss > 0 && this.random.next() < loss;
     if (isLost) this.#lostAt = this.clock.now();
+    if (isLost && message.kind === 'yield') this.#unyieldedAt = this.clock.now();
     return !isLost;
   }
 
@@ -275,7 +288,7 @@ export class World {
           vipsOf(group, this.#document.isMoved).some((vip) => one.speaks(vip)),
       );
       if (isShared) return false;
-      if (this.#ownerOf(group) !== this.machines().find((one) => one.name === holder)?.director)
+      if (this.ownerOf(group) !== this.machines().find((one) => one.name === holder)?.director)
         return false;
       return this.directors
         .filter((one) => one.isRunning)
@@ -328,6 +341,23 @@ export class World {
     await happens();
     isOver = true;
     look();
+  }
+
+  #hasWitness(a: Party, b: Party, vip: IpAddress): boolean {
+    const owners = this.groupNames()
+      .filter((group) => mayCarry(group, vip))
+      .map((group) => this.ownerOf(group));
+    if (owners.includes(a.id) || owners.includes(b.id) || this.lossOf.size > 0) return false;
+    const since = this.clock.now() - 3 * this.#longestHoldMs;
+    const isSteady = (one: Party): boolean => one.stoppedAt < since;
+    const sees = (one: Party, other: Party): boolean =>
+      this.peers.troubledAt(one.id, other.id) < since;
+    const witnesses = this.directors.filter((one) => one.id !== a.id && one.id !== b.id);
+    return (
+      this.#lostAt < since &&
+      [a, b].every(isSteady) &&
+      witnesses.some((one) => isSteady(one) && sees(one, a) && sees(one, b))
+    );
   }
 
   async close(): Promise<void> {
