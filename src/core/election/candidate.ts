@@ -25,7 +25,7 @@ import {
 } from './stand-in.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
-import { waitMs } from './timing.ts';
+import { DRAINED_CLAIM_MS, waitMs } from './timing.ts';
 import { revOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
@@ -121,13 +121,14 @@ export function standAt(draft: Draft, id: GroupId, holder: DirectorId): number {
   const able = rankingOf(draft)
     .of(group)
     .filter(({ obstacle, director }) => obstacle === null && director !== holder);
-  const rank = able.findIndex(({ director }) => director === config.me);
-  if (rank === -1) return Infinity;
+  const place = able.findIndex(({ director }) => director === config.me);
+  const rank = place === -1 ? able.length : place;
   const scope = state.view.scopes.get(holder)?.value ?? null;
   const seenAt = state.ownerSeenAt.get(id)?.at ?? now;
   const heardAt = Math.max(seenAt, holderHeardAt(draft, id, holder) ?? seenAt);
   const silentMs = Math.max(waitMs(scope, config.timing), activeDownMs(group.vrrp));
-  const rankMs = rank * (RANK_ROUNDS * config.timing.roundMs + RANK_DRIFT * silentMs);
+  const lastMs = place === -1 ? DRAINED_CLAIM_MS : 0;
+  const rankMs = lastMs + rank * (RANK_ROUNDS * config.timing.roundMs + RANK_DRIFT * silentMs);
   return Math.max(
     heardAt + silentMs + rankMs,
     cutOffAt(draft, scope),

@@ -110,6 +110,14 @@ describe('a candidate without the store', () => {
     expect(driver.holding()).toBe('open');
   });
 
+  it('stands in though it is drained, for a drain ends no traffic', () => {
+    const driver = orphaned();
+    driver.store.write(keys.drain(D1), formatRecord({ v: 1, by: '', reason: '', at: '' }));
+    driver.see();
+    withoutStore(driver, TAKEN_MS + WAIT_MS, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
+  });
+
   it('is none where the document says release', () => {
     const driver = orphaned({ isolation: 'release' });
     withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
