@@ -287,6 +287,9 @@ const changePolicy: Fault = (stage) => {
   stage.later(stage.ms(1, 15), () => world.applySpec({ isolation: 'gateway' }));
 };
 
+/** Who flaps stands in so much later. */
+const LAST_RESORT_MS = 1000;
+
 /**
  * From the end of a holder to the first word of another director, by the slowest clock: a heartbeat, D' and two
  * rounds for each that goes before; the probes, a quarter longer than D'; and the rounds about them.
@@ -294,9 +297,10 @@ const changePolicy: Fault = (stage) => {
 export function takeoverLimitMs(world: World): number {
   const { holdMs, heartbeatMs, roundMs, permitMs, slackMs, driftMargin } = timingOf(world.document);
   const waitMs = holdMs * (1 + driftMargin) + slackMs;
-  const ranksMs = 2 * roundMs * world.directors.length;
+  const ranksMs = (2 * roundMs + 0.25 * waitMs) * (world.directors.length - 1);
   const silenceMs = heartbeatMs + waitMs + ranksMs;
-  return 1.1 * (silenceMs + 1.25 * waitMs + 3 * roundMs + permitMs) + 200;
+  const takenMs = silenceMs + 1.25 * waitMs + 3 * roundMs + permitMs;
+  return 1.1 * (takenMs + LAST_RESORT_MS) + 200;
 }
 
 /** One that holds nothing and is not the only one left; null: there is none. */

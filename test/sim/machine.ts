@@ -49,6 +49,8 @@ export type MachineOptions = {
 };
 
 const DEVICE = 'eth0';
+/** The longest D, by the slowest clock: after that nothing speaks by what a former process did. */
+const LEFT_MS = 15_000;
 /** From the order to leave all to a new process to the end of what it was left, by far. */
 const FROZEN_MS = 60_000;
 /** Whoever speaks on the wire and is not this machine. */
@@ -136,8 +138,10 @@ export class Machine implements Speaker {
   }
 
   isBySegment(address: IpAddress): boolean {
-    const groups = this.agent === null ? this.#leftBySegment : this.#groupsBySegment();
-    return groups.some((group) => mayCarry(group, address));
+    // A new process does not know by what the former one left it speaking.
+    const isNew = this.#world.clock.now() < this.#startedAt + LEFT_MS;
+    const left = this.agent === null || isNew ? this.#leftBySegment : [];
+    return [...left, ...this.#groupsBySegment()].some((group) => mayCarry(group, address));
   }
 
   #groupsBySegment(): readonly string[] {

@@ -34,8 +34,6 @@ export type OverlapPorts = {
   readonly withoutGatewayMs: (name: string) => number;
   /** None of the two is named by the record, and a director has heard both for so long that it promised to one. */
   readonly hasWitness: (a: Party, b: Party, vip: IpAddress) => boolean;
-  /** Between two heartbeats, by the slowest clock. */
-  readonly heartbeatMs: () => number;
   /** D, the longest so far: nothing speaks longer by an answer of the gateway. */
   readonly longestHoldMs: () => number;
   readonly tell: (text: string) => void;
@@ -86,9 +84,9 @@ export class Overlaps {
   /** The first begins to answer for the address now, as the other does. */
   begin(a: Party, b: Party, vip: IpAddress): void {
     this.note(a, b, vip);
-    const { now, probedMs, longestHoldMs } = this.#ports;
+    const { probedMs, longestHoldMs } = this.#ports;
     // A new process goes on with what its kernel was left.
-    if (now() < Math.max(a.goesOnUntil, a.startedAt + LEFT_SPEAKING * longestHoldMs())) return;
+    if (!this.#isInCharge(a)) return;
     const overlap = this.#current.get(keyOf(a, b, vip));
     if (overlap?.isConnected === true && probedMs(a.name, vip) > ASKED_WITHIN_MS + longestHoldMs())
       this.#tell(overlap, 'and the first one had not asked the network');
@@ -124,7 +122,7 @@ export class Overlaps {
     const segmental = [a, b].filter((one) => one.isBySegment(vip));
     overlap.isBySegment ||= segmental.length > 0;
     overlap.isApart ||= this.#isApart(a, b);
-    const canHear = connects(a.name, b.name) && a.isRunning && b.isRunning;
+    const canHear = connects(a.name, b.name) && this.#isInCharge(a) && this.#isInCharge(b);
     if (canHear && overlap.isAnnounced) overlap.heardMs += passedMs;
     if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
     if (segmental.length > 1 && this.#ports.hasWitness(a, b, vip))
@@ -138,11 +136,16 @@ export class Overlaps {
   }
 
   #isApart(a: Party, b: Party): boolean {
-    const { now, troubledAt, heartbeatMs } = this.#ports;
+    const { now, troubledAt } = this.#ports;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
-    // Who has just started hears of others by their next heartbeats.
-    const bornMs = now() - Math.max(a.startedAt, b.startedAt);
-    return now() - at < HEARD_WITHIN_MS || bornMs < HEARD_WITHIN_MS + heartbeatMs();
+    return now() - at < HEARD_WITHIN_MS || !this.#isInCharge(a) || !this.#isInCharge(b);
+  }
+
+  /** What its kernel lets speak is its own process's doing, not that of a former one. */
+  #isInCharge({ isRunning, startedAt, goesOnUntil }: Party): boolean {
+    const { now, longestHoldMs } = this.#ports;
+    const until = Math.max(goesOnUntil, startedAt + LEFT_SPEAKING * longestHoldMs());
+    return isRunning && now() >= until;
   }
 
   #isWithoutGateway({ name }: Party): boolean {
