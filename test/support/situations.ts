@@ -154,8 +154,8 @@ const heldBy =
 /** What is off keeps its addresses here: a namespace does not die. */
 const formerHolder = ({ holder }: Scene): DirectorHost => holder;
 
-/** D' until a candidate asks; then it probes, five times, D'/4 apart, and listens as long after the last. */
-const segmentTakeoverMs = ({ waitMs }: Bounds): number => waitMs + (5 / 4) * waitMs + 400;
+/** D' until a candidate asks; then it probes for D'. */
+const segmentTakeoverMs = ({ waitMs }: Bounds): number => 2 * waitMs + 400;
 
 const holderOff: Step = {
   name: 'the holder is powered off',

@@ -7,7 +7,7 @@
 import { type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
 import type { VrrpSpec } from '../../model/vrrp.ts';
 import { type Draft, notice, rankingOf, remove, surveyed } from './draft.ts';
-import { firstSuspectAt } from './hearing.ts';
+import { firstSuspectAt, type Heard } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
 import { isBeingOpened } from './probing.ts';
 import { promisedTo } from './promises.ts';
@@ -84,6 +84,21 @@ function betterVoiceOf(
   const placeOf = (name: DirectorId): number =>
     order.findIndex(({ director }) => director === name);
   return placeOf(other) < placeOf(config.me) ? other : null;
+}
+
+/**
+ * Another director has begun, or ended, to speak for what speaks here, and it is this one that goes on: whoever
+ * asked meanwhile may have the other's answer.
+ */
+export function answerVoices(draft: Draft, before: Heard, after: Heard): void {
+  if (before.named === after.named) return;
+  for (const [group, holding] of draft.state.holdings) {
+    if (holding.kind !== 'open') continue;
+    const { epoch, right } = holding;
+    const isNews = (before.epochOf(group) === epoch) !== (after.epochOf(group) === epoch);
+    if (!isNews || (right === 'segment' && betterVoiceOf(draft, group, holding) !== null)) continue;
+    draft.effects.push({ kind: 'announce', group });
+  }
 }
 
 /** Groups of other directors that are silent, or that the records call dead. */

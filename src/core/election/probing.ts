@@ -105,7 +105,7 @@ function ask(draft: Draft, group: GroupId, holding: Owned, length: Probing['leng
 
 /** At least four over D' of whoever the record names. */
 function longProbes(draft: Draft, group: GroupId): { count: number; intervalMs: number } {
-  return { count: LONG_COUNT, intervalMs: Math.ceil(lastVoiceMs(draft, group) / (LONG_COUNT - 1)) };
+  return { count: LONG_COUNT, intervalMs: Math.ceil(lastVoiceMs(draft, group) / LONG_COUNT) };
 }
 
 /** D' of the holder by the record: so long it may speak after it was heard last. */

@@ -272,6 +272,22 @@ describe('a stand-in', () => {
     expect(driver.notices()).toContain('holder.yielded');
   });
 
+  it('is announced by who goes on when another begins and ends to speak for it', () => {
+    const driver = orphaned();
+    const session = driver.sessionId;
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+    driver.advance(2 * TIMING.roundMs);
+    expect(driver.holding()).toBe('open');
+    driver.audible = [];
+    driver.forget();
+    driver.hear(D3, [G1]);
+    expect(driver.of('announce')).toHaveLength(1);
+    driver.hear(D3, [G1]);
+    expect(driver.of('announce')).toHaveLength(1);
+    driver.hear(D3, []);
+    expect(driver.of('announce')).toHaveLength(2);
+  });
+
   it('writes nothing of a record that is not its own when it is stopped', () => {
     const driver = standIn();
     driver.feed({ kind: 'stop' });
