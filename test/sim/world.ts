@@ -29,6 +29,9 @@ const SLOWEST = 1.2;
 /** How often a voice that must not end is looked for. */
 const LOOK_EVERY_MS = 5;
 
+/** Reasons in records of groups that nobody gave to whom they name. */
+const TAKEN = new Set(['vacant', 'released', 'holder-dead', 'holder-closed', 'stood-in']);
+
 export type WorldOptions = {
   readonly seed: number;
   readonly directors: number;
@@ -107,7 +110,8 @@ export class World {
             ? this.clock.now()
             : Math.max(this.#unyieldedAt, this.peers.troubledAt(a, b)),
         connects: (a, b) => this.segment.connects(a, b),
-        probedMs: (name, vip) => this.segment.probedMs(name, vip),
+        // In a planned handover it is not asked for.
+        probedMs: (name, vip) => (this.#isGiven(vip) ? 0 : this.segment.probedMs(name, vip)),
         withoutGatewayMs: (name) => this.segment.withoutGatewayMs(name),
         hasWitness: (a, b, vip) => this.#hasWitness(a, b, vip),
         longestHoldMs: () => this.#longestHoldMs,
@@ -340,6 +344,16 @@ export class World {
     await happens();
     isOver = true;
     look();
+  }
+
+  /** Its record came from the director that held it. */
+  #isGiven(vip: IpAddress): boolean {
+    return this.groupNames()
+      .filter((group) => mayCarry(group, vip))
+      .some((group) => {
+        const { value } = this.cluster.read(keys.owner(groupId(group)));
+        return value !== null && !TAKEN.has((JSON.parse(value) as { reason: string }).reason);
+      });
   }
 
   #hasWitness(a: Party, b: Party, vip: IpAddress): boolean {
