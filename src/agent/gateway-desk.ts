@@ -84,6 +84,8 @@ class Desk implements GatewayDesk {
   readonly #ports: GatewayDeskPorts;
   readonly #end = new AbortController();
   readonly #probes = new Map<GroupId, AbortController>();
+  /** What the last probe of each found, as the log was told. */
+  readonly #found = new Map<GroupId, string>();
   /** What the metrics and the log know of. */
   #targets = '';
   /** By the time there was for the answer: who waits for longer may find what others do not. */
@@ -128,9 +130,13 @@ class Desk implements GatewayDesk {
     const { answered, unasked } = await neighbours.probe(vips, { count, intervalMs, signal });
     if (this.#probes.get(group) === mine) this.#probes.delete(group);
     if (signal.aborted) return null;
+    const isAnswered = answered.size > 0 || unasked.size > 0;
     const fields = { vipGroup: group, answered: [...answered], unasked: [...unasked] };
-    if (answered.size > 0 || unasked.size > 0) log.warn(fields, 'vip.answered');
-    return answered.size > 0 || unasked.size > 0;
+    const found = isAnswered ? JSON.stringify(fields) : '';
+    // A lapsed holder asks again and again.
+    if (isAnswered && this.#found.get(group) !== found) log.warn(fields, 'vip.answered');
+    this.#found.set(group, found);
+    return isAnswered;
   }
 
   close(): void {

@@ -4,7 +4,7 @@
  * told to yield, and has 100 ms for it. Without any other evidence many, and their silence is the evidence.
  */
 import type { GroupId } from '../../model/ids.ts';
-import { type Draft, later, notice, own, remove } from './draft.ts';
+import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { rosterOf } from './roster.ts';
 import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
@@ -164,8 +164,12 @@ export function onProbed(
   const phase = isAnswered ? 'answered' : 'clear';
   const told: Probing = { ...probing, phase, until: later(draft, waitsMs), nextTellAt: draft.now };
   own(draft, 'probings').set(group, told);
+  const alarm = `answered:${group}`;
+  if (!isAnswered || !isLong) remove(draft, 'alarms', alarm);
   if (!isAnswered) return;
   if (isLong) stepBack(draft, group);
+  // Asked again and again, as long as it is so.
+  if (isLong && !alarmOnce(draft, alarm)) return;
   const text = isLong
     ? 'somebody has its VIPs, or that cannot be found out; silent here'
     : 'somebody still has its VIPs; told to yield';

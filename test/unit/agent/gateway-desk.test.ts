@@ -157,7 +157,13 @@ describe('the VIPs of a group', () => {
     const { clock, desk, world, log } = setUp();
     world.defenderMs = 3;
     expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
     expect(log.of('vip.answered')).toHaveLength(1);
+    world.defenderMs = null;
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(false);
+    world.defenderMs = 3;
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+    expect(log.of('vip.answered')).toHaveLength(2);
   });
 
   it('count as taken where they cannot be probed', async () => {
