@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { formatRecord } from '../../src/model/records.ts';
 import { calmStore } from './faults.ts';
 import type { Machine } from './machine.ts';
-import { keys, vipOf } from './spec.ts';
+import { keys, timingOf, vipOf } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
 
 let world: World;
@@ -105,6 +105,25 @@ describe('a holder that goes on by its gateway', () => {
     await overtake('gateway');
     expect(world.checkers.overlaps.windows).toBe(1);
     expect(world.checkers.overlaps.longestMs).toBeLessThan(20);
+  });
+
+  it('is heard for the rest of F when its process dies, also beside a new one that knows nothing', async () => {
+    const [d1, d2] = await startPair({ isolation: 'gateway' });
+    d1.cutFromStore('law');
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    world.whenBroken('d1', () => {
+      d1.crash();
+      d1.start();
+    });
+    await world.clock.runUntil(() => world.holdersOf('g1').includes('d2'), 30_000);
+    expect(world.holdersOf('g1')).toEqual(['d1', 'd2']);
+    const { holdMs, permitMs } = timingOf(world.document);
+    await world.clock.advance(holdMs - permitMs);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    await world.clock.advance(10_000);
+    expect(world.checkers.overlaps.windows).toBe(1);
+    expect(world.violations).toEqual([]);
   });
 
   it('is no more where the document says release', async () => {

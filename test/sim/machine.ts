@@ -3,6 +3,7 @@ import { type Agent, createAgent } from '../../src/agent/agent.ts';
 import { ok } from '../../src/lib/result.ts';
 import type { IpAddress } from '../../src/model/address.ts';
 import { type DirectorId, directorId } from '../../src/model/ids.ts';
+import type { GroupStatus } from '../../src/model/status.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Fence } from '../../src/ports/fence.ts';
 import type { Ledger } from '../../src/ports/ledger.ts';
@@ -29,7 +30,7 @@ import {
   type Moment,
 } from './life.ts';
 import { PROBE_POLL_MS } from './segment.ts';
-import { CLUSTER, keys, mayCarry, parseSimSpec } from './spec.ts';
+import { ALL_VIPS, CLUSTER, keys, mayCarry, parseSimSpec } from './spec.ts';
 import type { World } from './world.ts';
 
 /** What happens to the process at the next call of that kind. */
@@ -49,8 +50,6 @@ export type MachineOptions = {
 };
 
 const DEVICE = 'eth0';
-/** The longest D, by the slowest clock: after that nothing speaks by what a former process did. */
-const LEFT_MS = 15_000;
 /** From the order to leave all to a new process to the end of what it was left, by far. */
 const FROZEN_MS = 60_000;
 /** Whoever speaks on the wire and is not this machine. */
@@ -88,8 +87,8 @@ export class Machine implements Speaker {
   #startedAt = 0;
   #goesOnUntil = 0;
   readonly #storeCuts = new Set<string>();
-  /** What it held by the segment when its process ended. */
-  #leftBySegment: readonly string[] = [];
+  /** What its former process held by the segment, for as long as the kernel speaks by that. */
+  readonly #left = new Set<IpAddress>();
 
   constructor(world: World, options: MachineOptions) {
     this.#world = world;
@@ -138,15 +137,21 @@ export class Machine implements Speaker {
   }
 
   isBySegment(address: IpAddress): boolean {
-    // A new process does not know by what the former one left it speaking.
-    const isNew = this.#world.clock.now() < this.#startedAt + LEFT_MS;
-    const left = this.agent === null || isNew ? this.#leftBySegment : [];
-    return [...left, ...this.#groupsBySegment()].some((group) => mayCarry(group, address));
+    return this.isLeft(address) || this.#isAny(address, ({ basis }) => basis === 'segment');
   }
 
-  #groupsBySegment(): readonly string[] {
+  isLeft(address: IpAddress): boolean {
+    if (!this.#left.has(address)) return false;
+    const isOver =
+      !this.answers(address) || this.#isAny(address, ({ state }) => state === 'held-here');
+    if (isOver) this.#left.delete(address);
+    return !isOver;
+  }
+
+  /** One of the groups that the address may belong to, as its process tells of them. */
+  #isAny(address: IpAddress, is: (group: GroupStatus) => boolean): boolean {
     const groups = this.agent?.view.status().groups ?? [];
-    return groups.flatMap(({ name, basis }) => (basis === 'segment' ? [name] : []));
+    return groups.some((group) => mayCarry(group.name, address) && is(group));
   }
 
   answers(address: IpAddress): boolean {
@@ -206,7 +211,11 @@ export class Machine implements Speaker {
   #createAgent(life: Life, store: FakeStore, random: SeededRandom): Agent {
     const world = this.#world;
     const { options } = world;
-    const around = <T>(act: () => T): T => world.checkers.around(this, act);
+    const around = <T>(act: () => T): T => {
+      // What is silent by now, and is opened by this, was not left.
+      for (const vip of this.#left) this.isLeft(vip);
+      return world.checkers.around(this, act);
+    };
     const { mutation } = options;
     const link = world.peers.link(this.id, this.address, this.clock);
     const others = world.directors.filter((one) => one.id !== this.id).map(({ id }) => id);
@@ -404,7 +413,9 @@ export class Machine implements Speaker {
   }
 
   #forget(): void {
-    if (this.#world.options.isolation === 'gateway') this.#leftBySegment = this.#groupsBySegment();
+    if (this.#world.options.isolation === 'gateway')
+      for (const vip of ALL_VIPS)
+        if (this.answers(vip) && this.isBySegment(vip)) this.#left.add(vip);
     this.store?.close();
     this.#life = null;
     this.#stopping = null;

@@ -19,6 +19,11 @@ export type Party = {
   answers(address: IpAddress): boolean;
   /** It holds what the address belongs to by the segment, as it tells itself. */
   isBySegment(address: IpAddress): boolean;
+  /**
+   * Only the kernel speaks, by what a former process held by the segment: for the rest of F nobody there hears
+   * anything, though a new process may run that has not learnt of it.
+   */
+  isLeft(address: IpAddress): boolean;
 };
 
 export type OverlapPorts = {
@@ -34,6 +39,8 @@ export type OverlapPorts = {
   readonly withoutGatewayMs: (name: string) => number;
   /** None of the two is named by the record, and a director has heard both for so long that it promised to one. */
   readonly hasWitness: (a: Party, b: Party, vip: IpAddress) => boolean;
+  /** Between two heartbeats, by the slowest clock. */
+  readonly heartbeatMs: () => number;
   /** D, the longest so far: nothing speaks longer by an answer of the gateway. */
   readonly longestHoldMs: () => number;
   readonly tell: (text: string) => void;
@@ -84,9 +91,9 @@ export class Overlaps {
   /** The first begins to answer for the address now, as the other does. */
   begin(a: Party, b: Party, vip: IpAddress): void {
     this.note(a, b, vip);
-    const { probedMs, longestHoldMs } = this.#ports;
+    const { now, probedMs, longestHoldMs } = this.#ports;
     // A new process goes on with what its kernel was left.
-    if (!this.#isInCharge(a)) return;
+    if (now() < Math.max(a.goesOnUntil, a.startedAt + LEFT_SPEAKING * longestHoldMs())) return;
     const overlap = this.#current.get(keyOf(a, b, vip));
     if (overlap?.isConnected === true && probedMs(a.name, vip) > ASKED_WITHIN_MS + longestHoldMs())
       this.#tell(overlap, 'and the first one had not asked the network');
@@ -121,8 +128,9 @@ export class Overlaps {
     overlap.lastAt = now();
     const segmental = [a, b].filter((one) => one.isBySegment(vip));
     overlap.isBySegment ||= segmental.length > 0;
-    overlap.isApart ||= this.#isApart(a, b);
-    const canHear = connects(a.name, b.name) && this.#isInCharge(a) && this.#isInCharge(b);
+    const isEitherLeft = a.isLeft(vip) || b.isLeft(vip);
+    overlap.isApart ||= isEitherLeft || this.#isApart(a, b);
+    const canHear = connects(a.name, b.name) && a.isRunning && b.isRunning && !isEitherLeft;
     if (canHear && overlap.isAnnounced) overlap.heardMs += passedMs;
     if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
     if (segmental.length > 1 && this.#ports.hasWitness(a, b, vip))
@@ -136,16 +144,11 @@ export class Overlaps {
   }
 
   #isApart(a: Party, b: Party): boolean {
-    const { now, troubledAt } = this.#ports;
+    const { now, troubledAt, heartbeatMs } = this.#ports;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
-    return now() - at < HEARD_WITHIN_MS || !this.#isInCharge(a) || !this.#isInCharge(b);
-  }
-
-  /** What its kernel lets speak is its own process's doing, not that of a former one. */
-  #isInCharge({ isRunning, startedAt, goesOnUntil }: Party): boolean {
-    const { now, longestHoldMs } = this.#ports;
-    const until = Math.max(goesOnUntil, startedAt + LEFT_SPEAKING * longestHoldMs());
-    return isRunning && now() >= until;
+    // Who has just started hears of others by their next heartbeats.
+    const bornMs = now() - Math.max(a.startedAt, b.startedAt);
+    return now() - at < HEARD_WITHIN_MS || bornMs < HEARD_WITHIN_MS + heartbeatMs();
   }
 
   #isWithoutGateway({ name }: Party): boolean {

@@ -114,6 +114,7 @@ export class World {
         probedMs: (name, vip) => (this.#isGiven(vip) ? 0 : this.segment.probedMs(name, vip)),
         withoutGatewayMs: (name) => this.segment.withoutGatewayMs(name),
         hasWitness: (a, b, vip) => this.#hasWitness(a, b, vip),
+        heartbeatMs: () => 1.2 * timingOf(this.#document).heartbeatMs,
         longestHoldMs: () => this.#longestHoldMs,
       },
     });
