@@ -31,6 +31,8 @@ export type OverlapPorts = {
   readonly schedule: (ms: number, action: () => void) => void;
   /** When words between the two were lost or late last. */
   readonly troubledAt: (a: DirectorId, b: DirectorId) => number;
+  /** The same for heartbeats alone. */
+  readonly unheardAt: (a: DirectorId, b: DirectorId) => number;
   /** Whether the segment connects the two. */
   readonly connects: (a: string, b: string) => boolean;
   /** So long ago it asked the network who has the address. */
@@ -133,6 +135,7 @@ export class Overlaps {
     const canHear = connects(a.name, b.name) && a.isRunning && b.isRunning && !isEitherLeft;
     if (canHear && overlap.isAnnounced) overlap.heardMs += passedMs;
     if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
+    if (this.#haveHeard(overlap)) this.#tell(overlap, 'though each was heard to hold it');
     if (segmental.length > 1 && this.#ports.hasWitness(a, b, vip))
       this.#tell(overlap, 'though another director hears both, and neither is the owner');
     if (segmental.some((one) => this.#isWithoutGateway(one)))
@@ -149,6 +152,15 @@ export class Overlaps {
     // Who has just started hears of others by their next heartbeats.
     const bornMs = now() - Math.max(a.startedAt, b.startedAt);
     return now() - at < HEARD_WITHIN_MS || bornMs < HEARD_WITHIN_MS + heartbeatMs();
+  }
+
+  /** Whatever became of the segment: heartbeats name who holds what, and one of the two yields to them. */
+  #haveHeard({ a, b, vip, since }: Overlap): boolean {
+    const { now, unheardAt, heartbeatMs } = this.#ports;
+    if (a.isLeft(vip) || b.isLeft(vip)) return false;
+    const runAt = [a, b].flatMap(({ stoppedAt, startedAt }) => [stoppedAt, startedAt]);
+    const heardAt = Math.max(since, unheardAt(a.id, b.id), ...runAt) + heartbeatMs();
+    return now() > heardAt + HEARD_WITHIN_MS;
   }
 
   #isWithoutGateway({ name }: Party): boolean {

@@ -9,7 +9,13 @@ import {
   type ScopeRecord,
   type SpecRecord,
 } from '../../src/model/records.ts';
-import { directorId, groupId, type Revision, revision } from '../../src/model/ids.ts';
+import {
+  type DirectorId,
+  directorId,
+  groupId,
+  type Revision,
+  revision,
+} from '../../src/model/ids.ts';
 import type { Log } from '../../src/ports/log.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
@@ -79,7 +85,7 @@ export class World {
   #operations = 0;
   #askedAt = -Infinity;
   #lostAt = -Infinity;
-  #unyieldedAt = -Infinity;
+  readonly #lostKindAt = new Map<PeerMessage['kind'], number>();
   /** D of any document so far. */
   #longestHoldMs = 0;
   readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
@@ -105,16 +111,14 @@ export class World {
       mayHoldBySegment: () => options.isolation === 'gateway',
       network: {
         schedule: (ms, action) => void this.clock.schedule(ms, action),
-        troubledAt: (a, b) =>
-          this.lossOf.has('yield')
-            ? this.clock.now()
-            : Math.max(this.#unyieldedAt, this.peers.troubledAt(a, b)),
+        troubledAt: (a, b) => this.#lateAt('yield', a, b),
+        unheardAt: (a, b) => this.#lateAt('heartbeat', a, b),
         connects: (a, b) => this.segment.connects(a, b),
         // In a planned handover it is not asked for.
         probedMs: (name, vip) => (this.#isGiven(vip) ? 0 : this.segment.probedMs(name, vip)),
         withoutGatewayMs: (name) => this.segment.withoutGatewayMs(name),
         hasWitness: (a, b, vip) => this.#hasWitness(a, b, vip),
-        heartbeatMs: () => 1.2 * timingOf(this.#document).heartbeatMs,
+        heartbeatMs: () => SLOWEST * timingOf(this.#document).heartbeatMs,
         longestHoldMs: () => this.#longestHoldMs,
       },
     });
@@ -246,9 +250,17 @@ export class World {
   passes(message: PeerMessage): boolean {
     const loss = this.lossOf.get(message.kind) ?? 0;
     const isLost = loss > 0 && this.random.next() < loss;
-    if (isLost) this.#lostAt = this.clock.now();
-    if (isLost && message.kind === 'yield') this.#unyieldedAt = this.clock.now();
+    if (isLost) {
+      this.#lostAt = this.clock.now();
+      this.#lostKindAt.set(message.kind, this.#lostAt);
+    }
     return !isLost;
+  }
+
+  /** When a message of that kind was lost or late last between the two, or could have been; now: one name for both. */
+  #lateAt(kind: PeerMessage['kind'], a: DirectorId, b: DirectorId): number {
+    if (a === b || this.lossOf.has(kind)) return this.clock.now();
+    return Math.max(this.#lostKindAt.get(kind) ?? -Infinity, this.peers.troubledAt(a, b));
   }
 
   onFrame(by: Machine, vip: IpAddress): void {
