@@ -134,8 +134,12 @@ export class Checkers {
     else this.tell('I2', text);
   }
 
-  /** By what it was opened it says when the kernel has told it so. */
+  /**
+   * By what it was opened it says when the kernel has told it so; where it stands in already, it may have the record
+   * by then.
+   */
   #expectSegment(by: Speaker, vip: IpAddress, text: string): void {
+    if (by.isBySegment(vip)) return;
     this.#world.network.schedule(TOLD_AFTER_MS, () => {
       if (by.isRunning && by.answers(vip) && !by.isBySegment(vip)) this.tell('I2', text);
     });
