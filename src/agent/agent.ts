@@ -309,8 +309,9 @@ class Director implements Agent {
       isolation: () => spec()?.isolation ?? null,
       sources: () =>
         deriveGatewaySources(spec() ?? { directors: [], groups: [] }, me, devices.values()),
-      places: (id) => {
-        const group = this.#allowedGroup(id);
+      places: (id, length) => {
+        // A VIP that has moved here may be allowed when it opens; without etcd it stays where it is, and is spoken for.
+        const group = length === 'short' ? this.#parts.specs.group(id) : this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);
       },
     });

@@ -2,6 +2,7 @@
  * Who is still on the network, asked for the election: the gateway targets of the document, and whether
  * anybody else has a group's VIPs (design 4.10). Decides nothing; what it learns goes to metrics and log, too.
  */
+import type { ProbeOptions } from '../core/election/state.ts';
 import type { IpAddress, IpFamily } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { ClusterSpec, Isolation } from '../model/cluster.ts';
@@ -26,8 +27,8 @@ export type GatewayDeskPorts = {
   /** Of the spec in force; null: there is none yet. */
   readonly isolation: () => Isolation | null;
   readonly sources: () => GatewaySources;
-  /** Where the VIPs of the group would be bound here; empty: nowhere. */
-  readonly places: (group: GroupId) => readonly VipPlace[];
+  /** Where the VIPs of the group would be bound here that such a probing is about; empty: nowhere. */
+  readonly places: (group: GroupId, length: ProbeOptions['length']) => readonly VipPlace[];
 };
 
 /** How the targets of the spec in force have answered so far. */
@@ -46,10 +47,7 @@ export type GatewayDesk = {
    * Whether somebody has one of the group's VIPs. Also true where that cannot be found out: silence proves
    * something only where it was listened to. Null: ended by another probe of the group, or by `close`.
    */
-  probe(
-    group: GroupId,
-    options: { readonly count: number; readonly intervalMs: number },
-  ): Promise<boolean | null>;
+  probe(group: GroupId, options: ProbeOptions): Promise<boolean | null>;
   /** Ends what is asked now; from then on nothing answers. */
   close(): void;
 };
@@ -117,11 +115,11 @@ class Desk implements GatewayDesk {
 
   async probe(
     group: GroupId,
-    { count, intervalMs }: { readonly count: number; readonly intervalMs: number },
+    { length, count, intervalMs }: ProbeOptions,
   ): Promise<boolean | null> {
     const { neighbours, places, log } = this.#ports;
     this.#probes.get(group)?.abort();
-    const vips = places(group);
+    const vips = places(group, length);
     if (this.#end.signal.aborted) return null;
     if (vips.length === 0) return true;
     const mine = new AbortController();

@@ -5,7 +5,12 @@
 import { Heard } from '../core/election/hearing.ts';
 import { initialState } from '../core/election/initial-state.ts';
 import type { ElectionConfig, ElectionEffect } from '../core/election/state.ts';
-import type { ElectionEvent, ElectionState, TxnReply } from '../core/election/state.ts';
+import type {
+  ElectionEvent,
+  ElectionState,
+  ProbeOptions,
+  TxnReply,
+} from '../core/election/state.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import { step } from '../core/election/step.ts';
 import { mergeView, type ViewChange } from '../core/election/view.ts';
@@ -53,10 +58,7 @@ export type HoldPorts = {
   /** Whether the gateways of the spec answer this director's own address in time. Never rejects. */
   readonly askGateway: (timeoutMs: number) => Promise<boolean>;
   /** Whether somebody has one of the group's VIPs; null: ended before it was known. Never rejects. */
-  readonly probe: (
-    group: GroupId,
-    how: { readonly count: number; readonly intervalMs: number },
-  ) => Promise<boolean | null>;
+  readonly probe: (group: GroupId, how: ProbeOptions) => Promise<boolean | null>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
   /** In the very step. */
@@ -316,8 +318,9 @@ class Loop implements HoldLoop {
     this.offer({ kind: 'gateway-answered', round, isReachable });
   }
 
-  async #probe({ group, count, intervalMs }: ElectionEffect & { kind: 'probe' }): Promise<void> {
-    const isAnswered = await this.#ports.probe(group, { count, intervalMs });
+  async #probe(effect: ElectionEffect & { kind: 'probe' }): Promise<void> {
+    const { group, length, count, intervalMs } = effect;
+    const isAnswered = await this.#ports.probe(group, { length, count, intervalMs });
     if (isAnswered !== null) this.offer({ kind: 'probed', group, isAnswered });
   }
 

@@ -68,6 +68,23 @@ describe('a VIP that moves from one group to another', () => {
     expect(world.answering(vipOf('g1'))).toEqual(['d1']);
     expect(world.violations).toEqual([]);
   });
+
+  it('is asked for on the network before it opens there: its former holder may go on without etcd', async () => {
+    const [d1, d2] = await startPair({ isolation: 'gateway' });
+    world.switchover('g1', 'd2');
+    await world.clock.runUntil(() => world.holdersOf('g1').includes('d2'), 10_000);
+    await world.clock.advance(3000);
+    d2.cutFromStore('law');
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    world.applySpec({ isMoved: true });
+    // With its lease; from then on d1 waits for nobody but the holder by the record.
+    world.cluster.remove(keys.report(d2.id));
+    await world.clock.advance(30_000);
+    expect(world.answering(vipOf('g1'))).toEqual(['d1']);
+    expect(world.checkers.overlaps.windows).toBeGreaterThan(0);
+    expect(world.violations).toEqual([]);
+  });
 });
 
 describe('a holder that has lapsed', () => {

@@ -100,7 +100,7 @@ function ask(draft: Draft, group: GroupId, holding: Owned, length: Probing['leng
   const until = later(draft, count * intervalMs + ANSWER_SLACK_MS);
   const probing = { epoch, right, length, until, nextTellAt: draft.now } as const;
   own(draft, 'probings').set(group, { ...probing, phase: 'asking' });
-  draft.effects.push({ kind: 'probe', group, count, intervalMs });
+  draft.effects.push({ kind: 'probe', group, length, count, intervalMs });
 }
 
 /** At least four over D' of whoever the record names. */

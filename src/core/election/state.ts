@@ -271,6 +271,12 @@ export type Probing = {
   readonly nextTellAt: MonoMs;
 };
 
+/** How the network is asked: so many probes, so far apart. */
+export type ProbeOptions = Pick<Probing, 'length'> & {
+  readonly count: number;
+  readonly intervalMs: number;
+};
+
 /** A txn of mine that may have been committed or may be yet. */
 export type Doubt = {
   readonly against: DirectorId | null;
@@ -598,12 +604,7 @@ export type ElectionEffect =
   /** Does a gateway answer this director's own address, within this round? */
   | { readonly kind: 'ask-gateway'; readonly round: number; readonly timeoutMs: number }
   /** Asks the network in nobody's name who has the group's VIPs (RFC 5227 2.1.1, RFC 4862 5.4.2). */
-  | {
-      readonly kind: 'probe';
-      readonly group: GroupId;
-      readonly count: number;
-      readonly intervalMs: number;
-    }
+  | ({ readonly kind: 'probe'; readonly group: GroupId } & ProbeOptions)
   /** Bind these ahead, and nothing else that is not armed: they stay silent. */
   | { readonly kind: 'foresee'; readonly groups: readonly GroupId[] }
   /** Open what the last arming prepared, within that arming. */

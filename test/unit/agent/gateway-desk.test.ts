@@ -15,8 +15,10 @@ const A = ip('10.90.0.1');
 const B = ip('192.0.2.1');
 const VIP = { device: 'eth0', address: ip('10.90.0.100') };
 const VIP_6 = { device: 'eth0', address: ip('fd90::100') };
+/** Before an opening that other evidence allows. */
+const MOVED = { device: 'eth0', address: ip('10.90.0.101') };
 const SOURCES = { 4: { kind: 'address', address: ip('10.90.0.11') }, 6: null } as const;
-const FOUR = { count: 4, intervalMs: 20 };
+const FOUR = { length: 'long', count: 4, intervalMs: 20 } as const;
 
 function setUp() {
   const clock = new FakeClock();
@@ -27,12 +29,13 @@ function setUp() {
     isolation: { policy: 'gateway', targets: [A, B], mode: 'any' } as Isolation | null,
     places: [VIP, VIP_6],
     defenderMs: null as number | null,
+    defended: VIP_6.address,
     isDeaf: false,
   };
   const neighbours = new FakeNeighbours(
     {
       gateway: () => null,
-      defender: ({ address }) => (address === VIP_6.address ? world.defenderMs : null),
+      defender: ({ address }) => (address === world.defended ? world.defenderMs : null),
       isDeaf: () => world.isDeaf,
     },
     { clock },
@@ -50,7 +53,7 @@ function setUp() {
     },
     isolation: () => world.isolation,
     sources: () => SOURCES,
-    places: () => world.places,
+    places: (_, length) => (length === 'long' ? world.places : [...world.places, MOVED]),
   });
   return { clock, log, latencies, gateway, world, neighbours, seen, desk };
 }
@@ -172,6 +175,14 @@ describe('the VIPs of a group', () => {
     expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
     world.places = [];
     expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+  });
+
+  it('are those that the length of the probing is about', async () => {
+    const { clock, desk, world } = setUp();
+    world.defenderMs = 3;
+    world.defended = MOVED.address;
+    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(false);
+    expect(await clock.settle(desk.probe(WEB, { ...FOUR, length: 'short' }))).toBe(true);
   });
 
   it('are probed once at a time: a new probe ends the old one without a word', async () => {
