@@ -348,6 +348,9 @@ class Director implements Agent {
     if (notice.group !== null && notice.reason !== null)
       this.#reasons.set(notice.group, notice.reason);
     this.#gauges.noticed(notice, this.#parts.hold.state());
+    // Rules end to the millisecond; a lifetime up to a second late, for which a stand-in's rivals do not wait.
+    const { gate, keeper } = this.#parts;
+    if (notice.kind === 'holder.lapsed' && gate.kind === 'address-lifetime') keeper.look();
   }
 
   #tell(notice: ElectionNotice): void {
