@@ -141,6 +141,9 @@ export class Machine implements Speaker {
   }
 
   isLeft(address: IpAddress): boolean {
+    // A process that ends leaves its kernel what a freeze could not give to a new one.
+    if (this.agent !== null && this.#neighbours?.isHeard === false)
+      return this.#isAny(address, ({ basis }) => basis === 'segment');
     if (!this.#left.has(address)) return false;
     const isOver =
       !this.answers(address) || this.#isAny(address, ({ state }) => state === 'held-here');
