@@ -334,21 +334,28 @@ export class World {
     });
   }
 
-  /** Whoever speaks goes on speaking while this happens: a voice that ends is told, once a group. */
+  /**
+   * Whoever speaks goes on speaking while this happens: a voice that ends is told, once a group. One that takes a
+   * group back by its priority, as soon as it may again, does so whatever else happens.
+   */
   async keepsSpeaking(
     happens: () => Promise<void>,
     groups: readonly string[] = this.groupNames(),
   ): Promise<void> {
     const before = new Map(groups.map((group) => [group, this.holdersOf(group).join()]));
+    const since = this.#seen;
+    let isOver = false;
     const look = (): void => {
       for (const [group, holders] of before) {
         const now = this.holdersOf(group).join();
         if (now === holders) continue;
+        const preempting = this.#preemptorSince(group, since);
+        if (now === preempting) before.set(group, now);
+        if (preempting !== null && (now === preempting || (now === '' && !isOver))) continue;
         before.delete(group);
         this.checkers.tell('outage', `${group} went from ${holders} to ${now || 'nobody'}`);
       }
     };
-    let isOver = false;
     const again = (): void => {
       look();
       if (!isOver) this.clock.schedule(LOOK_EVERY_MS, again);
@@ -367,6 +374,14 @@ export class World {
         const { value } = this.cluster.read(keys.owner(groupId(group)));
         return value !== null && !TAKEN.has((JSON.parse(value) as { reason: string }).reason);
       });
+  }
+
+  /** To whom the record gave the group after that revision because it is better; null: it did not. */
+  #preemptorSince(group: string, since: Revision): string | null {
+    const { value, modRevision } = this.cluster.read(keys.owner(groupId(group)));
+    if (value === null || modRevision <= since) return null;
+    const { reason, director } = JSON.parse(value) as { reason: string; director: string | null };
+    return reason === 'preempt' ? director : null;
   }
 
   #hasWitness(a: Party, b: Party, vip: IpAddress): boolean {
