@@ -49,6 +49,7 @@ export type OverlapPorts = {
 };
 
 const LOOK_EVERY_MS = 1;
+const TOLD_AFTER_MS = 2;
 /** What it takes to hear the other one: between the directors, told before one opens; on the segment, announced. */
 export const HEARD_WITHIN_MS = 50;
 export const WINDOW_MS = 100;
@@ -75,6 +76,8 @@ type Overlap = {
   /** So long the segment connected the two, who holds by it ran, and there was something to hear. */
   heardMs: number;
   isBySegment: boolean;
+  /** Who began to answer beside the other one does so by the segment: it told nobody to yield. */
+  isUntold: boolean;
   isApart: boolean;
   isTold: boolean;
 };
@@ -106,10 +109,11 @@ export class Overlaps {
     const key = keyOf(a, b, vip);
     if (this.#current.has(key)) return;
     const now = this.#ports.now();
-    const begun = { since: now, lastAt: now, heardMs: 0, isBySegment: false, isApart: false };
+    const begun = { since: now, lastAt: now, heardMs: 0, isBySegment: false };
     const isConnected = this.#ports.connects(a.name, b.name);
     const told = { isConnected, isAnnounced: isConnected, isTold: false };
-    const overlap: Overlap = { a, b, vip, ...begun, ...told };
+    const unknown = { isUntold: false, isApart: false };
+    const overlap: Overlap = { a, b, vip, ...begun, ...told, ...unknown };
     this.#current.set(key, overlap);
     this.#look(key, overlap);
   }
@@ -131,27 +135,37 @@ export class Overlaps {
     const segmental = [a, b].filter((one) => one.isBySegment(vip));
     overlap.isBySegment ||= segmental.length > 0;
     const isEitherLeft = a.isLeft(vip) || b.isLeft(vip);
-    overlap.isApart ||= isEitherLeft || this.#isApart(a, b);
+    // By what it was opened it says a moment later.
+    const isClear = now() >= overlap.since + TOLD_AFTER_MS;
+    if (!isClear) overlap.isUntold ||= a.isBySegment(vip);
+    overlap.isApart ||= isEitherLeft || this.#isApart(overlap);
     const canHear = connects(a.name, b.name) && a.isRunning && b.isRunning && !isEitherLeft;
     if (canHear && overlap.isAnnounced) overlap.heardMs += passedMs;
-    if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
-    if (this.#haveHeard(overlap)) this.#tell(overlap, 'though each was heard to hold it');
+    if (isClear) this.#expectApart(overlap);
+    const isOver = !a.answers(vip) || !b.answers(vip);
+    if (!isOver && this.#haveHeard(overlap))
+      this.#tell(overlap, 'though each was heard to hold it');
     if (segmental.length > 1 && this.#ports.hasWitness(a, b, vip))
       this.#tell(overlap, 'though another director hears both, and neither is the owner');
     if (segmental.some((one) => this.#isWithoutGateway(one)))
       this.#tell(overlap, 'though no gateway answers the one that the segment lets speak');
     const limitMs = overlap.isConnected ? WINDOW_MS : LATE_WINDOW_MS;
     if (overlap.heardMs > limitMs) this.#tell(overlap, 'longer than it takes to hear it');
-    if (a.answers(vip) && b.answers(vip)) schedule(LOOK_EVERY_MS, () => this.#look(key, overlap));
-    else this.#end(key, overlap);
+    if (isOver) this.#end(key, overlap);
+    else schedule(LOOK_EVERY_MS, () => this.#look(key, overlap));
   }
 
-  #isApart(a: Party, b: Party): boolean {
+  #expectApart(overlap: Overlap): void {
+    if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
+  }
+
+  #isApart({ a, b, isUntold }: Overlap): boolean {
     const { now, troubledAt, heartbeatMs } = this.#ports;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
-    // Who has just started hears of others by their next heartbeats.
+    // Where nobody is told to yield, and who has just started, hears of others by their next heartbeats.
+    const heardMs = HEARD_WITHIN_MS + heartbeatMs();
     const bornMs = now() - Math.max(a.startedAt, b.startedAt);
-    return now() - at < HEARD_WITHIN_MS || bornMs < HEARD_WITHIN_MS + heartbeatMs();
+    return now() - at < (isUntold ? heardMs : HEARD_WITHIN_MS) || bornMs < heardMs;
   }
 
   /** Whatever became of the segment: heartbeats name who holds what, and one of the two yields to them. */
@@ -170,6 +184,7 @@ export class Overlaps {
 
   #end(key: string, overlap: Overlap): void {
     this.#current.delete(key);
+    this.#expectApart(overlap);
     this.windows++;
     this.longestMs = Math.max(this.longestMs, overlap.heardMs);
     if (!overlap.isBySegment) this.#tell(overlap, 'though neither holds it by the segment');
