@@ -281,7 +281,7 @@ class Director implements Agent {
         return verifyTakeover(neighbours, vips, gateways, timeoutMs);
       },
       askGateway: (timeoutMs) => this.#gateway.ask(timeoutMs),
-      probe: (group, how) => this.#gateway.probe(group, how),
+      probe: (groups, how) => this.#gateway.probe(groups, how),
       showLease: (group, epoch) => {
         metrics.holder(group, epoch !== null, epoch);
         this.#parts.leases.show(group, epoch);

@@ -58,7 +58,10 @@ export type HoldPorts = {
   /** Whether the gateways of the spec answer this director's own address in time. Never rejects. */
   readonly askGateway: (timeoutMs: number) => Promise<boolean>;
   /** Whether somebody has one of the group's VIPs; null: ended before it was known. Never rejects. */
-  readonly probe: (group: GroupId, how: ProbeOptions) => Promise<boolean | null>;
+  readonly probe: (
+    groups: readonly GroupId[],
+    how: ProbeOptions,
+  ) => Promise<ReadonlyMap<GroupId, boolean>>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
   /** In the very step. */
@@ -230,6 +233,7 @@ class Loop implements HoldLoop {
       if (effect.kind === 'event') this.#ports.noted(effect.event);
       if (!isTold(effect)) this.#carryOut(effect);
     }
+    this.#probeAll(effects);
     const { kind } = this.#state.round;
     const isToWait = kind === 'sent' || kind === 'arming';
     this.#aftermath.add(effects.filter(isTold), { isToWait });
@@ -286,7 +290,7 @@ class Loop implements HoldLoop {
         void this.#askGateway(effect.round, effect.timeoutMs);
         return;
       case 'probe':
-        void this.#probe(effect);
+        // With all the others of this step.
         return;
       case 'show-lease':
         ports.showLease(effect.group, effect.epoch);
@@ -318,10 +322,23 @@ class Loop implements HoldLoop {
     this.offer({ kind: 'gateway-answered', round, isReachable });
   }
 
-  async #probe(effect: ElectionEffect & { kind: 'probe' }): Promise<void> {
-    const { group, length, count, intervalMs } = effect;
-    const isAnswered = await this.#ports.probe(group, { length, count, intervalMs });
-    if (isAnswered !== null) this.offer({ kind: 'probed', group, isAnswered });
+  /** Of many groups at once, where they are asked alike: a dead holder may have had hundreds. */
+  #probeAll(effects: readonly ElectionEffect[]): void {
+    const alike = new Map<string, { readonly how: ProbeOptions; readonly groups: GroupId[] }>();
+    for (const effect of effects) {
+      if (effect.kind !== 'probe') continue;
+      const { length, count, intervalMs } = effect;
+      const key = `${length} ${count} ${intervalMs}`;
+      const known = alike.get(key) ?? { how: { length, count, intervalMs }, groups: [] };
+      known.groups.push(effect.group);
+      alike.set(key, known);
+    }
+    for (const { how, groups } of alike.values()) void this.#probe(groups, how);
+  }
+
+  async #probe(groups: readonly GroupId[], how: ProbeOptions): Promise<void> {
+    const answers = await this.#ports.probe(groups, how);
+    if (answers.size > 0) this.offer({ kind: 'probed', answers });
   }
 
   async #verify(group: GroupId, epoch: Epoch): Promise<void> {

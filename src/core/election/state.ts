@@ -258,8 +258,8 @@ export type Promised = { readonly until: MonoMs; readonly groups: ReadonlyMap<Gr
 
 /** Whether somebody has the VIPs of a group, asked on the network before they are opened here. */
 export type Probing = {
-  /** The holding that it is for. */
-  readonly epoch: Epoch;
+  /** The holding that it is for; null: of a group that is foreseen, and not held yet. */
+  readonly epoch: Epoch | null;
   readonly right: Right;
   /** `short`: two probes before an opening that other evidence allows; `long`: the only evidence (design 4.10). */
   readonly length: 'short' | 'long';
@@ -574,8 +574,8 @@ export type ElectionEvent =
   | { readonly kind: 'gateway-answered'; readonly round: number; readonly isReachable: boolean }
   /** Another machine speaks as a VIP of the group. */
   | { readonly kind: 'contested'; readonly group: GroupId }
-  /** Whether somebody on the network has one of the group's VIPs, or that cannot be found out. */
-  | { readonly kind: 'probed'; readonly group: GroupId; readonly isAnswered: boolean }
+  /** Of each group whether somebody on the network has one of its VIPs, or that cannot be found out. */
+  | { readonly kind: 'probed'; readonly answers: ReadonlyMap<GroupId, boolean> }
   /** Somebody removed an address of a group that speaks here. */
   | { readonly kind: 'address-lost'; readonly group: GroupId }
   | { readonly kind: 'stop' }

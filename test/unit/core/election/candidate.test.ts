@@ -337,6 +337,21 @@ describe('an opening after a lapse, or of a group of a dead holder', () => {
     expect(driver.state.holdings.get(G1)?.epoch).toBe(driver.epochOf());
   });
 
+  it('is asked about just before the holder is killed, and opens with the kill', () => {
+    const driver = orphaned();
+    const told: string[] = [];
+    for (let passed = 0; driver.holding() !== 'open' && passed < 2 * WAIT_MS; passed += 5) {
+      driver.advance(5);
+      for (const { kind } of driver.effects.splice(0))
+        if (kind === 'probe' || kind === 'announce') told.push(`${kind} ${driver.now}`);
+    }
+    const [probe, announce] = told.map((one) => Number(one.split(' ')[1]));
+    expect(told).toHaveLength(2);
+    expect(told[0]).toContain('probe');
+    expect((announce ?? 0) - (probe ?? 0)).toBeGreaterThanOrEqual(40);
+    expect((announce ?? 0) - (probe ?? 0)).toBeLessThanOrEqual(70);
+  });
+
   it('is not asked about where nobody goes on without the store', () => {
     const driver = orphaned({ isolation: 'release' });
     driver.store.write(keys.session(D2), formatRecord(sessionOf({ state: 'broken', by: 'd3' })));
