@@ -85,7 +85,7 @@ class Desk implements GatewayDesk {
   readonly #end = new AbortController();
   /** The last run that asks about each. */
   readonly #probes = new Map<GroupId, symbol>();
-  /** What the last probe of each found, as the log was told. */
+  /** Who answered for each when it was asked last, as the log was told. */
   readonly #found = new Map<GroupId, string>();
   /** What the metrics and the log know of. */
   #targets = '';
@@ -150,12 +150,16 @@ class Desk implements GatewayDesk {
     told: { readonly answered: readonly IpAddress[]; readonly unasked: readonly IpAddress[] },
   ): boolean {
     const isAnswered = told.answered.length + told.unasked.length > 0;
-    const found = isAnswered ? JSON.stringify(told) : '';
+    if (!isAnswered) {
+      this.#found.delete(group);
+      return false;
+    }
+    const found = JSON.stringify(told);
     // A lapsed holder asks again and again.
-    if (isAnswered && this.#found.get(group) !== found)
+    if (this.#found.get(group) !== found)
       this.#ports.log.warn({ vipGroup: group, ...told }, 'vip.answered');
     this.#found.set(group, found);
-    return isAnswered;
+    return true;
   }
 
   close(): void {

@@ -57,7 +57,7 @@ export type HoldPorts = {
   readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
   /** Whether the gateways of the spec answer this director's own address in time. Never rejects. */
   readonly askGateway: (timeoutMs: number) => Promise<boolean>;
-  /** Whether somebody has one of the group's VIPs; null: ended before it was known. Never rejects. */
+  /** Of each group whether somebody has one of its VIPs; missing: ended before it was known. Never rejects. */
   readonly probe: (
     groups: readonly GroupId[],
     how: ProbeOptions,

@@ -105,5 +105,5 @@ it('has the figures of the probing, as they stand in the code', () => {
   expect(text).toContain(`two probes, ${intervalMs} ms apart`);
   expect(text).toContain("five times over `D'`");
   expect(text).toContain('opens after 100 ms');
-  expect(text).toContain(`${count * intervalMs} ms longer, and ${count * intervalMs + 100} ms`);
+  expect(text).toContain(`openings ${count * intervalMs} ms, and ${count * intervalMs + 100} ms`);
 });
