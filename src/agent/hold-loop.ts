@@ -39,7 +39,7 @@ import { createVoices, type Voices } from './voices.ts';
 export type HoldPorts = {
   readonly store: Pick<ClusterStore, 'txn'>;
   readonly gate: Gate;
-  readonly announcer: Pick<Announcer, 'announce' | 'limit' | 'stop'>;
+  readonly announcer: Pick<Announcer, 'announce' | 'repeat' | 'limit' | 'stop'>;
   readonly peerLink: Pick<PeerLink, 'send'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -268,6 +268,9 @@ class Loop implements HoldLoop {
         return;
       case 'announce':
         // Done before, with all the others of this step.
+        return;
+      case 'repeat':
+        this.#voices.repeat(effect.groups.filter((group) => this.#mayAnnounce(group)));
         return;
       case 'stop-announcing':
         this.#voices.stop(effect.group);

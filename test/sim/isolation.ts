@@ -130,6 +130,30 @@ const brokenSegment: Fault = (stage) => {
   });
 };
 
+/**
+ * Two parts of a network speak for the same, each by its gateway, and meet again on the segment alone: what the
+ * directors say to each other is filtered for longer.
+ */
+const metAgain: Fault = (stage) => {
+  const { world, draw } = stage;
+  const restore = storeAway(stage);
+  const holder = aHolder(stage);
+  world.note(`${holder.name} is alone, and meets the others on the segment first`);
+  world.segment.split(
+    new Map(world.machines().map(({ name }) => [name, name === holder.name ? 1 : 0])),
+  );
+  const heal = cutApart(stage, pairsOf(holder, world.directors));
+  const awayMs = stage.ms(0, 1) + draw.between(2, 6) * waitMsOf(world);
+  stage.later(awayMs, () => {
+    world.note('the segment is whole again');
+    world.segment.split(null);
+  });
+  stage.later(awayMs + draw.between(0.2, 2) * (waitMsOf(world) + 2000), () => {
+    heal();
+    restore();
+  });
+};
+
 /** Two that do not hear each other at all may stand for the same groups; the others hear both. */
 const rivals: Fault = (stage) => {
   const { world, draw } = stage;
@@ -341,7 +365,10 @@ const takeoverInPeace: Fault = (stage) => {
     const unable = draw.chance(0.5) ? aBystander(stage, [holder]) : null;
     const enable = unable === null ? () => {} : disable(stage, unable);
     const restore = storeAway(stage);
-    await world.clock.advance(draw.chance(0.3) ? draw.between(0, 5) : stage.ms(0.5, 8));
+    // At once, or when all rounds count without etcd: in between, a peer may die unasked just before it is needed.
+    const isAtOnce = draw.chance(0.3);
+    const laterMs = Math.max(stage.ms(0.5, 8), waitMsOf(world));
+    await world.clock.advance(isAtOnce ? draw.between(0, 5) : laterMs);
     // Silent at once: the limit counts from the last word.
     holder.reboot();
     await world.keepsSpeaking(async () => {
@@ -375,6 +402,7 @@ export const ISOLATION_FAULTS: Readonly<Record<string, Fault>> = {
   cutPair,
   brokenSwitch,
   brokenSegment,
+  metAgain,
   rivals,
   lostGateway,
   endWithoutStore,

@@ -245,6 +245,8 @@ export class Machine implements Speaker {
     );
     this.#neighbours = neighbours;
     const gateway = new FakeGatewayPing(gatewayMs, { clock: life });
+    const onFrame = ({ address }: { address: IpAddress }): void => world.onFrame(this, address);
+    const announcer = new FakeAnnouncer({ clock: life, onFrame }, 0);
     return createAgent(
       {
         me: this.id,
@@ -268,10 +270,7 @@ export class Machine implements Speaker {
         network: new LifeKernel(life, this.kernel, around),
         fence,
         ipvs: this.ipvs,
-        announcer: new FakeAnnouncer(
-          { clock: life, onFrame: (frame) => world.onFrame(this, frame.address) },
-          0,
-        ),
+        announcer: wrap.announcer?.(announcer) ?? announcer,
         peerLink,
         neighbours: wrap.neighbours?.(neighbours) ?? neighbours,
         gateway: wrap.gateway?.(gateway) ?? gateway,

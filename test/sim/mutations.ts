@@ -3,6 +3,7 @@
  * agents' code is the same in all of them.
  */
 import { type DirectorId, type Revision, revision } from '../../src/model/ids.ts';
+import type { Announcer } from '../../src/ports/announcer.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type {
   ClusterStore,
@@ -66,6 +67,7 @@ export type LifeWrap = {
   readonly link?: (link: PeerLink) => PeerLink;
   readonly neighbours?: (neighbours: Neighbours) => Neighbours;
   readonly gateway?: (gateway: GatewayAsked) => GatewayAsked;
+  readonly announcer?: (announcer: Announcer) => Announcer;
 };
 
 export type GatewayAsked = Pick<GatewayPing, 'ask'>;

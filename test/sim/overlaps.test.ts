@@ -22,8 +22,11 @@ const speaker = (name: string): Party => ({
   isLeft: () => false,
 });
 
-/** Two stand-ins on parts of a segment that do not hear each other's frames. */
-async function parted(unheardAt: (now: number) => number): Promise<readonly string[]> {
+/** Two stand-ins on parts of a segment that do not hear each other's frames, until they meet. */
+async function parted(
+  unheardAt: (now: number) => number,
+  meetAt = Number.POSITIVE_INFINITY,
+): Promise<readonly string[]> {
   const clock = new FakeClock();
   const told: string[] = [];
   const overlaps = new Overlaps({
@@ -31,7 +34,7 @@ async function parted(unheardAt: (now: number) => number): Promise<readonly stri
     schedule: (ms, action) => void clock.schedule(ms, action),
     troubledAt: () => clock.now(),
     unheardAt: () => unheardAt(clock.now()),
-    connects: () => false,
+    connects: () => clock.now() >= meetAt,
     probedMs: () => 0,
     withoutGatewayMs: () => 0,
     hasWitness: () => false,
@@ -41,18 +44,25 @@ async function parted(unheardAt: (now: number) => number): Promise<readonly stri
   });
   await clock.advance(LATER_MS);
   overlaps.note(speaker('d1'), speaker('d2'), VIP);
-  await clock.advance(1000);
+  await clock.advance(3000);
   return told;
 }
 
 describe('two voices whose frames do not reach each other', () => {
   it('are told when their heartbeats have had the time to', async () => {
     expect(await parted(() => LATER_MS + 400)).toEqual([
-      'd1 and d2 answer for 10.90.0.101 since 551 ms, though each was heard to hold it',
+      'd1 and d2 answer for 10.90.0.101 since 560 ms, though each was heard to hold it',
     ]);
   });
 
   it('are not told while their heartbeats are lost', async () => {
     expect(await parted((now) => now)).toEqual([]);
+  });
+
+  it('are told when they meet, and neither announces itself again', async () => {
+    const told = await parted((now) => now, LATER_MS + 700);
+    expect(told).toEqual([
+      expect.stringMatching(/since 28\d\d ms, longer than until it is announced again/),
+    ]);
   });
 });

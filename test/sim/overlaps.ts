@@ -48,13 +48,18 @@ export type OverlapPorts = {
   readonly tell: (text: string) => void;
 };
 
+/** At first; what has lasted for longer goes on until something mends. */
 const LOOK_EVERY_MS = 1;
+const BEGINNING_MS = 50;
+const LOOK_LATER_EVERY_MS = 10;
 const TOLD_AFTER_MS = 2;
 /** What it takes to hear the other one: between the directors, told before one opens; on the segment, announced. */
 export const HEARD_WITHIN_MS = 50;
 export const WINDOW_MS = 100;
 /** Where the segment was broken: who has better evidence listens every 200 ms, and announces itself then. */
 export const LATE_WINDOW_MS = WINDOW_MS + 200;
+/** Who holds by the segment announces itself so often, with the round that comes next. */
+export const REPEATED_WITHIN_MS = 1000;
 /** Clocks and kernels are as late as that. */
 const LATENESS = 1.2;
 const EXPIRY_MS = 1100;
@@ -75,6 +80,8 @@ type Overlap = {
   isAnnounced: boolean;
   /** So long the segment connected the two, who holds by it ran, and there was something to hear. */
   heardMs: number;
+  /** The same, whether there was anything to hear or not. */
+  reachedMs: number;
   isBySegment: boolean;
   /** Who began to answer beside the other one does so by the segment: it told nobody to yield. */
   isUntold: boolean;
@@ -109,7 +116,7 @@ export class Overlaps {
     const key = keyOf(a, b, vip);
     if (this.#current.has(key)) return;
     const now = this.#ports.now();
-    const begun = { since: now, lastAt: now, heardMs: 0, isBySegment: false };
+    const begun = { since: now, lastAt: now, heardMs: 0, reachedMs: 0, isBySegment: false };
     const isConnected = this.#ports.connects(a.name, b.name);
     const told = { isConnected, isAnnounced: isConnected, isTold: false };
     const unknown = { isUntold: false, isApart: false };
@@ -140,6 +147,7 @@ export class Overlaps {
     if (!isClear) overlap.isUntold ||= a.isBySegment(vip);
     overlap.isApart ||= isEitherLeft || this.#isApart(overlap);
     const canHear = connects(a.name, b.name) && a.isRunning && b.isRunning && !isEitherLeft;
+    if (canHear) overlap.reachedMs += passedMs;
     if (canHear && overlap.isAnnounced) overlap.heardMs += passedMs;
     if (isClear) this.#expectApart(overlap);
     const isOver = !a.answers(vip) || !b.answers(vip);
@@ -151,8 +159,14 @@ export class Overlaps {
       this.#tell(overlap, 'though no gateway answers the one that the segment lets speak');
     const limitMs = overlap.isConnected ? WINDOW_MS : LATE_WINDOW_MS;
     if (overlap.heardMs > limitMs) this.#tell(overlap, 'longer than it takes to hear it');
+    const repeatedMs = LATENESS * (REPEATED_WITHIN_MS + this.#ports.longestHoldMs());
+    if (overlap.reachedMs > repeatedMs + LATE_WINDOW_MS)
+      this.#tell(overlap, 'longer than until it is announced again');
     if (isOver) this.#end(key, overlap);
-    else schedule(LOOK_EVERY_MS, () => this.#look(key, overlap));
+    else {
+      const isBeginning = now() < overlap.since + BEGINNING_MS;
+      schedule(isBeginning ? LOOK_EVERY_MS : LOOK_LATER_EVERY_MS, () => this.#look(key, overlap));
+    }
   }
 
   #expectApart(overlap: Overlap): void {

@@ -1,5 +1,6 @@
 /** Rules of the segment (design 4.10), each left out by a wrapper around a port. */
 import type { PeerMessage } from '../../src/model/peer.ts';
+import type { Announcer } from '../../src/ports/announcer.ts';
 import type { ForeignVoice, Neighbours, ProbeOutcome } from '../../src/ports/neighbours.ts';
 import type { PeerDelivery } from '../../src/ports/peer-link.ts';
 import type { GatewayAsked, Mutation } from './mutations.ts';
@@ -46,16 +47,19 @@ function rewriteNeighbours(neighbours: Neighbours, over: Partial<Neighbours>): N
   };
 }
 
-/** Ends with the signal, and yields nothing before. */
-const nothing = (signal: AbortSignal): AsyncIterable<ForeignVoice> => ({
-  [Symbol.asyncIterator]: () => ({
-    next: () =>
-      new Promise((resolve) => {
-        const end = (): void => resolve({ done: true, value: undefined });
-        if (signal.aborted) end();
-        else signal.addEventListener('abort', end, { once: true });
-      }),
-  }),
+/** All are taken, and nobody is told of them. */
+const unheard = (voices: AsyncIterable<ForeignVoice>): AsyncIterable<ForeignVoice> => ({
+  [Symbol.asyncIterator]: () => {
+    const all = voices[Symbol.asyncIterator]();
+    return {
+      next: async () => {
+        for (;;) {
+          const one = await all.next();
+          if (one.done === true) return one;
+        }
+      },
+    };
+  },
 });
 
 const alwaysThere = (): GatewayAsked => ({
@@ -121,6 +125,16 @@ const standInUnheard: Life = ({ ownerOf }) => ({
     }),
 });
 
+/** What speaks is announced when it opens, and by the refresh. */
+const withoutRepeats = (announcer: Announcer): Announcer => ({
+  announce: (vips) => announcer.announce(vips),
+  repeat: () => {},
+  limit: (vips, until) => announcer.limit(vips, until),
+  stop: (vips) => announcer.stop(vips),
+  counters: () => announcer.counters(),
+  close: () => announcer.close(),
+});
+
 /** Two wrappers of one life. */
 const both =
   (one: Life, other: Life): Life =>
@@ -184,13 +198,19 @@ export const SEGMENT_MUTATIONS: readonly Mutation[] = [
   {
     name: 'contest-ignored',
     overrides: GATEWAY,
-    faults: RETURNS,
+    faults: ['metAgain'],
     life: () => ({
       neighbours: (neighbours) =>
         rewriteNeighbours(neighbours, {
-          voices: nothing,
+          voices: (signal) => unheard(neighbours.voices(signal)),
         }),
     }),
+  },
+  {
+    name: 'announced-but-once',
+    overrides: GATEWAY,
+    faults: ['metAgain'],
+    life: () => ({ announcer: withoutRepeats }),
   },
   {
     name: 'owner-opens-beside-its-stand-in',

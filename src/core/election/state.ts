@@ -450,6 +450,8 @@ export type ElectionState = {
   readonly askedSince: MonoMs | null;
   /** When a gateway last answered this director in a round. */
   readonly gatewaySeenAt: MonoMs | null;
+  /** When what is held by the segment is announced again; null: nothing is. */
+  readonly repeatAt: MonoMs | null;
   /** After a refusal of what is held by the segment each group of it is asked about alone, until then. */
   readonly splitUntil: MonoMs;
   readonly probings: ReadonlyMap<GroupId, Probing>;
@@ -612,6 +614,8 @@ export type ElectionEffect =
   | { readonly kind: 'mute'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'close'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'announce'; readonly group: GroupId }
+  /** Announced once more, where a voice that is not heard otherwise may speak, too. */
+  | { readonly kind: 'repeat'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'stop-announcing'; readonly group: GroupId }
   /** Ask the gateways in the VIPs' names whether they send here now. */
   | { readonly kind: 'verify'; readonly group: GroupId; readonly epoch: Epoch }

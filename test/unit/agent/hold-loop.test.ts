@@ -101,6 +101,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     announcer: {
       announce: (vips) => calls.push(`announce ${vips.map((one) => one.address).join()}`),
       stop: (vips) => calls.push(`hush ${vips.map((one) => one.address).join()}`),
+      repeat: () => {},
       limit: () => {},
     },
     peerLink: { send: (_, message) => sent.push(message) },
