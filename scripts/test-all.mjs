@@ -153,7 +153,7 @@ async function everything() {
   await suite('unit on Node 24', 'unit', toolchain(24), 4);
   await suite('sim', 'sim', node, 8);
   await suite('contract', 'contract', node, 6);
-  await suite('lab', 'lab', node, 10);
+  await suite('lab', 'lab', node, 18);
   await suite('rack', 'rack', node, 8);
 }
 

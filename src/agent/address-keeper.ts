@@ -54,6 +54,8 @@ export type AddressKeeper = {
    * is removed before the first `clear`: what an earlier life left may be worth keeping.
    */
   enforce(): Promise<boolean>;
+  /** What may be bound has changed: sweeps at once. */
+  look(): void;
   run(signal: AbortSignal): Promise<void>;
 };
 
@@ -110,6 +112,10 @@ class Keeper implements AddressKeeper {
     return this.#ports.exclusively(() =>
       this.#remove((address) => this.#isForbidden(address), 'not held here'),
     );
+  }
+
+  look(): void {
+    this.#wakeup.wake();
   }
 
   async run(signal: AbortSignal): Promise<void> {

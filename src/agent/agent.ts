@@ -281,7 +281,7 @@ class Director implements Agent {
         return verifyTakeover(neighbours, vips, gateways, timeoutMs);
       },
       askGateway: (timeoutMs) => this.#gateway.ask(timeoutMs),
-      probe: (group, how) => this.#gateway.probe(group, how),
+      probe: (groups, how) => this.#gateway.probe(groups, how),
       showLease: (group, epoch) => {
         metrics.holder(group, epoch !== null, epoch);
         this.#parts.leases.show(group, epoch);
@@ -309,8 +309,9 @@ class Director implements Agent {
       isolation: () => spec()?.isolation ?? null,
       sources: () =>
         deriveGatewaySources(spec() ?? { directors: [], groups: [] }, me, devices.values()),
-      places: (id) => {
-        const group = this.#allowedGroup(id);
+      places: (id, length) => {
+        // A VIP that has moved here may be allowed when it opens; without etcd it stays where it is, and is spoken for.
+        const group = length === 'short' ? this.#parts.specs.group(id) : this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);
       },
     });
@@ -347,6 +348,9 @@ class Director implements Agent {
     if (notice.group !== null && notice.reason !== null)
       this.#reasons.set(notice.group, notice.reason);
     this.#gauges.noticed(notice, this.#parts.hold.state());
+    // Rules end to the millisecond; a lifetime up to a second late, for which a stand-in's rivals do not wait.
+    const { gate, keeper } = this.#parts;
+    if (notice.kind === 'holder.lapsed' && gate.kind === 'address-lifetime') keeper.look();
   }
 
   #tell(notice: ElectionNotice): void {

@@ -2,6 +2,7 @@
  * Who is still on the network, asked for the election: the gateway targets of the document, and whether
  * anybody else has a group's VIPs (design 4.10). Decides nothing; what it learns goes to metrics and log, too.
  */
+import type { ProbeOptions } from '../core/election/state.ts';
 import type { IpAddress, IpFamily } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { ClusterSpec, Isolation } from '../model/cluster.ts';
@@ -26,8 +27,8 @@ export type GatewayDeskPorts = {
   /** Of the spec in force; null: there is none yet. */
   readonly isolation: () => Isolation | null;
   readonly sources: () => GatewaySources;
-  /** Where the VIPs of the group would be bound here; empty: nowhere. */
-  readonly places: (group: GroupId) => readonly VipPlace[];
+  /** Where the VIPs of the group would be bound here that such a probing is about; empty: nowhere. */
+  readonly places: (group: GroupId, length: ProbeOptions['length']) => readonly VipPlace[];
 };
 
 /** How the targets of the spec in force have answered so far. */
@@ -43,13 +44,10 @@ export type GatewayDesk = {
   /** Whether the targets answer, as the document's mode counts it; false where it names none, or at the signal. */
   ask(timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
   /**
-   * Whether somebody has one of the group's VIPs. Also true where that cannot be found out: silence proves
-   * something only where it was listened to. Null: ended by another probe of the group, or by `close`.
+   * Of each group whether somebody has one of its VIPs. Also true where that cannot be found out: silence proves
+   * something only where it was listened to. Missing: ended by `close`, or asked about anew meanwhile.
    */
-  probe(
-    group: GroupId,
-    options: { readonly count: number; readonly intervalMs: number },
-  ): Promise<boolean | null>;
+  probe(groups: readonly GroupId[], options: ProbeOptions): Promise<ReadonlyMap<GroupId, boolean>>;
   /** Ends what is asked now; from then on nothing answers. */
   close(): void;
 };
@@ -77,13 +75,18 @@ export function deriveGatewaySources(
   return { 4: sourceOf(4), 6: sourceOf(6) };
 }
 
+const NOBODY = { answered: new Set<IpAddress>(), unasked: new Set<IpAddress>() };
+
 /** Different times that the log tells apart; beyond it all is news again. */
 const TIMEOUTS_MAX = 16;
 
 class Desk implements GatewayDesk {
   readonly #ports: GatewayDeskPorts;
   readonly #end = new AbortController();
-  readonly #probes = new Map<GroupId, AbortController>();
+  /** The last run that asks about each. */
+  readonly #probes = new Map<GroupId, symbol>();
+  /** Who answered for each when it was asked last, as the log was told. */
+  readonly #found = new Map<GroupId, string>();
   /** What the metrics and the log know of. */
   #targets = '';
   /** By the time there was for the answer: who waits for longer may find what others do not. */
@@ -114,23 +117,49 @@ class Desk implements GatewayDesk {
   }
 
   async probe(
+    groups: readonly GroupId[],
+    { length, count, intervalMs }: ProbeOptions,
+  ): Promise<ReadonlyMap<GroupId, boolean>> {
+    const { neighbours, places } = this.#ports;
+    const answers = new Map<GroupId, boolean>();
+    const { signal } = this.#end;
+    if (signal.aborted) return answers;
+    const run = Symbol('probes');
+    const vips = new Map(groups.map((group) => [group, places(group, length)]));
+    for (const group of groups) this.#probes.set(group, run);
+    const all = [...vips.values()].flat();
+    const options = { count, intervalMs, signal };
+    const { answered, unasked } = all.length === 0 ? NOBODY : await neighbours.probe(all, options);
+    if (signal.aborted) return answers;
+    for (const [group, asked] of vips) {
+      if (this.#probes.get(group) !== run) continue;
+      this.#probes.delete(group);
+      const found = asked.map(({ address }) => address);
+      const told = {
+        answered: found.filter((address) => answered.has(address)),
+        unasked: found.filter((address) => unasked.has(address)),
+      };
+      answers.set(group, asked.length === 0 || this.#tell(group, told));
+    }
+    return answers;
+  }
+
+  /** Whether somebody has one of them, or that cannot be found out. */
+  #tell(
     group: GroupId,
-    { count, intervalMs }: { readonly count: number; readonly intervalMs: number },
-  ): Promise<boolean | null> {
-    const { neighbours, places, log } = this.#ports;
-    this.#probes.get(group)?.abort();
-    const vips = places(group);
-    if (this.#end.signal.aborted) return null;
-    if (vips.length === 0) return true;
-    const mine = new AbortController();
-    this.#probes.set(group, mine);
-    const signal = AbortSignal.any([mine.signal, this.#end.signal]);
-    const { answered, unasked } = await neighbours.probe(vips, { count, intervalMs, signal });
-    if (this.#probes.get(group) === mine) this.#probes.delete(group);
-    if (signal.aborted) return null;
-    const fields = { vipGroup: group, answered: [...answered], unasked: [...unasked] };
-    if (answered.size > 0 || unasked.size > 0) log.warn(fields, 'vip.answered');
-    return answered.size > 0 || unasked.size > 0;
+    told: { readonly answered: readonly IpAddress[]; readonly unasked: readonly IpAddress[] },
+  ): boolean {
+    const isAnswered = told.answered.length + told.unasked.length > 0;
+    if (!isAnswered) {
+      this.#found.delete(group);
+      return false;
+    }
+    const found = JSON.stringify(told);
+    // A lapsed holder asks again and again.
+    if (this.#found.get(group) !== found)
+      this.#ports.log.warn({ vipGroup: group, ...told }, 'vip.answered');
+    this.#found.set(group, found);
+    return true;
   }
 
   close(): void {

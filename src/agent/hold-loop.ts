@@ -5,7 +5,12 @@
 import { Heard } from '../core/election/hearing.ts';
 import { initialState } from '../core/election/initial-state.ts';
 import type { ElectionConfig, ElectionEffect } from '../core/election/state.ts';
-import type { ElectionEvent, ElectionState, TxnReply } from '../core/election/state.ts';
+import type {
+  ElectionEvent,
+  ElectionState,
+  ProbeOptions,
+  TxnReply,
+} from '../core/election/state.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import { step } from '../core/election/step.ts';
 import { mergeView, type ViewChange } from '../core/election/view.ts';
@@ -34,7 +39,7 @@ import { createVoices, type Voices } from './voices.ts';
 export type HoldPorts = {
   readonly store: Pick<ClusterStore, 'txn'>;
   readonly gate: Gate;
-  readonly announcer: Pick<Announcer, 'announce' | 'limit' | 'stop'>;
+  readonly announcer: Pick<Announcer, 'announce' | 'repeat' | 'limit' | 'stop'>;
   readonly peerLink: Pick<PeerLink, 'send'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -52,11 +57,11 @@ export type HoldPorts = {
   readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
   /** Whether the gateways of the spec answer this director's own address in time. Never rejects. */
   readonly askGateway: (timeoutMs: number) => Promise<boolean>;
-  /** Whether somebody has one of the group's VIPs; null: ended before it was known. Never rejects. */
+  /** Of each group whether somebody has one of its VIPs; missing: ended before it was known. Never rejects. */
   readonly probe: (
-    group: GroupId,
-    how: { readonly count: number; readonly intervalMs: number },
-  ) => Promise<boolean | null>;
+    groups: readonly GroupId[],
+    how: ProbeOptions,
+  ) => Promise<ReadonlyMap<GroupId, boolean>>;
   readonly showLease: (group: GroupId, epoch: Epoch | null) => void;
   readonly reportOperation: (effect: ElectionEffect & { kind: 'operation' }) => void;
   /** In the very step. */
@@ -228,6 +233,7 @@ class Loop implements HoldLoop {
       if (effect.kind === 'event') this.#ports.noted(effect.event);
       if (!isTold(effect)) this.#carryOut(effect);
     }
+    this.#probeAll(effects);
     const { kind } = this.#state.round;
     const isToWait = kind === 'sent' || kind === 'arming';
     this.#aftermath.add(effects.filter(isTold), { isToWait });
@@ -263,6 +269,9 @@ class Loop implements HoldLoop {
       case 'announce':
         // Done before, with all the others of this step.
         return;
+      case 'repeat':
+        this.#voices.repeat(effect.groups.filter((group) => this.#mayAnnounce(group)));
+        return;
       case 'stop-announcing':
         this.#voices.stop(effect.group);
         return;
@@ -284,7 +293,7 @@ class Loop implements HoldLoop {
         void this.#askGateway(effect.round, effect.timeoutMs);
         return;
       case 'probe':
-        void this.#probe(effect);
+        // With all the others of this step.
         return;
       case 'show-lease':
         ports.showLease(effect.group, effect.epoch);
@@ -316,9 +325,23 @@ class Loop implements HoldLoop {
     this.offer({ kind: 'gateway-answered', round, isReachable });
   }
 
-  async #probe({ group, count, intervalMs }: ElectionEffect & { kind: 'probe' }): Promise<void> {
-    const isAnswered = await this.#ports.probe(group, { count, intervalMs });
-    if (isAnswered !== null) this.offer({ kind: 'probed', group, isAnswered });
+  /** Of many groups at once, where they are asked alike: a dead holder may have had hundreds. */
+  #probeAll(effects: readonly ElectionEffect[]): void {
+    const alike = new Map<string, { readonly how: ProbeOptions; readonly groups: GroupId[] }>();
+    for (const effect of effects) {
+      if (effect.kind !== 'probe') continue;
+      const { length, count, intervalMs } = effect;
+      const key = `${length} ${count} ${intervalMs}`;
+      const known = alike.get(key) ?? { how: { length, count, intervalMs }, groups: [] };
+      known.groups.push(effect.group);
+      alike.set(key, known);
+    }
+    for (const { how, groups } of alike.values()) void this.#probe(groups, how);
+  }
+
+  async #probe(groups: readonly GroupId[], how: ProbeOptions): Promise<void> {
+    const answers = await this.#ports.probe(groups, how);
+    if (answers.size > 0) this.offer({ kind: 'probed', answers });
   }
 
   async #verify(group: GroupId, epoch: Epoch): Promise<void> {

@@ -5,6 +5,8 @@ import type { Announcement, Announcer } from '../ports/announcer.ts';
 export type Voices = {
   /** All of them in one go. */
   announce(groups: readonly GroupId[]): void;
+  /** Once more, of what is announced already. */
+  repeat(groups: readonly GroupId[]): void;
   /** No frame for the group leaves after `until`, also when this process is stopped until then. */
   limit(group: GroupId, until: MonoMs): void;
   /** Ends what is told of the group. */
@@ -14,7 +16,7 @@ export type Voices = {
 };
 
 export function createVoices(ports: {
-  readonly announcer: Pick<Announcer, 'announce' | 'limit' | 'stop'>;
+  readonly announcer: Pick<Announcer, 'announce' | 'repeat' | 'limit' | 'stop'>;
   readonly announcements: (group: GroupId) => readonly Announcement[];
 }): Voices {
   const { announcer, announcements } = ports;
@@ -25,6 +27,7 @@ export function createVoices(ports: {
       for (const group of groups) told.set(group, announcements(group));
       announcer.announce(groups.flatMap((group) => told.get(group) ?? []));
     },
+    repeat: (groups) => announcer.repeat(groups.flatMap((group) => told.get(group) ?? [])),
     limit: (group, until) => announcer.limit(announcements(group), until),
     stop: (group) => {
       announcer.stop(told.get(group) ?? []);

@@ -10,6 +10,8 @@ export interface Announcer {
    * leaves before this returns, up to a few hundred; the others are paced per interface. Announcing again starts the burst anew. Errors are logged and counted, never thrown.
    */
   announce(vips: readonly Announcement[]): void;
+  /** Once more now, of what is announced already: its bursts and its refresh go on as they were due. */
+  repeat(vips: readonly Announcement[]): void;
   /** No frame for these addresses leaves at `until` or later; told anew with every arming. */
   limit(vips: readonly Announcement[], until: MonoMs): void;
   /** Cancels what is still to be sent for these addresses. */

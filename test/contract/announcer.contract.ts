@@ -14,6 +14,7 @@ export type SeenFrame = {
 export interface AnnouncerHarness {
   readonly device: string;
   announce(vips: readonly Announcement[]): Promise<void>;
+  repeat(vips: readonly Announcement[]): Promise<void>;
   stop(vips: readonly Announcement[]): Promise<void>;
   counters(): Promise<{ readonly sent: number; readonly failed: number }>;
   /** What a neighbour has seen since the start. */
@@ -59,6 +60,21 @@ export function announcerContract(name: string, create: () => Promise<AnnouncerH
       expect(gap).toBeGreaterThan(4_900);
       expect(gap).toBeLessThan(5_500);
       expect(await framesOf(v6(100))).toHaveLength(10);
+    });
+
+    test('what is announced already is said once more, and what is not stays unsaid', async () => {
+      const vips = [v4(105), v6(105)];
+      await harness.announce(vips);
+      await harness.advance(500);
+      await harness.repeat([...vips, v4(106)]);
+      await harness.advance(300);
+      await harness.stop(vips);
+      expect((await framesOf(v4(105))).slice(10).map((frame) => frame.form)).toEqual([
+        'arp-request',
+        'arp-reply',
+      ]);
+      expect(await framesOf(v6(105))).toHaveLength(6);
+      expect(await framesOf(v4(106))).toEqual([]);
     });
 
     test('100 VIPs are paced, and each is heard once before any is heard five times', async () => {

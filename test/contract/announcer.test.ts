@@ -19,6 +19,7 @@ announcerContract('fake', async () => {
   return {
     device: DEVICE,
     announce: async (vips) => announcer.announce(vips),
+    repeat: async (vips) => announcer.repeat(vips),
     stop: async (vips) => announcer.stop(vips),
     counters: async () => announcer.counters(),
     frames: async () => announcer.frames,
@@ -34,6 +35,9 @@ announcerContract('AF_PACKET in a network namespace', async () => {
     device: DEVICE,
     announce: async (vips) => {
       await net.command({ op: 'announce', vips });
+    },
+    repeat: async (vips) => {
+      await net.command({ op: 'repeat', vips });
     },
     stop: async (vips) => {
       await net.command({ op: 'stop', vips });

@@ -47,6 +47,10 @@ export class FakeAnnouncer implements Announcer {
     this.#paced.announce(vips);
   }
 
+  repeat(vips: readonly Announcement[]): void {
+    this.#paced.repeat(vips);
+  }
+
   limit(vips: readonly Announcement[], until: MonoMs): void {
     this.#paced.limit(vips, until);
   }

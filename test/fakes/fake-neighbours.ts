@@ -64,6 +64,11 @@ export class FakeNeighbours implements Neighbours {
     return this.#listened.has(`${device} ${address}`);
   }
 
+  /** Whether anybody reads what is heard: not any more where the process ends. */
+  get isHeard(): boolean {
+    return this.#queues.size > 0;
+  }
+
   /** Whether a probe is under way. */
   get isProbing(): boolean {
     return this.#claims.size > 0;

@@ -237,6 +237,22 @@ describe('a keepalived of lower priority', () => {
     await lab.startAgents(['d2']);
   });
 
+  it('is told goodbye by the last director, and does not wait any longer than its skew', async () => {
+    await lab.director('d2').signalAgent('SIGTERM');
+    await lab.director('d2').agentEnded(8000);
+    const { dualMs, silenceMs } = await watched(async () => {
+      await lab.director('d1').signalAgent('SIGTERM');
+      await spokenBy(K1, 1000 * ADVERT_S + CLAIM_MS);
+    });
+    expect(dualMs).toBe(0);
+    expect(silenceMs).toBeLessThan(1000 * ADVERT_S + 500);
+    await lab.director('d1').agentEnded(8000);
+    await lab.startAgents();
+    await stopKeepalived();
+    await spokenBy('d1', 1000 * ADVERT_S + CLAIM_MS);
+    startKeepalived(50);
+  });
+
   it('takes over when all directors die, keeps it from those that come back, and is followed when it dies', async () => {
     await sleep(DOWN_MS);
     const died = await watched(async () => {

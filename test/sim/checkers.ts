@@ -28,6 +28,8 @@ export type Speaker = Party & {
   readonly isExposed: boolean;
 };
 
+const TOLD_AFTER_MS = 2;
+
 type OwnerSeen = { readonly director: string | null; readonly pending: readonly string[] };
 
 export class Checkers {
@@ -42,6 +44,7 @@ export class Checkers {
     readonly keys: Keys;
     readonly read: (key: string) => StoreRead;
     readonly mayHoldBySegment: () => boolean;
+    readonly network: Pick<OverlapPorts, 'schedule'>;
   };
   /** Two voices by the leave of the segment. */
   readonly overlaps: Overlaps;
@@ -81,6 +84,7 @@ export class Checkers {
   /** A frame that says "the VIP is here" is a voice too, also where the address was taken away. */
   frame(by: Speaker, vip: IpAddress): void {
     if (!by.letsOut(vip)) return;
+    this.overlaps.announced(by, vip);
     for (const other of this.#world.speakers()) {
       if (other === by || !other.answers(vip) || by.isExposed || other.isExposed) continue;
       if (this.#world.mayHoldBySegment() && by.answers(vip)) this.overlaps.note(by, other, vip);
@@ -100,7 +104,8 @@ export class Checkers {
     for (const other of this.#world.speakers()) {
       if (other === by || !other.answers(vip)) continue;
       if (by.isExposed || other.isExposed) this.exposedOverlaps++;
-      else if (this.#world.mayHoldBySegment()) this.overlaps.note(by, other, vip);
+      else if (this.#world.mayHoldBySegment())
+        this.overlaps[isNew ? 'begin' : 'note'](by, other, vip);
       else
         this.tell(
           'I1',
@@ -122,12 +127,22 @@ export class Checkers {
       (record) =>
         record === null || record.director === by.director || record.pending.includes(by.director),
     );
-    if (isNamed || (this.#world.mayHoldBySegment() && by.isBySegment(vip))) return;
+    if (isNamed) return;
     const told = groups.map((group, i) => `${group}: ${records[i]?.director ?? 'nobody'}`);
-    this.tell(
-      'I2',
-      `${by.name} begins to answer for ${vip}, but the records name ${told.join(', ')}`,
-    );
+    const text = `${by.name} begins to answer for ${vip}, but the records name ${told.join(', ')}`;
+    if (this.#world.mayHoldBySegment()) this.#expectSegment(by, vip, text);
+    else this.tell('I2', text);
+  }
+
+  /**
+   * By what it was opened it says when the kernel has told it so; where it stands in already, it may have the record
+   * by then.
+   */
+  #expectSegment(by: Speaker, vip: IpAddress, text: string): void {
+    if (by.isBySegment(vip)) return;
+    this.#world.network.schedule(TOLD_AFTER_MS, () => {
+      if (by.isRunning && by.answers(vip) && !by.isBySegment(vip)) this.tell('I2', text);
+    });
   }
 
   /** Null: no record, or the marker that stands for a record taken away. */

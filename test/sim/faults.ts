@@ -301,9 +301,19 @@ const drain: Fault = (stage) => {
 const tamper: Fault = (stage) => {
   const director = stage.any();
   const key = pick(stage, [keys.scope(director.id), keys.challenge(director.id)]);
+  const isScope = key === keys.scope(director.id);
+  if (isScope && isLastWord(stage.world, director, keys.session(director.id))) return;
   stage.world.note(`somebody deletes ${key}`);
   stage.world.cluster.remove(key);
 };
+
+/**
+ * Without both the session record and the scope record nothing tells of another machine of this name: whoever
+ * deletes the second one says that it is off, and nobody says that of a machine that lives.
+ */
+const isLastWord = (world: World, { director }: Machine, other: string): boolean =>
+  world.cluster.read(other).value === null &&
+  world.clones.some((clone) => clone.isAlive && clone.director === director);
 
 const tamperOwner: Fault = (stage) => {
   const late = stage.draw.chance(0.5) ? stage.any() : null;
@@ -319,6 +329,7 @@ const tamperOwner: Fault = (stage) => {
 
 const tamperSession: Fault = (stage) => {
   const director = stage.any();
+  if (isLastWord(stage.world, director, keys.scope(director.id))) return;
   stage.world.note(`somebody deletes the session record of ${director.director}`);
   stage.world.cluster.remove(keys.session(director.id));
 };
@@ -397,7 +408,11 @@ const compact: Fault = (stage) => {
 const namesake: Fault = (stage) => {
   const { world } = stage;
   if (world.clones.length > 0) return;
-  const clone = world.clone(stage.any());
+  const original = stage.any();
+  const records = [keys.session(original.id), keys.scope(original.id)];
+  // As with the last word above.
+  if (records.every((key) => world.cluster.read(key).value === null)) return;
+  const clone = world.clone(original);
   world.note(`${clone.name} starts`);
   clone.start();
   stage.later(stage.ms(2, 20), () => clone.crash());

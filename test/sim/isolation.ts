@@ -107,6 +107,73 @@ const brokenSwitch: Fault = (stage) => {
   });
 };
 
+/** The VIPs' network falls apart, while the directors see each other in another one. */
+const brokenSegment: Fault = (stage) => {
+  const { world, draw } = stage;
+  const sides = new Map(world.machines().map(({ name }) => [name, draw.integer(0, 1)]));
+  world.note(
+    `the segment breaks: ${[...sides].map(([name, side]) => `${name}=${side}`).join(' ')}`,
+  );
+  world.segment.split(sides);
+  const restore = draw.chance(0.7) ? storeAway(stage) : null;
+  if (draw.chance(0.7)) {
+    const one = aHolder(stage);
+    const end = ENDS[draw.chance(0.5) ? 'powerOff' : 'freeze'];
+    stage.later(stage.ms(0, 2), () => {
+      const back = end?.(stage, one);
+      if (back !== undefined) stage.later(2 * aboutTakeover(stage), back);
+    });
+  }
+  stage.later(stage.ms(0, 2) + 2 * aboutTakeover(stage), () => {
+    world.segment.split(null);
+    restore?.();
+  });
+};
+
+/**
+ * Two parts of a network speak for the same, each by its gateway, and meet again on the segment alone: what the
+ * directors say to each other is filtered for longer.
+ */
+const metAgain: Fault = (stage) => {
+  const { world, draw } = stage;
+  const restore = storeAway(stage);
+  const holder = aHolder(stage);
+  world.note(`${holder.name} is alone, and meets the others on the segment first`);
+  world.segment.split(
+    new Map(world.machines().map(({ name }) => [name, name === holder.name ? 1 : 0])),
+  );
+  const heal = cutApart(stage, pairsOf(holder, world.directors));
+  const awayMs = stage.ms(0, 1) + draw.between(2, 6) * waitMsOf(world);
+  stage.later(awayMs, () => {
+    world.note('the segment is whole again');
+    world.segment.split(null);
+  });
+  stage.later(awayMs + draw.between(0.2, 2) * (waitMsOf(world) + 2000), () => {
+    heal();
+    restore();
+  });
+};
+
+/** Two that do not hear each other at all may stand for the same groups; the others hear both. */
+const rivals: Fault = (stage) => {
+  const { world, draw } = stage;
+  if (world.directors.length < 4) return;
+  const restore = storeAway(stage);
+  const holder = aHolder(stage);
+  const [a, b] = [aBystander(stage, [holder]), aBystander(stage, [holder])];
+  if (a === null || b === null || a === b) return restore();
+  world.note(`${a.name} and ${b.name} are rivals for what ${holder.name} leaves`);
+  const heal = cutApart(stage, [[a, b]]);
+  world.segment.split(new Map(world.machines().map(({ name }) => [name, name === b.name ? 1 : 0])));
+  stage.later(stage.ms(0.5, 2), () => holder.reboot());
+  stage.later(stage.ms(1, 3) + draw.between(2, 6) * waitMsOf(world), () => {
+    world.segment.split(null);
+    heal();
+    restore();
+    holder.start();
+  });
+};
+
 /** For one director alone. */
 const lostGateway: Fault = (stage) => {
   const { world, draw } = stage;
@@ -244,15 +311,42 @@ const changePolicy: Fault = (stage) => {
   stage.later(stage.ms(1, 15), () => world.applySpec({ isolation: 'gateway' }));
 };
 
+/** Who flaps stands in so much later. */
+const LAST_RESORT_MS = 1000;
+
 /**
- * From the end of a holder to the first word of another director, by the slowest clock: three advertisements and
- * the skew, or D'; D' of probes; the round that asks the peers before, and the one that opens after it.
+ * From the end of a holder to the first word of another director, by the slowest clock: a heartbeat, D' and two
+ * rounds for each that goes before; the probes, a quarter longer than D'; and the rounds about them.
  */
 export function takeoverLimitMs(world: World): number {
   const { holdMs, heartbeatMs, roundMs, permitMs, slackMs, driftMargin } = timingOf(world.document);
   const waitMs = holdMs * (1 + driftMargin) + slackMs;
-  const silenceMs = heartbeatMs + Math.max(4 * heartbeatMs, waitMs);
-  return 1.1 * (silenceMs + (4 / 3) * waitMs + 4 * roundMs + permitMs) + 200;
+  const ranksMs = (2 * roundMs + 0.25 * waitMs) * (world.directors.length - 1);
+  const silenceMs = heartbeatMs + waitMs + ranksMs;
+  const takenMs = silenceMs + 1.25 * waitMs + 3 * roundMs + permitMs;
+  return 1.1 * (takenMs + LAST_RESORT_MS) + 200;
+}
+
+/** One that holds nothing and is not the only one left; null: there is none. */
+function aBystander({ world, draw }: Stage, others: readonly Machine[]): Machine | null {
+  const idle = world.directors.filter(
+    (one) =>
+      !others.includes(one) &&
+      world.groupNames().every((name) => !world.holdersOf(name).includes(one.name)),
+  );
+  if (world.directors.length - others.length < 2) return null;
+  return idle[draw.integer(0, idle.length - 1)] ?? null;
+}
+
+/** It cannot stand in, until the answer is called. */
+function disable({ world, draw }: Stage, one: Machine): () => void {
+  if (draw.chance(0.5)) {
+    one.pause();
+    return () => one.resume();
+  }
+  world.note(`the gateway does not answer ${one.name}`);
+  world.segment.setGateway(one.name, false);
+  return () => world.segment.setGateway(one.name, true);
 }
 
 const isPreempting = (world: World): boolean => world.document.preempt === 'immediate';
@@ -261,15 +355,20 @@ const isPreempting = (world: World): boolean => world.document.preempt === 'imme
  * Nothing else is wrong, and all living directors see each other and the gateway: when a holder ends while etcd
  * is away, another one speaks instead within the bound, and goes on when etcd is back; nobody else moves.
  */
-export const takeoverInPeace: Fault = (stage) => {
+const takeoverInPeace: Fault = (stage) => {
   stage.inPeace(async () => {
     const { world, draw } = stage;
     if (world.directors.length < 2) return;
     const holder = aHolder(stage);
     const groups = world.groupNames().filter((name) => world.holdersOf(name).includes(holder.name));
     const others = world.groupNames().filter((name) => !groups.includes(name));
+    const unable = draw.chance(0.5) ? aBystander(stage, [holder]) : null;
+    const enable = unable === null ? () => {} : disable(stage, unable);
     const restore = storeAway(stage);
-    await world.clock.advance(draw.chance(0.3) ? draw.between(0, 5) : stage.ms(0.5, 8));
+    // At once, or when all rounds count without etcd: in between, a peer may die unasked just before it is needed.
+    const isAtOnce = draw.chance(0.3);
+    const laterMs = Math.max(stage.ms(0.5, 8), waitMsOf(world));
+    await world.clock.advance(isAtOnce ? draw.between(0, 5) : laterMs);
     // Silent at once: the limit counts from the last word.
     holder.reboot();
     await world.keepsSpeaking(async () => {
@@ -283,6 +382,8 @@ export const takeoverInPeace: Fault = (stage) => {
           );
     }, others);
     await world.clock.advance(draw.chance(0.5) ? draw.between(0, 300) : stage.ms(0.3, 20));
+    enable();
+    if (unable !== null) await world.clock.advance(stage.ms(0.5, 3));
     // Where the best one takes a group back, a planned handover is no flap.
     const steady = world.groupNames().filter((_, i) => i % 2 === 1 || !isPreempting(world));
     await world.keepsSpeaking(async () => {
@@ -300,6 +401,9 @@ export const ISOLATION_FAULTS: Readonly<Record<string, Fault>> = {
   filtered,
   cutPair,
   brokenSwitch,
+  brokenSegment,
+  metAgain,
+  rivals,
   lostGateway,
   endWithoutStore,
   standInEnds,
@@ -307,4 +411,5 @@ export const ISOLATION_FAULTS: Readonly<Record<string, Fault>> = {
   overtaken,
   loseYields,
   changePolicy,
+  takeoverInPeace,
 };

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { formatRecord } from '../../src/model/records.ts';
 import { calmStore } from './faults.ts';
 import type { Machine } from './machine.ts';
-import { keys, vipOf } from './spec.ts';
+import { keys, timingOf, vipOf } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
 
 let world: World;
@@ -68,6 +68,23 @@ describe('a VIP that moves from one group to another', () => {
     expect(world.answering(vipOf('g1'))).toEqual(['d1']);
     expect(world.violations).toEqual([]);
   });
+
+  it('is asked for on the network before it opens there: its former holder may go on without etcd', async () => {
+    const [d1, d2] = await startPair({ isolation: 'gateway' });
+    world.switchover('g1', 'd2');
+    await world.clock.runUntil(() => world.holdersOf('g1').includes('d2'), 10_000);
+    await world.clock.advance(3000);
+    d2.cutFromStore('law');
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    world.applySpec({ isMoved: true });
+    // With its lease; from then on d1 waits for nobody but the holder by the record.
+    world.cluster.remove(keys.report(d2.id));
+    await world.clock.advance(30_000);
+    expect(world.answering(vipOf('g1'))).toEqual(['d1']);
+    expect(world.checkers.overlaps.windows).toBeGreaterThan(0);
+    expect(world.violations).toEqual([]);
+  });
 });
 
 describe('a holder that has lapsed', () => {
@@ -86,6 +103,49 @@ describe('a holder that has lapsed', () => {
     d1.resume();
     await world.clock.advance(10_000);
     expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a holder that goes on by its gateway', () => {
+  /** The others take its groups by etcd, while it hears neither. */
+  const overtake = async (isolation: 'gateway' | 'release'): Promise<void> => {
+    const [d1, d2] = await startPair({ isolation });
+    d1.store?.cut();
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    await world.clock.advance(30_000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(world.violations).toEqual([]);
+  };
+
+  it('yields within the window to who takes its group by etcd', async () => {
+    await overtake('gateway');
+    expect(world.checkers.overlaps.windows).toBe(1);
+    expect(world.checkers.overlaps.longestMs).toBeLessThan(20);
+  });
+
+  it('is heard for the rest of F when its process dies, also beside a new one that knows nothing', async () => {
+    const [d1, d2] = await startPair({ isolation: 'gateway' });
+    d1.cutFromStore('law');
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    world.whenBroken('d1', () => {
+      d1.crash();
+      d1.start();
+    });
+    await world.clock.runUntil(() => world.holdersOf('g1').includes('d2'), 30_000);
+    expect(world.holdersOf('g1')).toEqual(['d1', 'd2']);
+    const { holdMs, permitMs } = timingOf(world.document);
+    await world.clock.advance(holdMs - permitMs);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    await world.clock.advance(10_000);
+    expect(world.checkers.overlaps.windows).toBe(1);
+    expect(world.violations).toEqual([]);
+  });
+
+  it('is no more where the document says release', async () => {
+    await overtake('release');
+    expect(world.checkers.overlaps.windows).toBe(0);
   });
 });
 

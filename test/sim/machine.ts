@@ -3,6 +3,7 @@ import { type Agent, createAgent } from '../../src/agent/agent.ts';
 import { ok } from '../../src/lib/result.ts';
 import type { IpAddress } from '../../src/model/address.ts';
 import { type DirectorId, directorId } from '../../src/model/ids.ts';
+import type { GroupStatus } from '../../src/model/status.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Fence } from '../../src/ports/fence.ts';
 import type { Ledger } from '../../src/ports/ledger.ts';
@@ -29,7 +30,7 @@ import {
   type Moment,
 } from './life.ts';
 import { PROBE_POLL_MS } from './segment.ts';
-import { CLUSTER, keys, mayCarry, parseSimSpec } from './spec.ts';
+import { ALL_VIPS, CLUSTER, keys, mayCarry, parseSimSpec } from './spec.ts';
 import type { World } from './world.ts';
 
 /** What happens to the process at the next call of that kind. */
@@ -49,6 +50,8 @@ export type MachineOptions = {
 };
 
 const DEVICE = 'eth0';
+/** From the order to leave all to a new process to the end of what it was left, by far. */
+const FROZEN_MS = 60_000;
 /** Whoever speaks on the wire and is not this machine. */
 const STRANGER = '02:00:00:00:00:01';
 /** A gateway's answer takes so long. */
@@ -81,9 +84,11 @@ export class Machine implements Speaker {
   #isExposed = false;
   #neighbours: FakeNeighbours | null = null;
   #stoppedAt = 0;
+  #startedAt = 0;
+  #goesOnUntil = 0;
   readonly #storeCuts = new Set<string>();
-  /** What it held by the segment when its process ended. */
-  #leftBySegment: readonly string[] = [];
+  /** What its former process held by the segment, for as long as the kernel speaks by that. */
+  readonly #left = new Set<IpAddress>();
 
   constructor(world: World, options: MachineOptions) {
     this.#world = world;
@@ -121,18 +126,35 @@ export class Machine implements Speaker {
   get isExposed(): boolean {
     return this.#isExposed;
   }
+  get startedAt(): number {
+    return this.#startedAt;
+  }
+  get goesOnUntil(): number {
+    return this.#goesOnUntil;
+  }
   get stoppedAt(): number {
-    return this.isRunning ? this.#stoppedAt : this.#world.clock.now();
+    return this.isRunning ? Math.max(this.#stoppedAt, this.#startedAt) : this.#world.clock.now();
   }
 
   isBySegment(address: IpAddress): boolean {
-    const groups = this.agent === null ? this.#leftBySegment : this.#groupsBySegment();
-    return groups.some((group) => mayCarry(group, address));
+    return this.isLeft(address) || this.#isAny(address, ({ basis }) => basis === 'segment');
   }
 
-  #groupsBySegment(): readonly string[] {
+  isLeft(address: IpAddress): boolean {
+    // A process that ends leaves its kernel what a freeze could not give to a new one.
+    if (this.agent !== null && this.#neighbours?.isHeard === false)
+      return this.#isAny(address, ({ basis }) => basis === 'segment');
+    if (!this.#left.has(address)) return false;
+    const isOver =
+      !this.answers(address) || this.#isAny(address, ({ state }) => state === 'held-here');
+    if (isOver) this.#left.delete(address);
+    return !isOver;
+  }
+
+  /** One of the groups that the address may belong to, as its process tells of them. */
+  #isAny(address: IpAddress, is: (group: GroupStatus) => boolean): boolean {
     const groups = this.agent?.view.status().groups ?? [];
-    return groups.flatMap(({ name, basis }) => (basis === 'segment' ? [name] : []));
+    return groups.some((group) => mayCarry(group.name, address) && is(group));
   }
 
   answers(address: IpAddress): boolean {
@@ -178,7 +200,7 @@ export class Machine implements Speaker {
     this.store = store;
     this.agent = agent;
     this.#life = life;
-    this.#stoppedAt = this.#world.clock.now();
+    this.#startedAt = this.#world.clock.now();
     this.#stopping = stopping;
     this.#world.onStart(this, store);
     if (this.#storeCuts.size > 0) store.cut();
@@ -192,11 +214,21 @@ export class Machine implements Speaker {
   #createAgent(life: Life, store: FakeStore, random: SeededRandom): Agent {
     const world = this.#world;
     const { options } = world;
-    const around = <T>(act: () => T): T => world.checkers.around(this, act);
+    const around = <T>(act: () => T): T => {
+      // What is silent by now, and is opened by this, was not left.
+      for (const vip of this.#left) this.isLeft(vip);
+      return world.checkers.around(this, act);
+    };
     const { mutation } = options;
     const link = world.peers.link(this.id, this.address, this.clock);
     const others = world.directors.filter((one) => one.id !== this.id).map(({ id }) => id);
-    const about = { me: this.id, clock: life, others, holdersOf: () => world.ownersInStore() };
+    const about = {
+      me: this.id,
+      clock: life,
+      others,
+      holdersOf: () => world.ownersInStore(),
+      ownerOf: (group: string) => world.ownerOf(group),
+    };
     const wrap = mutation?.life?.(about) ?? {};
     const wrapStore = wrap.store ?? mutation?.store ?? ((plain: FakeStore) => plain);
     const mutatedLink = wrap.link?.(link) ?? link;
@@ -213,6 +245,8 @@ export class Machine implements Speaker {
     );
     this.#neighbours = neighbours;
     const gateway = new FakeGatewayPing(gatewayMs, { clock: life });
+    const onFrame = ({ address }: { address: IpAddress }): void => world.onFrame(this, address);
+    const announcer = new FakeAnnouncer({ clock: life, onFrame }, 0);
     return createAgent(
       {
         me: this.id,
@@ -236,10 +270,7 @@ export class Machine implements Speaker {
         network: new LifeKernel(life, this.kernel, around),
         fence,
         ipvs: this.ipvs,
-        announcer: new FakeAnnouncer(
-          { clock: life, onFrame: (frame) => world.onFrame(this, frame.address) },
-          0,
-        ),
+        announcer: wrap.announcer?.(announcer) ?? announcer,
         peerLink,
         neighbours: wrap.neighbours?.(neighbours) ?? neighbours,
         gateway: wrap.gateway?.(gateway) ?? gateway,
@@ -290,6 +321,7 @@ export class Machine implements Speaker {
   /** SIGTERM; `freeze`: leaves kernel and session to a new process. */
   stop(reason?: 'freeze'): void {
     this.#world.note(`${this.name} is told to ${reason ?? 'stop'}`);
+    if (reason === 'freeze') this.#goesOnUntil = this.#world.clock.now() + FROZEN_MS;
     this.#stopping?.abort(reason);
   }
 
@@ -383,7 +415,9 @@ export class Machine implements Speaker {
   }
 
   #forget(): void {
-    if (this.#world.options.isolation === 'gateway') this.#leftBySegment = this.#groupsBySegment();
+    if (this.#world.options.isolation === 'gateway')
+      for (const vip of ALL_VIPS)
+        if (this.answers(vip) && this.isBySegment(vip)) this.#left.add(vip);
     this.store?.close();
     this.#life = null;
     this.#stopping = null;

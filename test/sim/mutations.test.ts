@@ -9,7 +9,7 @@ import type { Law } from './checkers.ts';
 import { mutationNamed, MUTATIONS } from './mutations.ts';
 
 /** What a rule is for: one voice, by its record, and none that ends for nothing. */
-const FINDING: ReadonlySet<Law> = new Set(['I1', 'I2', 'outage']);
+const FINDING: ReadonlySet<Law> = new Set(['I1', 'I2', 'outage', 'takeover']);
 /** So many seeds at most, from the kept one on. */
 const SEARCHED = 80;
 

@@ -3,6 +3,7 @@
  * agents' code is the same in all of them.
  */
 import { type DirectorId, type Revision, revision } from '../../src/model/ids.ts';
+import type { Announcer } from '../../src/ports/announcer.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type {
   ClusterStore,
@@ -16,6 +17,7 @@ import type { GatewayPing } from '../../src/ports/gateway.ts';
 import type { Neighbours } from '../../src/ports/neighbours.ts';
 import type { PeerLink } from '../../src/ports/peer-link.ts';
 import { PROMISE_MUTATIONS } from './promise-mutations.ts';
+import { SEGMENT_MUTATIONS } from './segment-mutations.ts';
 import {
   isOf,
   isOwnRound,
@@ -57,12 +59,15 @@ export type LifeAbout = {
   readonly others: readonly DirectorId[];
   /** Directors that the owner records in the store name now. */
   readonly holdersOf: () => ReadonlySet<string>;
+  /** Director that the owner record of the group in the store names now. */
+  readonly ownerOf: (group: string) => string | null;
 };
 export type LifeWrap = {
   readonly store?: (store: ClusterStore) => ClusterStore;
   readonly link?: (link: PeerLink) => PeerLink;
   readonly neighbours?: (neighbours: Neighbours) => Neighbours;
   readonly gateway?: (gateway: GatewayAsked) => GatewayAsked;
+  readonly announcer?: (announcer: Announcer) => Announcer;
 };
 
 export type GatewayAsked = Pick<GatewayPing, 'ask'>;
@@ -392,6 +397,7 @@ export const MUTATIONS: readonly Mutation[] = [
       override(store, { watch: (prefix, signal) => flatter(store.watch(prefix, signal)) }),
   },
   ...PROMISE_MUTATIONS,
+  ...SEGMENT_MUTATIONS,
 ];
 
 export function mutationNamed(name: string): Mutation {

@@ -13,9 +13,17 @@ export type Party = {
   readonly isRunning: boolean;
   /** When its process did not run last: it was stopped, or not yet begun; now, where it does not run. */
   readonly stoppedAt: number;
+  readonly startedAt: number;
+  /** Until then its process may go on with what a former one has left speaking on purpose. */
+  readonly goesOnUntil: number;
   answers(address: IpAddress): boolean;
   /** It holds what the address belongs to by the segment, as it tells itself. */
   isBySegment(address: IpAddress): boolean;
+  /**
+   * Only the kernel speaks, by what a former process held by the segment: for the rest of F nobody there hears
+   * anything, though a new process may run that has not learnt of it.
+   */
+  isLeft(address: IpAddress): boolean;
 };
 
 export type OverlapPorts = {
@@ -23,15 +31,43 @@ export type OverlapPorts = {
   readonly schedule: (ms: number, action: () => void) => void;
   /** When words between the two were lost or late last. */
   readonly troubledAt: (a: DirectorId, b: DirectorId) => number;
+  /** The same for heartbeats alone. */
+  readonly unheardAt: (a: DirectorId, b: DirectorId) => number;
   /** Whether the segment connects the two. */
   readonly connects: (a: string, b: string) => boolean;
+  /** So long ago it asked the network who has the address. */
+  readonly probedMs: (name: string, vip: IpAddress) => number;
+  /** So long the gateway has not answered it. */
+  readonly withoutGatewayMs: (name: string) => number;
+  /** None of the two is named by the record, and a director has heard both for so long that it promised to one. */
+  readonly hasWitness: (a: Party, b: Party, vip: IpAddress) => boolean;
+  /** Between two heartbeats, by the slowest clock. */
+  readonly heartbeatMs: () => number;
+  /** D, the longest so far: nothing speaks longer by an answer of the gateway. */
+  readonly longestHoldMs: () => number;
   readonly tell: (text: string) => void;
 };
 
+/** At first; what has lasted for longer goes on until something mends. */
 const LOOK_EVERY_MS = 1;
+const BEGINNING_MS = 50;
+const LOOK_LATER_EVERY_MS = 10;
+const TOLD_AFTER_MS = 2;
 /** What it takes to hear the other one: between the directors, told before one opens; on the segment, announced. */
-export const HEARD_WITHIN_MS = 150;
+export const HEARD_WITHIN_MS = 50;
 export const WINDOW_MS = 100;
+/** Where the segment was broken: who has better evidence listens every 200 ms, and announces itself then. */
+export const LATE_WINDOW_MS = WINDOW_MS + 200;
+/** Who holds by the segment announces itself so often, with the round that comes next. */
+export const REPEATED_WITHIN_MS = 1000;
+/** Clocks and kernels are as late as that. */
+const LATENESS = 1.2;
+const EXPIRY_MS = 1100;
+/** D', times D, by the slowest clock. */
+const LEFT_SPEAKING = 1.5;
+
+/** From the first probe to an opening at most, beside D. */
+const ASKED_WITHIN_MS = 1500;
 
 type Overlap = {
   readonly a: Party;
@@ -39,9 +75,16 @@ type Overlap = {
   readonly vip: IpAddress;
   readonly since: number;
   lastAt: number;
-  /** So long the segment connected the two, and who holds by it ran. */
+  /** Whether the segment connected the two when it began, or one has announced itself to the other since. */
+  readonly isConnected: boolean;
+  isAnnounced: boolean;
+  /** So long the segment connected the two, who holds by it ran, and there was something to hear. */
   heardMs: number;
+  /** The same, whether there was anything to hear or not. */
+  reachedMs: number;
   isBySegment: boolean;
+  /** Who began to answer beside the other one does so by the segment: it told nobody to yield. */
+  isUntold: boolean;
   isApart: boolean;
   isTold: boolean;
 };
@@ -57,15 +100,38 @@ export class Overlaps {
     this.#ports = ports;
   }
 
+  /** The first begins to answer for the address now, as the other does. */
+  begin(a: Party, b: Party, vip: IpAddress): void {
+    this.note(a, b, vip);
+    const { now, probedMs, longestHoldMs } = this.#ports;
+    // A new process goes on with what its kernel was left.
+    if (now() < Math.max(a.goesOnUntil, a.startedAt + LEFT_SPEAKING * longestHoldMs())) return;
+    const overlap = this.#current.get(keyOf(a, b, vip));
+    if (overlap?.isConnected === true && probedMs(a.name, vip) > ASKED_WITHIN_MS + longestHoldMs())
+      this.#tell(overlap, 'and the first one had not asked the network');
+  }
+
   /** Both answer for the address now. */
   note(a: Party, b: Party, vip: IpAddress): void {
-    const key = [vip, ...[a.name, b.name].toSorted()].join(' ');
+    const key = keyOf(a, b, vip);
     if (this.#current.has(key)) return;
     const now = this.#ports.now();
-    const begun = { since: now, lastAt: now, heardMs: 0, isBySegment: false };
-    const overlap: Overlap = { a, b, vip, ...begun, isApart: false, isTold: false };
+    const begun = { since: now, lastAt: now, heardMs: 0, reachedMs: 0, isBySegment: false };
+    const isConnected = this.#ports.connects(a.name, b.name);
+    const told = { isConnected, isAnnounced: isConnected, isTold: false };
+    const unknown = { isUntold: false, isApart: false };
+    const overlap: Overlap = { a, b, vip, ...begun, ...told, ...unknown };
     this.#current.set(key, overlap);
     this.#look(key, overlap);
+  }
+
+  /** A frame of one of the two that speaks as the address reaches whoever the segment connects it with. */
+  announced(by: Party, vip: IpAddress): void {
+    for (const overlap of this.#current.values()) {
+      const { a, b } = overlap;
+      if (overlap.vip === vip && (a === by || b === by))
+        overlap.isAnnounced ||= this.#ports.connects(a.name, b.name);
+    }
   }
 
   #look(key: string, overlap: Overlap): void {
@@ -75,23 +141,64 @@ export class Overlaps {
     overlap.lastAt = now();
     const segmental = [a, b].filter((one) => one.isBySegment(vip));
     overlap.isBySegment ||= segmental.length > 0;
-    overlap.isApart ||= this.#isApart(a, b);
-    const canHear = connects(a.name, b.name) && segmental.some(({ isRunning }) => isRunning);
-    if (canHear) overlap.heardMs += passedMs;
-    if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
-    if (overlap.heardMs > WINDOW_MS) this.#tell(overlap, 'longer than it takes to hear it');
-    if (a.answers(vip) && b.answers(vip)) schedule(LOOK_EVERY_MS, () => this.#look(key, overlap));
-    else this.#end(key, overlap);
+    const isEitherLeft = a.isLeft(vip) || b.isLeft(vip);
+    // By what it was opened it says a moment later.
+    const isClear = now() >= overlap.since + TOLD_AFTER_MS;
+    if (!isClear) overlap.isUntold ||= a.isBySegment(vip);
+    overlap.isApart ||= isEitherLeft || this.#isApart(overlap);
+    const canHear = connects(a.name, b.name) && a.isRunning && b.isRunning && !isEitherLeft;
+    if (canHear) overlap.reachedMs += passedMs;
+    if (canHear && overlap.isAnnounced) overlap.heardMs += passedMs;
+    if (isClear) this.#expectApart(overlap);
+    const isOver = !a.answers(vip) || !b.answers(vip);
+    if (!isOver && this.#haveHeard(overlap))
+      this.#tell(overlap, 'though each was heard to hold it');
+    if (segmental.length > 1 && this.#ports.hasWitness(a, b, vip))
+      this.#tell(overlap, 'though another director hears both, and neither is the owner');
+    if (segmental.some((one) => this.#isWithoutGateway(one)))
+      this.#tell(overlap, 'though no gateway answers the one that the segment lets speak');
+    const limitMs = overlap.isConnected ? WINDOW_MS : LATE_WINDOW_MS;
+    if (overlap.heardMs > limitMs) this.#tell(overlap, 'longer than it takes to hear it');
+    const repeatedMs = LATENESS * (REPEATED_WITHIN_MS + this.#ports.longestHoldMs());
+    if (overlap.reachedMs > repeatedMs + LATE_WINDOW_MS)
+      this.#tell(overlap, 'longer than until it is announced again');
+    if (isOver) this.#end(key, overlap);
+    else {
+      const isBeginning = now() < overlap.since + BEGINNING_MS;
+      schedule(isBeginning ? LOOK_EVERY_MS : LOOK_LATER_EVERY_MS, () => this.#look(key, overlap));
+    }
   }
 
-  #isApart(a: Party, b: Party): boolean {
-    const { now, troubledAt } = this.#ports;
+  #expectApart(overlap: Overlap): void {
+    if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
+  }
+
+  #isApart({ a, b, isUntold }: Overlap): boolean {
+    const { now, troubledAt, heartbeatMs } = this.#ports;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
-    return now() - at < HEARD_WITHIN_MS;
+    // Where nobody is told to yield, and who has just started, hears of others by their next heartbeats.
+    const heardMs = HEARD_WITHIN_MS + heartbeatMs();
+    const bornMs = now() - Math.max(a.startedAt, b.startedAt);
+    return now() - at < (isUntold ? heardMs : HEARD_WITHIN_MS) || bornMs < heardMs;
+  }
+
+  /** Whatever became of the segment: heartbeats name who holds what, and one of the two yields to them. */
+  #haveHeard({ a, b, vip, since }: Overlap): boolean {
+    const { now, unheardAt, heartbeatMs } = this.#ports;
+    if (a.isLeft(vip) || b.isLeft(vip)) return false;
+    const runAt = [a, b].flatMap(({ stoppedAt, startedAt }) => [stoppedAt, startedAt]);
+    const heardAt = Math.max(since, unheardAt(a.id, b.id), ...runAt) + heartbeatMs();
+    return now() > heardAt + HEARD_WITHIN_MS;
+  }
+
+  #isWithoutGateway({ name }: Party): boolean {
+    const { withoutGatewayMs, longestHoldMs } = this.#ports;
+    return withoutGatewayMs(name) > LATENESS * longestHoldMs() + EXPIRY_MS;
   }
 
   #end(key: string, overlap: Overlap): void {
     this.#current.delete(key);
+    this.#expectApart(overlap);
     this.windows++;
     this.longestMs = Math.max(this.longestMs, overlap.heardMs);
     if (!overlap.isBySegment) this.#tell(overlap, 'though neither holds it by the segment');
@@ -106,3 +213,6 @@ export class Overlaps {
     this.#ports.tell(`${a.name} and ${b.name} answer for ${vip} since ${ms} ms, ${why}`);
   }
 }
+
+const keyOf = (a: Party, b: Party, vip: IpAddress): string =>
+  [vip, ...[a.name, b.name].toSorted()].join(' ');

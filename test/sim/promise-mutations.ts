@@ -27,7 +27,7 @@ type Life = NonNullable<Mutation['life']>;
 const TWO = { directors: 2, profile: 'default', hasFence: true } as const;
 const THREE = { directors: 3, profile: 'default', hasFence: true } as const;
 
-const promiseTo = ({ session, sessionRev, round, part }: Hold): Promised => ({
+export const promiseTo = ({ session, sessionRev, round, part }: Hold): Promised => ({
   kind: 'promise',
   session,
   sessionRev,
@@ -113,7 +113,7 @@ const promiseOfEarlierRound: Life = ({ clock, others }) => ({
 });
 
 /** Deliveries of a link, and others among them. */
-class Injected {
+export class Injected {
   readonly #source: AsyncIterable<PeerDelivery>;
   #waiting: PeerDelivery[] = [];
   #wake: () => void = () => {};

@@ -23,19 +23,25 @@ const WIRE_MS = [0.1, 0.5] as const;
 export const PROBE_POLL_MS = 5;
 
 export class Segment {
+  readonly #now: () => number;
   readonly #random: SeededRandom;
   readonly #stations: () => readonly Station[];
   readonly #unplugged = new Set<string>();
   readonly #withoutGateway = new Set<string>();
   /** Side of the broken switch for each machine; those of one side see each other. */
   #sides: ReadonlyMap<string, number> | null = null;
-  /** False: it answers nobody. */
-  isGatewayUp = true;
+  #isGatewayUp = true;
+  /** By machine and address: when it was asked last who has it. */
+  readonly #probedAt = new Map<string, number>();
+  /** By machine that it does not answer: since when. */
+  readonly #gatewayLostAt = new Map<string, number>();
 
   constructor(ports: {
+    readonly now: () => number;
     readonly random: SeededRandom;
     readonly stations: () => readonly Station[];
   }) {
+    this.#now = ports.now;
     this.#random = ports.random;
     this.#stations = ports.stations;
   }
@@ -44,6 +50,7 @@ export class Segment {
   setPlugged(name: string, isPlugged: boolean): void {
     if (isPlugged) this.#unplugged.delete(name);
     else this.#unplugged.add(name);
+    this.#noteGateway();
   }
 
   /** The switch falls apart: machines of different sides hear each other no more; null: it is whole. */
@@ -55,6 +62,13 @@ export class Segment {
   setGateway(name: string, isThere: boolean): void {
     if (isThere) this.#withoutGateway.delete(name);
     else this.#withoutGateway.add(name);
+    this.#noteGateway();
+  }
+
+  /** Whether it answers anybody. */
+  set isGatewayUp(isUp: boolean) {
+    this.#isGatewayUp = isUp;
+    this.#noteGateway();
   }
 
   heal(): void {
@@ -74,7 +88,19 @@ export class Segment {
   }
 
   hasGateway(name: string): boolean {
-    return this.isGatewayUp && this.isPlugged(name) && !this.#withoutGateway.has(name);
+    return this.#isGatewayUp && this.isPlugged(name) && !this.#withoutGateway.has(name);
+  }
+
+  /** So long the gateway has not answered the machine, in milliseconds; 0 where it does. */
+  withoutGatewayMs(name: string): number {
+    const lostAt = this.#gatewayLostAt.get(name);
+    return lostAt === undefined ? 0 : this.#now() - lostAt;
+  }
+
+  #noteGateway(): void {
+    for (const { name } of this.#stations())
+      if (this.hasGateway(name)) this.#gatewayLostAt.delete(name);
+      else if (!this.#gatewayLostAt.has(name)) this.#gatewayLostAt.set(name, this.#now());
   }
 
   /** A broadcast that speaks as the address, where the sender's kernel lets it out. */
@@ -88,11 +114,17 @@ export class Segment {
    * read; null: nobody that it reaches speaks as the address.
    */
   probe(by: Station, vip: IpAddress): number | null {
+    this.#probedAt.set(`${by.name} ${vip}`, this.#now());
     for (const other of this.#reached(by)) other.hearProbe(vip);
     const isDefended = this.#stations().some(
       (one) => one !== by && this.connects(by.name, one.name) && one.answers(vip),
     );
     return isDefended ? 2 * this.wireMs() + this.earMs(PROBE_POLL_MS) : null;
+  }
+
+  /** So long ago the machine asked last who has the address; Infinity: never. */
+  probedMs(name: string, vip: IpAddress): number {
+    return this.#now() - (this.#probedAt.get(`${name} ${vip}`) ?? Number.NEGATIVE_INFINITY);
   }
 
   wireMs(): number {

@@ -9,7 +9,13 @@ import {
   type ScopeRecord,
   type SpecRecord,
 } from '../../src/model/records.ts';
-import { directorId, groupId, type Revision, revision } from '../../src/model/ids.ts';
+import {
+  type DirectorId,
+  directorId,
+  groupId,
+  type Revision,
+  revision,
+} from '../../src/model/ids.ts';
 import type { Log } from '../../src/ports/log.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
@@ -19,14 +25,18 @@ import { SeededRandom } from '../fakes/seeded-random.ts';
 import { Checkers } from './checkers.ts';
 import { Machine } from './machine.ts';
 import type { Mutation } from './mutations.ts';
+import type { Party } from './overlaps.ts';
 import { Segment } from './segment.ts';
-import { addressOf, keys, type SimDocument, timingOf, vipsOf } from './spec.ts';
+import { addressOf, keys, mayCarry, type SimDocument, timingOf, vipsOf } from './spec.ts';
 
 const ASK_EVERY_MS = 5;
 /** A director's clock that is this much slower than the world's makes its waits as much longer, and more. */
 const SLOWEST = 1.2;
 /** How often a voice that must not end is looked for. */
 const LOOK_EVERY_MS = 5;
+
+/** Reasons in records of groups that nobody gave to whom they name. */
+const TAKEN = new Set(['vacant', 'released', 'holder-dead', 'holder-closed', 'stood-in']);
 
 export type WorldOptions = {
   readonly seed: number;
@@ -75,6 +85,9 @@ export class World {
   #operations = 0;
   #askedAt = -Infinity;
   #lostAt = -Infinity;
+  readonly #lostKindAt = new Map<PeerMessage['kind'], number>();
+  /** D of any document so far. */
+  #longestHoldMs = 0;
   readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
   #seen: Revision;
   /** When each director's session record was written last. */
@@ -86,6 +99,7 @@ export class World {
     this.cluster = new FakeCluster({ clock: this.clock, random: this.random.fork() });
     this.peers = new FakePeerNetwork({ clock: this.clock, random: this.random.fork() });
     this.segment = new Segment({
+      now: () => this.clock.now(),
       random: new SeededRandom(options.seed ^ 0x5e65),
       stations: () => this.machines(),
     });
@@ -97,11 +111,15 @@ export class World {
       mayHoldBySegment: () => options.isolation === 'gateway',
       network: {
         schedule: (ms, action) => void this.clock.schedule(ms, action),
-        troubledAt: (a, b) =>
-          this.lossOf.size > 0
-            ? this.clock.now()
-            : Math.max(this.#lostAt, this.peers.troubledAt(a, b)),
+        troubledAt: (a, b) => this.#lateAt('yield', a, b),
+        unheardAt: (a, b) => this.#lateAt('heartbeat', a, b),
         connects: (a, b) => this.segment.connects(a, b),
+        // In a planned handover it is not asked for.
+        probedMs: (name, vip) => (this.#isGiven(vip) ? 0 : this.segment.probedMs(name, vip)),
+        withoutGatewayMs: (name) => this.segment.withoutGatewayMs(name),
+        hasWitness: (a, b, vip) => this.#hasWitness(a, b, vip),
+        heartbeatMs: () => SLOWEST * timingOf(this.#document).heartbeatMs,
+        longestHoldMs: () => this.#longestHoldMs,
       },
     });
     this.#seen = revision(1);
@@ -153,6 +171,7 @@ export class World {
 
   applySpec(change: Partial<SimDocument> = {}): void {
     this.#document = { ...this.#document, ...change };
+    this.#longestHoldMs = Math.max(this.#longestHoldMs, timingOf(this.#document).holdMs);
     const at = this.clock.wallTime();
     const record: SpecRecord = { v: 1, document: this.#document, by: 'sim', at };
     this.cluster.write(keys.spec, formatRecord(record));
@@ -202,7 +221,8 @@ export class World {
     return owners;
   }
 
-  #ownerOf(group: string): string | null {
+  /** Director that the owner record of the group names now. */
+  ownerOf(group: string): string | null {
     const { value } = this.cluster.read(keys.owner(groupId(group)));
     return value === null ? null : (JSON.parse(value) as { director: string | null }).director;
   }
@@ -230,8 +250,17 @@ export class World {
   passes(message: PeerMessage): boolean {
     const loss = this.lossOf.get(message.kind) ?? 0;
     const isLost = loss > 0 && this.random.next() < loss;
-    if (isLost) this.#lostAt = this.clock.now();
+    if (isLost) {
+      this.#lostAt = this.clock.now();
+      this.#lostKindAt.set(message.kind, this.#lostAt);
+    }
     return !isLost;
+  }
+
+  /** When a message of that kind was lost or late last between the two, or could have been; now: one name for both. */
+  #lateAt(kind: PeerMessage['kind'], a: DirectorId, b: DirectorId): number {
+    if (a === b || this.lossOf.has(kind)) return this.clock.now();
+    return Math.max(this.#lostKindAt.get(kind) ?? -Infinity, this.peers.troubledAt(a, b));
   }
 
   onFrame(by: Machine, vip: IpAddress): void {
@@ -275,7 +304,7 @@ export class World {
           vipsOf(group, this.#document.isMoved).some((vip) => one.speaks(vip)),
       );
       if (isShared) return false;
-      if (this.#ownerOf(group) !== this.machines().find((one) => one.name === holder)?.director)
+      if (this.ownerOf(group) !== this.machines().find((one) => one.name === holder)?.director)
         return false;
       return this.directors
         .filter((one) => one.isRunning)
@@ -305,21 +334,28 @@ export class World {
     });
   }
 
-  /** Whoever speaks goes on speaking while this happens: a voice that ends is told, once a group. */
+  /**
+   * Whoever speaks goes on speaking while this happens: a voice that ends is told, once a group. One that takes a
+   * group back by its priority, as soon as it may again, does so whatever else happens.
+   */
   async keepsSpeaking(
     happens: () => Promise<void>,
     groups: readonly string[] = this.groupNames(),
   ): Promise<void> {
     const before = new Map(groups.map((group) => [group, this.holdersOf(group).join()]));
+    const since = this.#seen;
+    let isOver = false;
     const look = (): void => {
       for (const [group, holders] of before) {
         const now = this.holdersOf(group).join();
         if (now === holders) continue;
+        const preempting = this.#preemptorSince(group, since);
+        if (now === preempting) before.set(group, now);
+        if (preempting !== null && (now === preempting || (now === '' && !isOver))) continue;
         before.delete(group);
         this.checkers.tell('outage', `${group} went from ${holders} to ${now || 'nobody'}`);
       }
     };
-    let isOver = false;
     const again = (): void => {
       look();
       if (!isOver) this.clock.schedule(LOOK_EVERY_MS, again);
@@ -328,6 +364,41 @@ export class World {
     await happens();
     isOver = true;
     look();
+  }
+
+  /** Its record came from the director that held it. */
+  #isGiven(vip: IpAddress): boolean {
+    return this.groupNames()
+      .filter((group) => mayCarry(group, vip))
+      .some((group) => {
+        const { value } = this.cluster.read(keys.owner(groupId(group)));
+        return value !== null && !TAKEN.has((JSON.parse(value) as { reason: string }).reason);
+      });
+  }
+
+  /** To whom the record gave the group after that revision because it is better; null: it did not. */
+  #preemptorSince(group: string, since: Revision): string | null {
+    const { value, modRevision } = this.cluster.read(keys.owner(groupId(group)));
+    if (value === null || modRevision <= since) return null;
+    const { reason, director } = JSON.parse(value) as { reason: string; director: string | null };
+    return reason === 'preempt' ? director : null;
+  }
+
+  #hasWitness(a: Party, b: Party, vip: IpAddress): boolean {
+    const owners = this.groupNames()
+      .filter((group) => mayCarry(group, vip))
+      .map((group) => this.ownerOf(group));
+    if (owners.includes(a.id) || owners.includes(b.id) || this.lossOf.size > 0) return false;
+    const since = this.clock.now() - 3 * this.#longestHoldMs;
+    const isSteady = (one: Party): boolean => one.stoppedAt < since;
+    const sees = (one: Party, other: Party): boolean =>
+      this.peers.troubledAt(one.id, other.id) < since;
+    const witnesses = this.directors.filter((one) => one.id !== a.id && one.id !== b.id);
+    return (
+      this.#lostAt < since &&
+      [a, b].every(isSteady) &&
+      witnesses.some((one) => isSteady(one) && sees(one, a) && sees(one, b))
+    );
   }
 
   async close(): Promise<void> {

@@ -46,6 +46,12 @@ export class PacedAnnouncer implements Announcer {
     this.#runSlice();
   }
 
+  repeat(vips: readonly Announcement[]): void {
+    if (this.#isClosed || vips.length === 0) return;
+    this.#schedule.repeat(vips, this.#clock.now());
+    this.#runSlice();
+  }
+
   limit(vips: readonly Announcement[], until: MonoMs): void {
     for (const vip of vips) this.#limits.set(limitKey(vip), until);
   }

@@ -26,6 +26,8 @@ type Entry = {
   round: number;
   formIndex: number;
   dueAt: number;
+  /** When it goes on, while it is said once more in between; null: it is not. */
+  resumesAt: number | null;
 };
 
 type Device = {
@@ -50,7 +52,18 @@ export class AnnounceSchedule {
         round: 0,
         formIndex: 0,
         dueAt: now,
+        resumesAt: null,
       });
+    }
+  }
+
+  /** Each that is known, and not due anyway, once in between. */
+  repeat(vips: readonly Announcement[], now: number): void {
+    for (const { device, address } of vips) {
+      const entry = this.#devices.get(device)?.entries.get(address);
+      if (entry === undefined || entry.dueAt <= now) continue;
+      entry.resumesAt = entry.dueAt;
+      entry.dueAt = now;
     }
   }
 
@@ -138,6 +151,11 @@ function advance(entry: Entry, now: number): void {
     return;
   }
   entry.formIndex = 0;
+  if (entry.resumesAt !== null) {
+    entry.dueAt = entry.resumesAt;
+    entry.resumesAt = null;
+    return;
+  }
   entry.round++;
   if (entry.round === ROUNDS_PER_BURST) entry.dueAt = entry.startedAt + SECOND_BURST_MS;
   // From now, not from the last due time: after a long pause one refresh is enough.

@@ -7,7 +7,7 @@
 import { type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
 import type { VrrpSpec } from '../../model/vrrp.ts';
 import { type Draft, notice, rankingOf, remove, surveyed } from './draft.ts';
-import { firstSuspectAt } from './hearing.ts';
+import { firstSuspectAt, type Heard } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
 import { isBeingOpened } from './probing.ts';
 import { promisedTo } from './promises.ts';
@@ -25,7 +25,7 @@ import {
 } from './stand-in.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
-import { waitMs } from './timing.ts';
+import { DRAINED_CLAIM_MS, waitMs } from './timing.ts';
 import { revOf } from './view.ts';
 import type { Wake } from './wake.ts';
 
@@ -86,6 +86,21 @@ function betterVoiceOf(
   return placeOf(other) < placeOf(config.me) ? other : null;
 }
 
+/**
+ * Another director has begun, or ended, to speak for what speaks here, and it is this one that goes on: whoever
+ * asked meanwhile may have the other's answer.
+ */
+export function answerVoices(draft: Draft, before: Heard, after: Heard): void {
+  if (before.named === after.named) return;
+  for (const [group, holding] of draft.state.holdings) {
+    if (holding.kind !== 'open') continue;
+    const { epoch, right } = holding;
+    const isNews = (before.epochOf(group) === epoch) !== (after.epochOf(group) === epoch);
+    if (!isNews || (right === 'segment' && betterVoiceOf(draft, group, holding) !== null)) continue;
+    draft.effects.push({ kind: 'announce', group });
+  }
+}
+
 /** Groups of other directors that are silent, or that the records call dead. */
 function* orphans(draft: Draft): Generator<readonly [GroupId, DirectorId]> {
   const { config, now } = draft;
@@ -121,13 +136,14 @@ export function standAt(draft: Draft, id: GroupId, holder: DirectorId): number {
   const able = rankingOf(draft)
     .of(group)
     .filter(({ obstacle, director }) => obstacle === null && director !== holder);
-  const rank = able.findIndex(({ director }) => director === config.me);
-  if (rank === -1) return Infinity;
+  const place = able.findIndex(({ director }) => director === config.me);
+  const rank = place === -1 ? able.length : place;
   const scope = state.view.scopes.get(holder)?.value ?? null;
   const seenAt = state.ownerSeenAt.get(id)?.at ?? now;
   const heardAt = Math.max(seenAt, holderHeardAt(draft, id, holder) ?? seenAt);
   const silentMs = Math.max(waitMs(scope, config.timing), activeDownMs(group.vrrp));
-  const rankMs = rank * (RANK_ROUNDS * config.timing.roundMs + RANK_DRIFT * silentMs);
+  const lastMs = place === -1 ? DRAINED_CLAIM_MS : 0;
+  const rankMs = lastMs + rank * (RANK_ROUNDS * config.timing.roundMs + RANK_DRIFT * silentMs);
   return Math.max(
     heardAt + silentMs + rankMs,
     cutOffAt(draft, scope),

@@ -132,6 +132,7 @@ const copyState = (state: ElectionState): DraftState => ({
   answeredAt: state.answeredAt,
   askedSince: state.askedSince,
   gatewaySeenAt: state.gatewaySeenAt,
+  repeatAt: state.repeatAt,
   splitUntil: state.splitUntil,
   probings: state.probings,
   standAfter: state.standAfter,

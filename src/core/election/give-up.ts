@@ -135,7 +135,7 @@ function part(
 function stopStandingIn(draft: Draft, group: GroupId, holding: Holding): void {
   if (holding.kind !== 'open') return;
   const obstacle = standInObstacle(draft, group);
-  if (obstacle === null || obstacle === 'draining') return;
+  if (obstacle === null) return;
   silence(draft, group, holding, { giveUp: null, isLost: false });
   const { epoch } = holding;
   const text = `cannot stand in any more: ${obstacle}`;

@@ -47,6 +47,7 @@ export function initialState(now: MonoMs): ElectionState {
     answeredAt: now,
     askedSince: null,
     gatewaySeenAt: null,
+    repeatAt: null,
     splitUntil: now,
     probings: new Map(),
     standAfter: new Map(),

@@ -19,6 +19,7 @@ import { hold, ownedHolding, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
+import { waitMs } from './timing.ts';
 import { type Known, revOf } from './view.ts';
 
 export function advanceOwnership(draft: Draft): void {
@@ -136,7 +137,7 @@ function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
       break;
   }
   const told = known.value?.reason;
-  const mustProbe = !isKept && !isHandedOver(draft, known);
+  const mustProbe = isKept ? isSurelySilent(draft) : !isHandedOver(draft, known);
   hold(draft, group, ownedHolding(epoch, now, formers, { right: 'record', mustProbe }));
   hurryRound(draft);
   const reason = HOLD_REASONS.find((one) => one === told);
@@ -145,6 +146,12 @@ function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
     epoch,
     ...(reason === undefined ? {} : { reason }),
   });
+}
+
+/** What a former process left speaking ends before D' of this one is over, whenever this session began. */
+function isSurelySilent({ state, config, now }: Draft): boolean {
+  const scope = state.view.scopes.get(config.me)?.value ?? null;
+  return now >= state.startedAt + waitMs(scope, config.timing);
 }
 
 /**
@@ -156,9 +163,13 @@ function isHandedOver({ state }: Draft, { rev, value }: Known<OwnerRecord>): boo
   return !TAKEN.has(value?.reason ?? 'vacant');
 }
 
-/** Reasons in records of groups that nobody gave, or to somebody that spoke then, and may have fallen silent since. */
+/**
+ * Reasons in records of groups that nobody gave, or to nobody, or to somebody that spoke then: another one may have
+ * spoken since.
+ */
 const TAKEN: ReadonlySet<string> = new Set<HoldReason>([
   'vacant',
+  'released',
   'holder-dead',
   'holder-closed',
   'stood-in',

@@ -4,7 +4,7 @@
  * told to yield, and has 100 ms for it. Without any other evidence many, and their silence is the evidence.
  */
 import type { GroupId } from '../../model/ids.ts';
-import { type Draft, later, notice, own, remove } from './draft.ts';
+import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { rosterOf } from './roster.ts';
 import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
@@ -54,12 +54,15 @@ export function isProvenFree(draft: Draft, group: GroupId): boolean {
 
 function probingOf({ state }: Draft, group: GroupId, { epoch, right }: Owned): Probing | null {
   const probing = state.probings.get(group);
-  return probing?.epoch === epoch && probing.right === right ? probing : null;
+  if (probing === undefined || probing.right !== right) return null;
+  const isAhead = probing.epoch === null && probing.phase !== 'answered';
+  return probing.epoch === epoch || isAhead ? probing : null;
 }
 
 export function advanceProbing(draft: Draft): void {
   const { state } = draft;
   for (const [group, probing] of state.probings) goOn(draft, group, probing);
+  askAhead(draft);
   if (rosterOf(draft).count.owned === 0) return;
   for (const [group, holding] of state.holdings) {
     if (holding.kind !== 'owned' || state.probings.has(group)) continue;
@@ -67,6 +70,30 @@ export function advanceProbing(draft: Draft): void {
     if (length !== null) ask(draft, group, holding, length);
   }
 }
+
+/** Just before a dead holder's groups may be taken: who goes on without the store is heard as well as just after. */
+function askAhead(draft: Draft): void {
+  const { state, now } = draft;
+  if (state.foreseen.size === 0 || !isSegmentUsed(draft) || now < aheadAt(draft)) return;
+  for (const group of state.foreseen) {
+    if (state.probings.has(group) || state.holdings.has(group)) continue;
+    begin(draft, group, { epoch: null, right: 'record', length: 'short' }, SHORT);
+  }
+}
+
+/** When the first of the foreseen may be taken, less the time for the probes; Infinity: nobody is accused. */
+function aheadAt({ state, config }: Draft): number {
+  let soonest = Number.POSITIVE_INFINITY;
+  for (const [director, challenge] of state.challenges) {
+    if (challenge.kind !== 'standing') continue;
+    const scope = state.view.scopes.get(director)?.value ?? null;
+    soonest = Math.min(soonest, challenge.ackedAt + waitMs(scope, config.timing));
+  }
+  return soonest - SHORT.count * SHORT.intervalMs - AHEAD_MS - state.foreseen.size;
+}
+
+/** For the way of the last answer, and the work of many groups (a millisecond each is added). */
+const AHEAD_MS = 20;
 
 /** What the group is asked with now; null: there is no need, or no use. */
 function lengthFor(draft: Draft, group: GroupId, holding: Owned): Probing['length'] | null {
@@ -97,15 +124,24 @@ const isPromisedByAll = ({ state, now }: Draft, { preparedUntil }: Owned): boole
 function ask(draft: Draft, group: GroupId, holding: Owned, length: Probing['length']): void {
   const { count, intervalMs } = length === 'short' ? SHORT : longProbes(draft, group);
   const { epoch, right } = holding;
+  begin(draft, group, { epoch, right, length }, { count, intervalMs });
+}
+
+function begin(
+  draft: Draft,
+  group: GroupId,
+  about: Pick<Probing, 'epoch' | 'right' | 'length'>,
+  { count, intervalMs }: { readonly count: number; readonly intervalMs: number },
+): void {
   const until = later(draft, count * intervalMs + ANSWER_SLACK_MS);
-  const probing = { epoch, right, length, until, nextTellAt: draft.now } as const;
-  own(draft, 'probings').set(group, { ...probing, phase: 'asking' });
-  draft.effects.push({ kind: 'probe', group, count, intervalMs });
+  const probing: Probing = { ...about, phase: 'asking', until, nextTellAt: draft.now };
+  own(draft, 'probings').set(group, probing);
+  draft.effects.push({ kind: 'probe', group, length: about.length, count, intervalMs });
 }
 
 /** At least four over D' of whoever the record names. */
 function longProbes(draft: Draft, group: GroupId): { count: number; intervalMs: number } {
-  return { count: LONG_COUNT, intervalMs: Math.ceil(lastVoiceMs(draft, group) / (LONG_COUNT - 1)) };
+  return { count: LONG_COUNT, intervalMs: Math.ceil(lastVoiceMs(draft, group) / LONG_COUNT) };
 }
 
 /** D' of the holder by the record: so long it may speak after it was heard last. */
@@ -119,8 +155,11 @@ function lastVoiceMs({ state, config }: Draft, group: GroupId): number {
 function goOn(draft: Draft, group: GroupId, probing: Probing): void {
   const { state, now } = draft;
   const holding = state.holdings.get(group);
-  const isOf =
-    holding?.kind === 'owned' && holding.epoch === probing.epoch && holding.right === probing.right;
+  if (probing.epoch === null && holding === undefined) {
+    if (!state.foreseen.has(group) || now >= probing.until) remove(draft, 'probings', group);
+    return;
+  }
+  const isOf = holding?.kind === 'owned' && probingOf(draft, group, holding) !== null;
   const isLong = isOf && isToBeLong(draft, holding);
   const overAt = probing.phase === 'answered' ? probing.until + VALID_MS : probing.until;
   const isInVain = isLong && probing.phase === 'clear' && now >= overAt;
@@ -141,35 +180,39 @@ export const isBeingOpened = ({ state: { round } }: Draft, group: GroupId): bool
 function tellToYield(draft: Draft, group: GroupId, probing: Probing): void {
   const { state, config } = draft;
   own(draft, 'probings').set(group, { ...probing, nextTellAt: later(draft, YIELD_PACE_MS) });
-  if (state.session.kind !== 'open' || probing.length === 'long') return;
-  const message = {
-    kind: 'yield',
-    session: state.session.id,
-    group,
-    epoch: probing.epoch,
-  } as const;
+  const { epoch } = probing;
+  if (state.session.kind !== 'open' || probing.length === 'long' || epoch === null) return;
+  const message = { kind: 'yield', session: state.session.id, group, epoch } as const;
   for (const { id } of config.directors)
     if (id !== config.me) draft.effects.push({ kind: 'tell', to: id, message });
 }
 
-export function onProbed(
-  draft: Draft,
-  { group, isAnswered }: ElectionEvent & { kind: 'probed' },
-): void {
+export function onProbed(draft: Draft, { answers }: ElectionEvent & { kind: 'probed' }): void {
+  for (const [group, isAnswered] of answers) take(draft, group, isAnswered);
+}
+
+function take(draft: Draft, group: GroupId, isAnswered: boolean): void {
   const { state } = draft;
   const probing = state.probings.get(group);
   if (probing?.phase !== 'asking') return;
+  const { epoch } = probing;
   const isLong = probing.length === 'long';
-  const waitsMs = isLong ? lastVoiceMs(draft, group) : isAnswered ? YIELD_MS : VALID_MS;
+  // Ahead its holder may be heard to the end of F; once the group is this director's it is asked again.
+  const isToYield = isAnswered && epoch !== null;
+  const waitsMs = isLong ? lastVoiceMs(draft, group) : isToYield ? YIELD_MS : VALID_MS;
   const phase = isAnswered ? 'answered' : 'clear';
   const told: Probing = { ...probing, phase, until: later(draft, waitsMs), nextTellAt: draft.now };
   own(draft, 'probings').set(group, told);
-  if (!isAnswered) return;
+  const alarm = `answered:${group}`;
+  if (!isAnswered || !isLong) remove(draft, 'alarms', alarm);
+  if (!isAnswered || epoch === null) return;
   if (isLong) stepBack(draft, group);
+  // Asked again and again, as long as it is so.
+  if (isLong && !alarmOnce(draft, alarm)) return;
   const text = isLong
     ? 'somebody has its VIPs, or that cannot be found out; silent here'
     : 'somebody still has its VIPs; told to yield';
-  notice(draft, 'vips.answered', 'warn', text, { group, epoch: probing.epoch });
+  notice(draft, 'vips.answered', 'warn', text, { group, epoch });
 }
 
 /** Of D': longer than a probing, so that each is done with it before the next one comes. */
@@ -187,7 +230,9 @@ function stepBack(draft: Draft, group: GroupId): void {
 }
 
 /** Moments at which this room may have something to do by time alone. */
-export function probingWakes({ state }: Draft, wake: Wake): void {
+export function probingWakes(draft: Draft, wake: Wake): void {
+  const { state } = draft;
+  if (state.foreseen.size > 0) wake.by(aheadAt(draft));
   for (const { phase, until, nextTellAt } of state.probings.values()) {
     wake.by(until);
     if (phase !== 'answered') continue;

@@ -14,7 +14,7 @@ import { tellPrepared } from './pending.ts';
 import { isProvenFree, mustWait } from './probing.ts';
 import { promisedTo } from './promises.ts';
 import { hold, lapseAt, ownedHolding, ownerRevOf, renew, rosterOf } from './roster.ts';
-import { isKeptBySegment, leaveSegment } from './segment.ts';
+import { isKeptBySegment, leaveSegment, repeatAnnouncements } from './segment.ts';
 import { silence } from './silence.ts';
 import { isCutOff } from './stand-in.ts';
 import type { ElectionEvent, Guard, Holding, Purpose, RoundState, TxnReply } from './state.ts';
@@ -409,6 +409,7 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
     else if (mode === 'prepared' && !event.unsettled.includes(group))
       markPrepared(draft, group, event.speaksUntil);
   }
+  repeatAnnouncements(draft);
   if (failed.size === 0 && areAllArmed(state.holdings, armed)) {
     state.armedHoldMs = round.holdMs;
     state.armedUntil = round.until;

@@ -4,12 +4,13 @@
  * nobody refuses, and no other voice is heard. It opens only what nobody answered for.
  */
 import type { Timing } from '../../model/cluster.ts';
+import type { HoldBasis } from '../../model/decision.ts';
 import type { DirectorId, GroupId } from '../../model/ids.ts';
 import type { HoldingName } from '../../model/peer.ts';
-import { alarmOnce, type Draft, notice, own, remove } from './draft.ts';
+import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isProvenFree } from './probing.ts';
 import { silence } from './silence.ts';
-import type { Asked, ElectionEvent, Holding, RoundState } from './state.ts';
+import type { Asked, ElectionEvent, Holding, Right, RoundState } from './state.ts';
 
 type Sent = RoundState & { readonly kind: 'sent' };
 
@@ -85,9 +86,26 @@ export function onContested(draft: Draft, { group }: ElectionEvent & { kind: 'co
   const { state } = draft;
   const holding = state.holdings.get(group);
   if (holding?.kind !== 'open') return;
-  if (state.basis !== 'segment' && holding.right !== 'segment') return;
+  if (!isBySegment(state.basis, holding.right)) return;
   yieldTo(draft, group, holding, 'somebody else speaks as its VIPs; silent here');
 }
+
+/** What a voice is worth that nobody confirms: somebody else may speak, too, whose words do not arrive. */
+const REPEAT_MS = 1000;
+
+/** What is held by the segment is announced each second: who holds it so, too, hears that and is silent. */
+export function repeatAnnouncements(draft: Draft): void {
+  const { state, now } = draft;
+  if (now < (state.repeatAt ?? now)) return;
+  const groups: GroupId[] = [];
+  for (const [group, holding] of state.holdings)
+    if (holding.kind === 'open' && isBySegment(state.basis, holding.right)) groups.push(group);
+  state.repeatAt = groups.length > 0 ? later(draft, REPEAT_MS) : null;
+  if (groups.length > 0) draft.effects.push({ kind: 'repeat', groups });
+}
+
+const isBySegment = (basis: HoldBasis | null, right: Right): boolean =>
+  basis === 'segment' || right === 'segment';
 
 /** Who has better evidence opens about now. A record that this director has not seen yet is better than its own. */
 export function onYield(draft: Draft, { group, epoch }: HoldingName): void {

@@ -18,8 +18,14 @@ export function standInObstacle(draft: Draft, id: GroupId): string | null {
   if (group === undefined) return 'not in the spec';
   const isNamed = config.directors.some((one) => one.id === config.me);
   if (!isNamed || group.priorities?.has(config.me) === false) return 'not a candidate by the spec';
-  return mayStandIn(draft) ? myObstacle(state, group, now, config.me) : 'isolation: release';
+  if (!mayStandIn(draft)) return 'isolation: release';
+  const obstacle = myObstacle(state, group, now, config.me);
+  return isLastResort(obstacle) ? null : obstacle;
 }
+
+/** Such a director comes after all others, for neither a drain nor damping ends traffic. */
+const isLastResort = (obstacle: string | null): boolean =>
+  obstacle === 'draining' || obstacle === 'flapping';
 
 /** Somebody in this cluster goes on without the store, or may still do. */
 export function isSegmentUsed({ config, state }: Draft): boolean {

@@ -258,8 +258,8 @@ export type Promised = { readonly until: MonoMs; readonly groups: ReadonlyMap<Gr
 
 /** Whether somebody has the VIPs of a group, asked on the network before they are opened here. */
 export type Probing = {
-  /** The holding that it is for. */
-  readonly epoch: Epoch;
+  /** The holding that it is for; null: of a group that is foreseen, and not held yet. */
+  readonly epoch: Epoch | null;
   readonly right: Right;
   /** `short`: two probes before an opening that other evidence allows; `long`: the only evidence (design 4.10). */
   readonly length: 'short' | 'long';
@@ -269,6 +269,12 @@ export type Probing = {
   readonly until: MonoMs;
   /** answered: who speaks is told again then. */
   readonly nextTellAt: MonoMs;
+};
+
+/** How the network is asked: so many probes, so far apart. */
+export type ProbeOptions = Pick<Probing, 'length'> & {
+  readonly count: number;
+  readonly intervalMs: number;
 };
 
 /** A txn of mine that may have been committed or may be yet. */
@@ -444,6 +450,8 @@ export type ElectionState = {
   readonly askedSince: MonoMs | null;
   /** When a gateway last answered this director in a round. */
   readonly gatewaySeenAt: MonoMs | null;
+  /** When what is held by the segment is announced again; null: nothing is. */
+  readonly repeatAt: MonoMs | null;
   /** After a refusal of what is held by the segment each group of it is asked about alone, until then. */
   readonly splitUntil: MonoMs;
   readonly probings: ReadonlyMap<GroupId, Probing>;
@@ -568,8 +576,8 @@ export type ElectionEvent =
   | { readonly kind: 'gateway-answered'; readonly round: number; readonly isReachable: boolean }
   /** Another machine speaks as a VIP of the group. */
   | { readonly kind: 'contested'; readonly group: GroupId }
-  /** Whether somebody on the network has one of the group's VIPs, or that cannot be found out. */
-  | { readonly kind: 'probed'; readonly group: GroupId; readonly isAnswered: boolean }
+  /** Of each group whether somebody on the network has one of its VIPs, or that cannot be found out. */
+  | { readonly kind: 'probed'; readonly answers: ReadonlyMap<GroupId, boolean> }
   /** Somebody removed an address of a group that speaks here. */
   | { readonly kind: 'address-lost'; readonly group: GroupId }
   | { readonly kind: 'stop' }
@@ -598,12 +606,7 @@ export type ElectionEffect =
   /** Does a gateway answer this director's own address, within this round? */
   | { readonly kind: 'ask-gateway'; readonly round: number; readonly timeoutMs: number }
   /** Asks the network in nobody's name who has the group's VIPs (RFC 5227 2.1.1, RFC 4862 5.4.2). */
-  | {
-      readonly kind: 'probe';
-      readonly group: GroupId;
-      readonly count: number;
-      readonly intervalMs: number;
-    }
+  | ({ readonly kind: 'probe'; readonly group: GroupId } & ProbeOptions)
   /** Bind these ahead, and nothing else that is not armed: they stay silent. */
   | { readonly kind: 'foresee'; readonly groups: readonly GroupId[] }
   /** Open what the last arming prepared, within that arming. */
@@ -611,6 +614,8 @@ export type ElectionEffect =
   | { readonly kind: 'mute'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'close'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'announce'; readonly group: GroupId }
+  /** Announced once more, where a voice that is not heard otherwise may speak, too. */
+  | { readonly kind: 'repeat'; readonly groups: readonly GroupId[] }
   | { readonly kind: 'stop-announcing'; readonly group: GroupId }
   /** Ask the gateways in the VIPs' names whether they send here now. */
   | { readonly kind: 'verify'; readonly group: GroupId; readonly epoch: Epoch }

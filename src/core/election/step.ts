@@ -7,7 +7,7 @@ import { ABSENT, type DirectorId, type MonoMs } from '../../model/ids.ts';
 import type { PeerMessage } from '../../model/peer.ts';
 import { advanceClaims, claimWakes, onClaimReply, onVacantReply } from './claim.ts';
 import { onAnswer } from './asking.ts';
-import { advanceCandidacy, candidacyWakes } from './candidate.ts';
+import { advanceCandidacy, answerVoices, candidacyWakes } from './candidate.ts';
 import { advanceConsent, consentWakes, onConsent } from './consent.ts';
 import { noteDoubt, settleDoubts } from './doubts.ts';
 import { beginDraft, type Draft, later, learn, own, remove } from './draft.ts';
@@ -245,7 +245,10 @@ function takeHeartbeat(
   // A voice of an earlier life is no sign of this one.
   if (known !== undefined && known.rev !== ABSENT && session < sessionOf(known)) return;
   own(draft, 'lastHeard').set(from, now);
-  own(draft, 'heard').set(from, (state.heard.get(from) ?? Heard.nothing).next(armed, now));
+  const before = state.heard.get(from) ?? Heard.nothing;
+  const after = before.next(armed, now);
+  own(draft, 'heard').set(from, after);
+  answerVoices(draft, before, after);
 }
 
 function takeEligibility(draft: Draft, event: ElectionEvent & { kind: 'eligibility' }): void {

@@ -15,6 +15,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line) as AnnouncerCommand;
   const startedAt = clock.now();
   if (command.op === 'announce') announcer.announce(command.vips);
+  if (command.op === 'repeat') announcer.repeat(command.vips);
   if (command.op === 'stop') announcer.stop(command.vips);
   const tookMs = clock.now() - startedAt;
   process.stdout.write(`${JSON.stringify({ ...announcer.counters(), tookMs })}\n`);

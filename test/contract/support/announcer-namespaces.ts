@@ -12,7 +12,7 @@ import { createInterface, type Interface } from 'node:readline';
 import type { Announcement } from '../../../src/ports/announcer.ts';
 
 export type AnnouncerCommand =
-  | { readonly op: 'announce' | 'stop'; readonly vips: readonly Announcement[] }
+  | { readonly op: 'announce' | 'repeat' | 'stop'; readonly vips: readonly Announcement[] }
   | { readonly op: 'counters' };
 export type AnnouncerAnswer = {
   readonly sent: number;

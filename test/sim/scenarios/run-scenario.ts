@@ -70,6 +70,7 @@ class Scene {
       profile: (given.get('profile') ?? 'default') as TimingProfile,
       hasFence: given.get('gate') !== 'address-lifetime',
       preempt: given.get('preempt') === 'immediate' ? 'immediate' : 'never',
+      isolation: given.get('isolation') === 'gateway' ? 'gateway' : 'release',
       // Clocks and kernels are exact here: the chaos runs have the others.
       rateSpread: 0,
       expiryLagMs: 0,
@@ -191,6 +192,8 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['resume-etcd', (scene) => scene.world.cluster.resume()],
   ['unplug', (scene, who) => scene.director(who).setCarrier(false)],
   ['plug', (scene, who) => scene.director(who).setCarrier(true)],
+  ['lose-gateway', (scene, who) => scene.world.segment.setGateway(scene.director(who).name, false)],
+  ['find-gateway', (scene, who) => scene.world.segment.setGateway(scene.director(who).name, true)],
   ['upgrade', (scene, who) => scene.director(who).stop('freeze')],
   ['clone', (scene, who) => scene.world.clone(scene.director(who)).start()],
   ['flush', (scene, who) => scene.director(who).flushRules()],

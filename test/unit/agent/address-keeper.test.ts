@@ -106,6 +106,19 @@ describe('the address keeper', () => {
     expect(bound()).toEqual([VIP]);
   });
 
+  it('looks at once when it is told to', async () => {
+    const { clock, held, keeper, run, bindOurs, bound } = setUp();
+    held.add(WEB);
+    void run();
+    await clock.advance(10);
+    await bindOurs();
+    await clock.advance(10);
+    held.delete(WEB);
+    keeper.look();
+    await clock.advance(1);
+    expect(bound()).toEqual([]);
+  });
+
   it('removes what carries our tag and is in no group', async () => {
     const { clock, held, run, bindOurs, bound } = setUp();
     held.add(WEB);

@@ -369,6 +369,24 @@ describe('the gate', () => {
   });
 });
 
+describe('a holder that lapses', () => {
+  it('is silent at once also where the kernel drops its addresses late', async () => {
+    const { world, d1 } = await settled({
+      hasFence: false,
+      isolation: 'gateway',
+      expiryLagMs: 100_000,
+    });
+    world.gatewayAnswers = false;
+    d1.cutFromStore('test');
+    world.lossOf.set('relayed', 1);
+    world.lossOf.set('promise', 1);
+    const isLapsed = (): boolean => statusOf(d1).groups[0]?.state !== 'held-here';
+    expect(await world.clock.runUntil(isLapsed, 10_000)).toBe(true);
+    await world.clock.advance(1);
+    expect(d1.answers(vipOf('g1'))).toBe(false);
+  });
+});
+
 describe('a foreign voice', () => {
   it('for a VIP that is held becomes an event, and moves nothing', async () => {
     const { world, d1 } = await settled();

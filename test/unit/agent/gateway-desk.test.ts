@@ -1,6 +1,11 @@
 /** What the election wants to know of the network is asked, and told to metrics and log, too (design 4.10). */
 import { describe, expect, it } from 'vitest';
-import { createGatewayDesk, deriveGatewaySources } from '../../../src/agent/gateway-desk.ts';
+import type { ProbeOptions } from '../../../src/core/election/state.ts';
+import {
+  createGatewayDesk,
+  deriveGatewaySources,
+  type GatewayDesk,
+} from '../../../src/agent/gateway-desk.ts';
 import type { IpAddress } from '../../../src/model/address.ts';
 import type { Isolation } from '../../../src/model/cluster.ts';
 import { directorId, groupId } from '../../../src/model/ids.ts';
@@ -15,8 +20,10 @@ const A = ip('10.90.0.1');
 const B = ip('192.0.2.1');
 const VIP = { device: 'eth0', address: ip('10.90.0.100') };
 const VIP_6 = { device: 'eth0', address: ip('fd90::100') };
+/** Before an opening that other evidence allows. */
+const MOVED = { device: 'eth0', address: ip('10.90.0.101') };
 const SOURCES = { 4: { kind: 'address', address: ip('10.90.0.11') }, 6: null } as const;
-const FOUR = { count: 4, intervalMs: 20 };
+const FOUR = { length: 'long', count: 4, intervalMs: 20 } as const;
 
 function setUp() {
   const clock = new FakeClock();
@@ -27,12 +34,13 @@ function setUp() {
     isolation: { policy: 'gateway', targets: [A, B], mode: 'any' } as Isolation | null,
     places: [VIP, VIP_6],
     defenderMs: null as number | null,
+    defended: VIP_6.address,
     isDeaf: false,
   };
   const neighbours = new FakeNeighbours(
     {
       gateway: () => null,
-      defender: ({ address }) => (address === VIP_6.address ? world.defenderMs : null),
+      defender: ({ address }) => (address === world.defended ? world.defenderMs : null),
       isDeaf: () => world.isDeaf,
     },
     { clock },
@@ -50,10 +58,16 @@ function setUp() {
     },
     isolation: () => world.isolation,
     sources: () => SOURCES,
-    places: () => world.places,
+    places: (_, length) => (length === 'long' ? world.places : [...world.places, MOVED]),
   });
   return { clock, log, latencies, gateway, world, neighbours, seen, desk };
 }
+
+/** Null: ended, or asked anew, before it was known. */
+const probeWeb = async (
+  desk: Pick<GatewayDesk, 'probe'>,
+  options: ProbeOptions,
+): Promise<boolean | null> => (await desk.probe([WEB], options)).get(WEB) ?? null;
 
 describe('the gateway', () => {
   it('is asked with the targets, mode and sources of the spec', async () => {
@@ -148,7 +162,7 @@ describe('the VIPs of a group', () => {
   it('are free when nobody answers, after all questions', async () => {
     const { clock, desk, log } = setUp();
     const from = clock.now();
-    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(false);
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(false);
     expect(clock.now() - from).toBe(80);
     expect(log.of('vip.answered')).toEqual([]);
   });
@@ -156,25 +170,38 @@ describe('the VIPs of a group', () => {
   it('are not when somebody has one of them', async () => {
     const { clock, desk, world, log } = setUp();
     world.defenderMs = 3;
-    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(true);
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(true);
     expect(log.of('vip.answered')).toHaveLength(1);
+    world.defenderMs = null;
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(false);
+    world.defenderMs = 3;
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(true);
+    expect(log.of('vip.answered')).toHaveLength(2);
   });
 
   it('count as taken where they cannot be probed', async () => {
     const { clock, desk, world } = setUp();
     world.isDeaf = true;
-    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(true);
     world.places = [];
-    expect(await clock.settle(desk.probe(WEB, FOUR))).toBe(true);
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(true);
   });
 
-  it('are probed once at a time: a new probe ends the old one without a word', async () => {
+  it('are those that the length of the probing is about', async () => {
+    const { clock, desk, world } = setUp();
+    world.defenderMs = 3;
+    world.defended = MOVED.address;
+    expect(await clock.settle(probeWeb(desk, FOUR))).toBe(false);
+    expect(await clock.settle(probeWeb(desk, { ...FOUR, length: 'short' }))).toBe(true);
+  });
+
+  it('are told of by the last probe alone', async () => {
     const { clock, desk } = setUp();
-    const old = desk.probe(WEB, FOUR);
+    const old = probeWeb(desk, FOUR);
     await clock.advance(30);
-    const fresh = desk.probe(WEB, FOUR);
-    expect(await old).toBeNull();
-    expect(await clock.settle(fresh)).toBe(false);
+    const fresh = probeWeb(desk, FOUR);
+    expect(await clock.settle(Promise.all([old, fresh]))).toEqual([null, false]);
   });
 });
 
@@ -194,12 +221,12 @@ describe('closing', () => {
   it('ends what runs without a word, and nothing is asked afterwards', async () => {
     const { clock, desk, seen, gateway } = setUp();
     const asked = desk.ask(30);
-    const probed = desk.probe(WEB, FOUR);
+    const probed = probeWeb(desk, FOUR);
     desk.close();
     expect(await asked).toBe(false);
     expect(await probed).toBeNull();
     expect(await desk.ask(30)).toBe(false);
-    expect(await desk.probe(WEB, FOUR)).toBeNull();
+    expect(await probeWeb(desk, FOUR)).toBeNull();
     expect(seen.reachable).toEqual([]);
     expect(gateway.asked).toHaveLength(1);
     expect(clock.pending).toBe(0);

@@ -101,6 +101,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     announcer: {
       announce: (vips) => calls.push(`announce ${vips.map((one) => one.address).join()}`),
       stop: (vips) => calls.push(`hush ${vips.map((one) => one.address).join()}`),
+      repeat: () => {},
       limit: () => {},
     },
     peerLink: { send: (_, message) => sent.push(message) },
@@ -112,7 +113,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     announcements: () => [{ device: 'eth0', address: ip('10.90.0.100') }],
     peers: () => [{ director: D2, address: ip('10.90.0.12') }],
     askGateway: () => Promise.resolve(false),
-    probe: () => Promise.resolve(null),
+    probe: () => Promise.resolve(new Map()),
     epochs: createEpochFence({ log }),
     clearGate: (keep) => inKernel(['clear', ...keep].join(' '), () => true),
     verify: async () => null,

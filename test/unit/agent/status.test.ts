@@ -372,7 +372,7 @@ describe('a group whose holder is not heard while etcd is away', () => {
     ],
     [
       'asking',
-      TAKEN_MS,
+      TAKEN_MS - WAIT_MS / 4,
       { answer: () => null },
       /^finds nobody with the VIPs, and asks the other directors$/,
     ],
@@ -404,7 +404,7 @@ describe('a group whose holder is not heard while etcd is away', () => {
   });
 
   it('tells who has refused, for as long as that is new', () => {
-    const driver = withoutHolder(TAKEN_MS, { answer: () => null });
+    const driver = withoutHolder(TAKEN_MS - WAIT_MS / 4, { answer: () => null });
     const refusalAt = (at: number) => ({
       standIns: {
         ...NO_BOOK,

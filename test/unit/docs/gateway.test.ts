@@ -83,8 +83,8 @@ it.each(['fast', 'default', 'relaxed'] as const)('has the times of %s', (profile
   expect(waitMs).toBe(holdMs * (1 + driftMargin) + timing.slackMs);
   const silenceMs = Math.max(waitMs, suspectMs + 2 * roundMs);
   const rankMs = 2 * roundMs + 0.25 * waitMs;
-  // Five probes, the last of which ends D' after the first and has its time for an answer.
-  const probeMs = 5 * Math.ceil(waitMs / 4);
+  // Five probes, each with its time for an answer.
+  const probeMs = 5 * Math.ceil(waitMs / 5);
   const cells = [silenceMs, rankMs, probeMs].map(seconds).join(' | ');
   const row = text.split(`| \`${profile}\` | ${cells} | `)[1] ?? '';
   const told = Number.parseFloat(row) * 1000;
@@ -105,5 +105,5 @@ it('has the figures of the probing, as they stand in the code', () => {
   expect(text).toContain(`two probes, ${intervalMs} ms apart`);
   expect(text).toContain("five times over `D'`");
   expect(text).toContain('opens after 100 ms');
-  expect(text).toContain(`${count * intervalMs} ms longer, and ${count * intervalMs + 100} ms`);
+  expect(text).toContain(`openings ${count * intervalMs} ms, and ${count * intervalMs + 100} ms`);
 });

@@ -47,6 +47,26 @@ describe('AnnounceSchedule', () => {
     expect(times.slice(10).map((at) => Math.floor(at / 1000))).toEqual([35, 65, 95]);
   });
 
+  test('says an announced VIP once more when told, and goes on as it was due', () => {
+    const schedule = new AnnounceSchedule();
+    schedule.add([v6(1)], 1_000);
+    const times = run(schedule, 1_000, 3_000).map((frame) => frame.at - 1_000);
+    for (const at of [4_000, 30_000]) {
+      schedule.repeat([v6(1), v6(2)], at);
+      schedule.repeat([v6(1)], at);
+      times.push(...run(schedule, at, at + 20_000).map((frame) => frame.at - 1_000));
+    }
+    times.push(...run(schedule, 61_000, 70_000).map((frame) => frame.at - 1_000));
+    expect(times.map((at) => Math.floor(at / 1000))).toEqual([
+      ...Array(5).fill(0),
+      3,
+      ...Array(5).fill(5),
+      29,
+      35,
+      65,
+    ]);
+  });
+
   test('an IPv4 round has both forms, the request of every VIP before the reply of any', () => {
     const schedule = new AnnounceSchedule();
     schedule.add([v4(1), v4(2)], 0);

@@ -373,12 +373,15 @@ describe('the former holder of a group that another stands in for', () => {
     expect(vrrpPart(state, G1, D1, { now, holdMs: TIMING.holdMs })).toEqual({ kind: 'named' });
   });
 
-  it('asks the network when it was given the record for what it no longer speaks for', () => {
-    const driver = orphaned();
-    const session = driver.sessionId;
-    const given = ownerOf({ director: 'd1', session, reason: 'stood-in' });
-    driver.store.write(keys.owner(G1), formatRecord(given));
-    driver.advance(20);
-    expect(driver.of('probe')).toHaveLength(1);
-  });
+  it.each(['stood-in', 'released'])(
+    'asks the network before it opens what its record says to be "%s"',
+    (reason) => {
+      const driver = orphaned();
+      const session = driver.sessionId;
+      const given = ownerOf({ director: 'd1', session, reason });
+      driver.store.write(keys.owner(G1), formatRecord(given));
+      driver.advance(20);
+      expect(driver.of('probe')).toHaveLength(1);
+    },
+  );
 });

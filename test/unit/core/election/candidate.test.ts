@@ -104,9 +104,18 @@ describe('a candidate without the store', () => {
     driver.isProbeAnswered = true;
     withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
     expect(driver.holding()).not.toBe('open');
-    expect(driver.notices()).toContain('vips.answered');
+    expect(driver.of('probe').length).toBeGreaterThan(1);
+    expect(driver.notices().filter((kind) => kind === 'vips.answered')).toHaveLength(1);
     driver.isProbeAnswered = false;
     withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
+  });
+
+  it('stands in though it is drained, for a drain ends no traffic', () => {
+    const driver = orphaned();
+    driver.store.write(keys.drain(D1), formatRecord({ v: 1, by: '', reason: '', at: '' }));
+    driver.see();
+    withoutStore(driver, TAKEN_MS + WAIT_MS, IN_SIGHT);
     expect(driver.holding()).toBe('open');
   });
 
@@ -264,6 +273,22 @@ describe('a stand-in', () => {
     expect(driver.notices()).toContain('holder.yielded');
   });
 
+  it('is announced by who goes on when another begins and ends to speak for it', () => {
+    const driver = orphaned();
+    const session = driver.sessionId;
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd1', session })));
+    driver.advance(2 * TIMING.roundMs);
+    expect(driver.holding()).toBe('open');
+    driver.audible = [];
+    driver.forget();
+    driver.hear(D3, [G1]);
+    expect(driver.of('announce')).toHaveLength(1);
+    driver.hear(D3, [G1]);
+    expect(driver.of('announce')).toHaveLength(1);
+    driver.hear(D3, []);
+    expect(driver.of('announce')).toHaveLength(2);
+  });
+
   it('writes nothing of a record that is not its own when it is stopped', () => {
     const driver = standIn();
     driver.feed({ kind: 'stop' });
@@ -310,6 +335,21 @@ describe('an opening after a lapse, or of a group of a dead holder', () => {
     expect(new Set(told.map(({ to }) => to))).toEqual(new Set([D2, D3]));
     expect(told.length).toBeGreaterThan(4);
     expect(driver.state.holdings.get(G1)?.epoch).toBe(driver.epochOf());
+  });
+
+  it('is asked about just before the holder is killed, and opens with the kill', () => {
+    const driver = orphaned();
+    const told: string[] = [];
+    for (let passed = 0; driver.holding() !== 'open' && passed < 2 * WAIT_MS; passed += 5) {
+      driver.advance(5);
+      for (const { kind } of driver.effects.splice(0))
+        if (kind === 'probe' || kind === 'announce') told.push(`${kind} ${driver.now}`);
+    }
+    const [probe, announce] = told.map((one) => Number(one.split(' ')[1]));
+    expect(told).toHaveLength(2);
+    expect(told[0]).toContain('probe');
+    expect((announce ?? 0) - (probe ?? 0)).toBeGreaterThanOrEqual(40);
+    expect((announce ?? 0) - (probe ?? 0)).toBeLessThanOrEqual(70);
   });
 
   it('is not asked about where nobody goes on without the store', () => {

@@ -210,8 +210,9 @@ export class ElectionDriver {
   #answerProbes(): void {
     const due = this.#probes.filter(({ at }) => at <= this.now);
     this.#probes = this.#probes.filter(({ at }) => at > this.now);
-    for (const { group: id } of due)
-      this.feed({ kind: 'probed', group: id, isAnswered: this.isProbeAnswered });
+    if (due.length === 0) return;
+    const answers = new Map(due.map(({ group: id }) => [id, this.isProbeAnswered]));
+    this.feed({ kind: 'probed', answers });
   }
 
   #listen(from: DirectorId): void {

@@ -14,6 +14,7 @@ import {
   live,
   ownerOf,
   TIMING,
+  WAIT_MS,
 } from './election-driver.ts';
 
 /** A former process of this director's kernel left its session open, and owned the group. */
@@ -54,6 +55,23 @@ describe('what a new process keeps', () => {
     driver.begin();
     expect(driver.of('clear-gate')).toMatchObject([{ keep: [G1] }]);
     expect(driver.sessionId).toBe(session);
+  });
+
+  it.each([
+    ['not asked for while the kernel may still speak', 100, 0],
+    ['asked for when its kernel is silent for sure', 2 * WAIT_MS, 1],
+  ])('is %s', (_, laterMs, probes) => {
+    const { driver } = withFormer();
+    driver.config = { ...driver.config, isolation: 'gateway' };
+    driver.keep = (effect) => effect.kind === 'clear-gate';
+    driver.begin();
+    driver.advance(laterMs);
+    driver.keep = () => false;
+    driver.run();
+    for (const { effect, at } of driver.kept.splice(0)) driver.carryOut(effect, at);
+    driver.advance(2 * TIMING.roundMs);
+    expect(driver.of('probe')).toHaveLength(probes);
+    expect(driver.holding()).toBe('open');
   });
 
   it('is nothing of an earlier session than the one it goes on with', () => {

@@ -116,6 +116,26 @@ describe('a holder that only its gateway answers', () => {
     expect(driver.state.basis).toBe('consensus');
   });
 
+  it('is announced again each second, for who holds by the segment, too, may hear no word of it', () => {
+    const driver = isolated();
+    driver.audible = [];
+    driver.advance(3000);
+    expect(driver.of('repeat')).toEqual([]);
+    withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true });
+    driver.forget();
+    withoutStore(driver, 10_000, { isGatewayThere: true });
+    const repeats = driver.of('repeat');
+    expect(repeats.every(({ groups }) => groups.length === 1 && groups[0] === G1)).toBe(true);
+    expect(repeats.length).toBeGreaterThanOrEqual(Math.floor(10_000 / (1000 + TIMING.roundMs)));
+    expect(repeats.length).toBeLessThanOrEqual(10);
+    driver.keep = () => false;
+    driver.advance(2 * TIMING.roundMs);
+    driver.forget();
+    driver.advance(3000);
+    expect(driver.state.basis).toBe('consensus');
+    expect(driver.of('repeat')).toEqual([]);
+  });
+
   it('takes no other voice as a reason while the store answers', () => {
     const driver = isolated();
     driver.feed({ kind: 'contested', group: G1 });

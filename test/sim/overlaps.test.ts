@@ -1,0 +1,68 @@
+/** What is told of two voices by the words that reach each other, whatever became of the segment. */
+import { describe, expect, it } from 'vitest';
+import { directorId } from '../../src/model/ids.ts';
+import { FakeClock } from '../fakes/fake-clock.ts';
+import { Overlaps, type Party } from './overlaps.ts';
+import { addressOf } from './spec.ts';
+
+const VIP = addressOf(101);
+const HEARTBEAT_MS = 100;
+/** From now on the processes have run for long. */
+const LATER_MS = 10_000;
+
+const speaker = (name: string): Party => ({
+  name,
+  id: directorId(name),
+  isRunning: true,
+  stoppedAt: 0,
+  startedAt: 0,
+  goesOnUntil: 0,
+  answers: () => true,
+  isBySegment: () => true,
+  isLeft: () => false,
+});
+
+/** Two stand-ins on parts of a segment that do not hear each other's frames, until they meet. */
+async function parted(
+  unheardAt: (now: number) => number,
+  meetAt = Number.POSITIVE_INFINITY,
+): Promise<readonly string[]> {
+  const clock = new FakeClock();
+  const told: string[] = [];
+  const overlaps = new Overlaps({
+    now: () => clock.now(),
+    schedule: (ms, action) => void clock.schedule(ms, action),
+    troubledAt: () => clock.now(),
+    unheardAt: () => unheardAt(clock.now()),
+    connects: () => clock.now() >= meetAt,
+    probedMs: () => 0,
+    withoutGatewayMs: () => 0,
+    hasWitness: () => false,
+    heartbeatMs: () => HEARTBEAT_MS,
+    longestHoldMs: () => 500,
+    tell: (text) => told.push(text),
+  });
+  await clock.advance(LATER_MS);
+  overlaps.note(speaker('d1'), speaker('d2'), VIP);
+  await clock.advance(3000);
+  return told;
+}
+
+describe('two voices whose frames do not reach each other', () => {
+  it('are told when their heartbeats have had the time to', async () => {
+    expect(await parted(() => LATER_MS + 400)).toEqual([
+      'd1 and d2 answer for 10.90.0.101 since 560 ms, though each was heard to hold it',
+    ]);
+  });
+
+  it('are not told while their heartbeats are lost', async () => {
+    expect(await parted((now) => now)).toEqual([]);
+  });
+
+  it('are told when they meet, and neither announces itself again', async () => {
+    const told = await parted((now) => now, LATER_MS + 700);
+    expect(told).toEqual([
+      expect.stringMatching(/since 28\d\d ms, longer than until it is announced again/),
+    ]);
+  });
+});
