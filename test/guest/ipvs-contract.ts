@@ -1,4 +1,4 @@
-/** Runs inside a guest: the IPVS contract on the real kernel, and what only a real module can show. */
+/** Runs inside a guest: the IPVS contract on the real kernel, its tables, and what only a real module can show. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -7,6 +7,8 @@ import { createIpvsKernel } from '../../src/adapters/linux/ipvs-kernel.ts';
 import { silentLog } from '../../src/ports/log.ts';
 import { runCases, type CaseResult, type ContractCase } from '../contract/contract-case.ts';
 import { ipvsCases, real, service, tcp, type IpvsWorld } from '../contract/ipvs-kernel.contract.ts';
+import { tableCases } from './ipvs-table.ts';
+import { traceCases } from './netlink-trace.ts';
 
 const output = process.argv[2];
 if (output === undefined) throw new Error('usage: ipvs-contract.ts FILE');
@@ -56,7 +58,7 @@ const reloadCases: readonly ContractCase<null>[] = [
         { op: 'add-destination', service: VIP, destination: real('10.90.0.21', 80) },
       ] as const;
       assert.ok((await kernel.apply(add)).every((result) => result.ok));
-      const reload = 'ipvsadm -C; for m in $(lsmod | grep -o "^ip_vs_[a-z]*"); do rmmod $m; done';
+      const reload = 'ipvsadm -C; for m in $(lsmod | grep -o "^ip_vs_[a-z_]*"); do rmmod $m; done';
       sh(`${reload}; rmmod ip_vs && modprobe ip_vs`);
       const [first] = await kernel.apply([
         { op: 'delete-destination', service: VIP, destination: real('10.90.0.21', 80) },
@@ -114,7 +116,7 @@ function makeSyncDevice(): void {
 makeSyncDevice();
 const results: CaseResult[] = [
   ...(await runCases(loadCases, alone)),
-  ...(await runCases(ipvsCases, createWorld)),
+  ...(await runCases([...ipvsCases, ...tableCases, ...traceCases], createWorld)),
   ...(await runCases(reloadCases, alone)),
 ];
 writeFileSync(output, JSON.stringify(results));

@@ -74,6 +74,8 @@ export type ClusterLabOptions = {
   /** Default 0; they are hosts rs1, rs2, … with addresses .21, .22, … */
   readonly realServers?: number;
   readonly hasSorryServer?: boolean;
+  /** Directors have a second card `vec1`, logical name `inside`, as 10.91.0.11, fd91::11, …; guests only. */
+  readonly hasInside?: boolean;
 };
 
 export interface ClusterLab {
@@ -141,8 +143,17 @@ async function build(network: Network, options: ClusterLabOptions): Promise<Clus
         name: `d${number}`,
         address: `10.90.0.${10 + number}`,
         addresses: [`10.90.0.${10 + number}/24`, `fd90::${10 + number}/64`],
+        ...(options.hasInside === true
+          ? { inside: [`10.91.0.${10 + number}/24`, `fd91::${10 + number}/64`] }
+          : {}),
         config: (device, directory) =>
-          agentConfig({ name: `d${number}`, device, directory, key, endpoints }),
+          agentConfig({
+            name: `d${number}`,
+            interfaces: { public: device, ...(options.hasInside === true && { inside: 'vec1' }) },
+            directory,
+            key,
+            endpoints,
+          }),
       }),
     ),
   );
@@ -164,7 +175,7 @@ function numbers(count: number): readonly number[] {
 /** Writes the cluster key and gives the contents of agent.yaml. */
 export function agentConfig(agent: {
   readonly name: string;
-  readonly device: string;
+  readonly interfaces: Readonly<Record<string, string>>;
   readonly directory: string;
   readonly key: string;
   readonly endpoints: readonly string[];
@@ -175,7 +186,7 @@ export function agentConfig(agent: {
     director: agent.name,
     cluster: 'lab',
     etcd: { endpoints: agent.endpoints },
-    interfaces: { public: agent.device },
+    interfaces: agent.interfaces,
     api: { listen: `127.0.0.1:${API_PORT}` },
     keyFile,
     stateDir: join(agent.directory, 'state'),

@@ -67,6 +67,8 @@ export type DirectorOptions = {
   readonly name: string;
   readonly address: string;
   readonly addresses: readonly string[];
+  /** Of a second card on the wire inside, `vec1`. In guests only. */
+  readonly inside?: readonly string[];
   /** Contents of agent.yaml, as an object; written as JSON, which is YAML. */
   readonly config: (device: string, directory: string) => object;
 };
@@ -166,6 +168,7 @@ export async function createGuestDirector(
       name,
       network,
       addresses: options.addresses,
+      ...(options.inside === undefined ? {} : { inside: options.inside }),
       memoryMb: options.memoryMb ?? 256,
     });
   let guest = await boot();

@@ -28,6 +28,8 @@ export type GuestOptions = {
   readonly network: Network;
   /** Addresses of `vec0`, with prefix lengths. */
   readonly addresses: readonly string[];
+  /** Addresses of `vec1`, a second card at the wire inside. Default: no such card. */
+  readonly inside?: readonly string[];
   /** Default 256. */
   readonly memoryMb?: number;
   /** Default `IPVS_MODULES`. A module that cannot be loaded fails the boot with its name. */
@@ -64,11 +66,12 @@ export async function bootGuest(options: GuestOptions): Promise<Guest> {
   const directory = join(network.directory, `guest-${name}`);
   mkdirSync(directory, { recursive: true });
   const tap = await network.addTap(name);
+  const inside = options.inside === undefined ? null : await network.addTap(name, 'inside');
   const init = join(directory, 'init.sh');
   writeFileSync(init, initScript(directory, options), { mode: 0o755 });
   const consoleFile = join(directory, 'console.log');
   const logFile = join(directory, 'program.log');
-  const child = startKernel({ options, directory, tap, init, consoleFile, logFile });
+  const child = startKernel({ options, directory, tap, inside, init, consoleFile, logFile });
   const console = createConsole(child, consoleFile);
   const answer = await within(console.ready, BOOT_TIMEOUT_MS);
   if (answer !== 'ready') {
@@ -83,6 +86,7 @@ type Kernel = {
   readonly options: GuestOptions;
   readonly directory: string;
   readonly tap: string;
+  readonly inside: string | null;
   readonly init: string;
   readonly consoleFile: string;
   readonly logFile: string;
@@ -110,6 +114,7 @@ function startKernel(kernel: Kernel): ChildProcess {
     'con0=fd:0,fd:1',
     'con1=null,fd:3',
     `vec0:transport=tap,ifname=${kernel.tap},depth=64`,
+    ...(kernel.inside === null ? [] : [`vec1:transport=tap,ifname=${kernel.inside},depth=64`]),
   ];
   const child = spawn('env', [...temporaryFiles(kernel.directory, memoryMb), 'ip', ...argv], {
     stdio: ['pipe', 'pipe', 'pipe', log],
@@ -127,27 +132,27 @@ function temporaryFiles(directory: string, memoryMb: number): readonly string[] 
 }
 
 function initScript(directory: string, options: GuestOptions): string {
-  const addresses = options.addresses.map((address) =>
-    address.includes(':')
-      ? `ip address add ${address} dev vec0 nodad`
-      : `ip address add ${address} dev vec0`,
-  );
+  const cards = { vec0: options.addresses, ...(options.inside && { vec1: options.inside }) };
   return `#!/bin/bash
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TERM=dumb
+export PATH=/run/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TERM=dumb
 mount -t proc proc /proc; mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /run; mkdir /run/tmp; export TMPDIR=/run/tmp
 mount -t hostfs -o ${directory} none ${directory}
 exec </dev/console >/dev/console 2>&1
 stty raw -echo
 die() { echo "FAILED $*"; sleep 1; poweroff -f; }
-mkdir -p /run/m/lib; ln -s /usr/lib/uml/modules /run/m/lib/modules
+mkdir -p /run/bin /run/m/lib; ln -s /usr/lib/uml/modules /run/m/lib/modules
+printf '#!/bin/sh\\nexec /sbin/modprobe -d /run/m "$@"\\n' >/run/bin/modprobe
+chmod +x /run/bin/modprobe; echo /run/bin/modprobe >/proc/sys/kernel/modprobe
 for module in ${(options.modules ?? IPVS_MODULES).join(' ')}; do
-  modprobe -d /run/m "$module" || die "modprobe $module"
+  modprobe "$module" || die "modprobe $module"
 done
 hostname ${options.name}
-sysctl -qw net.ipv6.conf.vec0.accept_dad=0
-ip link set lo up; ip link set vec0 up || die vec0
-${addresses.join('\n')}
+sysctl -qw net.ipv6.conf.default.accept_dad=0
+ip link set lo up
+${Object.entries(cards)
+  .flatMap(([card, addresses]) => cardLines(card, addresses))
+  .join('\n')}
 work() {
   bash "${directory}/$1.sh" >"${directory}/$1.out" 2>"${directory}/$1.err" </dev/null
   echo "DONE $1 $?"
@@ -156,6 +161,17 @@ echo READY
 while read -r id; do work "$id" & done
 poweroff -f
 `;
+}
+
+function cardLines(card: string, addresses: readonly string[]): readonly string[] {
+  return [
+    `sysctl -qw net.ipv6.conf.${card}.accept_dad=0`,
+    `ip link set ${card} up || die ${card}`,
+    ...addresses.map((address) => {
+      const flags = address.includes(':') ? ' nodad' : '';
+      return `ip address add ${address} dev ${card}${flags}`;
+    }),
+  ];
 }
 
 interface Console {

@@ -30,6 +30,9 @@ export const NAMESPACE_PREFIX = 'lh-';
 
 export type CutKind = 'all' | 'ip';
 
+/** `inside`: a second wire of the same switch, apart from the first: behind directors that do NAT. */
+export type Segment = 'outside' | 'inside';
+
 export interface Network {
   /** Prefix of every namespace of this network. */
   readonly name: string;
@@ -38,9 +41,9 @@ export interface Network {
   readonly switchNamespace: string;
   namespaceOf(host: string): string;
   /** A host with `eth0` at the switch; addresses as `10.0.0.1/24` or `fd00::1/64`. */
-  addHost(name: string, addresses: readonly string[]): Promise<void>;
+  addHost(name: string, addresses: readonly string[], segment?: Segment): Promise<void>;
   /** A tap at the switch for a guest of that name, made once; gives its interface's name. */
-  addTap(name: string): Promise<string>;
+  addTap(name: string, segment?: Segment): Promise<string>;
   /** Stops frames between two hosts, both ways (or only from the first to the second). */
   cut(from: string, to: string, direction?: 'both' | 'one-way'): Promise<void>;
   /**
@@ -121,22 +124,23 @@ function assemble(parts: Parts): Network {
     switchNamespace,
     namespaceOf,
     wrap,
-    async addHost(host, addresses) {
+    async addHost(host, addresses, segment = 'outside') {
       const mac = `02${randomBytes(5).toString('hex')}`.replaceAll(/(..)(?=.)/g, '$1:');
-      hosts.set(host, { switchNamespace, namespace: namespaceOf(host), host, addresses, mac });
+      const namespace = namespaceOf(host);
+      hosts.set(host, { switchNamespace, namespace, host, addresses, mac, segment });
       await makeHost(planOf(host));
     },
     async removeInterface(host) {
       await runOk(['ip', '-n', switchNamespace, 'link', 'delete', portOf(host)]);
     },
     recreateInterface: (host) => plugIn(planOf(host)),
-    async addTap(host) {
-      const tap = portOf(host);
+    async addTap(host, segment = 'outside') {
+      const tap = portOf(segment === 'outside' ? host : `${host}-in`);
       if (taps.has(tap)) return tap;
       taps.add(tap);
       await batch(switchNamespace, [
         `tuntap add dev ${tap} mode tap`,
-        `link set ${tap} master br0`,
+        `link set ${tap} master ${BRIDGES[segment]}`,
         `link set ${tap} up`,
       ]);
       return tap;
@@ -189,10 +193,14 @@ async function makeSwitch(namespace: string): Promise<void> {
   await runOk(['ip', 'netns', 'add', namespace]);
   await batch(namespace, [
     'link set lo up',
-    'link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0',
-    'link set br0 up',
+    ...Object.values(BRIDGES).flatMap((bridge) => [
+      `link add ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      `link set ${bridge} up`,
+    ]),
   ]);
 }
+
+const BRIDGES: Readonly<Record<Segment, string>> = { outside: 'br0', inside: 'br1' };
 
 type HostPlan = {
   readonly switchNamespace: string;
@@ -200,6 +208,7 @@ type HostPlan = {
   readonly host: string;
   readonly addresses: readonly string[];
   readonly mac: string;
+  readonly segment: Segment;
 };
 
 async function makeHost(host: HostPlan): Promise<void> {
@@ -221,7 +230,7 @@ async function plugIn(host: HostPlan): Promise<void> {
   const port = portOf(host.host);
   await batch(host.switchNamespace, [
     `link add ${port} type veth peer name eth0 address ${host.mac} netns ${host.namespace}`,
-    `link set ${port} master br0`,
+    `link set ${port} master ${BRIDGES[host.segment]}`,
     `link set ${port} up`,
   ]);
   await batch(host.namespace, [

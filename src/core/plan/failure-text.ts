@@ -9,11 +9,13 @@ export function formatOperation(operation: IpvsTableOperation): string {
   return `${operation.op} ${formatEndpoint(address, port)}`;
 }
 
-/** ENOENT for a service means its scheduler: a service that is missing answers ESRCH (ip_vs_ctl.c). */
+/** ENOENT for a service means its scheduler or engine: a service that is missing answers ESRCH (ip_vs_ctl.c). */
 export function describeFailure(operation: IpvsTableOperation, error: KernelError): string {
   const isService = operation.op === 'add-service' || operation.op === 'set-service';
   if (isService && error.code === 'ENOENT') {
-    const { scheduler } = operation.service;
+    const { scheduler, persistenceEngine } = operation.service;
+    // The code is the same for both; the adapter has looked which of the modules is there.
+    if (persistenceEngine !== null) return error.message;
     return `scheduler ${scheduler}: kernel module ip_vs_${scheduler} is missing`;
   }
   return `${formatOperation(operation)}: ${error.message} (${error.code})`;

@@ -4,7 +4,7 @@ import type { IpvsTableOperation } from '../../../../src/model/kernel.ts';
 import { ip } from '../desired/spec-builders.ts';
 
 const key = { kind: 'address', protocol: 'tcp', address: ip('fd90::100'), port: 80 } as const;
-const add: IpvsTableOperation = {
+const add = {
   op: 'add-service',
   service: {
     key,
@@ -14,7 +14,7 @@ const add: IpvsTableOperation = {
     persistencePrefix: 128,
     persistenceEngine: null,
   },
-};
+} satisfies IpvsTableOperation;
 const remove: IpvsTableOperation = {
   op: 'delete-destination',
   service: key,
@@ -32,6 +32,15 @@ describe('describeFailure', () => {
     expect(describeFailure(add, { code: 'EPERM', message: 'needs CAP_NET_ADMIN' })).toBe(
       'add-service: needs CAP_NET_ADMIN (EPERM)',
     );
+  });
+
+  it('leaves it to the kernel side to tell a missing engine from a missing scheduler', () => {
+    const withEngine: IpvsTableOperation = {
+      op: 'add-service',
+      service: { ...add.service, persistenceEngine: 'sip' },
+    };
+    const message = 'unknown persistence engine "sip": load it with "modprobe ip_vs_pe_sip"';
+    expect(describeFailure(withEngine, { code: 'ENOENT', message })).toBe(message);
   });
 
   it('names the operation alone where the service says the rest', () => {
