@@ -7,12 +7,13 @@ import type { ClusterStore } from '../ports/cluster-store.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
 import { isolationProblems, isolationStatus } from './isolation-status.ts';
 import { localProblems } from './report.ts';
+import { createIpvsDesk } from './ipvs-desk.ts';
 import { deriveStatus, type StatusInput } from './status.ts';
 
 /** Without an answer for so long etcd counts as away, for people; the election has its own deadlines. */
 const STORE_AWAY_MS = 3000;
 
-type Ports = Pick<AgentPorts, 'clock' | 'store'>;
+type Ports = Pick<AgentPorts, 'clock' | 'store' | 'ipvs'>;
 
 export function createAgentView(
   options: AgentOptions,
@@ -24,6 +25,7 @@ export function createAgentView(
   return {
     cluster: options.cluster,
     director: options.me,
+    ipvs: createIpvsDesk({ me: options.me, kernel: ports.ipvs, clock: ports.clock, parts }),
     status: () => deriveStatus(statusInput(options, ports, parts)),
     spec: () => ({
       revision: records.spec?.revision ?? records.revisionOf(options.keys.spec),

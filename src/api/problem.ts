@@ -23,6 +23,7 @@ const TITLES = {
   internal: [500, 'A bug in leasehold'],
   'store-unavailable': [503, 'The cluster store did not answer'],
   'not-holding': [503, 'This director does not hold the group'],
+  'ipvs-unavailable': [503, 'The kernel’s IPVS cannot be used here'],
   overloaded: [503, 'Too many open streams'],
   'outcome-unknown': [504, 'It may have happened'],
 } as const satisfies Record<string, readonly [number, string]>;

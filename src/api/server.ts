@@ -20,6 +20,7 @@ import { registerConfigRoutes } from './routes/config.ts';
 import { registerDirectorRoutes } from './routes/directors.ts';
 import { registerEventRoutes } from './routes/events.ts';
 import { registerHealthRoutes } from './routes/health.ts';
+import { registerIpvsRoutes } from './routes/ipvs.ts';
 import { registerOperationRoutes } from './routes/operations.ts';
 import { registerRebalanceRoute } from './routes/rebalance.ts';
 import { registerRealServerRoutes } from './routes/real-servers.ts';
@@ -76,6 +77,7 @@ async function registerRoutes(scope: FastifyInstance, ctx: ApiContext): Promise<
   registerRealServerRoutes(typed, ctx);
   registerOperationRoutes(typed, ctx);
   registerRebalanceRoute(typed, ctx);
+  registerIpvsRoutes(typed, ctx);
   registerEventRoutes(typed, ctx);
   registerHealthRoutes(typed, ctx);
   typed.get('/openapi.json', { config: { role: 'open' }, schema: { hide: true } }, () =>

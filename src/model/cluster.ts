@@ -135,7 +135,8 @@ export type NotifySpec = {
   readonly user: string | null;
 };
 
-export type Protocol = 'tcp' | 'udp' | 'sctp';
+export const PROTOCOLS = ['tcp', 'udp', 'sctp'] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
 export type ForwardMethod = 'dr' | 'nat' | 'tun';
 export const SCHEDULERS = [
   'rr',

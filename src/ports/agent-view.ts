@@ -3,6 +3,7 @@ import type { ClusterSpec } from '../model/cluster.ts';
 import type { DirectorId, GroupId, Revision } from '../model/ids.ts';
 import type { StatusDocument } from '../model/status.ts';
 import type { EventRecord, OperationRecord } from '../model/records.ts';
+import type { IpvsView } from './ipvs-view.ts';
 
 export type SpecView = {
   /** 0: nothing was applied yet. */
@@ -18,6 +19,7 @@ export type Stored<T> = { readonly id: string; readonly revision: Revision; read
 export interface AgentView {
   readonly cluster: string;
   readonly director: DirectorId;
+  readonly ipvs: IpvsView;
   status(): StatusDocument;
   spec(): SpecView;
   /** True only while this director holds the group and is inside its deadline, judged at the call. */

@@ -36,9 +36,20 @@ export interface NetworkKernel {
 }
 
 export type IpvsCapability =
-  | { readonly available: true; readonly version: string; readonly detail: string }
+  | {
+      readonly available: true;
+      readonly version: string;
+      readonly detail: string;
+      /** Hash buckets of the connection table; absent where nobody asked for it. */
+      readonly tableSize?: number;
+    }
   /** `detail` tells the cause and the remedy ("modprobe ip_vs", "needs CAP_NET_ADMIN"). */
   | { readonly available: false; readonly detail: string };
+
+/** False: it has seen enough. */
+export type ConnectionVisit = (
+  connections: readonly IpvsConnection[],
+) => boolean | Promise<boolean>;
 
 /** How a reading of the connections went. */
 export type ConnectionReading = {
@@ -63,11 +74,11 @@ export interface IpvsKernel {
   daemons(): Promise<Result<readonly IpvsDaemon[], KernelError>>;
   /**
    * Reads the connections and persistence templates piece by piece, so that a million of them are never
-   * held; `visit` gets some of them at a time and returns false when it has enough. No snapshot:
-   * what comes and goes meanwhile may be missed or seen twice.
+   * held; `visit` gets some of them at a time and returns false when it has enough; while it takes its
+   * time nothing more is read. No snapshot: what comes and goes meanwhile may be missed or seen twice.
    */
   visitConnections(
-    visit: (connections: readonly IpvsConnection[]) => boolean,
+    visit: ConnectionVisit,
     signal: AbortSignal,
   ): Promise<Result<ConnectionReading, KernelError>>;
   close(): void;

@@ -10,6 +10,7 @@ import type {
   StatusDocument,
 } from '../../src/model/status.ts';
 import type { AgentView, SpecView, Stored } from '../../src/ports/agent-view.ts';
+import { FakeIpvsView } from './fake-ipvs-view.ts';
 
 /** The document behind `createStatus`. */
 export const CLUSTER_DOCUMENT = {
@@ -65,6 +66,7 @@ export const CLUSTER_DOCUMENT = {
 export class FakeAgentView implements AgentView {
   readonly cluster = 'lab';
   readonly director = directorId('d1');
+  readonly ipvs = new FakeIpvsView();
   statusDocument: StatusDocument = createStatus();
   specView: SpecView = specViewOf(CLUSTER_DOCUMENT, 40);
   held = new Set<string>(['web']);

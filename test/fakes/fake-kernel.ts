@@ -33,6 +33,7 @@ import {
 import type { Clock } from '../../src/ports/clock.ts';
 import type {
   ConnectionReading,
+  ConnectionVisit,
   IpvsCapability,
   IpvsKernel,
   NetworkKernel,
@@ -334,7 +335,7 @@ export class FakeIpvsKernel implements IpvsKernel {
 
   async capability(): Promise<IpvsCapability> {
     if (this.#missing !== null) return { available: false, detail: this.#missing };
-    return { available: true, version: '1.2.1', detail: 'IPVS in memory' };
+    return { available: true, version: '1.2.1', detail: 'IPVS in memory', tableSize: 4096 };
   }
 
   async dump(): Promise<Result<IpvsTable, KernelError>> {
@@ -365,7 +366,7 @@ export class FakeIpvsKernel implements IpvsKernel {
   }
 
   async visitConnections(
-    visit: (connections: readonly IpvsConnection[]) => boolean,
+    visit: ConnectionVisit,
     signal: AbortSignal,
   ): Promise<Result<ConnectionReading, KernelError>> {
     if (this.#missing !== null) return refuse('UNAVAILABLE', this.#missing);
@@ -374,7 +375,7 @@ export class FakeIpvsKernel implements IpvsKernel {
       if (signal.aborted) return ok({ connections, unreadable: 0, isWhole: false });
       const some = this.#connections.slice(connections, connections + VISITED_AT_ONCE);
       connections += some.length;
-      if (!visit(some)) return ok({ connections, unreadable: 0, isWhole: false });
+      if (!(await visit(some))) return ok({ connections, unreadable: 0, isWhole: false });
     }
     return ok({ connections, unreadable: 0, isWhole: !signal.aborted });
   }

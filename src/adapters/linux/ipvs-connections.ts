@@ -1,8 +1,8 @@
 /** The connection table of this network namespace: /proc/net/ip_vs_conn. Needs CAP_NET_ADMIN or root. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { err, ok, type Result } from '../../lib/result.ts';
-import type { IpvsConnection, KernelError } from '../../model/kernel.ts';
-import type { ConnectionReading } from '../../ports/kernel.ts';
+import type { KernelError } from '../../model/kernel.ts';
+import type { ConnectionReading, ConnectionVisit } from '../../ports/kernel.ts';
 import { type ConnectionBatch, ConnectionReader } from '../../wire/ipvs-connections.ts';
 import { kernelError } from './kernel-error.ts';
 
@@ -11,12 +11,10 @@ export const CONNECTIONS_FILE = '/proc/net/ip_vs_conn';
 const READ_BYTES = 16_384;
 const WHAT = 'read the IPVS connections';
 
-export type Visit = (connections: readonly IpvsConnection[]) => boolean;
-
 /** As `IpvsKernel.visitConnections`; other work runs between two pieces. */
 export async function visitConnectionFile(
   path: string,
-  visit: Visit,
+  visit: ConnectionVisit,
   signal: AbortSignal,
 ): Promise<Result<ConnectionReading, KernelError>> {
   let file: FileHandle;
@@ -36,24 +34,26 @@ export async function visitConnectionFile(
 
 async function visitAll(
   file: FileHandle,
-  visit: Visit,
+  visit: ConnectionVisit,
   signal: AbortSignal,
 ): Promise<ConnectionReading> {
   const reader = new ConnectionReader();
   const bytes = new Uint8Array(READ_BYTES);
   let connections = 0;
   let unreadable = 0;
-  const take = (batch: ConnectionBatch): boolean => {
+  const take = async (batch: ConnectionBatch): Promise<boolean> => {
     connections += batch.connections.length;
     unreadable += batch.unreadable;
-    return batch.connections.length === 0 || visit(batch.connections);
+    return batch.connections.length === 0 || (await visit(batch.connections));
   };
   for (;;) {
     if (signal.aborted) return { connections, unreadable, isWhole: false };
     // oxlint-disable-next-line no-await-in-loop -- a file is read from its beginning to its end
     const { bytesRead } = await file.read(bytes);
     const isEnd = bytesRead === 0;
-    const isWanted = take(isEnd ? reader.end() : reader.read(bytes.subarray(0, bytesRead)));
+    const batch = isEnd ? reader.end() : reader.read(bytes.subarray(0, bytesRead));
+    // oxlint-disable-next-line no-await-in-loop -- nothing is read that nobody takes
+    const isWanted = await take(batch);
     if (isEnd || !isWanted) return { connections, unreadable, isWhole: isEnd };
   }
 }

@@ -13,7 +13,12 @@ import {
   type ObservedDestination,
   type ObservedService,
 } from '../../model/kernel.ts';
-import type { ConnectionReading, IpvsCapability, IpvsKernel } from '../../ports/kernel.ts';
+import type {
+  ConnectionReading,
+  ConnectionVisit,
+  IpvsCapability,
+  IpvsKernel,
+} from '../../ports/kernel.ts';
 import { decodeFamily, encodeGetFamily, GENL_ID_CTRL } from '../../wire/genetlink.ts';
 import { IPVS_FAMILY_NAME } from '../../wire/ipvs-common.ts';
 import {
@@ -28,7 +33,7 @@ import { decodeDestination, encodeGetDestinations } from '../../wire/ipvs-destin
 import { decodeService, type DumpedService, encodeGetServices } from '../../wire/ipvs-service.ts';
 import { encodeOperation } from '../../wire/ipvs.ts';
 import { AttributeWriter, NLM_F_REQUEST } from '../../wire/netlink.ts';
-import { CONNECTIONS_FILE, type Visit, visitConnectionFile } from './ipvs-connections.ts';
+import { CONNECTIONS_FILE, visitConnectionFile } from './ipvs-connections.ts';
 import { failureOf } from './ipvs-failure.ts';
 import { kernelError } from './kernel-error.ts';
 import { LazySocket, type KernelPorts, type KernelSocket, type Reply } from './kernel-socket.ts';
@@ -94,6 +99,7 @@ class LinuxIpvsKernel implements IpvsKernel {
       available: true,
       version,
       detail: `IPVS ${version}, connection table of ${connectionTableSize} entries`,
+      tableSize: connectionTableSize,
     };
   }
 
@@ -139,7 +145,7 @@ class LinuxIpvsKernel implements IpvsKernel {
   }
 
   visitConnections(
-    visit: Visit,
+    visit: ConnectionVisit,
     signal: AbortSignal,
   ): Promise<Result<ConnectionReading, KernelError>> {
     return visitConnectionFile(CONNECTIONS_FILE, visit, signal);

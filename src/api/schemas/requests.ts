@@ -114,6 +114,46 @@ export const OwnerQuery = Type.Object({ group: Type.String() }, closed);
 
 export const RealServersQuery = Type.Object({ service: Type.Optional(Type.String()) }, closed);
 
+export const TableQuery = Type.Object(
+  {
+    service: Type.Optional(
+      Type.String({
+        maxLength: 128,
+        description: 'a virtual service, or one IPVS service such as `tcp 10.90.0.100:80`',
+      }),
+    ),
+  },
+  closed,
+);
+
+/** Of a listing of connections, where nothing else is asked for. */
+export const CONNECTIONS_DEFAULT = 1_000_000;
+
+export const ConnectionsQuery = Type.Object(
+  {
+    service: Type.Optional(Type.String({ maxLength: 128, description: 'a virtual service' })),
+    limit: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 10_000_000,
+        description: `at most so many; default ${CONNECTIONS_DEFAULT}`,
+      }),
+    ),
+    templates: Type.Optional(Type.Boolean({ description: 'persistence templates alone' })),
+  },
+  closed,
+);
+
+export const ZeroBody = Type.Object(
+  {
+    reason: Reason,
+    service: Type.Optional(
+      Type.String({ maxLength: 128, description: 'a virtual service; default: all of them' }),
+    ),
+  },
+  { ...closed, examples: [{ service: 'web-http', reason: 'before the load test' }] },
+);
+
 export const GroupParams = Type.Object({ group: Name });
 export const DirectorParams = Type.Object({ director: Name });
 export const OperationParams = Type.Object({

@@ -119,6 +119,15 @@ export const Event = Type.Object({
 });
 export const EventList = Type.Object({ events: Type.Array(Event) });
 
+/** What was set to 0, or would be, on this director. */
+export const ZeroResult = Type.Object({
+  dryRun: Type.Boolean(),
+  summary: Type.String(),
+  director: Type.String(),
+  services: Type.Integer({ description: 'IPVS services; 0 for a dry run' }),
+  event: Type.Union([Type.String(), Type.Null()], { description: 'id of the audit event' }),
+});
+
 export const ProbeResult = Type.Object({
   status: Type.Enum(['ok', 'failed']),
   reasons: Type.Array(Type.String(), { description: 'why not' }),
@@ -130,6 +139,7 @@ export const OwnerResult = Type.Object({
   holds: Type.Boolean({ description: 'holding, and inside the deadline' }),
 });
 
+export type ZeroResult = Static<typeof ZeroResult>;
 export type ProbeResult = Static<typeof ProbeResult>;
 export type ChangeResult = Static<typeof ChangeResult>;
 export type DocumentChange = Static<typeof DocumentChange>;

@@ -1,0 +1,115 @@
+/**
+ * Answers of any length as newline-delimited JSON: what the reader does not take is not made, and a reader
+ * that takes nothing for long is cut off. Nothing is collected.
+ */
+import type { FastifyReply } from 'fastify';
+import type { ServerResponse } from 'node:http';
+import { messageOf } from '../lib/result.ts';
+import type { ApiContext } from './context.ts';
+import { problemError } from './problem.ts';
+
+export const LINES_TYPE = 'application/x-ndjson; charset=utf-8';
+
+/** Such answers at a time: each costs the kernel a walk through its table. */
+const ANSWERS_MAX = 4;
+/** A reader that takes nothing for so long is cut off. */
+const STALLED_MS = 30_000;
+
+export type LineSink = {
+  readonly signal: AbortSignal;
+  /** Whole lines. Resolves when more may come; false: the reader is gone. */
+  write(lines: string): Promise<boolean>;
+};
+
+export type LineAnswers = {
+  /**
+   * The answer begins with the first line: what `produce` throws before is answered as a problem. Throws a
+   * `ProblemError` (503) where too many are under way.
+   */
+  send(reply: FastifyReply, produce: (sink: LineSink) => Promise<void>): Promise<FastifyReply>;
+};
+
+export function createLineAnswers(ctx: ApiContext): LineAnswers {
+  let running = 0;
+  return {
+    send: async (reply, produce) => {
+      if (running >= ANSWERS_MAX)
+        throw problemError('overloaded', `${ANSWERS_MAX} listings are under way; try again`);
+      running++;
+      try {
+        await answer(ctx, reply, produce);
+      } finally {
+        running--;
+      }
+      return reply;
+    },
+  };
+}
+
+async function answer(
+  ctx: ApiContext,
+  reply: FastifyReply,
+  produce: (sink: LineSink) => Promise<void>,
+): Promise<void> {
+  const { raw } = reply;
+  const reader = new AbortController();
+  // Also when the server closes.
+  reader.signal.addEventListener('abort', () => raw.destroy(), { once: true });
+  ctx.streams.add(reader);
+  raw.on('close', () => {
+    ctx.streams.delete(reader);
+    reader.abort();
+  });
+  let isBegun = false;
+  const begin = (): void => {
+    if (isBegun) return;
+    isBegun = true;
+    reply.hijack();
+    raw.writeHead(200, HEADERS);
+  };
+  try {
+    await produce({
+      signal: reader.signal,
+      write: (lines) => {
+        begin();
+        return write(ctx, raw, lines);
+      },
+    });
+    begin();
+    raw.end();
+  } catch (error) {
+    if (!isBegun) throw error;
+    ctx.log.error({ error: messageOf(error) }, 'listing.failed');
+    raw.destroy();
+  }
+}
+
+const HEADERS = {
+  'content-type': LINES_TYPE,
+  'cache-control': 'no-store',
+  'x-accel-buffering': 'no',
+};
+
+async function write(ctx: ApiContext, raw: ServerResponse, lines: string): Promise<boolean> {
+  if (raw.destroyed) return false;
+  if (!raw.write(lines)) await drained(ctx, raw);
+  return !raw.destroyed;
+}
+
+/** Until the reader has taken what there is, has gone, or was cut off. */
+function drained(ctx: ApiContext, raw: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = ctx.clock.schedule(STALLED_MS, () => {
+      ctx.log.warn({ stalledMs: STALLED_MS }, 'listing.cut-off');
+      raw.destroy();
+    });
+    const done = (): void => {
+      cancel();
+      raw.off('drain', done);
+      raw.off('close', done);
+      resolve();
+    };
+    raw.on('drain', done);
+    raw.on('close', done);
+  });
+}
