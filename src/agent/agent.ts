@@ -333,6 +333,8 @@ class Director implements Agent {
     return createReconcileLoop(
       {},
       {
+        me: this.#options.me,
+        devices: this.#options.devices,
         kernel: ipvs,
         ledger,
         clock,

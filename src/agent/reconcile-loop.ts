@@ -1,30 +1,45 @@
 /**
- * Keeps this director's IPVS table as wanted: dump, plan, apply, dump again; one pass at a time, on
- * wake-up and on a timer. It repairs what others change in our services and never touches theirs.
- * Law: it never flushes, and without a usable spec it touches nothing.
+ * Keeps this director's IPVS as wanted, the table and what is beside it: dump, plan, apply, dump again; one
+ * pass at a time, on wake-up and on a timer. It repairs what others change in our services and never touches
+ * theirs. Law: it never flushes, and without a usable spec it touches nothing.
  */
 import { type BackoffConfig, deriveBackoffMs } from '../core/backoff.ts';
 import {
   deriveDesired,
   type Desired,
   type DesiredInput,
-  type Explanation,
   isStillDesired,
-  NOTHING_DESIRED,
+  NO_FACTS,
 } from '../core/desired/desired-state.ts';
-import { describeFailure, formatOperation } from '../core/plan/failure-text.ts';
-import { type IpvsPlan, planIpvs, serviceKeyOf } from '../core/plan/ipvs-plan.ts';
+import type { DesiredSync } from '../core/desired/sync-daemons.ts';
+import { type KernelPlan, planKernel } from '../core/plan/control-plan.ts';
+import { formatOperation } from '../core/plan/failure-text.ts';
+import type { Drains } from '../core/service/drain.ts';
 import { Wakeup } from '../lib/async.ts';
-import { type MonoMs, monoMs, type ServiceId } from '../model/ids.ts';
-import { formatServiceKey, type IpvsTableOperation, type IpvsTable } from '../model/kernel.ts';
+import { err, ok, type Result } from '../lib/result.ts';
+import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
+import { formatServiceKey, type IpvsDaemon, type IpvsOperation } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { IpvsCapability, IpvsKernel } from '../ports/kernel.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
+import { type Applied, applyPlan, isOfTable, keyOf } from './apply-plan.ts';
+import { ControlBook, controlKeyOf, type WantedControl, wantedControl } from './control-book.ts';
+import { IpvsFacts, type Surroundings } from './ipvs-facts.ts';
+import { type KernelLook, lookAgain, lookAtKernel } from './kernel-look.ts';
 import { type DesiredByKey, ReconcileBook } from './reconcile-book.ts';
+import { type ControlKey, desiredPartOf, type ReconcileState } from './reconcile-state.ts';
+import { isSameSet, SyncDesk } from './sync-desk.ts';
 
-export type ReconcileInput = DesiredInput;
+export type { ReconcileState };
+
+export type ReconcileInput = Omit<DesiredInput, 'facts'> & {
+  /** Absent: nobody knows any. */
+  readonly around?: Surroundings;
+  /** Groups that this director speaks for: their connections are told to the others. Absent: none. */
+  readonly held?: ReadonlySet<GroupId>;
+};
 
 export type ReconcileOptions = {
   /** Time between passes when nothing wakes the loop. */
@@ -45,35 +60,27 @@ export const RECONCILE_DEFAULTS: ReconcileOptions = {
 };
 
 export type ReconcilePorts = {
-  readonly kernel: Pick<IpvsKernel, 'capability' | 'dump' | 'apply'>;
+  readonly me: DirectorId;
+  /** Logical interface name to device. */
+  readonly devices: ReadonlyMap<string, string>;
+  readonly kernel: Pick<IpvsKernel, 'capability' | 'dump' | 'apply' | 'daemons' | 'timeouts'>;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
   /** Null: no usable spec. Cheap where spec, checks, statuses and each override are the same objects as before. */
   readonly input: () => ReconcileInput | null;
+  /** Something was decided anew from what the kernel has: in the pass, before it acts. */
+  readonly decided?: (decision: Decided) => void;
   /** After each pass: whether the table is as wanted may have changed. */
   readonly passed?: () => void;
 };
 
-export type ReconcileState = {
-  readonly available: boolean;
-  readonly detail: string;
-  /** What keeps the loop as a whole from its work: the dump, the ledger; null where nothing. */
-  readonly problem: string | null;
-  /** By service key: what is wrong with single services. */
-  readonly problems: ReadonlyMap<string, string>;
-  readonly foreign: readonly string[];
-  /** How long the last complete pass took; null before the first. */
-  readonly lastReconcileMs: number | null;
-  readonly lastReconcileAt: MonoMs | null;
-  /** Services and destinations repaired since the start. */
-  readonly driftRepaired: number;
-  /** As last dumped; null before, and where ip_vs is missing. */
-  readonly table: IpvsTable | null;
-  /** By `realServerKey`. */
-  readonly explanations: ReadonlyMap<string, Explanation>;
-  readonly sorryActive: ReadonlySet<ServiceId>;
+export type Decided = {
+  /** Quorums as they were before. */
+  readonly before: Desired['quorums'];
+  readonly desired: Desired;
+  readonly drains: Drains;
 };
 
 export type ReconcileLoop = {
@@ -82,6 +89,11 @@ export type ReconcileLoop = {
   /** Something that the desired state depends on may have changed. */
   wake(): void;
   state(): ReconcileState;
+  /**
+   * After `run` has ended: takes our services and sync daemons out of the kernel. The error says what is
+   * left of them and why; it is ours still, by the ledger.
+   */
+  release(): Promise<Result<void, string>>;
 };
 
 export function createReconcileLoop(
@@ -93,35 +105,52 @@ export function createReconcileLoop(
     run: (signal) => loop.run(signal),
     wake: () => loop.wake(),
     state: () => loop.state(),
+    release: () => loop.release(),
   };
 }
 
-type Derived = { readonly input: ReconcileInput; readonly desired: Desired; byKey: DesiredByKey };
-type Applied = {
-  readonly failed: Map<string, string>;
-  readonly done: readonly IpvsTableOperation[];
+type Derived = {
+  readonly input: DesiredInput;
+  readonly desired: Desired;
+  readonly byKey: DesiredByKey;
 };
+/** What one pass wants of the kernel. */
+type Wanted = {
+  readonly spec: ReconcileInput['spec'];
+  readonly derived: Derived;
+  readonly sync: DesiredSync;
+  readonly control: WantedControl;
+};
+/** What a pass leaves alone. */
+type Held = { readonly services: ReadonlySet<string>; readonly control: ReadonlySet<ControlKey> };
 
 /** A ledger that cannot be read after so many tries is given up. */
 const LEDGER_TRIES = 3;
 /** Names in one log line. */
 const LISTED = 10;
+const NOBODY: ReadonlySet<GroupId> = new Set();
 
 class Loop {
   readonly #options: ReconcileOptions;
   readonly #ports: ReconcilePorts;
   readonly #wakeup = new Wakeup();
   readonly #book: ReconcileBook;
+  readonly #control: ControlBook;
+  readonly #facts: IpvsFacts;
+  readonly #sync = new SyncDesk();
   #capability: IpvsCapability = { available: false, detail: 'not asked yet' };
   /** The ledger as it is on disk; null: not read yet. */
   #owned: ReadonlySet<string> | null = null;
   #derived: Derived | null = null;
+  /** What was derived when it was told of last. */
+  #told: Derived | null = null;
   #failures = 0;
   /** No wake-up brings the kernel another call before this time. */
   #restUntil = monoMs(-Infinity);
   #problem: string | null = null;
   #foreign: readonly string[] = [];
-  #table: IpvsTable | null = null;
+  #foreignDaemons: readonly IpvsDaemon[] = [];
+  #look: KernelLook | null = null;
   #driftRepaired = 0;
   #lastReconcileMs: number | null = null;
   #lastReconcileAt: MonoMs | null = null;
@@ -132,6 +161,8 @@ class Loop {
     this.#options = options;
     this.#ports = ports;
     this.#book = new ReconcileBook(options.retry);
+    this.#control = new ControlBook(options.retry);
+    this.#facts = new IpvsFacts(ports.clock);
   }
 
   wake(): void {
@@ -139,19 +170,29 @@ class Loop {
   }
 
   state(): ReconcileState {
-    const { explanations, sorryActive } = this.#derived?.desired ?? NOTHING_DESIRED;
+    const now = this.#ports.clock.now();
+    const syncReady = this.#sync.ready(now);
+    const drainNowMs = this.#facts.nowMs();
     return {
       available: this.#capability.available,
       detail: this.#capability.detail,
       problem: this.#problem,
       problems: this.#book.problems,
+      controlProblems: this.#control.problems,
       foreign: this.#foreign,
+      foreignDaemons: this.#foreignDaemons,
       lastReconcileMs: this.#lastReconcileMs,
       lastReconcileAt: this.#lastReconcileAt,
       driftRepaired: this.#driftRepaired,
-      table: this.#table,
-      explanations,
-      sorryActive,
+      table: this.#look?.table ?? null,
+      daemons: this.#look?.daemons ?? null,
+      timeouts: this.#look?.timeouts ?? null,
+      ...desiredPartOf(this.#derived?.desired ?? null),
+      drains: this.#facts.drains,
+      drainNowMs,
+      sync: this.#sync.explanations,
+      syncReady,
+      syncAwaited: this.#sync.awaited(syncReady, now),
     };
   }
 
@@ -173,19 +214,46 @@ class Loop {
     }
   }
 
+  async release(): Promise<Result<void, string>> {
+    const owned = await this.#loadLedger();
+    if (owned === null) return err(this.#problem ?? 'the ledger cannot be read');
+    if (owned.size === 0) return ok(undefined);
+    const look = await this.#dump();
+    if (look === null) return err(this.#problem ?? 'the IPVS table cannot be read');
+    const plan = planKernel({
+      desired: [],
+      observed: look.table,
+      owned,
+      daemons: { desired: [], observed: look.daemons },
+      timeouts: { desired: { tcpS: null, tcpFinS: null, udpS: null }, observed: null },
+    });
+    const { failed, controlFailed, done } = await applyPlan(this.#ports, plan.operations);
+    const gone = new Set(done.map(ledgerKeyOf));
+    const left = [...plan.nextOwned].filter((key) => !gone.has(key));
+    const isSaved = await this.#saveLedger(new Set(left));
+    const problems = [...failed.values(), ...controlFailed.values()];
+    if (!isSaved && this.#problem !== null) problems.push(this.#problem);
+    return problems.length === 0 ? ok(undefined) : err(listSome(problems).join('; '));
+  }
+
   /** Returns the milliseconds to the next pass, unless something wakes the loop before. */
   async #pass(): Promise<number> {
     const startedAt = this.#ports.clock.now();
-    const input = this.#ports.input();
-    // Also where the kernel cannot be reached: people want to read why each real server is wanted.
-    const derived = input === null ? null : this.#derive(input);
-    if (startedAt < this.#restUntil) return this.#restUntil - startedAt;
-    if (!(await this.#askCapability())) return this.#rest(this.#options.capabilityRecheckMs);
-    if (derived === null) return this.#options.resyncMs;
+    if (startedAt < this.#restUntil) {
+      this.#explain();
+      return this.#restUntil - startedAt;
+    }
+    if (!(await this.#askCapability())) {
+      this.#explain();
+      return this.#rest(this.#options.capabilityRecheckMs);
+    }
+    if (this.#ports.input() === null) return this.#options.resyncMs;
     const owned = await this.#loadLedger();
-    const isDone = owned !== null && (await this.#reconcile(derived, owned));
+    const isDone = owned !== null && (await this.#reconcile(owned));
+    if (!isDone) this.#explain();
     const now = this.#ports.clock.now();
-    const isClean = isDone && this.#book.problems.size === 0 && this.#problem === null;
+    const problems = this.#book.problems.size + this.#control.problems.size;
+    const isClean = isDone && problems === 0 && this.#problem === null;
     this.#ports.metrics.reconcileFinished((now - startedAt) / 1000, isClean ? 'ok' : 'failed');
     if (!isDone) {
       this.#failures++;
@@ -194,7 +262,18 @@ class Loop {
     this.#failures = 0;
     this.#lastReconcileAt = now;
     this.#lastReconcileMs = now - startedAt;
-    return Math.min(this.#options.resyncMs, (this.#book.nextRetryAt() ?? Infinity) - now);
+    return this.#untilNext(now);
+  }
+
+  #untilNext(now: MonoMs): number {
+    const dueAtMs = this.#derived?.desired.dueAtMs ?? Infinity;
+    return Math.min(
+      this.#options.resyncMs,
+      (this.#book.nextRetryAt() ?? Infinity) - now,
+      (this.#control.nextRetryAt() ?? Infinity) - now,
+      dueAtMs - this.#facts.nowMs(),
+      this.#sync.nextInMs(now),
+    );
   }
 
   #rest(ms: number): number {
@@ -202,15 +281,57 @@ class Loop {
     return ms;
   }
 
+  /** Where the kernel cannot be reached, too, people want to read why each real server is wanted. */
+  #explain(): void {
+    const input = this.#ports.input();
+    if (input === null) return;
+    this.#deriveSync(input, this.#derive(input));
+    this.#sync.observe(null, this.#ports.clock.now());
+  }
+
   #derive(input: ReconcileInput): Derived {
+    const { spec, checks, overrides, statuses, around = NO_FACTS } = input;
+    const full = { spec, checks, overrides, statuses, facts: this.#facts.facts(around) };
     const last = this.#derived;
-    if (last !== null && isStillDesired(last.input, last.desired, input)) return last;
-    const desired = deriveDesired(input);
+    if (last !== null && isStillDesired(last.input, last.desired, full)) return last;
+    const desired = deriveDesired(full);
     const byKey = new Map(
       desired.services.map((service) => [formatServiceKey(service.key), service]),
     );
-    this.#derived = { input, desired, byKey };
+    this.#derived = { input: full, desired, byKey };
     return this.#derived;
+  }
+
+  #deriveSync({ spec, held = NOBODY }: ReconcileInput, { desired }: Derived): DesiredSync {
+    const { me, devices } = this.#ports;
+    const { services } = desired;
+    return this.#sync.derive({ me, devices, groups: spec.groups, held, services });
+  }
+
+  /** From what the kernel has: drains go by it, and at the start quorums do. */
+  #decide(input: ReconcileInput, look: KernelLook): Wanted {
+    this.#facts.observe(input, look.table);
+    const before = this.#facts.quorums;
+    const derived = this.#derive(input);
+    if (derived !== this.#told) {
+      this.#told = derived;
+      const { desired } = derived;
+      this.#facts.decided(desired);
+      this.#ports.decided?.({ before, desired, drains: this.#facts.drains });
+    }
+    const sync = this.#deriveSync(input, derived);
+    const { spec } = input;
+    return { spec, derived, sync, control: wantedControl(sync.daemons, spec.ipvs.timeouts) };
+  }
+
+  #plan({ spec, derived, sync }: Wanted, look: KernelLook, owned: ReadonlySet<string>): KernelPlan {
+    return planKernel({
+      desired: derived.desired.services,
+      observed: look.table,
+      owned,
+      daemons: { desired: sync.daemons, observed: look.daemons },
+      timeouts: { desired: spec.ipvs.timeouts, observed: look.timeouts },
+    });
   }
 
   async #askCapability(): Promise<boolean> {
@@ -225,8 +346,9 @@ class Loop {
     this.#capability = now;
     this.#mustAsk = false;
     if (!now.available) {
-      this.#table = null;
+      this.#look = null;
       this.#foreign = [];
+      this.#foreignDaemons = [];
       this.#setProblem(null);
     }
     return now.available;
@@ -248,141 +370,152 @@ class Loop {
   }
 
   /** False where the table could not be dumped: nothing is known, so nothing more is done. */
-  async #reconcile(derived: Derived, owned: ReadonlySet<string>): Promise<boolean> {
-    const observed = await this.#dump();
-    if (observed === null) return false;
-    const { services } = derived.desired;
-    const plan = planIpvs({ desired: services, observed, owned });
+  async #reconcile(owned: ReadonlySet<string>): Promise<boolean> {
+    const look = await this.#dump();
+    // As late as can be: what came in meanwhile counts.
+    const input = this.#ports.input();
+    if (look === null || input === null) return false;
+    this.#sync.observe(look.daemons, this.#ports.clock.now());
+    const wanted = this.#decide(input, look);
+    const plan = this.#plan(wanted, look, owned);
     const isSaved = await this.#saveNewKeys(plan, owned);
     if (isSaved && plan.adopted.length > 0)
       this.#ports.log.info({ services: listSome(plan.adopted) }, 'service.adopted');
-    const held = this.#findHeld(plan, derived.byKey, isSaved ? null : owned);
-    const operations = plan.operations.filter((operation) => !held.has(keyOf(operation)));
-    const applied = await this.#apply(operations);
-    this.#countDrift(applied.done, derived.byKey);
-    let last = plan;
+    const held = this.#findHeld(plan, wanted, isSaved ? null : owned);
+    const operations = plan.operations.filter((operation) => !isHeld(operation, held));
+    const applied = await applyPlan(this.#ports, operations);
+    this.#countDrift(applied.done, wanted);
+    let last = { plan, look };
     if (operations.length > 0) {
-      const reread = await this.#dump();
+      const reread = await this.#dump({ look, operations });
       if (reread === null) return false;
-      last = planIpvs({ desired: services, observed: reread, owned: this.#owned ?? owned });
+      this.#sync.observe(reread.daemons, this.#ports.clock.now());
+      last = { plan: this.#plan(wanted, reread, this.#owned ?? owned), look: reread };
     }
-    for (const operation of last.operations) {
-      const key = keyOf(operation);
-      if (!held.has(key) && !applied.failed.has(key))
-        applied.failed.set(key, `not as wanted after apply: ${formatOperation(operation)}`);
-    }
-    this.#settle(derived.byKey, applied.failed, held);
-    this.#setForeign(last.foreign);
-    if (await this.#saveLedger(last.nextOwned)) this.#setProblem(null);
+    noteUnlike(last.plan.operations, held, applied);
+    this.#settle(wanted, applied, held, last.look);
+    this.#setForeign(last.plan);
+    if (await this.#saveLedger(last.plan.nextOwned)) this.#setProblem(null);
     return true;
   }
 
-  async #dump(): Promise<IpvsTable | null> {
-    const dumped = await this.#ports.kernel.dump();
-    if (dumped.ok) {
-      this.#table = dumped.value;
-      return dumped.value;
+  /** All of it, or what the operations may have changed since that look. */
+  async #dump(after?: {
+    readonly look: KernelLook;
+    readonly operations: readonly IpvsOperation[];
+  }): Promise<KernelLook | null> {
+    const { kernel } = this.#ports;
+    const looked =
+      after === undefined
+        ? await lookAtKernel(kernel)
+        : await lookAgain(kernel, after.look, after.operations);
+    if (looked.ok) {
+      this.#look = looked.value;
+      return looked.value;
     }
     this.#mustAsk = true;
     this.#setProblem(
-      `the IPVS table cannot be read: ${dumped.error.message} (${dumped.error.code})`,
+      `the IPVS table cannot be read: ${looked.error.message} (${looked.error.code})`,
     );
     return null;
   }
 
   /** New keys are on disk before the kernel gets them: a crash in between leaves no orphan. */
-  async #saveNewKeys(plan: IpvsPlan, owned: ReadonlySet<string>): Promise<boolean> {
+  async #saveNewKeys(plan: KernelPlan, owned: ReadonlySet<string>): Promise<boolean> {
     for (const key of plan.nextOwned) if (!owned.has(key)) return this.#saveLedger(plan.nextOwned);
     return true;
   }
 
-  async #saveLedger(services: ReadonlySet<string>): Promise<boolean> {
-    if (this.#owned !== null && equalSets(this.#owned, services)) return true;
-    const saved = await this.#ports.ledger.save(services);
-    if (saved.ok) this.#owned = services;
+  async #saveLedger(keys: ReadonlySet<string>): Promise<boolean> {
+    if (this.#owned !== null && isSameSet(this.#owned, keys)) return true;
+    const saved = await this.#ports.ledger.save(keys);
+    if (saved.ok) this.#owned = keys;
     else this.#setProblem(`the ledger cannot be written: ${saved.error}`);
     return saved.ok;
   }
 
   /**
-   * Services that this pass leaves alone: refused a moment ago, or to be created while the ledger
-   * cannot be written (`ledger` is then what it still says; null where it was written).
+   * What this pass leaves alone: refused a moment ago, or to be created while the ledger cannot be
+   * written (`ledger` is then what it still says; null where it was written).
    */
-  #findHeld(
-    plan: IpvsPlan,
-    desired: DesiredByKey,
-    ledger: ReadonlySet<string> | null,
-  ): ReadonlySet<string> {
+  #findHeld(plan: KernelPlan, wanted: Wanted, ledger: ReadonlySet<string> | null): Held {
     const now = this.#ports.clock.now();
-    const held = new Set<string>();
+    const services = new Set<string>();
+    const control = new Set<ControlKey>();
+    const isUnsaved = (operation: IpvsOperation): boolean =>
+      ledger !== null &&
+      (operation.op === 'add-service' || operation.op === 'new-daemon') &&
+      !ledger.has(ledgerKeyOf(operation));
     for (const operation of plan.operations) {
-      const key = keyOf(operation);
-      const isUnsaved = operation.op === 'add-service' && ledger !== null && !ledger.has(key);
-      if (isUnsaved || this.#book.isHeld(key, desired, now)) held.add(key);
+      if (isOfTable(operation)) {
+        const key = keyOf(operation);
+        if (isUnsaved(operation) || this.#book.isHeld(key, wanted.derived.byKey, now))
+          services.add(key);
+        continue;
+      }
+      const key = controlKeyOf(operation);
+      if (key !== null && (isUnsaved(operation) || this.#control.isHeld(key, wanted.control, now)))
+        control.add(key);
     }
-    return held;
+    return { services, control };
   }
 
-  async #apply(operations: readonly IpvsTableOperation[]): Promise<Applied> {
-    const failed = new Map<string, string>();
-    if (operations.length === 0) return { failed, done: [] };
-    const results = await this.#ports.kernel.apply(operations);
-    const done: IpvsTableOperation[] = [];
-    const counts = new Map<string, { op: string; result: 'ok' | 'failed'; count: number }>();
-    for (const [i, operation] of operations.entries()) {
-      const result = results[i];
-      const isDone = result?.ok === true;
-      const id = `${operation.op} ${isDone}`;
-      const entry = counts.get(id) ?? {
-        op: operation.op,
-        result: isDone ? 'ok' : 'failed',
-        count: 0,
-      };
-      entry.count++;
-      counts.set(id, entry);
-      const key = keyOf(operation);
-      if (isDone) done.push(operation);
-      else if (!failed.has(key)) failed.set(key, describeResult(operation, result));
-    }
-    for (const { op, result, count } of counts.values())
-      this.#ports.metrics.operationApplied(op, result, count);
-    this.#ports.log.info(
-      { operations: operations.length, failed: operations.length - done.length },
-      'plan.applied',
+  #countDrift(done: readonly IpvsOperation[], { derived, control }: Wanted): void {
+    const ofTable = done.filter(isOfTable);
+    const drifted = new Set(
+      [...new Set(ofTable.map(keyOf))].filter((key) => this.#book.isDrift(key, derived.byKey)),
     );
-    return { failed, done };
-  }
-
-  #countDrift(done: readonly IpvsTableOperation[], desired: DesiredByKey): void {
-    const keys = new Set(done.map(keyOf));
-    const drifted = new Set([...keys].filter((key) => this.#book.isDrift(key, desired)));
-    const repairs = done.filter((operation) => drifted.has(keyOf(operation)));
-    if (repairs.length === 0) return;
+    const repairs = ofTable.filter((operation) => drifted.has(keyOf(operation)));
+    const beside = new Set(
+      done.flatMap((operation) => {
+        const key = isOfTable(operation) ? null : controlKeyOf(operation);
+        return key !== null && this.#control.isDrift(key, control) ? [key] : [];
+      }),
+    );
+    if (repairs.length + beside.size === 0) return;
     const destinations = repairs.filter((operation) => 'destination' in operation).length;
     const services = repairs.length - destinations;
-    this.#driftRepaired += repairs.length;
+    this.#driftRepaired += repairs.length + beside.size;
     const { log, metrics } = this.#ports;
     if (services > 0) metrics.driftRepaired('service', services);
     if (destinations > 0) metrics.driftRepaired('destination', destinations);
-    log.warn({ services, destinations, of: listSome([...drifted]) }, 'drift.repaired');
+    log.warn({ services, destinations, of: listSome([...drifted, ...beside]) }, 'drift.repaired');
   }
 
-  #settle(desired: DesiredByKey, failed: Map<string, string>, held: ReadonlySet<string>): void {
+  #settle(wanted: Wanted, applied: Applied, held: Held, { unseen }: KernelLook): void {
     const { clock, log } = this.#ports;
-    const changes = this.#book.settle({ desired, failed, held, now: clock.now() });
-    for (const [service, problem] of changes.appeared)
+    const now = clock.now();
+    const { byKey: desired } = wanted.derived;
+    const services = this.#book.settle({
+      desired,
+      failed: applied.failed,
+      held: held.services,
+      now,
+    });
+    for (const [service, problem] of services.appeared)
       log.warn({ service, problem }, 'service.refused');
-    for (const service of changes.cleared) log.info({ service }, 'service.recovered');
+    for (const service of services.cleared) log.info({ service }, 'service.recovered');
+    const control = this.#control.settle({
+      wanted: wanted.control,
+      failed: applied.controlFailed,
+      held: held.control,
+      unseen,
+      now,
+    });
+    for (const [what, problem] of control.appeared) log.warn({ what, problem }, 'ipvs.refused');
+    for (const what of control.cleared) log.info({ what }, 'ipvs.recovered');
   }
 
-  #setForeign(foreign: readonly string[]): void {
-    this.#ports.metrics.foreignServices(foreign.length);
-    if (!equalSets(new Set(this.#foreign), new Set(foreign)))
-      this.#ports.log.info(
-        { count: foreign.length, services: listSome(foreign) },
-        'foreign-services.changed',
-      );
+  #setForeign({ foreign, foreignDaemons }: KernelPlan): void {
+    const { log, metrics } = this.#ports;
+    metrics.foreignServices(foreign.length);
+    if (!isSameSet(new Set(this.#foreign), new Set(foreign)))
+      log.info({ count: foreign.length, services: listSome(foreign) }, 'foreign-services.changed');
     this.#foreign = foreign;
+    const names = foreignDaemons.map(({ state }) => state);
+    if (!isSameSet(new Set(this.#foreignDaemons.map(({ state }) => state)), new Set(names)))
+      log.info({ daemons: names }, 'foreign-daemons.changed');
+    this.#foreignDaemons = foreignDaemons;
   }
 
   #setProblem(problem: string | null): void {
@@ -394,19 +527,30 @@ class Loop {
   }
 }
 
-const keyOf = (operation: IpvsTableOperation): string => formatServiceKey(serviceKeyOf(operation));
-
 const listSome = (names: readonly string[]): readonly string[] => names.slice(0, LISTED);
 
-type ApplyResult = Awaited<ReturnType<IpvsKernel['apply']>>[number];
+/** How the ledger names what an operation works on; a word that it never has where it names none. */
+const ledgerKeyOf = (operation: IpvsOperation): string =>
+  isOfTable(operation) ? keyOf(operation) : (controlKeyOf(operation) ?? operation.op);
 
-const describeResult = (operation: IpvsTableOperation, result: ApplyResult | undefined): string =>
-  result === undefined || result.ok
-    ? `${formatOperation(operation)}: no answer`
-    : describeFailure(operation, result.error);
+function isHeld(operation: IpvsOperation, held: Held): boolean {
+  if (isOfTable(operation)) return held.services.has(keyOf(operation));
+  const key = controlKeyOf(operation);
+  return key !== null && held.control.has(key);
+}
 
-function equalSets(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
-  if (a.size !== b.size) return false;
-  for (const entry of a) if (!b.has(entry)) return false;
-  return true;
+/** What is still to be done after a plan was carried out went wrong without a word. */
+function noteUnlike(operations: readonly IpvsOperation[], held: Held, applied: Applied): void {
+  for (const operation of operations) {
+    if (isHeld(operation, held)) continue;
+    if (isOfTable(operation)) {
+      const key = keyOf(operation);
+      if (!applied.failed.has(key))
+        applied.failed.set(key, `not as wanted after apply: ${formatOperation(operation)}`);
+      continue;
+    }
+    const key = controlKeyOf(operation);
+    if (key !== null && !applied.controlFailed.has(key))
+      applied.controlFailed.set(key, `not as wanted after apply: ${operation.op}`);
+  }
 }

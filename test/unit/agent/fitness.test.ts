@@ -6,7 +6,7 @@ import {
   gateNeedsOf,
   isSameEligibility,
 } from '../../../src/agent/fitness.ts';
-import type { ReconcileState } from '../../../src/agent/reconcile-loop.ts';
+import { NOTHING_RECONCILED, type ReconcileState } from '../../../src/agent/reconcile-state.ts';
 import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import type { ClusterSpec } from '../../../src/model/cluster.ts';
 import { directorId, groupId, monoMs } from '../../../src/model/ids.ts';
@@ -39,16 +39,10 @@ function reconciled(fields: Partial<ReconcileState> = {}): ReconcileState {
     statuses: new Map(),
   });
   return {
+    ...NOTHING_RECONCILED,
     available: true,
-    detail: '',
-    problem: null,
-    problems: new Map(),
-    foreign: [],
     lastReconcileMs: 1,
     lastReconcileAt: monoMs(1),
-    driftRepaired: 0,
-    explanations: new Map(),
-    sorryActive: new Set(),
     table: {
       services: services.map((one) => ({ ...one, counters, rates: counters, destinations: [] })),
     },

@@ -1,10 +1,15 @@
 /** A reconcile loop on a kernel in memory, with everything it says and measures written down. */
-import { createReconcileLoop, type ReconcileOptions } from '../../../src/agent/reconcile-loop.ts';
-import type { DesiredInput } from '../../../src/core/desired/desired-state.ts';
+import {
+  createReconcileLoop,
+  type Decided,
+  type ReconcileInput,
+  type ReconcileOptions,
+} from '../../../src/agent/reconcile-loop.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
 import { err, ok, type Result } from '../../../src/lib/result.ts';
 import type { VirtualService } from '../../../src/model/cluster.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
+import { directorId } from '../../../src/model/ids.ts';
 import { formatServiceKey, type IpvsTableOperation } from '../../../src/model/kernel.ts';
 import type { Ledger } from '../../../src/ports/ledger.ts';
 import type { Log } from '../../../src/ports/log.ts';
@@ -73,7 +78,7 @@ export class FakeLedger implements Ledger {
 export function inputOf(
   services: readonly VirtualService[],
   down: readonly string[] = [],
-): DesiredInput {
+): ReconcileInput {
   const spec = anySpec(services);
   const { checks, byRealServer } = deriveChecks(spec);
   const statuses = new Map(
@@ -92,19 +97,25 @@ export function setUp(options: Partial<ReconcileOptions> = {}) {
   const ledger = new FakeLedger();
   const log = new RecordingLog();
   const { calls, metrics } = recordingMetrics();
+  const decisions: Decided[] = [];
   const world = {
     clock,
+    decisions,
     kernel,
     ledger,
     log,
     calls,
     counts,
-    input: null as DesiredInput | null,
+    input: null as ReconcileInput | null,
     /** Virtual time that the kernel takes for one apply. */
     applyMs: 0,
   };
   const loop = createReconcileLoop(options, {
+    me: directorId('d1'),
+    devices: new Map([['public', 'eth0']]),
     kernel: {
+      timeouts: () => kernel.timeouts(),
+      daemons: () => kernel.daemons(),
       capability: async () => {
         counts.capability++;
         return kernel.capability();
@@ -126,6 +137,7 @@ export function setUp(options: Partial<ReconcileOptions> = {}) {
     log,
     metrics,
     input: () => world.input,
+    decided: (decision) => decisions.push(decision),
   });
   const stop = new AbortController();
   const start = (): Promise<void> => loop.run(stop.signal);

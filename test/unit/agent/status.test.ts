@@ -1,6 +1,7 @@
 /** The status document: each health level, and every problem in its words. */
 import { describe, expect, it } from 'vitest';
 import { deriveReport, localProblems } from '../../../src/agent/report.ts';
+import { NOTHING_RECONCILED } from '../../../src/agent/reconcile-state.ts';
 import { deriveStatus, type StatusInput } from '../../../src/agent/status.ts';
 import { initialState } from '../../../src/core/election/initial-state.ts';
 import type { Holding } from '../../../src/core/election/state.ts';
@@ -69,17 +70,12 @@ function well(driver: ElectionDriver = holder()): StatusInput {
     vrrp: () => [],
     lagMs: 1,
     reconcile: {
+      ...NOTHING_RECONCILED,
       available: true,
       detail: 'version 1.2.1',
-      problem: null,
-      problems: new Map(),
-      foreign: [],
       lastReconcileMs: 3,
       lastReconcileAt: monoMs(1),
-      driftRepaired: 0,
       table: { services: [] },
-      explanations: new Map(),
-      sorryActive: new Set(),
     },
     checks: byRealServer,
     statuses: new Map(),

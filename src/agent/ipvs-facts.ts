@@ -1,0 +1,99 @@
+/**
+ * What the IPVS table is derived from beside document and statuses, and has to be remembered for: real
+ * servers on their way out, and quorums. It learns from each dump of the table.
+ */
+import {
+  type Desired,
+  type DesiredFacts,
+  NO_FACTS,
+  recallQuorums,
+} from '../core/desired/desired-state.ts';
+import { type Drain, type Drains, NO_DRAINS, stepDrains } from '../core/service/drain.ts';
+import type { ClusterSpec } from '../model/cluster.ts';
+import type { RealServerOverride } from '../model/health.ts';
+import type { IpvsTable } from '../model/kernel.ts';
+import type { Clock } from '../ports/clock.ts';
+
+/** Facts that others know. */
+export type Surroundings = Pick<DesiredFacts, 'upSince' | 'dynamicWeights' | 'groupsHere'>;
+
+export type FactsInput = {
+  readonly spec: ClusterSpec;
+  readonly overrides: readonly RealServerOverride[];
+};
+
+/** A wall clock that differs from the monotonic one by this much more than before was set. */
+const CLOCK_SET_MS = 2000;
+
+export class IpvsFacts {
+  readonly #clock: Pick<Clock, 'now' | 'wallMs'>;
+  #drains = NO_DRAINS;
+  #quorums = NO_FACTS.quorums;
+  #isRecalled = false;
+  /** The document that the drains were stepped with last. */
+  #spec: ClusterSpec | null = null;
+  /** Wall clock minus monotonic clock. */
+  #offsetMs: number;
+
+  constructor(clock: Pick<Clock, 'now' | 'wallMs'>) {
+    this.#clock = clock;
+    this.#offsetMs = clock.wallMs() - clock.now();
+  }
+
+  get drains(): Drains {
+    return this.#drains;
+  }
+
+  get quorums(): DesiredFacts['quorums'] {
+    return this.#quorums;
+  }
+
+  /** Wall clock, for what other directors tell has its times; drains that are under way move with it. */
+  nowMs(): number {
+    const wallMs = this.#clock.wallMs();
+    const offsetMs = wallMs - this.#clock.now();
+    const jumpMs = offsetMs - this.#offsetMs;
+    this.#offsetMs = offsetMs;
+    if (Math.abs(jumpMs) >= CLOCK_SET_MS && this.#drains.size > 0)
+      this.#drains = new Map([...this.#drains].map(([id, one]) => [id, moved(one, jumpMs)]));
+    return wallMs;
+  }
+
+  facts(around: Surroundings): DesiredFacts {
+    const { upSince, dynamicWeights, groupsHere } = around;
+    return {
+      nowMs: this.nowMs(),
+      upSince,
+      dynamicWeights,
+      groupsHere,
+      drains: this.#drains,
+      quorums: this.#quorums,
+    };
+  }
+
+  /** The table as dumped just now; true where something of the drains is different. */
+  observe({ spec, overrides }: FactsInput, observed: IpvsTable): boolean {
+    if (!this.#isRecalled) {
+      this.#isRecalled = true;
+      this.#quorums = recallQuorums(spec, observed);
+    }
+    const nowMs = this.nowMs();
+    const before = this.#spec === null || this.#spec === spec ? null : this.#spec;
+    this.#spec = spec;
+    const drains = stepDrains(this.#drains, { spec, before, overrides, observed, nowMs });
+    const isOther = drains !== this.#drains;
+    this.#drains = drains;
+    return isOther;
+  }
+
+  /** What was decided with these facts stands for the next time. */
+  decided({ quorums }: Pick<Desired, 'quorums'>): void {
+    this.#quorums = quorums;
+  }
+}
+
+const moved = (drain: Drain, ms: number): Drain => ({
+  ...drain,
+  sinceMs: drain.sinceMs + ms,
+  deadlineAtMs: drain.deadlineAtMs === null ? null : drain.deadlineAtMs + ms,
+});
