@@ -48,7 +48,7 @@ export interface Metrics {
   specRejected(isRejected: boolean): void;
   reconcileFinished(seconds: number, result: 'ok' | 'failed'): void;
   operationApplied(op: string, result: 'ok' | 'failed', count: number): void;
-  driftRepaired(kind: 'service' | 'destination' | 'address', count: number): void;
+  driftRepaired(kind: 'service' | 'destination' | 'address' | 'mark', count: number): void;
   foreignServices(count: number): void;
   ipvsAvailable(isAvailable: boolean): void;
   realServer(service: string, realServer: string, isUp: boolean, weight: number): void;

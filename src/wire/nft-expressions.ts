@@ -1,11 +1,12 @@
 /**
- * What an nftables rule is made of: load a value into the one register that is used here, compare it
- * or look it up in a set, end with a verdict. Source: linux/netfilter/nf_tables.h.
+ * What an nftables rule is made of: load a value into a register, the first one where none is named,
+ * compare it or look it up, end with a verdict or a mark. Source: linux/netfilter/nf_tables.h.
  */
 import type { AttributeWriter } from './netlink.ts';
 
 /** NFT_META_*: facts of the packet that are not in its bytes. */
 export const NFT_META_PROTOCOL = 1;
+const NFT_META_MARK = 3;
 export const NFT_META_IIF = 4;
 export const NFT_META_OIF = 5;
 export const NFT_META_NFPROTO = 15;
@@ -17,6 +18,8 @@ export const NFT_PAYLOAD_TRANSPORT_HEADER = 2;
 
 const NFT_REG_1 = 1;
 const NFT_REG_VERDICT = 0;
+/** NFT_REG32_00: the first four bytes of NFT_REG_1; the numbers go on from there. */
+export const NFT_REG32_00 = 8;
 const NFT_CMP_EQ = 0;
 const NFT_LOOKUP_F_INV = 1;
 const NF_DROP = 0;
@@ -32,6 +35,7 @@ const NFTA_VERDICT_CODE = 1;
 const NFTA_VERDICT_CHAIN = 2;
 const NFTA_META_DREG = 1;
 const NFTA_META_KEY = 2;
+const NFTA_META_SREG = 3;
 const NFTA_PAYLOAD_DREG = 1;
 const NFTA_PAYLOAD_BASE = 2;
 const NFTA_PAYLOAD_OFFSET = 3;
@@ -41,22 +45,28 @@ const NFTA_CMP_OP = 2;
 const NFTA_CMP_DATA = 3;
 const NFTA_LOOKUP_SET = 1;
 const NFTA_LOOKUP_SREG = 2;
+const NFTA_LOOKUP_DREG = 3;
 const NFTA_LOOKUP_FLAGS = 5;
 const NFTA_IMMEDIATE_DREG = 1;
 const NFTA_IMMEDIATE_DATA = 2;
 
 export type NftExpression =
-  | { readonly kind: 'meta'; readonly key: number }
+  | { readonly kind: 'meta'; readonly key: number; readonly register?: number }
   | {
       readonly kind: 'payload';
       readonly base: number;
       readonly offset: number;
       readonly length: number;
+      readonly register?: number;
     }
   /** Goes on only if the loaded value is this one. */
   | { readonly kind: 'equals'; readonly value: Uint8Array }
   /** Goes on only if the loaded value is in the set, or is not. */
   | { readonly kind: 'in' | 'not-in'; readonly set: string }
+  /** Goes on only if the map has what is loaded, with the map's data in its place. */
+  | { readonly kind: 'map'; readonly map: string }
+  /** The packet's firewall mark becomes what is loaded, all 32 bits. */
+  | { readonly kind: 'set-mark' }
   | { readonly kind: 'drop' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string };
 
@@ -84,7 +94,10 @@ function nameOf(expression: NftExpression): string {
       return 'cmp';
     case 'in':
     case 'not-in':
+    case 'map':
       return 'lookup';
+    case 'set-mark':
+      return 'meta';
     case 'drop':
     case 'jump':
     case 'goto':
@@ -95,11 +108,13 @@ function nameOf(expression: NftExpression): string {
 function writeData(writer: AttributeWriter, expression: NftExpression): void {
   switch (expression.kind) {
     case 'meta':
-      writer.u32be(NFTA_META_KEY, expression.key).u32be(NFTA_META_DREG, NFT_REG_1);
+      writer
+        .u32be(NFTA_META_KEY, expression.key)
+        .u32be(NFTA_META_DREG, expression.register ?? NFT_REG_1);
       return;
     case 'payload':
       writer
-        .u32be(NFTA_PAYLOAD_DREG, NFT_REG_1)
+        .u32be(NFTA_PAYLOAD_DREG, expression.register ?? NFT_REG_1)
         .u32be(NFTA_PAYLOAD_BASE, expression.base)
         .u32be(NFTA_PAYLOAD_OFFSET, expression.offset)
         .u32be(NFTA_PAYLOAD_LEN, expression.length);
@@ -114,6 +129,15 @@ function writeData(writer: AttributeWriter, expression: NftExpression): void {
     case 'not-in':
       writer.text(NFTA_LOOKUP_SET, expression.set).u32be(NFTA_LOOKUP_SREG, NFT_REG_1);
       if (expression.kind === 'not-in') writer.u32be(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+      return;
+    case 'map':
+      writer
+        .text(NFTA_LOOKUP_SET, expression.map)
+        .u32be(NFTA_LOOKUP_SREG, NFT_REG_1)
+        .u32be(NFTA_LOOKUP_DREG, NFT_REG_1);
+      return;
+    case 'set-mark':
+      writer.u32be(NFTA_META_KEY, NFT_META_MARK).u32be(NFTA_META_SREG, NFT_REG_1);
       return;
     case 'drop':
       writeVerdict(writer, NF_DROP, null);

@@ -31,6 +31,8 @@ export const NFT_MSG_GETSET = nftType(10);
 export const NFT_MSG_NEWSETELEM = nftType(12);
 export const NFT_MSG_GETSETELEM = nftType(13);
 export const NFT_MSG_DELSETELEM = nftType(14);
+const NFT_MSG_NEWGEN = nftType(15);
+const NFT_MSG_TRACE = nftType(17);
 
 /** NFPROTO_*: the family of a table. */
 export const NFPROTO_INET = 1;
@@ -39,8 +41,14 @@ export const NFPROTO_NETDEV = 5;
 export const NFPROTO_BRIDGE = 7;
 
 export const NFT_SET_TIMEOUT = 0x10;
+/** A table whose chains see no packet. */
+export const NFT_TABLE_F_DORMANT = 0x1;
+
+/** Multicast group of all changes of nftables. */
+export const NFNLGRP_NFTABLES = 7;
 
 const NFTA_TABLE_NAME = 1;
+const NFTA_TABLE_FLAGS = 2;
 const NFTA_SET_TABLE = 1;
 const NFTA_SET_NAME = 2;
 const NFTA_SET_FLAGS = 3;
@@ -111,19 +119,19 @@ export const BATCH_END: NftMessage = batchMark(NFNL_MSG_BATCH_END);
 
 /** A table that is there already stays as it is. */
 export const newTable = (table: NftTable): NftMessage =>
-  message(NFT_MSG_NEWTABLE, table, NLM_F_CREATE, (writer) => {
+  tableMessage(NFT_MSG_NEWTABLE, table, NLM_F_CREATE, (writer) => {
     writer.text(NFTA_TABLE_NAME, table.table);
   });
 
 /** With all that is in it. */
 export const deleteTable = (table: NftTable): NftMessage =>
-  message(NFT_MSG_DELTABLE, table, 0, (writer) => {
+  tableMessage(NFT_MSG_DELTABLE, table, 0, (writer) => {
     writer.text(NFTA_TABLE_NAME, table.table);
   });
 
 /** `id` is any number that no other new set of the batch has. */
 export const newSet = (table: NftTable, set: NftSet, id: number): NftMessage =>
-  message(NFT_MSG_NEWSET, table, NLM_F_CREATE, (writer) => {
+  tableMessage(NFT_MSG_NEWSET, table, NLM_F_CREATE, (writer) => {
     writer
       .text(NFTA_SET_TABLE, table.table)
       .text(NFTA_SET_NAME, set.name)
@@ -135,7 +143,7 @@ export const newSet = (table: NftTable, set: NftSet, id: number): NftMessage =>
 
 /** Packets that a base chain does not drop pass. */
 export const newChain = (table: NftTable, chain: NftChain): NftMessage =>
-  message(NFT_MSG_NEWCHAIN, table, NLM_F_CREATE, (writer) => {
+  tableMessage(NFT_MSG_NEWCHAIN, table, NLM_F_CREATE, (writer) => {
     writer.text(NFTA_CHAIN_TABLE, table.table).text(NFTA_CHAIN_NAME, chain.name);
     const { hook } = chain;
     if (hook === null) return;
@@ -148,7 +156,7 @@ export const newChain = (table: NftTable, chain: NftChain): NftMessage =>
 
 /** With its rules; nothing may jump to it. */
 export const deleteChain = (table: NftTable, chain: string): NftMessage =>
-  message(NFT_MSG_DELCHAIN, table, 0, (writer) => {
+  tableMessage(NFT_MSG_DELCHAIN, table, 0, (writer) => {
     writer.text(NFTA_CHAIN_TABLE, table.table).text(NFTA_CHAIN_NAME, chain);
   });
 
@@ -161,7 +169,7 @@ export const newRule = (
     readonly comment: string;
   },
 ): NftMessage =>
-  message(NFT_MSG_NEWRULE, table, NLM_F_CREATE | NLM_F_APPEND, (writer) => {
+  tableMessage(NFT_MSG_NEWRULE, table, NLM_F_CREATE | NLM_F_APPEND, (writer) => {
     writer.text(NFTA_RULE_TABLE, table.table).text(NFTA_RULE_CHAIN, rule.chain);
     writeExpressions(writer, NFTA_RULE_EXPRESSIONS, rule.expressions);
     writer.bytes(NFTA_RULE_USERDATA, encodeComment(rule.comment));
@@ -169,7 +177,7 @@ export const newRule = (
 
 /** All rules of a chain. */
 export const deleteRules = (table: NftTable, chain: string): NftMessage =>
-  message(NFT_MSG_DELRULE, table, 0, (writer) => {
+  tableMessage(NFT_MSG_DELRULE, table, 0, (writer) => {
     writer.text(NFTA_RULE_TABLE, table.table).text(NFTA_RULE_CHAIN, chain);
   });
 
@@ -196,7 +204,7 @@ export const deleteElements = (
 
 /** All elements of a set. */
 export const flushSet = (table: NftTable, set: string): NftMessage =>
-  message(NFT_MSG_DELSETELEM, table, 0, (writer) => {
+  tableMessage(NFT_MSG_DELSETELEM, table, 0, (writer) => {
     writer.text(NFTA_SET_ELEM_LIST_TABLE, table.table).text(NFTA_SET_ELEM_LIST_SET, set);
   });
 
@@ -222,7 +230,8 @@ function batchMark(type: number): NftMessage {
   return { type, flags: 0, body: Uint8Array.of(0, 0, 0, NFNL_SUBSYS_NFTABLES) };
 }
 
-function message(
+/** A message about a table or a part of one; `write` adds the attributes. */
+export function tableMessage(
   type: number,
   table: NftTable,
   flags: number,
@@ -244,7 +253,7 @@ function elementMessages(
   for (let i = 0; i < elements.length; i += ELEMENTS_PER_MESSAGE) {
     const some = elements.slice(i, i + ELEMENTS_PER_MESSAGE);
     messages.push(
-      message(type, table, flags, (writer) => {
+      tableMessage(type, table, flags, (writer) => {
         writer
           .text(NFTA_SET_ELEM_LIST_TABLE, table.table)
           .text(NFTA_SET_ELEM_LIST_SET, set)
@@ -268,10 +277,10 @@ function writeElement(writer: AttributeWriter, element: NftElement): void {
   });
 }
 
-/** Comments are TLVs of nft(8) (libnftnl udata: type 0, length, text with NUL). */
 const UDATA_COMMENT = 0;
 
-function encodeComment(comment: string): Uint8Array {
+/** Comments of rules and elements: TLVs of nft(8) (libnftnl udata: type 0, length, text with NUL). */
+export function encodeComment(comment: string): Uint8Array {
   const text = new TextEncoder().encode(comment);
   const bytes = new Uint8Array(text.length + 3);
   bytes[0] = UDATA_COMMENT;
@@ -280,7 +289,8 @@ function encodeComment(comment: string): Uint8Array {
   return bytes;
 }
 
-function readComment(bytes: Uint8Array, offset: number, length: number): string | null {
+/** Null: there is no comment. */
+export function readComment(bytes: Uint8Array, offset: number, length: number): string | null {
   const end = offset + length;
   let at = offset;
   while (at + 2 <= end) {
@@ -293,7 +303,7 @@ function readComment(bytes: Uint8Array, offset: number, length: number): string 
 }
 
 /** Calls back for every attribute after the fixed header; the error says what is malformed. */
-function walkBody(
+export function walkBody(
   body: Uint8Array,
   what: string,
   visit: (type: number, offset: number, length: number) => void,
@@ -314,6 +324,28 @@ export function decodeTable(body: Uint8Array): Result<NftTable, string> {
     if (type === NFTA_TABLE_NAME) table = readText(body, offset, length);
   });
   return walked.ok ? ok({ family: body[0] ?? 0, table }) : walked;
+}
+
+/** NFT_TABLE_F_* of NFT_MSG_NEWTABLE. */
+export function decodeTableFlags(
+  body: Uint8Array,
+): Result<NftTable & { readonly flags: number }, string> {
+  const table = decodeTable(body);
+  if (!table.ok) return table;
+  let flags = 0;
+  walkBody(body, 'table', (type, offset) => {
+    if (type === NFTA_TABLE_FLAGS) flags = readU32be(body, offset);
+  });
+  return ok({ ...table.value, flags });
+}
+
+/** Does a notification of whatever kind concern the table or a part of it? */
+export function isAboutTable(message: Pick<NftMessage, 'type' | 'body'>, of: NftTable): boolean {
+  // Generations and traces have other things where all others have the name of their table.
+  if (message.type === NFT_MSG_NEWGEN || message.type === NFT_MSG_TRACE) return false;
+  if (message.type >> 8 !== NFNL_SUBSYS_NFTABLES) return false;
+  const table = decodeTable(message.body);
+  return table.ok && table.value.family === of.family && table.value.table === of.table;
 }
 
 /** Body of NFT_MSG_NEWSET. */
@@ -342,6 +374,19 @@ export function decodeChain(body: Uint8Array): Result<NftTable & NftChain, strin
     else if (type === NFTA_CHAIN_HOOK) chain.hook = readHook(body, offset, length);
   });
   return walked.ok ? ok({ family: body[0] ?? 0, ...chain }) : walked;
+}
+
+/** As `decodeChain`, and whether the packets pass that no rule of a base chain drops. */
+export function decodeChainPolicy(
+  body: Uint8Array,
+): Result<NftTable & NftChain & { readonly isAccepting: boolean }, string> {
+  const chain = decodeChain(body);
+  if (!chain.ok) return chain;
+  let isAccepting = true;
+  walkBody(body, 'chain', (type, offset) => {
+    if (type === NFTA_CHAIN_POLICY) isAccepting = readU32be(body, offset) === NF_ACCEPT;
+  });
+  return ok({ ...chain.value, isAccepting });
 }
 
 const NFTA_HOOK_DEVS = 4;

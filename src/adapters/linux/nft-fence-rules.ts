@@ -151,7 +151,7 @@ function ruled(chain: NftChain, rules: readonly (readonly NftExpression[])[]): R
 }
 
 /** Names a rule by what it does, so that one that was changed is known. */
-function commentOf(expressions: readonly NftExpression[]): string {
+export function commentOf(expressions: readonly NftExpression[]): string {
   const text = expressions.map((expression) =>
     expression.kind === 'equals' ? `= ${expression.value.join()}` : JSON.stringify(expression),
   );

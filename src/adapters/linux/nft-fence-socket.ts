@@ -80,7 +80,7 @@ export class NftSocket {
   /** Tables of that name in any family. */
   async tables(name: string): Promise<Result<readonly NftTable[], KernelError>> {
     const what = 'dump the nftables tables';
-    const tables = await this.#dump(NFT_MSG_GETTABLE, encodeTablesDump(), decodeTable, what);
+    const tables = await this.dump(NFT_MSG_GETTABLE, encodeTablesDump(), decodeTable, what);
     return tables.ok ? ok(tables.value.filter(({ table }) => table === name)) : tables;
   }
 
@@ -128,11 +128,11 @@ export class NftSocket {
 
   async #table(table: NftTable): Promise<Result<TableState, KernelError>> {
     const body = encodePartsDump(table);
-    const sets = await this.#dump(NFT_MSG_GETSET, body, decodeSet, 'dump the sets');
+    const sets = await this.dump(NFT_MSG_GETSET, body, decodeSet, 'dump the sets');
     if (!sets.ok) return sets;
-    const chains = await this.#dump(NFT_MSG_GETCHAIN, body, decodeChain, 'dump the chains');
+    const chains = await this.dump(NFT_MSG_GETCHAIN, body, decodeChain, 'dump the chains');
     if (!chains.ok) return chains;
-    const rules = await this.#dump(NFT_MSG_GETRULE, body, decodeRule, 'dump the rules');
+    const rules = await this.dump(NFT_MSG_GETRULE, body, decodeRule, 'dump the rules');
     if (!rules.ok) return rules;
     const isOurs = (part: NftTable): boolean =>
       part.table === table.table && part.family === table.family;
@@ -160,14 +160,15 @@ export class NftSocket {
       if ((flags & NFT_SET_TIMEOUT) !== 0) continue;
       const body = encodeElementDump(table, name);
       // oxlint-disable-next-line no-await-in-loop -- one socket, one dump at a time
-      const dumped = await this.#dump(NFT_MSG_GETSETELEM, body, decodeElements, `dump set ${name}`);
+      const dumped = await this.dump(NFT_MSG_GETSETELEM, body, decodeElements, `dump set ${name}`);
       if (!dumped.ok) return dumped;
       elements.set(name, dumped.value.flat());
     }
     return ok(elements);
   }
 
-  async #dump<T>(
+  /** All of a dump; what cannot be read fails it. */
+  async dump<T>(
     type: number,
     body: Uint8Array,
     decode: (body: Uint8Array) => Result<T, string>,

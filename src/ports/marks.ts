@@ -1,0 +1,26 @@
+/**
+ * Kernel rules that give packets a firewall mark before IPVS sees them, in a table of their own. IPVS
+ * compares all 32 bits of a mark (ip_vs_service_find), so the whole mark is set, of the listed packets only.
+ */
+import type { Result } from '../lib/result.ts';
+import type { KernelError } from '../model/kernel.ts';
+import type { MarkContents, MarkEntry } from '../model/marks.ts';
+
+/** Tables of others are neither read nor touched. */
+export interface MarkTable {
+  /** Null: there is no table of ours. */
+  observe(): Promise<Result<MarkContents | null, KernelError>>;
+  /**
+   * Makes the table anew with exactly these entries, which are apart from each other, in one atomic batch:
+   * each packet meets the old table or the new one. The error names cause and remedy.
+   */
+  replace(entries: readonly MarkEntry[]): Promise<Result<void, KernelError>>;
+  /** Nothing there is a success, also where the kernel knows no such tables at all. */
+  remove(): Promise<Result<void, KernelError>>;
+  /**
+   * Gives a reason each time something about our table may have changed, our own changes too, until the
+   * signal aborts. May give nothing where the kernel tells nothing: look at the table on a timer as well.
+   */
+  watch(signal: AbortSignal): AsyncIterable<string>;
+  close(): void;
+}
