@@ -3,7 +3,7 @@
  * VRRP and its IPVS table. The election and the report get the same answer.
  */
 import type { ElectionEvent } from '../core/election/state.ts';
-import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { ClusterSpec, VipGroup, VirtualService } from '../model/cluster.ts';
 import type { IneligibleReason } from '../model/decision.ts';
 import type { DirectorId, GroupId } from '../model/ids.ts';
 import { BONUS_MAX } from '../core/tracks/judge-tracks.ts';
@@ -12,7 +12,7 @@ import { VRRP_PRIORITY_OWNER } from '../model/vrrp.ts';
 import type { GatewayWatch } from './gateway-watch.ts';
 import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
 import { LIFETIME_GATE_NEEDS } from './lifetime-gate.ts';
-import type { ReconcileState } from './reconcile-loop.ts';
+import type { ReconcileState } from './reconcile-state.ts';
 import type { TrackLoop } from './track-loop.ts';
 import type { VrrpDesk } from './vrrp-desk.ts';
 
@@ -42,7 +42,9 @@ export function deriveEligibility(input: FitnessInput): Eligibility {
   const unready = unreadyGroups(input);
   for (const group of input.spec?.groups ?? []) {
     const obstacle = obstacleOf(input, group);
-    groups.set(group.id, obstacle);
+    // Of a group that nobody else holds the election takes no notice of this.
+    const isBehind = obstacle === null && input.reconcile.syncAwaited.has(group.id);
+    groups.set(group.id, isBehind ? 'sync-catching-up' : obstacle);
     // Tracks that nobody has looked at yet say nothing of how well it would go.
     if (obstacle === null && !unready.has(group.id) && isSettled(input, group)) ready.add(group.id);
     const sum = bonusOf(input, group);
@@ -99,18 +101,23 @@ export function isGateTooCoarse({
   return spec !== null && spec.timing.holdMs < gateNeedsOf(gateKind).minHoldMs;
 }
 
-/** Groups with a service that the last pass of reconcile did not leave as wanted. */
+/**
+ * Groups with a service that the last pass of reconcile did not leave as wanted. What a cold standby has
+ * not yet is none of them: it comes when the group does.
+ */
 function unreadyGroups({ spec, reconcile }: FitnessInput): ReadonlySet<GroupId> {
   const services = spec?.services ?? [];
   const isDone = reconcile.problem === null && reconcile.lastReconcileAt !== null;
   const inKernel = new Set(
     (reconcile.table?.services ?? []).map((service) => formatServiceKey(service.key)),
   );
-  const isComplete = (key: string): boolean =>
-    isDone && inKernel.has(key) && !reconcile.problems.has(key);
+  const isHere = ({ id }: VirtualService): boolean =>
+    spec?.ipvs.standby !== 'cold' || reconcile.serviceExplanations.get(id)?.isHere !== false;
+  const isComplete = (service: VirtualService, key: string): boolean =>
+    isDone && (inKernel.has(key) || !isHere(service)) && !reconcile.problems.has(key);
   return new Set(
     services
-      .filter((service) => !service.keys.every((key) => isComplete(formatServiceKey(key))))
+      .filter((service) => !service.keys.every((key) => isComplete(service, formatServiceKey(key))))
       .map((service) => service.group),
   );
 }

@@ -73,9 +73,7 @@ class Keeper implements SysctlKeeper {
 
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      // oxlint-disable-next-line no-await-in-loop -- one pass after the other
       await this.#pass();
-      // oxlint-disable-next-line no-await-in-loop -- the time between two passes
       await waitFor(this.#wakeup, CHECK_MS, this.#ports.clock, signal);
     }
   }
@@ -132,9 +130,7 @@ class Keeper implements SysctlKeeper {
         continue;
       }
       const was = this.#changed?.get(name)?.was ?? now;
-      // oxlint-disable-next-line no-await-in-loop -- what a setting was is on disk before it is changed
       const isKept = await this.#keep(name, { was, set: value }, failures);
-      // oxlint-disable-next-line no-await-in-loop -- one after the other, in the document's order
       if (isKept) await this.#write(name, { from: now, to: value }, values, failures);
     }
   }
@@ -150,11 +146,9 @@ class Keeper implements SysctlKeeper {
       // What cannot be read now is looked at again in the next pass.
       if (wanted.has(name) || now === undefined) continue;
       if (now === set && now !== was) {
-        // oxlint-disable-next-line no-await-in-loop -- one after the other
         const isBack = await this.#write(name, { from: now, to: was }, values, failures);
         if (!isBack) continue;
       }
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
       await this.#keep(name, null, failures);
     }
   }

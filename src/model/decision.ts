@@ -41,6 +41,7 @@ export const INELIGIBLE_REASONS = [
   'vrrp-listening', // it has not heard for long enough that no such router does
   'vrrp-unheard', // such routers are configured, and VRRP cannot be sent or heard here
   'gate-too-coarse', // this kernel's gate cannot keep a D as short as the spec's
+  'sync-catching-up', // it does not know the connections of the group's holder yet; it takes only what nobody else can
   'flapping', // it lost the group too often lately; it takes only what nobody else can
   'no-session',
   'not-heard', // no heartbeat of it arrives here: dead, or UDP between the directors is blocked

@@ -116,6 +116,10 @@ export const INELIGIBLE_WORDS: Readonly<Record<IneligibleReason, Words>> = {
     'its kernel has address lifetimes as its only gate, which cannot keep a hold time under 3 s',
     'use a kernel with nftables, or timing: { profile: relaxed }',
   ),
+  'sync-catching-up': fault(
+    'it does not know all connections of the holder yet, and takes the group only when nobody else can',
+    'wait for catchUp of its connectionSync; if it stays so, leasehold status there names what is wrong with its sync daemon',
+  ),
   flapping: fault(
     'it lost the group too often lately, and takes it only when nobody else can',
     'see its events for the cause; it is forgiven after some quiet minutes',

@@ -18,6 +18,7 @@ import {
 } from './draft.ts';
 import { learnOwners } from './handover.ts';
 import { carriedOf } from './pending.ts';
+import { isLastResort } from './placement.ts';
 import { promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
 import { isInScope } from './scope.ts';
@@ -104,7 +105,7 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
   const mine = candidates.find((candidate) => candidate.director === config.me);
   const able = candidates.filter((candidate) => candidate.obstacle === null);
   const rank = able.findIndex((candidate) => candidate.director === config.me);
-  if (rank === -1 && mine?.obstacle !== 'draining' && mine?.obstacle !== 'flapping') return null;
+  if (rank === -1 && !isLastResort(mine?.obstacle)) return null;
   if (standing.kind === 'vacant' && !isKnownToAll(draft)) return null;
   const since = claimableSince(draft, group.id);
   if (isStandIn(draft, group.id)) return since;
@@ -112,7 +113,11 @@ function claimDueAt(draft: Draft, group: VipGroup, standing: OwnerStanding): Mon
   if (standInOf(draft, group.id) !== null) return monoMs(since + STAND_IN_CLAIM_MS);
   const barrier = standing.kind === 'vacant' ? longestWaitMs(state.view, config.timing) : 0;
   const perRank = standing.kind === 'vacant' ? VACANT_RANK_DELAY_MS : RANK_DELAY_MS;
-  const delay = rank === -1 ? DRAINED_CLAIM_MS : rank * perRank;
+  // Where all are last resorts, the best of them goes first.
+  const delay =
+    rank === -1
+      ? DRAINED_CLAIM_MS + perRank * candidates.findIndex((one) => one.director === config.me)
+      : rank * perRank;
   return monoMs(since + barrier + delay);
 }
 

@@ -176,12 +176,23 @@ export function myObstacle(
   if ((state.refusedUntil.get(group.id) ?? now) > now) return 'cannot-bind';
   const local = state.eligibility.get(group.id);
   if (local === undefined) return 'starting';
-  if (local !== null) return local;
+  if (local !== null && local !== 'sync-catching-up') return local;
   if (state.session.kind !== 'open') return 'no-session';
+  if (local !== null && isOfAnother(state, group.id, me)) return local;
   const damping = state.damping.get(group.id);
   const isHeld = state.holdings.has(group.id);
   return damping !== undefined && !isHeld && isFlapping(damping, monoMs(now)) ? 'flapping' : null;
 }
+
+/** There are connections to wait for: another director's by the record, and none of this one's own. */
+function isOfAnother(state: KnownState, group: GroupId, me: DirectorId): boolean {
+  const director = state.view.owners.get(group)?.value?.director ?? null;
+  return director !== null && director !== me && !state.holdings.has(group);
+}
+
+/** Such a director comes after all others, and takes what no other can: none of this ends traffic. */
+export const isLastResort = (obstacle: string | null | undefined): boolean =>
+  obstacle === 'draining' || obstacle === 'flapping' || obstacle === 'sync-catching-up';
 
 function obstacleOf(
   { state, config, now, toldBy }: Scene,

@@ -5,7 +5,7 @@
 import { type DirectorId, epochOf, type GroupId, type MonoMs } from '../../model/ids.ts';
 import type { ScopeRecord } from '../../model/records.ts';
 import { type Draft, rankingOf } from './draft.ts';
-import { myObstacle } from './placement.ts';
+import { isLastResort, myObstacle } from './placement.ts';
 import { waitMs } from './timing.ts';
 
 /** A holder that is silent leaves this director to stand in for it, where the document lets it. */
@@ -22,10 +22,6 @@ export function standInObstacle(draft: Draft, id: GroupId): string | null {
   const obstacle = myObstacle(state, group, now, config.me);
   return isLastResort(obstacle) ? null : obstacle;
 }
-
-/** Such a director comes after all others, for neither a drain nor damping ends traffic. */
-const isLastResort = (obstacle: string | null): boolean =>
-  obstacle === 'draining' || obstacle === 'flapping';
 
 /** Somebody in this cluster goes on without the store, or may still do. */
 export function isSegmentUsed({ config, state }: Draft): boolean {

@@ -23,6 +23,7 @@ import { absentAt, tellUnaccusable, wordsAgainst } from './confirmed-dead.ts';
 import { learnOwners } from './handover.ts';
 import { firstSuspectAt, suspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
+import { isLastResort } from './placement.ts';
 import { mayKill, promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
 import { mayAccuse, mayLive } from './scope.ts';
@@ -282,8 +283,7 @@ function rankAmongOthers(draft: Draft, dead: DirectorId, id: GroupId): number {
   const able = others.filter((candidate) => candidate.obstacle === null);
   const mine = others.find((candidate) => candidate.director === config.me);
   // Who only makes way for others takes at once what no other can take.
-  if (able.length === 0 && (mine?.obstacle === 'flapping' || mine?.obstacle === 'draining'))
-    return 0;
+  if (able.length === 0 && isLastResort(mine?.obstacle)) return 0;
   const rank = able.findIndex((candidate) => candidate.director === config.me);
   return rank === -1 ? config.directors.length : rank;
 }

@@ -141,6 +141,7 @@ function decideIdle(entry: Entry, ineligible: IneligibleReason | null): NotifySt
       return 'FAULT';
     case 'draining':
     case 'flapping':
+    case 'sync-catching-up':
     case 'vrrp-active-elsewhere':
       return 'BACKUP';
     case 'not-in-priorities':
