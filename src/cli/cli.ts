@@ -4,7 +4,9 @@ import { addConfigCommands } from './commands/config.ts';
 import { addDirectorCommands } from './commands/directors.ts';
 import { addEventsCommand } from './commands/events.ts';
 import { addExplainCommand } from './commands/explain.ts';
+import { addIpvsCommands } from './commands/ipvs.ts';
 import { addRealServerCommands } from './commands/real-servers.ts';
+import { addRealServerHostCommands } from './commands/realserver.ts';
 import { addRebalanceCommand } from './commands/rebalance.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addSwitchoverCommand } from './commands/switchover.ts';
@@ -54,6 +56,8 @@ function createProgram(deps: CliDeps, done: (code: number) => void): Command {
   addRebalanceCommand(program, io, done);
   addDirectorCommands(program, io, done);
   addRealServerCommands(program, io, done);
+  addRealServerHostCommands(program, deps, done);
+  addIpvsCommands(program, io, done);
   addEventsCommand(program, io, done);
   program
     .command('version')

@@ -1,5 +1,7 @@
 /** What commands get from outside, how they end, and how they fail. */
 import type { CliEnvironment } from '../config/cli-env.ts';
+import type { Result } from '../lib/result.ts';
+import type { RealServerAnswer, RealServerRequest } from '../model/real-server-host.ts';
 
 /** Design 10. */
 export const EXIT = {
@@ -16,6 +18,8 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 export type CliIo = {
   readonly stdout: (text: string) => void;
+  /** Resolves when standard output takes more: whoever writes without end waits for it now and then. */
+  readonly written: () => Promise<void>;
   readonly stderr: (text: string) => void;
   readonly readStdin: () => Promise<string>;
   /** Shows a question and gives the line that was typed; null where nobody can be asked. */
@@ -43,6 +47,8 @@ export type CliDeps = {
   }) => Promise<number>;
   /** Removes the kernel rules that silence VIPs on this machine; answers the exit code. */
   readonly uninstallGate: () => Promise<number>;
+  /** Prepares this machine as a real server; the error is a sentence. */
+  readonly realServer: (request: RealServerRequest) => Promise<Result<RealServerAnswer, string>>;
   readonly io: CliIo;
 };
 

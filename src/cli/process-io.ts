@@ -25,6 +25,7 @@ export function createProcessIo(options: {
     stdout: (part) => {
       if (!readerGone.signal.aborted) stdout.write(part);
     },
+    written: () => (stdout.writableNeedDrain ? untilDrained(readerGone.signal) : NOTHING_TO_WAIT),
     stderr: (part) => void stderr.write(part),
     readStdin: () => text(stdin),
     ask: canAsk ? askOn : null,
@@ -33,6 +34,20 @@ export function createProcessIo(options: {
     environment: loadCliEnvironment(),
   };
 }
+
+const NOTHING_TO_WAIT = Promise.resolve();
+
+/** Or until the reader is gone. */
+const untilDrained = (gone: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      process.stdout.off('drain', done);
+      gone.removeEventListener('abort', done);
+      resolve();
+    };
+    process.stdout.on('drain', done);
+    gone.addEventListener('abort', done);
+  });
 
 const isBrokenPipe = (error: Error): boolean => 'code' in error && error.code === 'EPIPE';
 

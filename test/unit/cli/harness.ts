@@ -1,6 +1,7 @@
 /** The command line against a real API on loopback, on fakes; output and exit code are caught. */
 import { createCli } from '../../../src/cli/cli.ts';
 import type { CliDeps, CliIo } from '../../../src/cli/context.ts';
+import { err } from '../../../src/lib/result.ts';
 import { type Bench, createBench } from '../api/bench.ts';
 
 export type Screen = { readonly code: number; readonly out: string; readonly err: string };
@@ -25,6 +26,7 @@ export function createIo(fields: Partial<CliIo> & { onSleep?: () => void } = {})
     stdout: (text) => {
       screen.out += text;
     },
+    written: async () => {},
     stderr: (text) => {
       screen.err += text;
     },
@@ -53,9 +55,10 @@ export async function runCli(
   fields: Parameters<typeof createIo>[0] = {},
   runAgent: CliDeps['runAgent'] = async () => 0,
   uninstallGate: CliDeps['uninstallGate'] = async () => 0,
+  realServer: CliDeps['realServer'] = async () => err('no machine to prepare'),
 ): Promise<Screen> {
   const { io, screen } = createIo(fields);
-  const code = await createCli({ runAgent, uninstallGate, io }).run(argv);
+  const code = await createCli({ runAgent, uninstallGate, realServer, io }).run(argv);
   return { code, ...screen };
 }
 
