@@ -4,6 +4,8 @@ import { createSystemClock } from './adapters/clock/system-clock.ts';
 import { createSystemRandom } from './adapters/clock/system-random.ts';
 import { createCli } from './cli/cli.ts';
 import { createProcessIo } from './cli/process-io.ts';
+import type { Result } from './lib/result.ts';
+import type { RealServerAnswer, RealServerRequest } from './model/real-server-host.ts';
 
 const version = readVersion();
 const clock = createSystemClock();
@@ -14,7 +16,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
 process.on('SIGUSR2', () => stopping.abort('freeze'));
 
 const io = createProcessIo({ clock, version, signal: stopping.signal });
-const cli = createCli({ runAgent: startAgent, uninstallGate, io });
+const cli = createCli({ runAgent: startAgent, uninstallGate, realServer, io });
 process.exitCode = await cli.run(process.argv.slice(2));
 
 async function startAgent(options: { config: string; dev: boolean }): Promise<number> {
@@ -35,6 +37,11 @@ async function startAgent(options: { config: string; dev: boolean }): Promise<nu
 async function uninstallGate(): Promise<number> {
   const { runUninstallGate } = await import('./agent-process.ts');
   return runUninstallGate({ clock, stdout: io.stdout, stderr: io.stderr });
+}
+
+async function realServer(request: RealServerRequest): Promise<Result<RealServerAnswer, string>> {
+  const { runRealServerCommand } = await import('./real-server-process.ts');
+  return runRealServerCommand(request, clock);
 }
 
 function readVersion(): string {
