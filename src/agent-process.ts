@@ -4,8 +4,11 @@ import { join } from 'node:path';
 import { createAnnouncer } from './adapters/announce/create-announcer.ts';
 import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
 import { createFileLedger } from './adapters/ledger/file-ledger.ts';
+import { createSysctlLedger } from './adapters/ledger/sysctl-ledger.ts';
 import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
 import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
+import { createNftMarks } from './adapters/linux/nft-marks.ts';
+import { createSysctls } from './adapters/linux/sysctls.ts';
 import { detectFence, uninstallFences } from './adapters/linux/nft-fence-detect.ts';
 import { missingCapabilities } from './adapters/machine/capabilities.ts';
 import { readMachineIdentity } from './adapters/machine/identity.ts';
@@ -148,6 +151,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
     await Promise.all([tracker.close(), notifier.close()]);
     for (const part of [peerLink, announcer, neighbours, ipvs, network, store]) part.close();
     fence?.close();
+    adapters.marks?.close();
   }
 }
 
@@ -235,6 +239,11 @@ async function createAdapters(
     prober: createProber({}, { clock, log, random }),
     vrrp: createVrrpLink({ clock, log }),
     ledger: createFileLedger(join(config.stateDir, `${cluster}.ipvs.json`)),
+    marks: createNftMarks({ clock, log }),
+    sysctls: {
+      sysctls: createSysctls(),
+      ledger: createSysctlLedger(join(config.stateDir, `${cluster}.sysctls.json`)),
+    },
   };
 }
 

@@ -11,6 +11,7 @@ import type { Fence } from '../ports/fence.ts';
 import type { IpvsKernel, NetworkKernel } from '../ports/kernel.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { Log } from '../ports/log.ts';
+import type { MarkTable } from '../ports/marks.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { GatewayPing } from '../ports/gateway.ts';
 import type { Neighbours } from '../ports/neighbours.ts';
@@ -18,10 +19,12 @@ import type { Notifier } from '../ports/notifier.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
 import type { Prober } from '../ports/prober.ts';
 import type { Random } from '../ports/random.ts';
+import type { SysctlLedger, Sysctls } from '../ports/sysctls.ts';
 import type { Tracker } from '../ports/tracker.ts';
 import type { VrrpLink } from '../ports/vrrp-link.ts';
 import type { AddressKeeper } from './address-keeper.ts';
 import type { ClusterView } from './cluster-view.ts';
+import type { DataPlane } from './data-plane.ts';
 import type { DirectorLease } from './director-lease.ts';
 import type { GateDesk } from './gate-desk.ts';
 import type { GroupLeases } from './group-leases.ts';
@@ -69,6 +72,10 @@ export type AgentPorts = {
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Absent: no firewall mark is written. */
+  readonly marks?: MarkTable;
+  /** Absent: kernel settings are neither looked at nor set. */
+  readonly sysctls?: { readonly sysctls: Sysctls; readonly ledger: SysctlLedger };
   /** Absent: nothing of VRRP is said or heard. Closed by the agent, after its last word. */
   readonly vrrp?: VrrpLink;
 };
@@ -83,6 +90,7 @@ export type AgentParts = {
   readonly leases: GroupLeases;
   readonly directorLease: DirectorLease;
   readonly reconcile: ReconcileLoop;
+  readonly plane: Pick<DataPlane, 'marks' | 'sysctls'>;
   readonly tracks: TrackLoop;
   readonly desk: HealthDesk;
   readonly gates: GateDesk;

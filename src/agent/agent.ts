@@ -8,11 +8,12 @@ import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';
 import type { AgentView } from '../ports/agent-view.ts';
-import { createAddressKeeper } from './address-keeper.ts';
+import { type AddressKeeper, createAddressKeeper } from './address-keeper.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
-import { CheckDesk, desiredInput } from './check-desk.ts';
+import { CheckDesk } from './check-desk.ts';
 import { ClusterView, type ViewUpdate } from './cluster-view.ts';
 import { type ConflictWatch, createConflictWatch } from './conflict-watch.ts';
+import { DataPlane } from './data-plane.ts';
 import { createDirectorLease } from './director-lease.ts';
 import { createEpochFence } from './epoch-fence.ts';
 import { createEventLog, type EventLog, recordOf } from './event-log.ts';
@@ -32,10 +33,9 @@ import { createLifetimeGate } from './lifetime-gate.ts';
 import type { LocalGate } from './local-gate.ts';
 import { createNotifyLoop, type NotifyLoop } from './notify-loop.ts';
 import { createOperationWriter } from './operations.ts';
-import { createReconcileLoop, type ReconcileLoop } from './reconcile-loop.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
-import { createSpecDesk } from './spec-desk.ts';
+import { createSpecDesk, type SpecDesk } from './spec-desk.ts';
 import { createStandInBook } from './stand-in-book.ts';
 import { createAgentView } from './status-desk.ts';
 import { verifyTakeover } from './takeover-proof.ts';
@@ -67,6 +67,7 @@ class Director implements Agent {
   readonly #parts: AgentParts;
   readonly #events: EventLog;
   readonly #gateway: GatewayDesk;
+  readonly #plane: DataPlane;
   readonly #stream: EventStream = createEventStream();
   readonly #checks: CheckDesk;
   readonly #conflicts: ConflictWatch;
@@ -89,6 +90,11 @@ class Director implements Agent {
     this.#epochs = createEpochFence({ log });
     this.#events = createEventLog({ keys }, { store, clock, random, log });
     this.#gateway = this.#createGatewayDesk();
+    this.#plane = new DataPlane(options, ports, {
+      parts: () => this.#parts,
+      passed: () => this.#judge(),
+      record: (event) => this.#events.record(event),
+    });
     this.#parts = this.#createParts();
     this.#places = new GroupPlaces(options.devices, () => this.#parts.keeper.links());
     this.#notify = createNotifyLoop({ me }, ports);
@@ -144,11 +150,13 @@ class Director implements Agent {
     const shutDown = { hold, clock, log };
     const isReleased = isFreeze ? await freeze(shutDown) : await release(shutDown);
     hold.end();
+    this.#plane.end();
     await this.#notify.end(isFreeze ? 'freeze' : 'stop');
     for (const end of ends) end.abort(isFreeze ? FREEZE : undefined);
     const ended = await Promise.allSettled(running);
     // After the last sweep, which would make it anew; what may still be bound needs its rules.
     if (isReleased && !isFreeze) await gates.remove();
+    if (isReleased && !isFreeze && wasAsked) await this.#plane.release();
     await prober.close();
     const failed = ended.find((one) => one.status === 'rejected');
     if (failed !== undefined) throw new Error('a loop failed', { cause: failed.reason });
@@ -157,7 +165,7 @@ class Director implements Agent {
   }
 
   #loops(): readonly ((signal: AbortSignal) => Promise<void>)[] {
-    const { keeper, leases, directorLease, reconcile, tracks, gateways, vrrp } = this.#parts;
+    const { keeper, leases, directorLease, tracks, gateways, vrrp } = this.#parts;
     return [
       (end) => keeper.run(end),
       (end) => this.#watchStore(end),
@@ -165,7 +173,7 @@ class Director implements Agent {
       (end) => leases.run(end),
       (end) => directorLease.run(end),
       (end) => this.#events.run(end),
-      (end) => reconcile.run(end),
+      ...this.#plane.loops(),
       (end) => this.#checks.run(end),
       (end) => tracks.run(end),
       (end) => gateways.run(end),
@@ -201,22 +209,9 @@ class Director implements Agent {
       leases: createGroupLeases({ director: me, keys, ttlS }, { store, clock, log }),
       directorLease: createDirectorLease(lease, { store, clock, log }),
       hold: this.#createHold(gate),
-      keeper: createAddressKeeper({
-        kernel: network,
-        clock,
-        log,
-        metrics,
-        devices,
-        watched: () => this.#parts.tracks.devices(),
-        groups: () => specs.spec()?.groups ?? [],
-        mayBeBound: (group) => this.#parts.gates.mayBeBound(group),
-        exclusively: (work) => this.#parts.hold.exclusively(work),
-        checkGate: () => this.#parts.gates.check(),
-        linksChanged: () => this.#onLinks(),
-        addressGone: (linkIndex, address) => this.#parts.gates.addressGone(linkIndex, address),
-        addressSeen: (linkIndex, address) => this.#parts.gate.seen(linkIndex, address),
-      }),
-      reconcile: this.#createReconcile(),
+      keeper: this.#createKeeper(specs),
+      reconcile: this.#plane.reconcile,
+      plane: this.#plane,
       tracks: createTrackLoop(
         { devices },
         { tracker, clock, log, metrics, changed: () => this.#judge() },
@@ -244,6 +239,26 @@ class Director implements Agent {
         record: (event) => this.#events.record(event),
       }),
     };
+  }
+
+  #createKeeper(specs: SpecDesk): AddressKeeper {
+    const { network, clock, log, metrics } = this.#ports;
+    const { devices } = this.#options;
+    return createAddressKeeper({
+      kernel: network,
+      clock,
+      log,
+      metrics,
+      devices,
+      watched: () => this.#parts.tracks.devices(),
+      groups: () => specs.spec()?.groups ?? [],
+      mayBeBound: (group) => this.#parts.gates.mayBeBound(group),
+      exclusively: (work) => this.#parts.hold.exclusively(work),
+      checkGate: () => this.#parts.gates.check(),
+      linksChanged: () => this.#onLinks(),
+      addressGone: (linkIndex, address) => this.#parts.gates.addressGone(linkIndex, address),
+      addressSeen: (linkIndex, address) => this.#parts.gate.seen(linkIndex, address),
+    });
   }
 
   #createHold(gate: LocalGate): HoldLoop {
@@ -291,6 +306,7 @@ class Director implements Agent {
       tell: (notice) => this.#tell(notice),
       changed: () => {
         this.#parts.vrrp?.look();
+        this.#plane.look();
         this.#housekeeping.wake();
       },
     });
@@ -326,24 +342,6 @@ class Director implements Agent {
       log,
       changed: () => this.#judge(),
     });
-  }
-
-  #createReconcile(): ReconcileLoop {
-    const { ipvs, ledger, clock, log, metrics } = this.#ports;
-    return createReconcileLoop(
-      {},
-      {
-        me: this.#options.me,
-        devices: this.#options.devices,
-        kernel: ipvs,
-        ledger,
-        clock,
-        log,
-        metrics,
-        input: () => desiredInput(this.#parts),
-        passed: () => this.#judge(),
-      },
-    );
   }
 
   #note(notice: ElectionNotice): void {
@@ -409,7 +407,8 @@ class Director implements Agent {
     // Counted first: a director that takes over a check goes on from what is known of it.
     this.#checks.count({ isDue: areas.has('votes') || areas.has('spec') || isSynced });
     if (areas.has('spec') || areas.has('reports') || isSynced) this.#checks.assign();
-    if (areas.has('spec') || areas.has('overrides') || isSynced) reconcile.wake();
+    if (areas.has('spec') || isSynced) this.#plane.specChanged();
+    else if (areas.has('overrides')) reconcile.wake();
     this.#stream.push(update.newEvents);
     this.#ports.metrics.storeRevision(records.revision);
   }

@@ -7,6 +7,7 @@ import { type DerivedChecks, deriveChecks, inheritChecks } from '../core/health/
 import type { Check, ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, Vote } from '../model/health.ts';
 import type { CheckId, DirectorId, MonoMs } from '../model/ids.ts';
+import { slowChecks, stepUpSince, type UpSince } from './up-since.ts';
 import { createVoteBook, type StatusChange, type VoteBook } from './vote-book.ts';
 
 export type Living = {
@@ -27,6 +28,8 @@ export type HealthDesk = {
   assignmentsOf(me: DirectorId, alive: readonly DirectorId[]): readonly Check[];
   checks(): DerivedChecks;
   statuses(): ReadonlyMap<CheckId, CheckStatus>;
+  /** Of the checks of real servers that start slowly; the same map until something of it changes. */
+  upSince(): UpSince;
 };
 
 const NO_CHECKS: DerivedChecks = {
@@ -45,6 +48,8 @@ export function createHealthDesk(): HealthDesk {
   const book: VoteBook = createVoteBook();
   let spec: ClusterSpec | null = null;
   let derived = NO_CHECKS;
+  let slow: ReadonlySet<CheckId> = new Set();
+  let upSince: UpSince = new Map();
   let electorate: ReadonlySet<DirectorId> = new Set();
   /** Null: alive; else missing since then. */
   let awaited: ReadonlyMap<DirectorId, MonoMs | null> = new Map();
@@ -53,13 +58,18 @@ export function createHealthDesk(): HealthDesk {
       const before = spec;
       spec = next;
       derived = deriveChecks(next);
+      slow = slowChecks(next, derived.byRealServer);
       if (before === null) return;
       const known = new Map<CheckId, boolean>();
+      const since = new Map(upSince);
       for (const [check, old] of inheritChecks(before, next)) {
+        const at = upSince.get(old);
+        if (at !== undefined) since.set(check, at);
         const status = book.statuses().get(old);
         if (status !== undefined && status.basis !== 'initial') known.set(check, status.isUp);
       }
       book.seed(known);
+      if (since.size > upSince.size) upSince = since;
     },
     setLiving: ({ directors, alive, now }) => {
       const next = new Map<DirectorId, MonoMs | null>();
@@ -83,7 +93,15 @@ export function createHealthDesk(): HealthDesk {
         counted.set(check, living.length > 0 ? living : valid);
       }
       const checkers = countCheckers(awaited.size, spec?.checkers ?? null);
-      return book.update(counted, derived.alphaByCheck, checkers);
+      const changes = book.update(counted, derived.alphaByCheck, checkers);
+      if (slow.size > 0 || upSince.size > 0)
+        upSince = stepUpSince(upSince, {
+          slow,
+          statuses: book.statuses(),
+          votes: counted,
+          checkers,
+        });
+      return changes;
     },
     assignmentsOf: (me, alive) =>
       derived.checks.filter((check) =>
@@ -91,6 +109,7 @@ export function createHealthDesk(): HealthDesk {
       ),
     checks: () => derived,
     statuses: () => book.statuses(),
+    upSince: () => upSince,
   };
 }
 

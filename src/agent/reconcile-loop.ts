@@ -37,8 +37,11 @@ export type { ReconcileState };
 export type ReconcileInput = Omit<DesiredInput, 'facts'> & {
   /** Absent: nobody knows any. */
   readonly around?: Surroundings;
-  /** Groups that this director speaks for: their connections are told to the others. Absent: none. */
-  readonly held?: ReadonlySet<GroupId>;
+  /**
+   * Groups that this director speaks for: their connections are told to the others. Absent: none; null: not
+   * known yet, so sync daemons are left as an earlier process left them.
+   */
+  readonly held?: ReadonlySet<GroupId> | null;
 };
 
 export type ReconcileOptions = {
@@ -119,6 +122,8 @@ type Wanted = {
   readonly spec: ReconcileInput['spec'];
   readonly derived: Derived;
   readonly sync: DesiredSync;
+  /** Sync daemons are another matter until it is known what is held. */
+  readonly isSyncKnown: boolean;
   readonly control: WantedControl;
 };
 /** What a pass leaves alone. */
@@ -305,7 +310,7 @@ class Loop {
   #deriveSync({ spec, held = NOBODY }: ReconcileInput, { desired }: Derived): DesiredSync {
     const { me, devices } = this.#ports;
     const { services } = desired;
-    return this.#sync.derive({ me, devices, groups: spec.groups, held, services });
+    return this.#sync.derive({ me, devices, groups: spec.groups, held: held ?? NOBODY, services });
   }
 
   /** From what the kernel has: drains go by it, and at the start quorums do. */
@@ -320,16 +325,22 @@ class Loop {
       this.#ports.decided?.({ before, desired, drains: this.#facts.drains });
     }
     const sync = this.#deriveSync(input, derived);
-    const { spec } = input;
-    return { spec, derived, sync, control: wantedControl(sync.daemons, spec.ipvs.timeouts) };
+    const { spec, held } = input;
+    const isSyncKnown = held !== null;
+    const control = wantedControl(isSyncKnown ? sync.daemons : [], spec.ipvs.timeouts);
+    return { spec, derived, sync, isSyncKnown, control };
   }
 
-  #plan({ spec, derived, sync }: Wanted, look: KernelLook, owned: ReadonlySet<string>): KernelPlan {
+  #plan(
+    { spec, derived, sync, isSyncKnown }: Wanted,
+    look: KernelLook,
+    owned: ReadonlySet<string>,
+  ): KernelPlan {
     return planKernel({
       desired: derived.desired.services,
       observed: look.table,
       owned,
-      daemons: { desired: sync.daemons, observed: look.daemons },
+      daemons: { desired: sync.daemons, observed: isSyncKnown ? look.daemons : null },
       timeouts: { desired: spec.ipvs.timeouts, observed: look.timeouts },
     });
   }

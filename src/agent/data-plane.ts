@@ -1,0 +1,148 @@
+/**
+ * What forwards on this director and what goes with it: the IPVS table with its sync daemons, firewall marks
+ * and kernel settings. It reads the election and the store's view; neither knows of it.
+ */
+import type { GroupId } from '../model/ids.ts';
+import type { EventRecord } from '../model/records.ts';
+import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
+import { desiredInput } from './check-desk.ts';
+import { DrainTeller } from './drain-teller.ts';
+import { createMarkLoop, type MarkLoop } from './mark-loop.ts';
+import { QuorumDesk } from './quorum-desk.ts';
+import { createReconcileLoop, type ReconcileInput, type ReconcileLoop } from './reconcile-loop.ts';
+import { isSameSet } from './sync-desk.ts';
+import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
+
+type Options = Pick<AgentOptions, 'me' | 'devices'>;
+type Ports = Pick<
+  AgentPorts,
+  'ipvs' | 'ledger' | 'clock' | 'log' | 'metrics' | 'notifier' | 'marks' | 'sysctls'
+>;
+type Parts = Pick<AgentParts, 'specs' | 'desk' | 'records' | 'hold'>;
+
+export type DataPlaneHooks = {
+  readonly parts: () => Parts;
+  /** Whether the table is as wanted may have changed. */
+  readonly passed: () => void;
+  readonly record: (event: EventRecord) => void;
+};
+
+/** Checks that say weights come with their kinds; until then none says one. */
+const NO_WEIGHTS: NonNullable<ReconcileInput['around']>['dynamicWeights'] = new Map();
+
+export class DataPlane {
+  readonly reconcile: ReconcileLoop;
+  /** Null: marks cannot be written here. */
+  readonly marks: MarkLoop | null;
+  /** Null: kernel settings can be neither read nor set here. */
+  readonly sysctls: SysctlKeeper | null;
+  readonly #ports: Ports;
+  readonly #hooks: DataPlaneHooks;
+  readonly #quorums: QuorumDesk;
+  /** The election has told once what is held. */
+  #isKnown = false;
+  #held: ReadonlySet<GroupId> = new Set();
+  /** Held, about to be opened, or about to be taken. */
+  #here: ReadonlySet<GroupId> = new Set();
+
+  constructor({ me, devices }: Options, ports: Ports, hooks: DataPlaneHooks) {
+    const { ipvs, ledger, clock, log, metrics, notifier } = ports;
+    this.#ports = ports;
+    this.#hooks = hooks;
+    const spec = () => hooks.parts().specs.spec();
+    const { record } = hooks;
+    const holds = (group: GroupId): boolean => this.#held.has(group);
+    this.#quorums = new QuorumDesk(me, { notifier, clock, log, record, spec, holds });
+    const drains = new DrainTeller(log);
+    this.reconcile = createReconcileLoop(
+      {},
+      {
+        me,
+        devices,
+        kernel: ipvs,
+        ledger,
+        clock,
+        log,
+        metrics,
+        input: () => this.#input(),
+        decided: (decision) => {
+          this.#quorums.decided(decision.before, decision.desired);
+          drains.look(decision.drains);
+        },
+        passed: hooks.passed,
+      },
+    );
+    const { marks, sysctls } = ports;
+    this.marks =
+      marks === undefined ? null : createMarkLoop({}, { marks, clock, log, metrics, spec });
+    this.sysctls =
+      sysctls === undefined ? null : createSysctlKeeper(me, { ...sysctls, clock, log, spec });
+  }
+
+  loops(): readonly ((signal: AbortSignal) => Promise<void>)[] {
+    const { reconcile, marks, sysctls } = this;
+    return [reconcile, marks, sysctls].flatMap((loop) =>
+      loop === null ? [] : [(end: AbortSignal) => loop.run(end)],
+    );
+  }
+
+  /** The document may be another one. */
+  specChanged(): void {
+    for (const loop of [this.reconcile, this.marks, this.sysctls]) loop?.wake();
+  }
+
+  /** What is held may have changed. Cheap where it did not. */
+  look(): void {
+    const { holdings, foreseen, session } = this.#hooks.parts().hold.state();
+    if (!this.#isKnown && session.kind !== 'open') return;
+    const held = new Set<GroupId>();
+    const here = new Set<GroupId>(foreseen);
+    for (const [group, { kind }] of holdings) {
+      if (kind === 'closing' || kind === 'shut') continue;
+      here.add(group);
+      // What an earlier process held, or what fell silent for a moment, goes on telling its connections.
+      const isBack = kind === 'owned' && (this.#held.has(group) || !this.#isKnown);
+      if (kind !== 'owned' || isBack) held.add(group);
+    }
+    const isSame = this.#isKnown && isSameSet(held, this.#held) && isSameSet(here, this.#here);
+    if (isSame) return;
+    this.#isKnown = true;
+    if (!isSameSet(held, this.#held)) this.#held = held;
+    if (!isSameSet(here, this.#here)) this.#here = here;
+    this.reconcile.wake();
+  }
+
+  /** No program is started any more. */
+  end(): void {
+    this.#quorums.end();
+  }
+
+  /**
+   * At the very end, when nothing answers for a VIP here and no loop runs: takes away what is ours, if the
+   * document says so.
+   */
+  async release(): Promise<void> {
+    const { log } = this.#ports;
+    const spec = this.#hooks.parts().specs.spec();
+    if (spec?.ipvs.onExit !== 'release') return;
+    const released = await this.reconcile.release();
+    if (released.ok) log.info({}, 'ipvs.released');
+    else log.warn({ problem: released.error }, 'ipvs.left');
+    await this.marks?.remove();
+  }
+
+  #input(): ReconcileInput | null {
+    const parts = this.#hooks.parts();
+    const input = desiredInput(parts);
+    if (input === null) return null;
+    const isCold = input.spec.ipvs.standby === 'cold';
+    // A cold standby would take away what an earlier process of a holder left.
+    if (isCold && !this.#isKnown) return null;
+    const groupsHere = isCold ? this.#here : null;
+    return {
+      ...input,
+      around: { upSince: parts.desk.upSince(), dynamicWeights: NO_WEIGHTS, groupsHere },
+      held: this.#isKnown ? this.#held : null,
+    };
+  }
+}
