@@ -4,6 +4,7 @@ import { createSystemClock } from './adapters/clock/system-clock.ts';
 import { createSystemRandom } from './adapters/clock/system-random.ts';
 import { createCli } from './cli/cli.ts';
 import { createProcessIo } from './cli/process-io.ts';
+import { deriveWholeTable } from './core/desired/whole-table.ts';
 import type { Result } from './lib/result.ts';
 import type { RealServerAnswer, RealServerRequest } from './model/real-server-host.ts';
 
@@ -16,7 +17,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
 process.on('SIGUSR2', () => stopping.abort('freeze'));
 
 const io = createProcessIo({ clock, version, signal: stopping.signal });
-const cli = createCli({ runAgent: startAgent, uninstallGate, realServer, io });
+const cli = createCli({ runAgent: startAgent, uninstallGate, realServer, deriveTable: deriveWholeTable, io });
 process.exitCode = await cli.run(process.argv.slice(2));
 
 async function startAgent(options: { config: string; dev: boolean }): Promise<number> {

@@ -5,6 +5,7 @@ import { addDirectorCommands } from './commands/directors.ts';
 import { addEventsCommand } from './commands/events.ts';
 import { addExplainCommand } from './commands/explain.ts';
 import { addIpvsCommands } from './commands/ipvs.ts';
+import { addIpvsadmCommands } from './commands/ipvsadm.ts';
 import { addRealServerCommands } from './commands/real-servers.ts';
 import { addRealServerHostCommands } from './commands/realserver.ts';
 import { addRebalanceCommand } from './commands/rebalance.ts';
@@ -58,6 +59,7 @@ function createProgram(deps: CliDeps, done: (code: number) => void): Command {
   addRealServerCommands(program, io, done);
   addRealServerHostCommands(program, deps, done);
   addIpvsCommands(program, io, done);
+  addIpvsadmCommands(program, deps, done);
   addEventsCommand(program, io, done);
   program
     .command('version')

@@ -1,5 +1,7 @@
 /** What commands get from outside, how they end, and how they fail. */
 import type { CliEnvironment } from '../config/cli-env.ts';
+import type { ClusterSpec } from '../model/cluster.ts';
+import type { DesiredService } from '../model/kernel.ts';
 import type { Result } from '../lib/result.ts';
 import type { RealServerAnswer, RealServerRequest } from '../model/real-server-host.ts';
 
@@ -49,6 +51,8 @@ export type CliDeps = {
   readonly uninstallGate: () => Promise<number>;
   /** Prepares this machine as a real server; the error is a sentence. */
   readonly realServer: (request: RealServerRequest) => Promise<Result<RealServerAnswer, string>>;
+  /** The IPVS table of a document as if every real server were up. */
+  readonly deriveTable: (spec: ClusterSpec) => readonly DesiredService[];
   readonly io: CliIo;
 };
 

@@ -9,9 +9,19 @@ import type { Problem } from './problem.ts';
 /** Problems beyond these are counted, not listed. */
 const MAX_PROBLEMS = 100;
 
+type Server = { readonly destination: IpvsDestination; readonly line: number };
 type Entry = {
-  service: Omit<DesiredService, 'destinations'>;
-  readonly destinations: Map<string, IpvsDestination>;
+  readonly service: Omit<DesiredService, 'destinations'>;
+  readonly line: number;
+  readonly servers: Map<string, Server>;
+};
+
+/** A service, with the lines (from 1 on) that said last how it is. */
+export type ReadService = {
+  readonly service: DesiredService;
+  readonly line: number;
+  /** Of each destination, in their order. */
+  readonly lines: readonly number[];
 };
 
 /**
@@ -20,12 +30,18 @@ type Entry = {
  * which could not be read are not blamed for it.
  */
 export function parseIpvsadm(text: string): Result<readonly DesiredService[], readonly Problem[]> {
+  const read = readIpvsadm(text);
+  return read.ok ? ok(read.value.map(({ service }) => service)) : read;
+}
+
+/** The same, with the lines where everything stands. */
+export function readIpvsadm(text: string): Result<readonly ReadService[], readonly Problem[]> {
   const table = new Map<string, Entry | null>();
   const problems: Problem[] = [];
   let count = 0;
   for (const [index, line] of text.split('\n').entries()) {
     const command = readCommand(line);
-    const complaint = command.ok ? apply(table, command.value) : command.error;
+    const complaint = command.ok ? apply(table, command.value, index + 1) : command.error;
     if (complaint === null) continue;
     count++;
     if (count <= MAX_PROBLEMS) problems.push({ path: `line ${index + 1}`, ...complaint });
@@ -33,15 +49,26 @@ export function parseIpvsadm(text: string): Result<readonly DesiredService[], re
   if (count > MAX_PROBLEMS)
     problems.push({ path: '', ...complain(`${count - MAX_PROBLEMS} more problems`, '') });
   if (count > 0) return err(problems);
-  const services: DesiredService[] = [];
-  for (const entry of table.values())
-    if (entry !== null)
-      services.push({ ...entry.service, destinations: [...entry.destinations.values()] });
+  const services: ReadService[] = [];
+  for (const entry of table.values()) {
+    if (entry === null) continue;
+    const servers = [...entry.servers.values()];
+    const destinations = servers.map(({ destination }) => destination);
+    services.push({
+      service: { ...entry.service, destinations },
+      line: entry.line,
+      lines: servers.map(({ line }) => line),
+    });
+  }
   return ok(services);
 }
 
 /** A service that could not be read stays in the table as null. Null: done. */
-function apply(table: Map<string, Entry | null>, command: Command | null): Complaint | null {
+function apply(
+  table: Map<string, Entry | null>,
+  command: Command | null,
+  line: number,
+): Complaint | null {
   if (command === null) return null;
   if (command.name === 'clear') {
     table.clear();
@@ -64,7 +91,8 @@ function apply(table: Map<string, Entry | null>, command: Command | null): Compl
       }
       table.set(text, {
         service: service.value,
-        destinations: entry?.destinations ?? new Map<string, IpvsDestination>(),
+        line,
+        servers: entry?.servers ?? new Map<string, Server>(),
       });
       return null;
     }
@@ -72,27 +100,27 @@ function apply(table: Map<string, Entry | null>, command: Command | null): Compl
       return table.delete(text) ? null : noService(text);
     default:
       if (entry === undefined) return noService(text);
-      return entry === null ? null : applyServer(entry, command);
+      return entry === null ? null : applyServer(entry, command, line);
   }
 }
 
-function applyServer(entry: Entry, command: Command): Complaint | null {
+function applyServer(entry: Entry, command: Command, line: number): Complaint | null {
   const { key } = entry.service;
   const service = formatServiceKey(key);
   if (command.name === 'delete-server') {
     const endpoint = readEndpoint(key, command.options);
     if (!endpoint.ok) return endpoint.error;
     const text = formatEndpoint(endpoint.value.address, endpoint.value.port);
-    return entry.destinations.delete(text) ? null : noServer(text, service);
+    return entry.servers.delete(text) ? null : noServer(text, service);
   }
   const destination = readDestination(key, command.options);
   if (!destination.ok) return destination.error;
   const text = formatEndpoint(destination.value.address, destination.value.port);
-  const isKnown = entry.destinations.has(text);
+  const isKnown = entry.servers.has(text);
   if (command.name === 'add-server' && isKnown)
     return complain(`a second real server ${text} of ${service}`, 'each once; -e changes one');
   if (command.name === 'edit-server' && !isKnown) return noServer(text, service);
-  entry.destinations.set(text, destination.value);
+  entry.servers.set(text, { destination: destination.value, line });
   return null;
 }
 

@@ -1,6 +1,7 @@
 /** The command line against a real API on loopback, on fakes; output and exit code are caught. */
 import { createCli } from '../../../src/cli/cli.ts';
 import type { CliDeps, CliIo } from '../../../src/cli/context.ts';
+import { deriveWholeTable } from '../../../src/core/desired/whole-table.ts';
 import { err } from '../../../src/lib/result.ts';
 import { type Bench, createBench } from '../api/bench.ts';
 
@@ -58,7 +59,13 @@ export async function runCli(
   realServer: CliDeps['realServer'] = async () => err('no machine to prepare'),
 ): Promise<Screen> {
   const { io, screen } = createIo(fields);
-  const code = await createCli({ runAgent, uninstallGate, realServer, io }).run(argv);
+  const code = await createCli({
+    runAgent,
+    uninstallGate,
+    realServer,
+    deriveTable: deriveWholeTable,
+    io,
+  }).run(argv);
   return { code, ...screen };
 }
 
