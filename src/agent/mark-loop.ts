@@ -7,6 +7,7 @@ import { type BackoffConfig, deriveBackoffMs } from '../core/backoff.ts';
 import { deriveMarks, type DesiredMarks, NO_MARKS } from '../core/marks/desired-marks.ts';
 import { type MarkPlan, planMarks } from '../core/marks/plan-marks.ts';
 import { Wakeup } from '../lib/async.ts';
+import type { Result } from '../lib/result.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { ServiceId } from '../model/ids.ts';
 import type { KernelError } from '../model/kernel.ts';
@@ -75,6 +76,8 @@ export function createMarkLoop(options: Partial<MarkLoopOptions>, ports: MarkLoo
     remove: () => loop.remove(),
   };
 }
+
+type Writing = Exclude<MarkPlan, { kind: 'nothing' }>;
 
 /** Names in one log line. */
 const LISTED = 10;
@@ -177,10 +180,7 @@ class Loop {
     const plan = await this.#plan(desired);
     if (plan === null) return false;
     if (plan.kind === 'nothing') return this.#settle(null);
-    const { marks } = this.#ports;
-    const written = await (plan.kind === 'remove'
-      ? marks.remove()
-      : marks.replace(desired.entries));
+    const written = await this.#write(plan, desired);
     if (!written.ok) return this.#settle(refused(written.error));
     this.#tell(plan, desired);
     const rest = await this.#plan(desired);
@@ -188,6 +188,18 @@ class Loop {
     return this.#settle(
       rest.kind === 'nothing' ? null : 'the table of marks was changed by somebody else at once',
     );
+  }
+
+  async #write(plan: Writing, desired: DesiredMarks): Promise<Result<void, KernelError>> {
+    const { marks, log } = this.#ports;
+    if (plan.kind === 'remove') return marks.remove();
+    if (plan.kind === 'change') {
+      const changed = await marks.change(plan);
+      if (changed.ok) return changed;
+      // Somebody was faster, or a kernel takes the old and the new range for one: then all of it anew.
+      log.debug({ reason: changed.error.message }, 'marks.unchanged');
+    }
+    return marks.replace(desired.entries);
   }
 
   /** Null: the table cannot be read. */
@@ -201,21 +213,20 @@ class Loop {
     return null;
   }
 
-  #tell(plan: Exclude<MarkPlan, { kind: 'nothing' }>, desired: DesiredMarks): void {
+  #tell(plan: Writing, desired: DesiredMarks): void {
     const { log, metrics } = this.#ports;
-    const added = plan.kind === 'replace' ? plan.added : [];
     const fields = {
-      reason: plan.kind === 'replace' ? plan.reason : 'unwanted',
+      reason: plan.reason,
       entries: desired.entries.length,
-      added: listSome(added),
-      removed: listSome(plan.removed),
+      added: listSome(plan.add),
+      removed: listSome(plan.remove),
     };
     if (this.#settled !== desired) {
       log.info(fields, 'marks.written');
       return;
     }
     this.#driftRepaired++;
-    metrics.driftRepaired('mark', Math.max(1, added.length + plan.removed.length));
+    metrics.driftRepaired('mark', Math.max(1, plan.add.length + plan.remove.length));
     log.warn(fields, 'marks.repaired');
   }
 

@@ -34,3 +34,9 @@ export type MarkContents = {
   readonly isIntact: boolean;
   readonly entries: readonly MarkEntry[];
 };
+
+/** In one batch, removals first. */
+export type MarkChange = {
+  readonly add: readonly MarkEntry[];
+  readonly remove: readonly MarkEntry[];
+};

@@ -4,17 +4,20 @@
  */
 import type { Result } from '../lib/result.ts';
 import type { KernelError } from '../model/kernel.ts';
-import type { MarkContents, MarkEntry } from '../model/marks.ts';
+import type { MarkChange, MarkContents, MarkEntry } from '../model/marks.ts';
 
 /** Tables of others are neither read nor touched. */
 export interface MarkTable {
   /** Null: there is no table of ours. */
   observe(): Promise<Result<MarkContents | null, KernelError>>;
   /**
-   * Makes the table anew with exactly these entries, which are apart from each other, in one atomic batch:
-   * each packet meets the old table or the new one. The error names cause and remedy.
+   * Makes the table anew with exactly these entries, which are apart from each other, in one batch. The
+   * error names cause and remedy; the old table stays then. Linux shows the entries some microseconds
+   * after the new table, so that packets between may go unmarked: for a table that is intact, `change`.
    */
   replace(entries: readonly MarkEntry[]): Promise<Result<void, KernelError>>;
+  /** One batch in a table that is intact: whatever it does not name is there at every instant. */
+  change(change: MarkChange): Promise<Result<void, KernelError>>;
   /** Nothing there is a success, also where the kernel knows no such tables at all. */
   remove(): Promise<Result<void, KernelError>>;
   /**

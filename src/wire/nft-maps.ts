@@ -12,6 +12,7 @@ import {
 } from './netlink.ts';
 import {
   encodeComment,
+  NFT_MSG_DELSETELEM,
   NFT_MSG_NEWSET,
   NFT_MSG_NEWSETELEM,
   type NftMessage,
@@ -112,22 +113,37 @@ function encodeByteOrder(): Uint8Array {
 }
 
 /** Elements that overlap fail the batch. */
-export function newMarkElements(
+export const newMarkElements = (
+  table: NftTable,
+  map: string,
+  elements: readonly NftMarkElement[],
+): readonly NftMessage[] => elementMessages(NFT_MSG_NEWSETELEM, table, map, elements);
+
+/** One that is not there is ENOENT and fails the batch. */
+export const deleteMarkElements = (
+  table: NftTable,
+  map: string,
+  elements: readonly NftMarkElement[],
+): readonly NftMessage[] => elementMessages(NFT_MSG_DELSETELEM, table, map, elements);
+
+function elementMessages(
+  type: number,
   table: NftTable,
   map: string,
   elements: readonly NftMarkElement[],
 ): readonly NftMessage[] {
+  const isNew = type === NFT_MSG_NEWSETELEM;
   const messages: NftMessage[] = [];
   for (let i = 0; i < elements.length; i += ELEMENTS_PER_MESSAGE) {
     const some = elements.slice(i, i + ELEMENTS_PER_MESSAGE);
     messages.push(
-      tableMessage(NFT_MSG_NEWSETELEM, table, NLM_F_CREATE, (writer) => {
+      tableMessage(type, table, isNew ? NLM_F_CREATE : 0, (writer) => {
         writer
           .text(NFTA_SET_ELEM_LIST_TABLE, table.table)
           .text(NFTA_SET_ELEM_LIST_SET, map)
           .nested(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => {
             for (const element of some)
-              list.nested(NFTA_LIST_ELEM, (nested) => writeElement(nested, element));
+              list.nested(NFTA_LIST_ELEM, (nested) => writeElement(nested, element, isNew));
           });
       }),
     );
@@ -135,7 +151,7 @@ export function newMarkElements(
   return messages;
 }
 
-function writeElement(writer: AttributeWriter, element: NftMarkElement): void {
+function writeElement(writer: AttributeWriter, element: NftMarkElement, isNew: boolean): void {
   const value =
     (bytes: Uint8Array) =>
     (data: AttributeWriter): void =>
@@ -147,7 +163,9 @@ function writeElement(writer: AttributeWriter, element: NftMarkElement): void {
   writer
     .nested(NFTA_SET_ELEM_KEY, value(from))
     // Also where it is the same: without it nft(8) shows two neighbours as one range.
-    .nested(NFTA_SET_ELEM_KEY_END, value(to))
+    .nested(NFTA_SET_ELEM_KEY_END, value(to));
+  if (!isNew) return;
+  writer
     .nested(NFTA_SET_ELEM_DATA, value(mark))
     .bytes(NFTA_SET_ELEM_USERDATA, encodeComment(element.comment));
 }

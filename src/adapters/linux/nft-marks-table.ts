@@ -10,7 +10,7 @@ import { familyOf, formatIp, type IpFamily, ipToBytes } from '../../model/addres
 import type { Protocol } from '../../model/cluster.ts';
 import { serviceId } from '../../model/ids.ts';
 import type { KernelError } from '../../model/kernel.ts';
-import type { MarkEntry } from '../../model/marks.ts';
+import type { MarkChange, MarkEntry } from '../../model/marks.ts';
 import {
   type NftExpression,
   NFT_META_L4PROTO,
@@ -22,6 +22,7 @@ import {
 import {
   type NftMarkElement,
   type NftMarkMap,
+  deleteMarkElements,
   newMarkElements,
   newMarkMap,
 } from '../../wire/nft-maps.ts';
@@ -117,12 +118,24 @@ export function planTable(entries: readonly MarkEntry[]): readonly NftMessage[] 
     ...MARK_CHAINS.flatMap(({ name, rules }) =>
       rules.map((rule) => newRule(MARKS_TABLE, { chain: name, ...rule })),
     ),
-    ...MARK_MAPS.flatMap(({ family, map }) => {
-      const own = entries.filter(({ address }) => familyOf(address) === family);
-      return newMarkElements(MARKS_TABLE, map.name, own.map(elementOf));
-    }),
+    ...planElements(newMarkElements, entries),
   ];
 }
+
+/** In a table that is as we make it: what stays is not touched, so that its packets never miss it. */
+export const planChange = ({ add, remove }: MarkChange): readonly NftMessage[] => [
+  ...planElements(deleteMarkElements, remove),
+  ...planElements(newMarkElements, add),
+];
+
+const planElements = (
+  write: typeof newMarkElements,
+  entries: readonly MarkEntry[],
+): readonly NftMessage[] =>
+  MARK_MAPS.flatMap(({ family, map }) => {
+    const own = entries.filter(({ address }) => familyOf(address) === family);
+    return write(MARKS_TABLE, map.name, own.map(elementOf));
+  });
 
 const portBytes = (port: number): Uint8Array => Uint8Array.of(port >> 8, port & 0xff);
 const portOf = (bytes: Uint8Array): number => ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);

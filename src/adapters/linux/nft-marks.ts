@@ -5,7 +5,7 @@
 import { AsyncQueue } from '../../lib/async.ts';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import type { KernelError } from '../../model/kernel.ts';
-import type { MarkContents, MarkEntry } from '../../model/marks.ts';
+import type { MarkChange, MarkContents, MarkEntry } from '../../model/marks.ts';
 import type { MarkTable } from '../../ports/marks.ts';
 import { decodeMarkElements, keyLengthOf, MARK_MAP_FLAGS } from '../../wire/nft-maps.ts';
 import {
@@ -37,6 +37,7 @@ import {
   MARK_CHAINS,
   MARK_MAPS,
   MARKS_TABLE,
+  planChange,
   planTable,
 } from './nft-marks-table.ts';
 
@@ -99,6 +100,13 @@ class NftMarks implements MarkTable {
     const isWhole = replies.value.every(({ code }) => code !== null);
     const first = replies.value.findIndex(({ code }) => code !== null);
     return err(explainRefusal(failure, isWhole ? 'all' : first));
+  }
+
+  async change(change: MarkChange): Promise<Result<void, KernelError>> {
+    const replies = await this.#socket.transact(planChange(change));
+    if (!replies.ok) return replies;
+    const failure = failureOf(replies.value, 'change the table of marks');
+    return failure === null ? ok(undefined) : err(failure);
   }
 
   async remove(): Promise<Result<void, KernelError>> {
