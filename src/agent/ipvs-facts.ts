@@ -11,6 +11,7 @@ import {
 import { type Drain, type Drains, NO_DRAINS, stepDrains } from '../core/service/drain.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { RealServerOverride } from '../model/health.ts';
+import { monoMs } from '../model/ids.ts';
 import type { IpvsTable } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 
@@ -22,12 +23,23 @@ export type FactsInput = {
   readonly overrides: readonly RealServerOverride[];
 };
 
+/**
+ * A table of so many services is worked out anew for counts of connections alone no more often than this:
+ * it takes the process a while, in which it does nothing else.
+ */
+const LARGE_SERVICES = 500;
+const COUNTS_MS = 10_000;
+
 /** A wall clock that differs from the monotonic one by this much more than before was set. */
 const CLOCK_SET_MS = 2000;
 
 export class IpvsFacts {
   readonly #clock: Pick<Clock, 'now' | 'wallMs'>;
   #drains = NO_DRAINS;
+  /** As what is wanted was worked out with: the same but for counts. */
+  #usedDrains = NO_DRAINS;
+  #usedAt = monoMs(-Infinity);
+  #countsMs = 0;
   #quorums = NO_FACTS.quorums;
   #isRecalled = false;
   /** The document that the drains were stepped with last. */
@@ -61,18 +73,30 @@ export class IpvsFacts {
 
   facts(around: Surroundings): DesiredFacts {
     const { upSince, dynamicWeights, groupsHere } = around;
+    const nowMs = this.nowMs();
     return {
-      nowMs: this.nowMs(),
+      nowMs,
       upSince,
       dynamicWeights,
       groupsHere,
-      drains: this.#drains,
+      drains: this.#drainsToUse(),
       quorums: this.#quorums,
     };
   }
 
-  /** The table as dumped just now; true where something of the drains is different. */
-  observe({ spec, overrides }: FactsInput, observed: IpvsTable): boolean {
+  #drainsToUse(): Drains {
+    if (this.#drains === this.#usedDrains) return this.#usedDrains;
+    const now = this.#clock.now();
+    const isDue = now - this.#usedAt >= this.#countsMs;
+    if (isDue || !isSameButCounts(this.#drains, this.#usedDrains)) {
+      this.#usedDrains = this.#drains;
+      this.#usedAt = now;
+    }
+    return this.#usedDrains;
+  }
+
+  /** The table as dumped just now. */
+  observe({ spec, overrides }: FactsInput, observed: IpvsTable): void {
     if (!this.#isRecalled) {
       this.#isRecalled = true;
       this.#quorums = recallQuorums(spec, observed);
@@ -80,10 +104,8 @@ export class IpvsFacts {
     const nowMs = this.nowMs();
     const before = this.#spec === null || this.#spec === spec ? null : this.#spec;
     this.#spec = spec;
-    const drains = stepDrains(this.#drains, { spec, before, overrides, observed, nowMs });
-    const isOther = drains !== this.#drains;
-    this.#drains = drains;
-    return isOther;
+    this.#countsMs = observed.services.length > LARGE_SERVICES ? COUNTS_MS : 0;
+    this.#drains = stepDrains(this.#drains, { spec, before, overrides, observed, nowMs });
   }
 
   /** What was decided with these facts stands for the next time. */
@@ -97,3 +119,18 @@ const moved = (drain: Drain, ms: number): Drain => ({
   sinceMs: drain.sinceMs + ms,
   deadlineAtMs: drain.deadlineAtMs === null ? null : drain.deadlineAtMs + ms,
 });
+
+function isSameButCounts(a: Drains, b: Drains): boolean {
+  if (a.size !== b.size) return false;
+  for (const [id, drain] of a) {
+    const other = b.get(id);
+    if (other === undefined || !isSameDrain(drain, other)) return false;
+  }
+  return true;
+}
+
+const isSameDrain = (a: Drain, b: Drain): boolean =>
+  a.cause === b.cause &&
+  a.end === b.end &&
+  a.sinceMs === b.sinceMs &&
+  a.deadlineAtMs === b.deadlineAtMs;
