@@ -50,6 +50,8 @@ export type AgentOptions = {
   readonly devices: InterfaceMap;
   /** What keeps this process from holding anything, in words; empty where nothing does. */
   readonly hostProblems: readonly string[];
+  /** Metrics of each real server are exported up to so many of them; default 2000. */
+  readonly realServerSeries?: number;
   /** The stored document as a spec; the error is a sentence. */
   readonly parseSpec: (document: unknown) => Result<ClusterSpec, string>;
 };
@@ -90,7 +92,7 @@ export type AgentParts = {
   readonly leases: GroupLeases;
   readonly directorLease: DirectorLease;
   readonly reconcile: ReconcileLoop;
-  readonly plane: Pick<DataPlane, 'marks' | 'sysctls'>;
+  readonly plane: Pick<DataPlane, 'marks' | 'sysctls' | 'quorumTimes'>;
   readonly tracks: TrackLoop;
   readonly desk: HealthDesk;
   readonly gates: GateDesk;

@@ -9,6 +9,7 @@ import { desiredInput } from './check-desk.ts';
 import { DrainTeller } from './drain-teller.ts';
 import { createMarkLoop, type MarkLoop } from './mark-loop.ts';
 import { QuorumDesk } from './quorum-desk.ts';
+import { QuorumTimes } from './quorum-times.ts';
 import { createReconcileLoop, type ReconcileInput, type ReconcileLoop } from './reconcile-loop.ts';
 import { isSameSet } from './sync-desk.ts';
 import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
@@ -36,6 +37,7 @@ export class DataPlane {
   readonly marks: MarkLoop | null;
   /** Null: kernel settings can be neither read nor set here. */
   readonly sysctls: SysctlKeeper | null;
+  readonly quorumTimes: QuorumTimes;
   readonly #ports: Ports;
   readonly #hooks: DataPlaneHooks;
   readonly #quorums: QuorumDesk;
@@ -54,6 +56,7 @@ export class DataPlane {
     const holds = (group: GroupId): boolean => this.#held.has(group);
     this.#quorums = new QuorumDesk(me, { notifier, clock, log, record, spec, holds });
     const drains = new DrainTeller(log);
+    this.quorumTimes = new QuorumTimes(clock);
     this.reconcile = createReconcileLoop(
       {},
       {
@@ -67,6 +70,7 @@ export class DataPlane {
         input: () => this.#input(),
         decided: (decision) => {
           this.#quorums.decided(decision.before, decision.desired);
+          this.quorumTimes.decided(decision.before, decision.desired.quorums);
           drains.look(decision.drains);
         },
         passed: hooks.passed,

@@ -10,6 +10,9 @@ import { localProblems } from './report.ts';
 import { createIpvsDesk } from './ipvs-desk.ts';
 import { deriveStatus, type StatusInput } from './status.ts';
 
+/** Real servers whose metrics a Prometheus keeps without anybody's thinking of it. */
+export const REAL_SERVER_SERIES = 2000;
+
 /** Without an answer for so long etcd counts as away, for people; the election has its own deadlines. */
 const STORE_AWAY_MS = 3000;
 
@@ -104,6 +107,10 @@ function statusInput(
     vrrp: (group) => parts.vrrp?.status(group) ?? [],
     lagMs: hold.lagMs(),
     reconcile: reconcile.state(),
+    marks: parts.plane.marks?.state() ?? null,
+    sysctls: parts.plane.sysctls?.state() ?? null,
+    quorumForMs: (service) => parts.plane.quorumTimes.forMs(service),
+    realServerLimit: options.realServerSeries ?? REAL_SERVER_SERIES,
     checks: desk.checks().byRealServer,
     statuses: desk.statuses(),
     votes: records.votes,

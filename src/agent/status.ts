@@ -1,28 +1,15 @@
 /** The status document: a pure projection of what the agent's parts know. It decides nothing. */
 import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
 import { waitMs } from '../core/election/timing.ts';
-import { realServerKey } from '../core/health/checks.ts';
-import { deriveHealth } from '../core/desired/desired-state.ts';
-import {
-  type ClusterSpec,
-  portIn,
-  type RealServer,
-  type VirtualService,
-} from '../model/cluster.ts';
+import type { ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
-import type { CheckId, DirectorId, GroupId, MonoMs } from '../model/ids.ts';
-import {
-  formatServiceKey,
-  type GateKind,
-  type ObservedDestination,
-  type ObservedService,
-} from '../model/kernel.ts';
+import type { CheckId, DirectorId, GroupId, MonoMs, ServiceId } from '../model/ids.ts';
+import type { GateKind } from '../model/kernel.ts';
 import type { DrainRecord, ReportRecord } from '../model/records.ts';
 import type {
   DirectorStatus,
   GroupStatus,
   IsolationStatus,
-  RealServerStatus,
   ServiceStatus,
   StatusDocument,
   TrackStatus,
@@ -33,9 +20,13 @@ import type { Stored } from '../ports/agent-view.ts';
 import type { StoreHealth } from '../ports/cluster-store.ts';
 import type { StoredSpec } from './cluster-view.ts';
 import { groupStatuses } from './group-status.ts';
-import type { ReconcileState } from './reconcile-loop.ts';
+import { ipvsProblems, ipvsStatus, syncProblem, syncStatus } from './ipvs-status.ts';
+import type { MarkState } from './mark-loop.ts';
+import type { ReconcileState } from './reconcile-state.ts';
+import { serviceProblems, serviceStatuses } from './service-status.ts';
 import { silenceOf } from './silence.ts';
 import type { StandInBook } from './stand-in-book.ts';
+import type { SysctlState } from './sysctl-keeper.ts';
 
 export type StatusInput = {
   readonly cluster: string;
@@ -56,6 +47,14 @@ export type StatusInput = {
   readonly vrrp: (group: GroupId) => readonly VrrpStatus[];
   readonly lagMs: number;
   readonly reconcile: ReconcileState;
+  /** Null: marks cannot be written here. */
+  readonly marks: MarkState | null;
+  /** Null: kernel settings cannot be read here. */
+  readonly sysctls: SysctlState | null;
+  /** Since when it has its quorum or not; null: unknown. */
+  readonly quorumForMs: (service: ServiceId) => number | null;
+  /** Metrics of each real server are exported up to so many. */
+  readonly realServerLimit: number;
   readonly checks: ReadonlyMap<string, CheckId>;
   readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
   readonly votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>;
@@ -70,14 +69,8 @@ export type StatusInput = {
 };
 
 export function deriveStatus(input: StatusInput): StatusDocument {
-  const groups = groupStatuses(input);
-  const table = tableByKey(input.reconcile);
-  const overrides = new Map(
-    input.overrides.map((one) => [realServerKey(one.service, one.realServer), one]),
-  );
-  const services = (input.spec?.services ?? []).map((service) =>
-    serviceStatus({ input, table, overrides }, service),
-  );
+  const groups = groupStatuses(input).map((group) => withSync(group, input));
+  const services = serviceStatuses(input);
   const directors = directorStatuses(input, groups);
   const problems = problemsOf(input, groups, services, directors);
   const isDown = input.spec !== null && groups.some(isSilent);
@@ -104,17 +97,17 @@ export function deriveStatus(input: StatusInput): StatusDocument {
     },
     hold: holdStatus(input),
     ...(input.isolation === null ? {} : { isolation: input.isolation }),
-    ipvs: {
-      available: input.reconcile.available,
-      detail: input.reconcile.problem ?? input.reconcile.detail,
-      foreignServices: [...input.reconcile.foreign],
-      lastReconcileMs: input.reconcile.lastReconcileMs,
-      driftRepaired: input.reconcile.driftRepaired,
-    },
+    ipvs: ipvsStatus(input),
     groups,
     directors,
     services,
   };
+}
+
+function withSync(group: GroupStatus, { spec, reconcile }: StatusInput): GroupStatus {
+  const wanted = spec?.groups.find(({ id }) => id === group.name);
+  const sync = wanted === undefined ? null : syncStatus(wanted, reconcile);
+  return sync === null ? group : { ...group, sync };
 }
 
 /** Nobody speaks for it, as far as can be heard here. */
@@ -188,111 +181,6 @@ function directorStatuses(input: StatusInput, groups: readonly GroupStatus[]): D
   });
 }
 
-function tableByKey(reconcile: ReconcileState): ReadonlyMap<string, ObservedService> {
-  return new Map(
-    (reconcile.table?.services ?? []).map((service) => [formatServiceKey(service.key), service]),
-  );
-}
-
-/** What the services are looked up in, made once for all of them. */
-type Lookup = {
-  readonly input: StatusInput;
-  readonly table: ReadonlyMap<string, ObservedService>;
-  readonly overrides: ReadonlyMap<string, RealServerOverride>;
-};
-
-function serviceStatus(lookup: Lookup, service: VirtualService): ServiceStatus {
-  const { input, table } = lookup;
-  const keys = service.keys.map(formatServiceKey);
-  const { problems } = input.reconcile;
-  const first = service.keys[0];
-  const endpoint = first?.kind === 'address' ? first : null;
-  const destinations = observedDestinations(service, table);
-  const sorry = service.sorryServer;
-  return {
-    name: service.id,
-    group: service.group,
-    protocol: endpoint?.protocol ?? null,
-    address: endpoint?.address ?? null,
-    port: endpoint?.port ?? null,
-    keys,
-    scheduler: service.scheduler,
-    isProgrammed: keys.every((key) => table.has(key) && !problems.has(key)),
-    problem: keys.map((key) => problems.get(key)).find((text) => text !== undefined) ?? null,
-    realServers: service.realServers.map((server) =>
-      realServerStatus(lookup, service, server, destinations),
-    ),
-    sorryServer:
-      sorry === null
-        ? null
-        : { id: sorry.id, isActive: input.reconcile.sorryActive.has(service.id) },
-  };
-}
-
-type Observed = Pick<ObservedDestination, 'weight' | 'activeConnections' | 'inactiveConnections'>;
-
-/** By id of the real server: connections are summed over the keys of the service, the weight is the first one's. */
-function observedDestinations(
-  service: VirtualService,
-  table: Lookup['table'],
-): ReadonlyMap<string, Observed> {
-  const found = new Map<string, Observed>();
-  for (const key of service.keys) {
-    const byEndpoint = new Map(
-      table.get(formatServiceKey(key))?.destinations.map((one) => [endpointText(one), one]),
-    );
-    for (const server of service.realServers) {
-      const one = byEndpoint.get(endpointText({ ...server, port: portIn(key, server) }));
-      if (one === undefined) continue;
-      const sum = found.get(server.id);
-      found.set(server.id, {
-        weight: sum?.weight ?? one.weight,
-        activeConnections: (sum?.activeConnections ?? 0) + one.activeConnections,
-        inactiveConnections: (sum?.inactiveConnections ?? 0) + one.inactiveConnections,
-      });
-    }
-  }
-  return found;
-}
-
-const endpointText = ({ address, port }: Pick<ObservedDestination, 'address' | 'port'>): string =>
-  `${address} ${port}`;
-
-function realServerStatus(
-  { input, overrides }: Lookup,
-  service: VirtualService,
-  server: RealServer,
-  destinations: ReadonlyMap<string, Observed>,
-): RealServerStatus {
-  const key = realServerKey(service.id, server.id);
-  const explanation = input.reconcile.explanations.get(key);
-  const check = input.checks.get(key) ?? null;
-  const status = check === null ? 'unchecked' : (input.statuses.get(check) ?? null);
-  const assumed = deriveHealth(server, status);
-  const observed = destinations.get(server.id);
-  const override = overrides.get(key);
-  const votes = check === null ? [] : [...(input.votes.get(check)?.values() ?? [])];
-  return {
-    id: server.id,
-    address: server.address,
-    port: server.port,
-    weight: server.weight,
-    wantedWeight: explanation?.wantedWeight ?? null,
-    kernelWeight: observed?.weight ?? null,
-    // What the table follows: before the first vote its own alpha decides, not the check's.
-    health: explanation?.health ?? assumed.health,
-    basis: explanation?.basis ?? assumed.basis,
-    admin: override?.state ?? 'ready',
-    adminReason: override?.reason ?? null,
-    check,
-    votes: votes
-      .map(({ director, isUp, since, detail }) => ({ director, isUp, since, detail }))
-      .toSorted((a, b) => (a.director < b.director ? -1 : 1)),
-    activeConnections: observed?.activeConnections ?? null,
-    inactiveConnections: observed?.inactiveConnections ?? null,
-  };
-}
-
 function problemsOf(
   input: StatusInput,
   groups: readonly GroupStatus[],
@@ -309,8 +197,14 @@ function problemsOf(
   if (services.length > 0 && !input.reconcile.available)
     problems.push(`IPVS cannot be programmed here: ${input.reconcile.detail}`);
   if (input.reconcile.problem !== null) problems.push(`IPVS: ${input.reconcile.problem}`);
-  for (const group of groups) problems.push(...groupProblems(group, input, directors));
-  for (const service of services) problems.push(...serviceProblems(service));
+  problems.push(...ipvsProblems(input));
+  for (const group of groups)
+    problems.push(...groupProblems(group, input, directors), ...syncProblem(group));
+  for (const [i, service] of services.entries()) {
+    const id = input.spec?.services[i]?.id;
+    const explanation = id === undefined ? undefined : input.reconcile.serviceExplanations.get(id);
+    problems.push(...serviceProblems(service, explanation ?? null));
+  }
   for (const director of directors) problems.push(...directorProblems(director, input.me));
   return problems;
 }
@@ -344,22 +238,6 @@ function groupProblems(
   return able.length === 1 && candidates.length > 1
     ? [`group ${name}: only ${able[0]?.director ?? ''} could hold it now`]
     : [];
-}
-
-function serviceProblems(service: ServiceStatus): string[] {
-  const problems: string[] = [];
-  if (service.problem !== null) problems.push(`service ${service.name}: ${service.problem}`);
-  const down = service.realServers.filter((server) => server.health === 'down');
-  if (down.length > 0 && down.length === service.realServers.length)
-    problems.push(
-      service.sorryServer?.isActive === true
-        ? `service ${service.name}: all real servers are down, the sorry server answers`
-        : `service ${service.name}: all real servers are down`,
-    );
-  else
-    for (const server of down)
-      problems.push(`service ${service.name}: real server ${server.id} is down`);
-  return problems;
 }
 
 function directorProblems(director: DirectorStatus, me: DirectorId): string[] {

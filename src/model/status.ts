@@ -2,7 +2,15 @@
 import Type from 'typebox';
 import type { Static } from 'typebox';
 import { HOLD_BASES } from './decision.ts';
-import { AdminStateSchema } from './status-parts.ts';
+import {
+  DrainStatus,
+  FailOpenStatus,
+  IpvsParts,
+  QuorumStatus,
+  RampStatus,
+  SyncStatus,
+} from './status-ipvs.ts';
+import { AdminStateSchema, ForwardSchema, Traffic } from './status-parts.ts';
 
 const Nullable = <S extends Type.TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
 const Name = Type.String();
@@ -138,6 +146,7 @@ export const GroupStatus = Type.Object({
       description: 'one for each family; absent where the group has no VRRP',
     }),
   ),
+  sync: Type.Optional(SyncStatus),
 });
 
 export const DirectorStatus = Type.Object({
@@ -199,6 +208,18 @@ export const RealServerStatus = Type.Object({
   votes: Type.Array(VoteStatus),
   activeConnections: Nullable(Type.Integer()),
   inactiveConnections: Nullable(Type.Integer()),
+  persistentConnections: Type.Optional(
+    Nullable(Type.Integer({ description: 'persistence templates' })),
+  ),
+  forward: Type.Optional(ForwardSchema),
+  why: Type.Optional(Type.String({ description: 'why it has its weight' })),
+  explanation: Type.Optional(
+    Nullable(Type.String({ description: 'the same in words; null: it is as on any day' })),
+  ),
+  ramp: Type.Optional(RampStatus),
+  drain: Type.Optional(DrainStatus),
+  counters: Type.Optional(Traffic),
+  rates: Type.Optional(Traffic),
 });
 
 export const ServiceStatus = Type.Object({
@@ -216,7 +237,38 @@ export const ServiceStatus = Type.Object({
   }),
   problem: Nullable(Type.String()),
   realServers: Type.Array(RealServerStatus),
-  sorryServer: Nullable(Type.Object({ id: Type.String(), isActive: Type.Boolean() })),
+  sorryServer: Nullable(
+    Type.Object({
+      id: Type.String(),
+      isActive: Type.Boolean(),
+      state: Type.Optional(
+        Type.String({
+          description: 'idle, inhibited, answering, held-back (by fail-open), elsewhere',
+        }),
+      ),
+    }),
+  ),
+  isHere: Type.Optional(
+    Type.Boolean({ description: 'false: this director is a cold standby for its group' }),
+  ),
+  explanation: Type.Optional(
+    Type.Array(Type.String(), { description: 'what it does as a whole, in sentences' }),
+  ),
+  quorum: Type.Optional(QuorumStatus),
+  failOpen: Type.Optional(Nullable(FailOpenStatus)),
+  leaving: Type.Optional(
+    Type.Array(Type.Object({ id: Type.String(), ...DrainStatus.properties }), {
+      description: 'real servers that the document no longer names and that still have connections',
+    }),
+  ),
+  connections: Type.Optional(
+    Type.Object(
+      { active: Type.Integer(), inactive: Type.Integer(), persistent: Type.Integer() },
+      { description: 'of all its real servers on this director' },
+    ),
+  ),
+  counters: Type.Optional(Traffic),
+  rates: Type.Optional(Traffic),
 });
 
 export const IsolationStatus = Type.Object({
@@ -293,6 +345,7 @@ export const StatusDocument = Type.Object({
     foreignServices: Type.Array(Type.String()),
     lastReconcileMs: Nullable(Type.Number()),
     driftRepaired: Type.Integer(),
+    ...IpvsParts,
   }),
   groups: Type.Array(GroupStatus),
   directors: Type.Array(DirectorStatus),

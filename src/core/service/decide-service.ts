@@ -69,7 +69,7 @@ export function decideService(service: VirtualService, facts: ServiceFacts): Ser
   const explanations = judged.map((one): Explanation => {
     const drain = one.admin === 'drain' ? (facts.drains.get(one.id) ?? null) : null;
     const why = decideReason(one, { isHere: facts.isHere, failOpen, isSorry, drain });
-    const { server, health, basis, admin, weight } = one;
+    const { server, health, basis, admin, weight, fullAtMs } = one;
     return {
       service: service.id,
       realServer: server.id,
@@ -79,6 +79,7 @@ export function decideService(service: VirtualService, facts: ServiceFacts): Ser
       basis,
       admin,
       weight,
+      fullAtMs: why === 'slow-start' ? fullAtMs : null,
       drain,
     };
   });
@@ -108,6 +109,7 @@ type Judged = Health & {
   readonly admin: AdminState;
   readonly isDuplicate: boolean;
   readonly weight: WeightSteps;
+  readonly fullAtMs: number | null;
   readonly nextInMs: number | null;
 };
 
@@ -134,7 +136,9 @@ function judge(
   });
   const admin = override?.state ?? 'ready';
   const isDuplicate = facts.duplicates.has(index);
-  return { id, server, health, basis, admin, isDuplicate, weight, nextInMs };
+  // A beginning that another clock puts into the future is now.
+  const fullAtMs = since === null ? null : Math.min(since, facts.nowMs) + service.slowStartMs;
+  return { id, server, health, basis, admin, isDuplicate, weight, fullAtMs, nextInMs };
 }
 
 const isVotedDown = ({ health, basis }: Judged): boolean =>

@@ -43,6 +43,8 @@ export type Explanation = {
   readonly admin: AdminState;
   /** How its weight comes about while it takes connections. */
   readonly weight: WeightSteps;
+  /** When a slow start ends, on the clock of `nowMs`; null: none is under way. */
+  readonly fullAtMs: number | null;
   readonly drain: DrainProgress | null;
 };
 

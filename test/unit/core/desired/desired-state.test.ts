@@ -121,6 +121,7 @@ describe('deriveDesired: real servers', () => {
       basis: 'majority',
       admin: 'ready',
       weight: { configured: 3, override: null, dynamic: null, full: 3, ramped: 3 },
+      fullAtMs: null,
       drain: null,
     });
     expect(desired.why(B)).toMatchObject({ wantedWeight: 5, why: 'up', health: 'up' });

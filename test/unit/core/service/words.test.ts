@@ -25,6 +25,7 @@ const explanation = (fields: Partial<Explanation> = {}): Explanation => ({
   basis: 'majority',
   admin: 'ready',
   weight,
+  fullAtMs: null,
   drain: null,
   ...fields,
 });
