@@ -4,6 +4,7 @@
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openPacketSocket } from '../../support/packet-socket.ts';
 
 export const VIP4 = '10.90.0.100';
@@ -12,6 +13,8 @@ const CLIENT4 = '10.90.0.50';
 const CLIENT6 = 'fd90::50';
 
 export const sh = (command: string): string => execFileSync('sh', ['-c', command]).toString();
+
+const SETS = ['input4', 'input6', 'output4', 'output6'] as const;
 
 /** At the priority after IPVS's own place: whatever IPVS would see. */
 const OBSERVER = `
@@ -48,6 +51,20 @@ export class MarksNetwork {
     this.client('ip link set c0 up');
     this.client(`ip address add ${CLIENT4}/24 dev c0; ip address add ${CLIENT6}/64 dev c0 nodad`);
     sh(`nft -f - <<'END'\n${OBSERVER}\nEND`);
+    await this.#settle();
+  }
+
+  /** Until carriers are there and the client knows the MAC of the VIPs: the first packets may be lost. */
+  async #settle(): Promise<void> {
+    const isUp = (device: string): boolean =>
+      sh(`cat /sys/class/net/${device}/operstate`).trim() === 'up';
+    for (let tries = 0; !['d0', 'r0', 'r1'].every(isUp); tries++) {
+      if (tries === 100) throw new Error('the devices of the test do not come up');
+      // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
+      await sleep(20);
+    }
+    for (const vip of [VIP4, VIP6]) this.connect('client', vip, 9);
+    for (const where of SETS) this.seen(where);
   }
 
   down(): void {
@@ -110,7 +127,7 @@ export class MarksNetwork {
   }
 
   /** `tcp 80 7`: what came by since the last call, in order. */
-  seen(where: 'input4' | 'input6' | 'output4' | 'output6'): readonly string[] {
+  seen(where: (typeof SETS)[number]): readonly string[] {
     const listed: unknown = JSON.parse(sh(`nft -j list set inet observer ${where}`));
     sh(`nft flush set inet observer ${where}`);
     const { nftables } = listed as { nftables: { set?: { elem?: { concat: unknown[] }[] } }[] };
