@@ -13,6 +13,7 @@ import {
   encodeArpRequest,
   encodeGratuitousArpReply,
 } from '../../src/wire/arp.ts';
+import { decodeGuePort } from '../../src/wire/fou.ts';
 import { decodeFamily } from '../../src/wire/genetlink.ts';
 import { decodeEchoReply, encodeEchoRequest } from '../../src/wire/icmp.ts';
 import { ConnectionReader, decodeConnection } from '../../src/wire/ipvs-connections.ts';
@@ -36,6 +37,7 @@ import {
 } from '../../src/wire/nftables.ts';
 import { decodePeerDatagram, encodePeerDatagram } from '../../src/wire/peer-message.ts';
 import { decodeAddress, decodeLink, decodeLinkRole } from '../../src/wire/rtnetlink.ts';
+import { decodeHostLink } from '../../src/wire/rtnetlink-links.ts';
 import { checksumFormOf, decodeVrrp, encodeVrrp } from '../../src/wire/vrrp.ts';
 import { decodeHmacTrailer } from '../../src/wire/vrrp-hmac.ts';
 import { decodeIpv4Packet, encodeVrrpPacket } from '../../src/wire/vrrp-ip.ts';
@@ -225,6 +227,7 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
     },
   },
   { name: 'decodeFamily', corpus: BODIES, decode: decodeFamily },
+  { name: 'decodeGuePort', corpus: BODIES, decode: decodeGuePort },
   { name: 'decodeService', corpus: BODIES, decode: decodeService },
   {
     name: 'decodeDestination',
@@ -251,6 +254,7 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
   },
   { name: 'decodeAddress', corpus: BODIES, decode: decodeAddress },
   { name: 'decodeLink', corpus: BODIES, decode: decodeLink },
+  { name: 'decodeHostLink', corpus: BODIES, decode: decodeHostLink },
   { name: 'decodeLinkRole', corpus: BODIES, decode: decodeLinkRole },
   { name: 'decodeTable', corpus: BODIES, decode: decodeTable },
   { name: 'decodeSet', corpus: BODIES, decode: decodeSet },
