@@ -1,0 +1,183 @@
+/** What the election holds, as the data plane takes it: who tells connections, what a cold standby has, the end. */
+import { describe, expect, it } from 'vitest';
+import { DataPlane } from '../../../src/agent/data-plane.ts';
+import type { AgentParts } from '../../../src/agent/agent-parts.ts';
+import type { ClusterSpec, IpvsSpec } from '../../../src/model/cluster.ts';
+import { directorId, groupId, type GroupId } from '../../../src/model/ids.ts';
+import { FakeClock } from '../../fakes/fake-clock.ts';
+import { FakeIpvsKernel } from '../../fakes/fake-kernel.ts';
+import { FakeNotifier } from '../../fakes/fake-notifier.ts';
+import { silentMetrics } from '../../fakes/silent-metrics.ts';
+import { anyService, ip } from '../core/desired/spec-builders.ts';
+import { group } from '../core/election/election-driver.ts';
+import { FakeLedger, inputOf, RecordingLog, tableOf } from './reconcile-loop.fixture.ts';
+
+const WEB = groupId('web');
+const SYNC = {
+  syncId: 7,
+  interface: 'public',
+  group: ip('224.0.0.81'),
+  port: 8848,
+  ttl: 1,
+  maxLength: null,
+  catchUpMs: 0,
+};
+type Kind = 'owned' | 'open' | 'leaving' | 'closing' | 'shut';
+
+function setUp(ipvs: Partial<IpvsSpec> = {}) {
+  const clock = new FakeClock();
+  const kernel = new FakeIpvsKernel();
+  const ledger = new FakeLedger();
+  const log = new RecordingLog();
+  const input = inputOf([anyService()]);
+  const spec: ClusterSpec = {
+    ...input.spec,
+    groups: [group(WEB, { connectionSync: SYNC })],
+    ipvs: { ...input.spec.ipvs, ...ipvs },
+  };
+  const election = {
+    holdings: new Map<GroupId, { kind: Kind }>(),
+    foreseen: new Set<GroupId>(),
+    session: { kind: 'opening' },
+  };
+  const document: { spec: ClusterSpec | null } = { spec };
+  // Only what it looks at.
+  const parts = {
+    specs: { spec: () => document.spec },
+    records: { overrides: [] },
+    desk: {
+      checks: () => ({ byRealServer: input.checks }),
+      statuses: () => input.statuses,
+      upSince: () => new Map(),
+    },
+    hold: { state: () => election },
+  } as unknown as AgentParts;
+  const plane = new DataPlane(
+    { me: directorId('d1'), devices: new Map([['public', 'eth0']]) },
+    {
+      ipvs: kernel,
+      ledger,
+      clock,
+      log,
+      metrics: silentMetrics,
+      notifier: new FakeNotifier({ clock }),
+    },
+    { parts: () => parts, passed: () => {}, record: () => {} },
+  );
+  const stop = new AbortController();
+  for (const loop of plane.loops()) void loop(stop.signal);
+  const is = async (kind: Kind | null, ms = 50): Promise<void> => {
+    election.session = { kind: 'open' };
+    election.holdings = new Map(kind === null ? [] : [[WEB, { kind }]]);
+    plane.look();
+    await clock.advance(ms);
+  };
+  const daemon = async (): Promise<string | null> => {
+    const read = await kernel.daemons();
+    return read.ok ? (read.value[0]?.state ?? null) : null;
+  };
+  return { clock, kernel, ledger, log, election, document, plane, stop, is, daemon };
+}
+
+describe('connections are told', () => {
+  it('while the group speaks here, and taken while it does not', async () => {
+    const { is, daemon } = setUp();
+    await is(null);
+    expect(await daemon()).toBe('backup');
+    for (const [kind, state] of [
+      ['owned', 'backup'],
+      ['open', 'master'],
+      ['owned', 'master'],
+      ['leaving', 'master'],
+      ['closing', 'backup'],
+      ['shut', 'backup'],
+    ] as const) {
+      await is(kind);
+      expect([kind, await daemon()]).toEqual([kind, state]);
+    }
+  });
+
+  it('as an earlier process of this director told them, until the election knows', async () => {
+    const { clock, kernel, ledger, is, daemon, plane } = setUp();
+    ledger.stored = new Set(['sync master']);
+    kernel.drift({ op: 'new-daemon', daemon: { ...SYNC, interface: 'eth0', state: 'master' } });
+    plane.look();
+    await clock.advance(5000);
+    await is('owned');
+    await is('open');
+    expect(await daemon()).toBe('master');
+    expect(kernel.takeControlled()).toEqual([]);
+  });
+});
+
+describe('a cold standby', () => {
+  it('has the table for what it holds, is about to open, or is about to take', async () => {
+    const { kernel, election, is } = setUp({ standby: 'cold' });
+    await is(null);
+    expect(tableOf(kernel)).toEqual([]);
+    election.foreseen = new Set([WEB]);
+    await is(null);
+    expect(tableOf(kernel)).toHaveLength(2);
+    election.foreseen = new Set();
+    await is(null);
+    expect(tableOf(kernel)).toEqual([]);
+    for (const kind of ['owned', 'open', 'leaving'] as const) {
+      await is(kind);
+      expect(tableOf(kernel)).toHaveLength(2);
+    }
+    await is('closing');
+    expect(tableOf(kernel)).toEqual([]);
+  });
+
+  it('leaves what an earlier process had until the election knows', async () => {
+    const { clock, kernel, ledger, document, is } = setUp({ standby: 'cold' });
+    kernel.drift({
+      op: 'add-service',
+      service: {
+        key: { kind: 'address', protocol: 'tcp', address: ip('10.90.0.100'), port: 80 },
+        scheduler: 'wlc',
+        flags: 0,
+        timeoutS: 0,
+        persistencePrefix: 32,
+        persistenceEngine: null,
+      },
+    });
+    ledger.stored = new Set(['tcp 10.90.0.100:80']);
+    await clock.advance(5000);
+    expect(tableOf(kernel)).toHaveLength(1);
+    expect(document.spec?.ipvs.standby).toBe('cold');
+    await is('owned');
+    expect(tableOf(kernel)).toHaveLength(2);
+  });
+});
+
+describe('an end', () => {
+  const ended = async (ipvs: Partial<IpvsSpec>) => {
+    const world = setUp(ipvs);
+    await world.is('open');
+    world.plane.end();
+    world.stop.abort();
+    await world.clock.advance(100);
+    return world;
+  };
+
+  it('that releases takes our services and daemons away', async () => {
+    const { plane, kernel, daemon, log } = await ended({ onExit: 'release' });
+    await plane.release();
+    expect(tableOf(kernel)).toEqual([]);
+    expect(await daemon()).toBeNull();
+    expect(log.events()).toContain('ipvs.released');
+  });
+
+  it('leaves all where the document says so, or where there is none', async () => {
+    const frozen = await ended({ onExit: 'freeze' });
+    await frozen.plane.release();
+    const unknown = await ended({ onExit: 'release' });
+    unknown.document.spec = null;
+    await unknown.plane.release();
+    for (const { kernel, daemon } of [frozen, unknown]) {
+      expect(tableOf(kernel)).toHaveLength(2);
+      expect(await daemon()).toBe('master');
+    }
+  });
+});
