@@ -26,7 +26,7 @@ export function createRealServer(network: Network, host: string, address: string
     isRunning: () => daemon?.isRunning() ?? false,
     async start() {
       mkdirSync(prefix, { recursive: true });
-      writeFileSync(join(prefix, 'nginx.conf'), configuration(prefix, host));
+      writeFileSync(join(prefix, 'nginx.conf'), nginxConfiguration(prefix, { name: host }));
       const argv = ['nginx', '-p', prefix, '-c', join(prefix, 'nginx.conf')];
       const started = network.spawn(host, 'nginx', argv);
       daemon = started;
@@ -73,10 +73,24 @@ async function isListening(network: Network, host: string, daemon: Daemon): Prom
   return done.code === 0;
 }
 
-function configuration(prefix: string, host: string): string {
+export type NginxOptions = {
+  /** What it answers. */
+  readonly name: string;
+  /** Default 80 alone. */
+  readonly ports?: readonly number[];
+  /** Bytes a second of each connection that fetches a file below `/slow/` of its directory. */
+  readonly slowRate?: number;
+};
+
+/** nginx.conf of one that runs in the foreground with all it needs below `prefix`. */
+export function nginxConfiguration(prefix: string, options: NginxOptions): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((kind) => `  ${kind}_temp_path ${prefix}/${kind};`)
     .join('\n');
+  const listen = (options.ports ?? [80])
+    .map((port) => `    listen ${port};\n    listen [::]:${port};`)
+    .join('\n');
+  const slow = `\n    location /slow/ { root ${prefix}; limit_rate ${options.slowRate}; }`;
   return `daemon off;
 user root;
 worker_processes 1;
@@ -87,10 +101,9 @@ http {
   access_log off;
 ${temporary}
   server {
-    listen 80;
-    listen [::]:80;
+${listen}
     default_type text/plain;
-    location / { return 200 "${host}\\n"; }
+    location / { return 200 "${options.name}\\n"; }${options.slowRate === undefined ? '' : slow}
   }
 }
 `;

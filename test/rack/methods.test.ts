@@ -1,0 +1,177 @@
+/**
+ * All ways of forwarding on real kernels, judged by which real server answers the client: NAT, DR and
+ * tunnels in both families, TCP, UDP and firewall marks, schedulers by hash, and persistence. The cases
+ * share one rack; each begins with a settled cluster.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { askHttp, askUdp, type Question, tally } from '../support/rack-client.ts';
+import {
+  CHECK,
+  createRackLab,
+  type Method,
+  METHODS,
+  prepareServers,
+  type RackLab,
+  vipOf,
+} from '../support/rack-lab.ts';
+import { UDP_PORT } from '../support/rack-servers.ts';
+import { sleep } from '../support/processes.ts';
+import { failover } from './cases/failover.ts';
+import { quorum } from './cases/quorum.ts';
+import { repair } from './cases/repair.ts';
+import { twoNodes } from './cases/two-nodes.ts';
+import { settle } from '../support/settled.ts';
+
+const ALL_METHODS = Object.keys(METHODS) as Method[];
+const PERSISTENCE_S = 3;
+
+let lab: RackLab;
+
+beforeAll(async () => {
+  lab = await createRackLab('methods');
+  await lab.etcd.start();
+  await Promise.all([
+    lab.startAgents(),
+    prepareServers(lab),
+    ...lab.inside.map((each) => each.start()),
+  ]);
+  const services = {
+    ...Object.assign({}, ...ALL_METHODS.map((each) => lab.carriers(each))),
+    ...SPECIAL(),
+  };
+  await lab.applyAndWait(lab.document(services), Object.keys(services).length);
+  for (const director of lab.directors) await director.execOk(MARK_RULES);
+  await settle(lab);
+});
+
+afterEach(async (context) => {
+  if (context.task.result?.state === 'fail') await lab.collectEvidence(context.task.name);
+});
+
+afterAll(() => lab?.close());
+
+/** Of the services below: all at the VIPs of DR. */
+const PORTS = {
+  sh: 8080,
+  mh: 8081,
+  onePort: 8082,
+  marked: [8083, 8084],
+  anyPort: [8085, 8086],
+} as const;
+const MARK = 7;
+
+/** As an administrator would with iptables: 8083 and 8084 of one VIP are one service. */
+const MARK_RULES = `
+tc qdisc add dev vec0 ingress
+for port in ${PORTS.marked.join(' ')}; do
+  tc filter add dev vec0 ingress protocol ip flower ip_proto tcp dst_ip 10.90.0.101 dst_port $port action skbedit mark ${MARK}
+  tc filter add dev vec0 ingress protocol ipv6 flower ip_proto tcp dst_ip fd90::101 dst_port $port action skbedit mark ${MARK}
+done`;
+
+function SPECIAL(): Readonly<Record<string, object>> {
+  const at = (family: 4 | 6, words: object): object => ({
+    group: 'web',
+    ...words,
+    scheduler: 'rr',
+    forward: 'dr',
+    check: CHECK,
+    realServers: lab.servers.map((each) => ({
+      address: family === 4 ? each.address : each.address6,
+    })),
+  });
+  const persistence = { timeout: `${PERSISTENCE_S}s` };
+  const address = '10.90.0.101';
+  return {
+    'by-sh': { ...at(4, { address, port: PORTS.sh }), scheduler: 'sh' },
+    'by-mh': { ...at(4, { address, port: PORTS.mh }), scheduler: 'mh' },
+    'one-port': at(4, { address, port: PORTS.onePort, persistence }),
+    'any-port': at(4, { address, port: 0, persistence }),
+    marked: at(4, { fwmark: MARK, persistence }),
+    marked6: at(6, { fwmark: MARK }),
+  };
+}
+
+const DR: Question = { host: vipOf('dr', 4), port: 80 };
+const clientAddress = (last: number): string => `10.90.0.${last}`;
+
+describe('each way of forwarding', () => {
+  it('finds the settings of the kernel as the document has them', async () => {
+    for (const director of lab.directors)
+      expect(
+        await director.execOk(
+          'sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding; ipvsadm -Ln --timeout',
+        ),
+      ).toMatch(/^1\n1\nTimeout \(tcp tcpfin udp\): 900 1 1$/m);
+  });
+
+  for (const method of ALL_METHODS)
+    for (const family of [4, 6] as const) {
+      const host = vipOf(method, family);
+      const names = method === 'nat' ? { n1: 4, n2: 4 } : { g1: 4, g2: 4 };
+      it(`${METHODS[method].what} carries HTTP and UDP over IPv${family}, to all in turn`, async () => {
+        expect(tally(await askHttp(lab.network, { host, port: 80 }, 8))).toEqual(names);
+        expect(tally(await askUdp(lab.network, { host, port: UDP_PORT }, 8))).toEqual(names);
+      });
+    }
+});
+
+describe('a scheduler by hash', () => {
+  for (const [name, port] of [
+    ['sh', PORTS.sh],
+    ['mh', PORTS.mh],
+  ] as const)
+    it(`${name} keeps each client on its real server, and has work for all`, async () => {
+      const used = new Set<string>();
+      for (let last = 1; last < 10; last += 1) {
+        const names = await askHttp(lab.network, { ...DR, port, from: clientAddress(last) }, 4);
+        expect(new Set(names).size, `${clientAddress(last)}: ${names.join(' ')}`).toBe(1);
+        used.add(names[0] ?? '');
+      }
+      expect([...used].toSorted()).toEqual(['g1', 'g2']);
+    });
+});
+
+describe('a firewall mark', () => {
+  it('takes IPv6 and IPv4 to the services of the mark', async () => {
+    const [first] = PORTS.marked;
+    const names = await askHttp(lab.network, { host: vipOf('dr', 6), port: first }, 8);
+    expect(tally(names)).toEqual({ g1: 4, g2: 4 });
+    const table = await lab.tableOf('d1');
+    expect([...table.keys()].filter((key) => key.startsWith('-f'))).toEqual([
+      `-f ${MARK} -s rr -p ${PERSISTENCE_S}`,
+      `-f ${MARK} -6 -s rr`,
+    ]);
+  });
+});
+
+describe('persistence', () => {
+  const kinds: readonly (readonly [string, readonly number[]])[] = [
+    ['of one port', [PORTS.onePort]],
+    ['of all ports (port 0)', PORTS.anyPort],
+    ['of a firewall mark', PORTS.marked],
+  ];
+  for (const [kind, ports] of kinds)
+    it(`${kind} keeps a client on its real server, and ends after its timeout`, async () => {
+      const ask = async (last: number, port: number, count: number): Promise<readonly string[]> =>
+        askHttp(lab.network, { ...DR, port, from: clientAddress(last) }, count);
+      const askAll = async (last: number, count: number): Promise<ReadonlySet<string>> => {
+        const lists = [];
+        for (const port of ports) lists.push(await ask(last, port, count));
+        return new Set(lists.flat());
+      };
+      const [first, second] = [await askAll(1, 4), await askAll(2, 4)];
+      expect([first.size, second.size]).toEqual([1, 1]);
+      // In turn: the second client is new, and goes to the other one.
+      expect([...first, ...second].toSorted()).toEqual(['g1', 'g2']);
+      expect(await askAll(1, 2)).toEqual(first);
+      // A third client: the next one in turn for the first is not its old one.
+      expect(await askAll(3, 1)).toEqual(first);
+      await sleep((PERSISTENCE_S + 1.5) * 1000);
+      expect(await askAll(1, 4)).toEqual(second);
+    });
+});
+
+repair(() => lab);
+quorum(() => lab);
+failover(() => lab);
+twoNodes(() => lab);
