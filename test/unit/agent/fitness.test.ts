@@ -7,7 +7,7 @@ import {
   isSameEligibility,
 } from '../../../src/agent/fitness.ts';
 import { NOTHING_RECONCILED, type ReconcileState } from '../../../src/agent/reconcile-state.ts';
-import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
+import { deriveDesired, NO_FACTS } from '../../../src/core/desired/desired-state.ts';
 import type { ClusterSpec } from '../../../src/model/cluster.ts';
 import { directorId, groupId, monoMs } from '../../../src/model/ids.ts';
 import { anyService, anySpec, ip } from '../core/desired/spec-builders.ts';
@@ -197,5 +197,39 @@ describe('a director without its gateway', () => {
 
   it('is ready for nothing before it was asked', () => {
     expect(judge({ gateway: { ...gateway, isSettled: () => false } }).ready.size).toBe(0);
+  });
+});
+
+describe('connection sync', () => {
+  it('that has not caught up keeps a group away, but for other obstacles, and makes nothing unready', () => {
+    const reconcile = reconciled({ syncAwaited: new Set([WEB]) });
+    const behind = judge({ reconcile });
+    expect([...behind.groups]).toEqual([
+      [WEB, 'sync-catching-up'],
+      [PLAIN, null],
+    ]);
+    expect([...behind.ready]).toEqual([WEB, PLAIN]);
+    const { groups } = judge({ reconcile, links: new Map() });
+    expect(groups.get(WEB)).toBe('interface-missing');
+  });
+});
+
+describe('a cold standby', () => {
+  const cold: ClusterSpec = { ...spec, ipvs: { ...spec.ipvs, standby: 'cold' } };
+  const explained = (isHere: boolean) => {
+    const one = deriveDesired({
+      spec: cold,
+      checks: new Map(),
+      overrides: [],
+      statuses: new Map(),
+      facts: { ...NO_FACTS, groupsHere: new Set(isHere ? [WEB] : []) },
+    });
+    return { serviceExplanations: one.serviceExplanations, table: { services: [] } };
+  };
+
+  it('is ready for what it does not have, and not for what it should have by now', () => {
+    expect(judge({ spec: cold, reconcile: reconciled(explained(false)) }).ready).toContain(WEB);
+    expect(judge({ spec: cold, reconcile: reconciled(explained(true)) }).ready).not.toContain(WEB);
+    expect(judge({ reconcile: reconciled(explained(false)) }).ready).not.toContain(WEB);
   });
 });

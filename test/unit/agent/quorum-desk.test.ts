@@ -88,7 +88,7 @@ describe('a change of the quorum', () => {
     decide(false);
     expect(events).toEqual([]);
     expect(ran()).toEqual(['/bin/down']);
-    expect(notifier.jobs[0]?.environment.LEASEHOLD_HELD).toBe('0');
+    expect(notifier.jobs[0]?.environment['LEASEHOLD_HELD']).toBe('0');
   });
 
   it('without programs is told all the same', () => {

@@ -83,6 +83,9 @@ describe('leasehold.service', () => {
     expect(valueOf('ProtectKernelModules')).toBeNull();
     expect(valueOf('MemoryDenyWriteExecute')).toBeNull();
     expect(valueOf('PrivateNetwork')).toBeNull();
+    // Kernel settings that the cluster document names.
+    expect(valueOf('ProtectKernelTunables')).toBe('yes');
+    expect(valueOf('ReadWritePaths')).toBe('/proc/sys/net');
     for (const family of ['AF_UNIX', 'AF_INET', 'AF_INET6', 'AF_NETLINK', 'AF_PACKET'])
       expect(valueOf('RestrictAddressFamilies')?.split(' ')).toContain(family);
   });

@@ -103,6 +103,20 @@ describe('a released group', () => {
     expect(driver.txns('claim')).toHaveLength(1);
   });
 
+  it('that nobody holds is nothing to catch up on', () => {
+    const driver = candidate();
+    driver.feed(fit([G1, 'sync-catching-up']));
+    own(driver, released);
+    driver.advance(100);
+    expect(driver.txns('claim')).toHaveLength(1);
+    expect(driver.holding()).toBe('open');
+    // What it holds it keeps, whatever its sync daemons do.
+    driver.feed(fit([G1, 'sync-catching-up']));
+    driver.advance(5000);
+    expect(driver.holding()).toBe('open');
+    expect(driver.txns('give-up')).toEqual([]);
+  });
+
   it('is not left to a better candidate that is silent', () => {
     const priorities = new Map([
       [D2, 9],

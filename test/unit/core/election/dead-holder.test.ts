@@ -175,9 +175,15 @@ describe('a director that makes way for others', () => {
     driver.settle();
   };
 
+  const behind = (driver: ElectionDriver): void => {
+    driver.feed(fit([G1, 'sync-catching-up']));
+    driver.settle();
+  };
+
   it.each([
     ['flaps', suppressed],
     ['drains', drained],
+    ['does not know its connections yet', behind],
   ])('and %s takes at once from a dead holder what nobody else can take', (_, makeWay) => {
     const driver = candidate();
     makeWay(driver);
@@ -191,6 +197,7 @@ describe('a director that makes way for others', () => {
   it.each([
     ['flaps', suppressed],
     ['drains', drained],
+    ['does not know its connections yet', behind],
   ])('and %s leaves to another what that one can take', (_, makeWay) => {
     const priorities = new Map([
       [D2, 200],

@@ -211,6 +211,16 @@ describe('a preemption', () => {
     expect(moves(driver)).toEqual([]);
   });
 
+  it('waits for a director that does not know the connections yet, and for no longer', () => {
+    const driver = holder({ groups: [group(G1, preempting)] });
+    const better = { bonus: { g1: 100 } };
+    report(driver, { ...better, eligible: [], ineligible: { g1: 'sync-catching-up' } });
+    driver.advance(60_000);
+    expect(moves(driver)).toEqual([]);
+    report(driver, better);
+    expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'preempt' });
+  });
+
   it('is not for a director that is not ready, where this one is', () => {
     const driver = holder({ groups: [group(G1, preempting)] });
     report(driver, { ...NOT_READY, bonus: { g1: 100 } });
