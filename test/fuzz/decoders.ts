@@ -28,12 +28,15 @@ import {
   encodeUnsolicitedAdvertisement,
 } from '../../src/wire/ndp.ts';
 import { decodeAcknowledgement, decodeMessages } from '../../src/wire/netlink.ts';
+import { decodeMarkElements } from '../../src/wire/nft-maps.ts';
 import {
   decodeChain,
+  decodeChainPolicy,
   decodeElements,
   decodeRule,
   decodeSet,
   decodeTable,
+  decodeTableFlags,
 } from '../../src/wire/nftables.ts';
 import { decodePeerDatagram, encodePeerDatagram } from '../../src/wire/peer-message.ts';
 import { decodeAddress, decodeLink, decodeLinkRole } from '../../src/wire/rtnetlink.ts';
@@ -81,19 +84,26 @@ const ECHO_REPLIES_4 = [0, 8].map((optionLength) => asEchoReply4(ECHO, optionLen
 const ECHO_REPLY_6 = encodeEchoRequest(6, ECHO);
 ECHO_REPLY_6[0] = 129;
 
+/** Address, protocol and port. */
+const MARK_FIELDS = [4, 1, 2].map((bytes) => ({ type: 0, bytes }));
+
 /** Whole netlink messages as programs sent them and Linux answered. */
-const NETLINK = ['iproute2.txt', 'ipvsadm.txt', 'ipvsadm-more.txt', 'nftables.txt'].flatMap(
-  (file) => {
-    const path = join(import.meta.dirname, '../fixtures/netlink', file);
-    return readFileSync(path, 'utf8')
-      .split('\n')
-      .flatMap((line) => {
-        const [, hex] = line.split(' = ');
-        const bytes = line.startsWith('#') || hex === undefined ? null : fromHex(hex);
-        return bytes === null || bytes.length < 16 ? [] : [bytes];
-      });
-  },
-);
+const NETLINK = [
+  'iproute2.txt',
+  'ipvsadm.txt',
+  'ipvsadm-more.txt',
+  'nftables.txt',
+  'nft-marks.txt',
+].flatMap((file) => {
+  const path = join(import.meta.dirname, '../fixtures/netlink', file);
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      const [, hex] = line.split(' = ');
+      const bytes = line.startsWith('#') || hex === undefined ? null : fromHex(hex);
+      return bytes === null || bytes.length < 16 ? [] : [bytes];
+    });
+});
 const BODIES = NETLINK.map((message) => message.subarray(16));
 
 /** Lines as Linux writes them, the header among them. */
@@ -261,4 +271,11 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
   { name: 'decodeChain', corpus: BODIES, decode: decodeChain },
   { name: 'decodeRule', corpus: BODIES, decode: decodeRule },
   { name: 'decodeElements', corpus: BODIES, decode: decodeElements },
+  { name: 'decodeTableFlags', corpus: BODIES, decode: decodeTableFlags },
+  { name: 'decodeChainPolicy', corpus: BODIES, decode: decodeChainPolicy },
+  {
+    name: 'decodeMarkElements',
+    corpus: BODIES,
+    decode: (bytes) => decodeMarkElements(bytes, MARK_FIELDS),
+  },
 ];

@@ -48,7 +48,7 @@ const TIMEOUT_MS = 2000;
 const QUEUED_REASONS = 1;
 
 /** No netlink socket of that protocol, or no subsystem behind it: no table of ours can be there. */
-const NO_NFTABLES: readonly string[] = ['UNAVAILABLE', 'EINVAL', 'EOPNOTSUPP'];
+const NO_NFTABLES: readonly string[] = ['UNAVAILABLE', 'EINVAL', 'ENOTSUP'];
 
 /** Starts nothing: sockets open at the first call. */
 export function createNftMarks(ports: KernelPorts): MarkTable {
@@ -97,8 +97,9 @@ class NftMarks implements MarkTable {
     if (!replies.ok) return err(explainRefusal(replies.error, 'all'));
     const failure = failureOf(replies.value, what);
     if (failure === null) return ok(undefined);
-    const isWhole = replies.value.every(({ code }) => code !== null);
     const first = replies.value.findIndex(({ code }) => code !== null);
+    // A batch that is refused as such; else messages about what is missing fail in ways of their own.
+    const isWhole = replies.value.every(({ code }) => code === failure.code);
     return err(explainRefusal(failure, isWhole ? 'all' : first));
   }
 

@@ -209,8 +209,8 @@ describe('mark loop: what others do', () => {
 
 describe('mark loop: a kernel that refuses', () => {
   const NO_NFTABLES = {
-    code: 'EOPNOTSUPP',
-    message: 'write the table of marks: EOPNOTSUPP: load the module nf_tables',
+    code: 'ENOTSUP',
+    message: 'write the table of marks: ENOTSUP: load the module nf_tables',
   };
 
   it('names cause and remedy for the services concerned, and tries again', async () => {
@@ -218,7 +218,7 @@ describe('mark loop: a kernel that refuses', () => {
     marks.fail('replace', NO_NFTABLES);
     await start();
     const problem =
-      'packets get no mark: write the table of marks: EOPNOTSUPP: load the module nf_tables; ' +
+      'packets get no mark: write the table of marks: ENOTSUP: load the module nf_tables; ' +
       'or leave "marks" out of the document and let another tool set the mark';
     expect(loop.state().problem).toBe(problem);
     expect([...loop.state().problems]).toEqual([['shop', problem]]);
