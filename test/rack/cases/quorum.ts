@@ -125,9 +125,12 @@ export function quorum(rack: () => RackLab): void {
 
     it('told the programs of every director of the loss, once', async () => {
       for (const director of rack().directors) {
-        const words = (await director.execOk(`cat ${EVENTS_FILE}`)).trim().split('\n');
-        expect(words.filter((word) => word === 'down')).toEqual(['down']);
-        expect(words.at(-1)).toBe('down');
+        const words = async (): Promise<readonly string[]> =>
+          (await director.exec(`cat ${EVENTS_FILE}`)).stdout.trim().split('\n');
+        await waitFor(`${director.name} has told`, async () => (await words()).at(-1) === 'down', {
+          timeoutMs: 5000,
+        });
+        expect((await words()).filter((word) => word === 'down')).toEqual(['down']);
       }
     });
   });

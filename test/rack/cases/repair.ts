@@ -9,8 +9,9 @@ import {
   IPVS_CMD_NEW_SERVICE,
   IPVS_CMD_SET_DEST,
   IPVS_CMD_SET_SERVICE,
+  IPVS_CMD_ZERO,
 } from '../../../src/wire/ipvs-common.ts';
-import { requestsIn } from '../../guest/netlink-trace.ts';
+import { requestsIn, type TracedRequest } from '../../guest/netlink-trace.ts';
 import { CLIENT } from '../../support/cluster-lab.ts';
 import { longestOutageMs, startHttpProbe } from '../../support/client-probe.ts';
 import { monotonicMs, sleep, waitFor } from '../../support/processes.ts';
@@ -25,6 +26,7 @@ const CHANGES = [
   IPVS_CMD_SET_DEST,
   IPVS_CMD_DEL_DEST,
 ];
+const isZero = ({ command }: TracedRequest): boolean => command === IPVS_CMD_ZERO;
 const LOOK = { timeoutMs: 10_000, intervalMs: 50 } as const;
 const FOREIGN = `-t ${vipOf('nat', 4)}:9999`;
 
@@ -70,7 +72,7 @@ export function repair(rack: () => RackLab): void {
       const capture = join(holder.directory, 'netlink.pcap');
       const tcpdump = await holder.execOk(
         `modprobe nlmon; ip link add nlmon0 type nlmon; ip link set nlmon0 up
-         setsid tcpdump -i nlmon0 -s 0 -U --immediate-mode -w ${capture} >/dev/null 2>&1 & echo $!`,
+         setsid tcpdump -i nlmon0 -s 0 -B 16384 -U --immediate-mode -w ${capture} >/dev/null 2>&1 & echo $!`,
       );
       await waitFor(
         'the trace has begun',
@@ -96,8 +98,12 @@ export function repair(rack: () => RackLab): void {
         LOOK,
       );
       await sleep(1000);
-      await holder.execOk(`kill -INT ${tcpdump.trim()}; sleep 0.5; ip link delete nlmon0`);
-      const requests = requestsIn(readFileSync(capture));
+      // The last thing in the trace: nobody else sets counters to zero.
+      await holder.execOk('ipvsadm -Z');
+      const end = (): number => requestsIn(readFileSync(capture)).findIndex(isZero);
+      await waitFor('the trace is whole', () => end() >= 0, LOOK);
+      const requests = requestsIn(readFileSync(capture)).slice(0, end());
+      await holder.execOk(`kill -INT ${tcpdump.trim()}; sleep 0.2; ip link delete nlmon0`);
       const changes = requests.filter((each) => !each.isDump && CHANGES.includes(each.command));
       expect(changes.map(({ command }) => command)).toEqual([IPVS_CMD_SET_DEST]);
       expect(changes[0]?.body.includes(Buffer.from([10, 90, 0, 41]))).toBe(true);
