@@ -276,6 +276,7 @@ export class ClusterView {
 const pickOverride = (record: RealOverrideRecord) => ({
   state: record.state,
   weight: record.weight,
+  ...(record.deadlineMs === undefined ? {} : { deadlineMs: record.deadlineMs }),
   by: record.by,
   reason: record.reason,
 });

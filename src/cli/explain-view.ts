@@ -12,7 +12,8 @@ import {
   type Words,
   wordsOf,
 } from '../model/status-words.ts';
-import { formatAge, handoverWords, targetWords } from './status-view.ts';
+import { formatAge } from './service-words.ts';
+import { handoverWords, targetWords } from './status-view.ts';
 
 type Candidate = GroupStatus['candidates'][number];
 type TrackStatus = GroupStatus['tracks'][number];
@@ -32,6 +33,8 @@ export function explainGroup(status: StatusDocument, group: GroupStatus): string
     'Directors, best first:',
     ...group.candidates.flatMap((candidate) => candidateLines(candidate, group, status)),
   ];
+  if (group.sync !== undefined)
+    lines.push('', `Connection sync on ${director}:`, ...indent(syncLines(group.sync)));
   if (group.tracks.length > 0)
     lines.push('', `Tracks, as ${director} sees them:`, ...indent(group.tracks.map(trackLine)));
   if (group.vrrp !== undefined && group.vrrp.length > 0)
@@ -164,6 +167,22 @@ function priorityWords({ priority, bonus }: Candidate): string {
   const tracks = bonus === 0 ? '' : `, of which tracks ${bonus > 0 ? '+' : ''}${bonus}`;
   if (priority !== null) return `, priority ${priority}${tracks}`;
   return bonus === 0 ? '' : `, tracks ${bonus > 0 ? '+' : ''}${bonus}`;
+}
+
+function syncLines({
+  why,
+  detail,
+  daemon,
+  isRunning,
+  remainingMs,
+}: NonNullable<GroupStatus['sync']>): readonly string[] {
+  const lines = [`${why}: ${detail}`];
+  if (daemon !== null)
+    lines.push(
+      `${daemon.state} daemon ${isRunning ? 'runs' : 'DOES NOT RUN'}: ${daemon.interface}, id ${daemon.syncId}, ${daemon.group} port ${daemon.port}, ttl ${daemon.ttl}`,
+    );
+  if (remainingMs !== null) lines.push(`${formatAge(remainingMs)} of the catching up are left`);
+  return lines;
 }
 
 function trackLine({ id, isPassing, weight, detail, since }: TrackStatus): string {

@@ -8,6 +8,7 @@ import type {
   StatusDocument,
 } from '../model/status.ts';
 import { GATE_WORDS, isAnswering, wordsOf } from '../model/status-words.ts';
+import { drainWords, formatAge, serviceNote, weightNote } from './service-words.ts';
 import type { Paint } from './style.ts';
 import { formatTable } from './table.ts';
 
@@ -21,13 +22,13 @@ export type StatusLook = {
 const NONE = '-';
 
 export function formatStatus(status: StatusDocument, look: StatusLook): string {
-  const parts = [formatHead(status, look.paint), formatGroups(status.groups, look)];
+  const parts = [formatHead(status, look), formatGroups(status.groups, look)];
   parts.push(formatDirectors(status.directors, look));
   if (status.services.length > 0) parts.push(formatServices(status.services, look));
   return parts.join('\n');
 }
 
-function formatHead(status: StatusDocument, paint: Paint): string {
+function formatHead(status: StatusDocument, { paint, isWide }: StatusLook): string {
   const { spec, store, health, ipvs } = status;
   const tone = health === 'ok' ? 'good' : health === 'degraded' ? 'warn' : 'bad';
   const applied =
@@ -41,9 +42,32 @@ function formatHead(status: StatusDocument, paint: Paint): string {
     ...(status.isolation === undefined ? [] : [isolationLine(status.isolation)]),
     `${applied}; store ${store.isConnected ? 'connected' : `NOT connected (${store.lastError ?? 'no answer yet'})`}`,
   ];
-  if (ipvs.foreignServices.length > 0)
-    lines.push(`IPVS services of others, left alone: ${ipvs.foreignServices.join(', ')}`);
+  lines.push(...ipvsLines(ipvs, isWide));
   return `${lines.join('\n')}\n`;
+}
+
+/** What is beside the services, where it is not as on any day. */
+function ipvsLines(ipvs: StatusDocument['ipvs'], isWide: boolean): readonly string[] {
+  const { foreignServices, daemons, settings = [], realServerSeries: series, timeouts } = ipvs;
+  const foreign = (daemons ?? []).filter(({ isForeign }) => isForeign);
+  const advice = settings.filter(({ severity }) => severity === 'advice');
+  const lines: string[] = [];
+  if (foreignServices.length > 0)
+    lines.push(`IPVS services of others, left alone: ${foreignServices.join(', ')}`);
+  for (const { state, interface: device, syncId } of foreign)
+    lines.push(`${state} sync daemon of others, left alone: ${device}, id ${syncId}`);
+  if (isWide && timeouts)
+    lines.push(
+      `IPVS timeouts: tcp ${timeouts.tcpS} s, tcp after FIN ${timeouts.tcpFinS} s, udp ${timeouts.udpS} s`,
+    );
+  if (isWide) lines.push(...advice.map(({ text }) => `advice: ${text}`));
+  else if (advice.length > 0)
+    lines.push(`advice on kernel settings: ${advice.length} (leasehold status -o wide)`);
+  if (series?.isExported === false)
+    lines.push(
+      `metrics of each real server are left out: ${series.realServers} of them, more than ${series.limit} (metrics.realServers in agent.yaml)`,
+    );
+  return lines;
 }
 
 function holdLine({
@@ -79,14 +103,6 @@ export function targetWords(
   // Another one was faster: this one may be well.
   if (mode === 'any' && isReachable) return 'not waited for';
   return answeredMsAgo === null ? 'NEVER ANSWERED' : `SILENT for ${formatAge(answeredMsAgo)}`;
-}
-
-/** One number and its unit: `42s`, `12m`, `3h`, `25d`. */
-export function formatAge(ms: number): string {
-  const seconds = Math.floor(ms / 1000);
-  if (seconds < 60) return `${seconds}s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
-  return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
 }
 
 const PHASES: Readonly<Record<NonNullable<GroupStatus['handover']>['phase'], string>> = {
@@ -140,7 +156,15 @@ function formatGroups(groups: readonly GroupStatus[], { isWide, columns }: Statu
 const speakerOf = ({ holder, standIn }: GroupStatus): string =>
   standIn === undefined ? (holder ?? NONE) : `${holder ?? NONE} for ${standIn.recordHolder}`;
 
-function groupNote(
+function groupNote(group: GroupStatus, isWide: boolean): string {
+  const note = holdNote(group, isWide);
+  const { sync } = group;
+  if (sync === undefined || sync.isReady) return note;
+  const left = sync.remainingMs === null ? '' : `, ${formatAge(sync.remainingMs)} left`;
+  return `${note}; its connections are not all known here yet${left}`;
+}
+
+function holdNote(
   { reason, basis, handover, pending, candidacy }: GroupStatus,
   isWide: boolean,
 ): string {
@@ -213,6 +237,7 @@ function directorState(director: DirectorStatus): string {
 function formatServices(services: readonly ServiceStatus[], look: StatusLook): string {
   const blocks = services.map((service) => [
     ...service.realServers.map((realServer) => realServerRow(realServer, look.isWide)),
+    ...leavingRows(service),
     ...sorryRows(service),
   ]);
   const [titles = '', ...lines] = formatTable(
@@ -226,18 +251,41 @@ function formatServices(services: readonly ServiceStatus[], look: StatusLook): s
       { title: 'NOTE' },
     ],
     blocks.flat(),
-    look.columns,
   ).split('\n');
   const shown = ['SERVICE', titles];
-  for (const [i, service] of services.entries())
-    shown.push(serviceLine(service), ...lines.splice(0, blocks[i]?.length ?? 0));
+  const notesAt = titles.lastIndexOf('NOTE');
+  for (const [i, service] of services.entries()) {
+    const rows = lines.splice(0, blocks[i]?.length ?? 0);
+    shown.push(
+      ...fitLine(serviceLine(service), look.columns),
+      ...rows.flatMap((row) => fitRow(row, notesAt, look.columns)),
+    );
+  }
   return `${shown.join('\n')}\n`;
 }
 
+const NOTE_INDENT = '      ';
+
+/** A note that does not fit beside the numbers stands below them: it is what one looks for on a bad day. */
+function fitRow(row: string, notesAt: number, width: number | null): string[] {
+  if (width === null || row.length <= width) return [row];
+  return [row.slice(0, notesAt).trimEnd(), cut(NOTE_INDENT + row.slice(notesAt), width)];
+}
+
+/** The same for what is wrong with a service. */
+function fitLine(line: string, width: number | null): string[] {
+  const at = line.indexOf('  ! ');
+  if (width === null || line.length <= width || at < 0) return [line];
+  return [line.slice(0, at), cut(`${NOTE_INDENT}${line.slice(at + 2)}`, width)];
+}
+
+const cut = (line: string, width: number): string =>
+  line.length > width ? `${line.slice(0, width - 1)}…` : line;
+
 function serviceLine(service: ServiceStatus): string {
-  const { name, keys, group, scheduler, problem, isProgrammed } = service;
+  const { name, keys, group, scheduler } = service;
   const place = `${keys[0]}${keys.length > 1 ? ` and ${keys.length - 1} more` : ''}`;
-  const note = problem ?? (isProgrammed ? null : 'not in the IPVS table of this director');
+  const note = serviceNote(service);
   const line = `${name}  ${place}  ${scheduler}, group ${group}`;
   return note === null ? line : `${line}  ! ${note}`;
 }
@@ -263,12 +311,12 @@ function formatWeight({ weight, wantedWeight, kernelWeight }: RealServerStatus):
   return kernelWeight === weight ? inKernel : `${inKernel} (of ${weight})`;
 }
 
-function realServerNote(
-  { admin, adminReason, votes, basis }: RealServerStatus,
-  isWide: boolean,
-): string {
+function realServerNote(realServer: RealServerStatus, isWide: boolean): string {
+  const { admin, adminReason, votes, basis } = realServer;
   const notes: string[] = [];
   if (admin !== 'ready') notes.push(`${admin}${adminReason === null ? '' : `: ${adminReason}`}`);
+  const weight = weightNote(realServer);
+  if (weight !== null) notes.push(weight);
   if (basis === 'kept') notes.push('no votes: last status kept');
   if (basis === 'initial') notes.push('no votes yet');
   const shown = isWide ? votes : votes.filter(({ isUp }) => !isUp);
@@ -279,9 +327,23 @@ function realServerNote(
   return notes.join('; ');
 }
 
+const leavingRows = ({ leaving = [] }: ServiceStatus): string[][] =>
+  leaving.map(({ id, left, ...drain }) => [
+    `  ${id}`,
+    '0',
+    'leaving',
+    NONE,
+    numberOrNone(left?.active ?? null),
+    numberOrNone(left?.inactive ?? null),
+    drainWords({ ...drain, left }),
+  ]);
+
 function sorryRows({ sorryServer }: ServiceStatus): string[][] {
   if (sorryServer === null) return [];
-  const note = sorryServer.isActive ? 'sorry server, IN USE' : 'sorry server';
+  const isHeldBack = sorryServer.state === 'held-back';
+  const note = sorryServer.isActive
+    ? 'sorry server, IN USE'
+    : `sorry server${isHeldBack ? ', held back by fail-open' : ''}`;
   return [[`  ${sorryServer.id}`, '', '', '', '', '', note]];
 }
 

@@ -36,6 +36,8 @@ export type RealServerOverride = {
   readonly realServer: RealServerId;
   readonly state: AdminState;
   readonly weight: number | null;
+  /** Of a drain; 0: as long as it takes. Absent: as the service says. */
+  readonly deadlineMs?: number;
   readonly by: string;
   readonly reason: string;
 };

@@ -125,7 +125,9 @@ export const ConfirmDeadRecord = Type.Object({
 export const RealOverrideRecord = Type.Object({
   v: Version,
   state: Type.Union([Type.Literal('ready'), Type.Literal('drain'), Type.Literal('maint')]),
-  weight: Type.Union([Type.Integer({ minimum: 0, maximum: 65535 }), Type.Null()]),
+  weight: Type.Union([Type.Integer({ minimum: 0, maximum: 0x7fff_ffff }), Type.Null()]),
+  /** Of a drain; 0: as long as it takes. Absent: as the service says. */
+  deadlineMs: Type.Optional(Type.Integer({ minimum: 0 })),
   by: Text,
   reason: Text,
   at: Text,

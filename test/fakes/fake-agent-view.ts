@@ -280,7 +280,7 @@ function createDirector(name: string, address: string, groups: string[]): Direct
   };
 }
 
-function createServices(): StatusDocument['services'] {
+export function createServices(): StatusDocument['services'] {
   const down: Partial<RealServerStatus> = {
     health: 'down',
     wantedWeight: null,

@@ -8,7 +8,13 @@ import type { ApiContext, TypedApp } from '../context.ts';
 import { findOrLeftover } from '../leftovers.ts';
 import { findRealServer } from '../lookup.ts';
 import { problemResponses } from '../schemas/problem.ts';
-import { RealServerParams, ReasonBody, WeightBody, WriteQuery } from '../schemas/requests.ts';
+import {
+  DrainBody,
+  RealServerParams,
+  ReasonBody,
+  WeightBody,
+  WriteQuery,
+} from '../schemas/requests.ts';
 import { ChangeResult } from '../schemas/responses.ts';
 
 const tags = ['real servers'];
@@ -18,7 +24,6 @@ const response = {
 };
 
 const STATES = [
-  ['drain', 'drainRealServer', 'Weight 0: connections stay, new ones go elsewhere'],
   ['ready', 'readyRealServer', 'End a drain or a maintenance'],
   ['maint', 'maintRealServer', 'Take it out of the IPVS tables'],
 ] as const;
@@ -47,7 +52,34 @@ export function registerRealServerRoutes(app: TypedApp, ctx: ApiContext): void {
           reason: request.body.reason,
         }),
     );
+  registerDrain(app, ctx);
   registerWeight(app, ctx);
+}
+
+function registerDrain(app: TypedApp, ctx: ApiContext): void {
+  app.post(
+    '/api/v1/services/:service/real-servers/:realServer/drain',
+    {
+      config: { role: 'operator' },
+      schema: {
+        operationId: 'drainRealServer',
+        summary:
+          'Weight 0: connections stay until they are gone or the deadline, new ones go elsewhere',
+        tags,
+        params: RealServerParams,
+        querystring: WriteQuery,
+        body: DrainBody,
+        response,
+      },
+    },
+    (request) =>
+      override(ctx, {
+        ...requestParts(request),
+        kind: EVENT_KINDS.drain,
+        wish: { state: 'drain', deadlineMs: request.body.deadlineMs ?? null },
+        reason: request.body.reason,
+      }),
+  );
 }
 
 const EVENT_KINDS = {
@@ -100,7 +132,9 @@ const requestParts = (request: {
 
 type Override = Parts & {
   readonly kind: string;
-  readonly wish: { readonly state: AdminState } | { readonly weight: number | null };
+  readonly wish:
+    | { readonly state: AdminState; readonly deadlineMs?: number | null }
+    | { readonly weight: number | null };
   readonly reason: string;
 };
 
@@ -116,14 +150,14 @@ async function override(ctx: ApiContext, request: Override): Promise<ChangeResul
   const warnings = warningsFor(ctx, service.id, realServer.id, wish);
   const decide = (value: string | null): Wanted => {
     const parsed = value === null ? null : parseRecord(RealOverrideRecord, value);
-    const old = parsed?.ok === true ? parsed.value : { state: 'ready' as const, weight: null };
-    const next = { state: old.state, weight: old.weight, ...wish };
+    const old = parsed?.ok === true ? parsed.value : READY;
+    const next = nextOf(old, wish);
     const isReadable = parsed === null || parsed.ok;
-    if (isReadable && next.state === old.state && next.weight === old.weight)
+    if (isReadable && isSame(next, old))
       return { record: undefined, summary: `${name} is so already`, warnings: [] };
     const summary =
       'state' in wish
-        ? `${name}: ${wish.state}`
+        ? `${name}: ${wish.state}${deadlineWords(next)}`
         : `${name}: weight ${wish.weight ?? `${realServer.weight}, as in the cluster document`}`;
     const isDefault = next.state === 'ready' && next.weight === null;
     const record = isDefault
@@ -138,6 +172,26 @@ async function override(ctx: ApiContext, request: Override): Promise<ChangeResul
     decide,
     event: { kind, subject: name, reason },
   });
+}
+
+type Kept = Pick<RealOverrideRecord, 'state' | 'weight' | 'deadlineMs'>;
+
+const READY: Kept = { state: 'ready', weight: null };
+
+/** A deadline goes with its drain. */
+function nextOf({ state, weight, deadlineMs }: Kept, wish: Override['wish']): Kept {
+  if ('weight' in wish)
+    return { state, weight: wish.weight, ...(deadlineMs === undefined ? {} : { deadlineMs }) };
+  const asked = wish.deadlineMs ?? null;
+  return { state: wish.state, weight, ...(asked === null ? {} : { deadlineMs: asked }) };
+}
+
+const isSame = (a: Kept, b: Kept): boolean =>
+  a.state === b.state && a.weight === b.weight && a.deadlineMs === b.deadlineMs;
+
+function deadlineWords({ deadlineMs }: Kept): string {
+  if (deadlineMs === undefined) return '';
+  return deadlineMs === 0 ? ', as long as it takes' : `, at most ${Math.ceil(deadlineMs / 1000)} s`;
 }
 
 /** Ends an override, whole, of a real server that the cluster document no longer has. */

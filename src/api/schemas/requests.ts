@@ -17,6 +17,21 @@ export const ReasonBody = Type.Object(
   { ...closed, examples: [{ reason: 'kernel update' }] },
 );
 
+export const DrainBody = Type.Object(
+  {
+    reason: Reason,
+    deadlineMs: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 31 * 24 * 3600 * 1000,
+        description:
+          'who is still connected then loses the connection; 0: as long as it takes; default: as the service says',
+      }),
+    ),
+  },
+  { ...closed, examples: [{ reason: 'kernel update', deadlineMs: 600_000 }] },
+);
+
 export const ConfirmDeadBody = Type.Object(
   {
     reason: Reason,
@@ -32,7 +47,7 @@ export const ConfirmDeadBody = Type.Object(
 
 export const WeightBody = Type.Object(
   {
-    weight: Type.Union([Type.Integer({ minimum: 0, maximum: 65535 }), Type.Null()], {
+    weight: Type.Union([Type.Integer({ minimum: 0, maximum: 0x7fff_ffff }), Type.Null()], {
       description: 'null: back to the weight of the cluster document',
     }),
     reason: Reason,

@@ -4,7 +4,7 @@ import { ChangeResult, DirectorList } from '../../api/schemas/responses.ts';
 import { parseAnswer, printChange, printWarnings } from '../answers.ts';
 import { CliError, type CliIo, EXIT, type ExitCode } from '../context.ts';
 import { openSession, type Session } from '../session.ts';
-import { formatAge } from '../status-view.ts';
+import { formatAge } from '../service-words.ts';
 
 type Options = { readonly reason: string; readonly dryRun?: boolean; readonly yes?: boolean };
 

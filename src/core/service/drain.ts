@@ -141,9 +141,12 @@ const isIdleAndBusy = (one: ObservedDestination): boolean =>
 /** By endpoint. */
 type Present = ReadonlyMap<string, ObservedDestination>;
 
+/** To the deadline that was asked for; null: the service's. */
+type Drained = ReadonlyMap<string, number | null>;
+
 type StepFacts = {
-  /** `realServerKey`s that an operator drains. */
-  readonly drained: ReadonlySet<string>;
+  /** What an operator drains, by `realServerKey`. */
+  readonly drained: Drained;
   /** By service key: what is leaving already. */
   readonly running: ReadonlyMap<string, readonly Drain[]>;
   /** By service key: the service of the document before. */
@@ -161,10 +164,10 @@ function factsOf(drains: Drains, { overrides, before, observed }: DrainInput): S
       ? null
       : new Map(observed.services.map((one) => [formatServiceKey(one.key), one.destinations]));
   return {
-    drained: new Set(
+    drained: new Map(
       overrides
         .filter(({ state }) => state === 'drain')
-        .map((entry) => realServerKey(entry.service, entry.realServer)),
+        .map((entry) => [realServerKey(entry.service, entry.realServer), entry.deadlineMs ?? null]),
     ),
     running,
     formers: before === null ? new Map() : formerServices(before),
@@ -176,6 +179,8 @@ type Begin = {
   readonly cause: DrainCause;
   readonly realServer: RealServerId;
   readonly destination: IpvsDestination;
+  /** Null: the service's. */
+  readonly deadlineMs: number | null;
 };
 
 type PortOf = (target: Pick<ForwardTarget, 'port'>) => number;
@@ -183,17 +188,14 @@ type PortOf = (target: Pick<ForwardTarget, 'port'>) => number;
 const endpointOf = ({ address, port }: Pick<IpvsDestination, 'address' | 'port'>): string =>
   formatEndpoint(address, port);
 
-function adminDrains(
-  service: VirtualService,
-  port: PortOf,
-  drained: ReadonlySet<string>,
-): readonly Begin[] {
+function adminDrains(service: VirtualService, port: PortOf, drained: Drained): readonly Begin[] {
   if (drained.size === 0) return [];
   return service.realServers
     .filter(({ id }) => drained.has(realServerKey(service.id, id)))
     .map((server) => ({
       cause: 'admin',
       realServer: server.id,
+      deadlineMs: drained.get(realServerKey(service.id, server.id)) ?? null,
       destination: toIdle({ ...server, port: port(server) }),
     }));
 }
@@ -211,12 +213,13 @@ type Leaving = {
 function leavingDrains(service: VirtualService, port: PortOf, leaving: Leaving): readonly Begin[] {
   if (service.drain.deadlineMs <= 0) return [];
   const { former, running, there } = leaving;
-  const found: Begin[] = [...running];
+  const found: Begin[] = running.map((one) => ({ ...one, deadlineMs: null }));
   if (former !== null && !isSameList(former, service))
     for (const server of former.realServers)
       found.push({
         cause: 'leaving',
         realServer: server.id,
+        deadlineMs: null,
         destination: toIdle({ ...server, port: port(server) }),
       });
   for (const one of there)
@@ -224,6 +227,7 @@ function leavingDrains(service: VirtualService, port: PortOf, leaving: Leaving):
       found.push({
         cause: 'leaving',
         realServer: realServerId(endpointOf(one)),
+        deadlineMs: null,
         destination: toIdle(one),
       });
   if (found.length === 0) return found;
@@ -253,7 +257,7 @@ type Facts = Begin & {
 function stepOne(before: Drain | null, facts: Facts): Drain {
   const { cause, realServer, destination, service, name, present, nowMs } = facts;
   const sinceMs = before?.sinceMs ?? nowMs;
-  const { deadlineMs } = service.drain;
+  const deadlineMs = facts.deadlineMs ?? service.drain.deadlineMs;
   const deadlineAtMs = deadlineMs > 0 ? sinceMs + deadlineMs : null;
   const seen = present?.get(endpointOf(destination)) ?? null;
   const left = seen === null ? (before?.left ?? null) : connectionsOf(seen);

@@ -157,9 +157,9 @@ describe('any text', () => {
 describe('bounds', () => {
   it.each([
     [
-      'a weight over 65535',
+      'a weight over 2147483647',
       RealOverrideRecord,
-      { v: 1, state: 'ready', weight: 65536, by, reason, at },
+      { v: 1, state: 'ready', weight: 2_147_483_648, by, reason, at },
     ],
     ['an unknown state', RealOverrideRecord, { v: 1, state: 'off', weight: 1, by, reason, at }],
     ['a negative revision', LeaseRecord, { v: 1, holder: 'd1', epoch: -1 }],

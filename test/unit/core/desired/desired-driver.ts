@@ -50,13 +50,21 @@ export class DesiredDriver {
         this.#statuses.set(check.id, { isUp, basis: 'majority', votesUp: 0, votesDown: 0 });
   }
 
-  override(address: string, state: AdminState | null, weight: number | null = null): void {
+  override(
+    address: string,
+    state: AdminState | null,
+    weight: number | null = null,
+    deadlineMs: number | null = null,
+  ): void {
     const service = this.spec.services[0];
     const realServer = service?.realServers.find((one) => one.address === address);
     if (service === undefined || realServer === undefined) throw new Error(`no ${address}`);
     const others = this.#overrides.filter((one) => one.realServer !== realServer.id);
     const added = { service: service.id, realServer: realServer.id, by: 'op', reason: 'test' };
-    this.#overrides = state === null ? others : [...others, { ...added, state, weight }];
+    this.#overrides =
+      state === null
+        ? others
+        : [...others, { ...added, state, weight, ...(deadlineMs === null ? {} : { deadlineMs }) }];
   }
 
   apply(services: readonly VirtualService[]): void {

@@ -100,6 +100,21 @@ describe('an operator drains a real server', () => {
     expect(driver.pass().operations).toEqual([]);
   });
 
+  it('takes as long as the operator said, whatever the service says', () => {
+    const driver = running();
+    driver.override(A, 'drain', null, 5000);
+    const began = driver.nowMs;
+    expect(driver.pass().desired.dueAtMs).toBe(began + 5000);
+    // Said again with another one: counted from when the drain began.
+    driver.nowMs += 1000;
+    driver.override(A, 'drain', null, 9000);
+    expect(driver.pass().desired.dueAtMs).toBe(began + 9000);
+    driver.override(A, 'drain', null, 0);
+    expect(driver.pass().desired.dueAtMs).toBeNull();
+    driver.override(A, 'drain');
+    expect(driver.pass().desired.dueAtMs).toBe(began + DEADLINE_MS);
+  });
+
   it('comes back at once when it is ready again, also after it was gone', () => {
     const driver = running();
     driver.override(A, 'drain');
