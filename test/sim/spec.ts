@@ -33,6 +33,15 @@ export type SimDocument = {
   readonly hasServices: boolean;
   /** What a holder does that has neither etcd nor all others. */
   readonly isolation: 'gateway' | 'release';
+  /** Absent: warm, and no connection is told. */
+  readonly ipvs?: SimIpvs;
+};
+
+export type SimIpvs = {
+  readonly standby?: 'warm' | 'cold';
+  readonly onExit?: 'release' | 'freeze';
+  /** Connections of all groups are told; so long a director listens before a group may come back. */
+  readonly catchUpMs?: number;
 };
 
 const PROFILES: Readonly<Record<TimingProfile, Omit<Timing, 'profile' | 'permitMs'>>> = {
@@ -115,8 +124,8 @@ function specOf(document: SimDocument): ClusterSpec {
     isolation: { policy: document.isolation, targets: [GATEWAY], mode: 'any' },
     ipvs: {
       timeouts: { tcpS: null, tcpFinS: null, udpS: null },
-      standby: 'warm',
-      onExit: 'release',
+      standby: document.ipvs?.standby ?? 'warm',
+      onExit: document.ipvs?.onExit ?? 'release',
       sysctls: [],
     },
   };
@@ -137,8 +146,15 @@ function groupOf(document: SimDocument, directors: readonly Director[], number: 
     antiAffinity: [],
     tracks: document.hasTracks ? [hasOrder ? WEIGHING_TRACK : FORBIDDING_TRACK] : [],
     notify: null,
-    connectionSync: null,
+    connectionSync: syncOf(document.ipvs?.catchUpMs ?? null, number),
   };
+}
+
+function syncOf(catchUpMs: number | null, syncId: number): VipGroup['connectionSync'] {
+  if (catchUpMs === null) return null;
+  const group = formatIp(Uint8Array.from([224, 0, 0, 81]));
+  const place = { interface: 'public', group, port: 8848, ttl: 1, maxLength: null };
+  return { syncId, ...place, catchUpMs };
 }
 
 function addressesOf(group: string, isMoved: boolean): VipGroup['addresses'] {

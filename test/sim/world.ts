@@ -51,6 +51,7 @@ export type WorldOptions = {
   readonly expiryLagMs?: number;
   readonly preempt?: 'never' | 'immediate';
   readonly hasServices?: boolean;
+  readonly ipvs?: SimDocument['ipvs'];
   readonly hasTracks?: boolean;
   /** What the first document says; default `release`. */
   readonly isolation?: SimDocument['isolation'];
@@ -133,6 +134,7 @@ export class World {
       preempt: options.preempt ?? 'never',
       hasTracks: options.hasTracks ?? false,
       hasServices: options.hasServices ?? false,
+      ...(options.ipvs === undefined ? {} : { ipvs: options.ipvs }),
       isolation: options.isolation ?? 'release',
     };
     this.directors = Array.from(

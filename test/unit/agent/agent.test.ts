@@ -50,6 +50,11 @@ const statusOf = (director: Machine): StatusDocument => {
   return status;
 };
 
+const daemonOf = async ({ ipvs }: Machine): Promise<string | null> => {
+  const daemons = await ipvs.daemons();
+  return daemons.ok ? (daemons.value[0]?.state ?? null) : null;
+};
+
 const operation = (world: World): OperationRecord =>
   JSON.parse(world.cluster.read(keys.operation('op')).value ?? 'null') as OperationRecord;
 
@@ -306,6 +311,102 @@ describe('a new life that is stopped before it has learnt anything', () => {
       expect(world.violations).toEqual([]);
     },
   );
+});
+
+describe('the table at the end', () => {
+  it('goes with the agent, when its groups have gone', async () => {
+    const { world, d1, d2 } = await settled({ ipvs: { catchUpMs: 1000 } });
+    d1.stop();
+    for (let i = 0; i < 200 && d1.isAlive; i++) {
+      await world.clock.advance(10);
+      if (d1.speaks(vipOf('g1'))) expect(d1.ipvs.table().services).toHaveLength(1);
+    }
+    expect(d1.isAlive).toBe(false);
+    expect(d1.ipvs.table().services).toEqual([]);
+    expect(await daemonOf(d1)).toBeNull();
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(await daemonOf(d2)).toBe('master');
+  });
+
+  it('stays where the document says so', async () => {
+    const { world, d1 } = await settled({ ipvs: { onExit: 'freeze' } });
+    d1.stop();
+    await world.clock.advance(5000);
+    expect(d1.isAlive).toBe(false);
+    expect(d1.ipvs.table().services).toHaveLength(1);
+  });
+
+  it('stays where the groups could not be given up: clients would be told that nobody is there', async () => {
+    const { world, d1 } = await settled();
+    for (const one of world.directors) one.cutFromStore('etcd is away');
+    d1.stop();
+    await world.clock.advance(10_000);
+    expect(d1.isAlive).toBe(false);
+    expect(d1.ipvs.table().services).toHaveLength(1);
+  });
+});
+
+describe('connection sync', () => {
+  it('goes with the holder, and a better director waits until it has caught up', async () => {
+    const { world, d1, d2 } = await settled({ preempt: 'immediate', ipvs: { catchUpMs: 6000 } });
+    expect([await daemonOf(d1), await daemonOf(d2)]).toEqual(['master', 'backup']);
+    d1.crash();
+    await world.clock.advance(12_000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect(await daemonOf(d2)).toBe('master');
+    d1.start();
+    let waitedMs = 0;
+    for (; world.holdersOf('g1').includes('d2') && waitedMs < 60_000; waitedMs += 100)
+      await world.clock.advance(100);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(waitedMs).toBeGreaterThan(6000);
+    expect(waitedMs).toBeLessThan(16_000);
+    await world.clock.advance(1000);
+    expect([await daemonOf(d1), await daemonOf(d2)]).toEqual(['master', 'backup']);
+    expect(world.violations).toEqual([]);
+  });
+
+  it('that has not caught up keeps no group from the only director that lives', async () => {
+    const { world, d1, d2 } = await settled({ ipvs: { catchUpMs: 3_600_000 } });
+    d1.crash();
+    await world.clock.advance(12_000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    d2.crash();
+    d1.start();
+    await world.clock.advance(20_000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    expect(statusOf(d1).groups[0]).toMatchObject({ state: 'held-here' });
+  });
+
+  it('is told of as the reason why a director does not get a group yet', async () => {
+    const { world, d1 } = await settled({ ipvs: { catchUpMs: 3_600_000 } });
+    await world.clock.advance(5000);
+    const { candidates } = statusOf(d1).groups[0] ?? {};
+    expect(candidates?.map(({ director, reason }) => [director, reason])).toEqual([
+      ['d1', null],
+      ['d2', 'sync-catching-up'],
+    ]);
+    world.cluster.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+    await world.clock.advance(1000);
+    expect(operation(world)).toMatchObject({ state: 'failed' });
+    expect(operation(world).result).toMatch(/sync-catching-up/);
+  });
+});
+
+describe('a cold standby', () => {
+  it('has no table until a group comes, by an operator or by a death', async () => {
+    const { world, d1, d2 } = await settled({ ipvs: { standby: 'cold' } });
+    expect([d1, d2].map(({ ipvs }) => ipvs.table().services.length)).toEqual([1, 0]);
+    world.cluster.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+    await world.clock.advance(500);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    expect([d1, d2].map(({ ipvs }) => ipvs.table().services.length)).toEqual([0, 1]);
+    d2.crash();
+    for (let i = 0; i < 1000 && !d1.speaks(vipOf('g1')); i++) await world.clock.advance(10);
+    // Ready before it speaks: it had the time of the challenge for it.
+    expect(d1.ipvs.table().services).toHaveLength(1);
+    expect(d1.speaks(vipOf('g1'))).toBe(true);
+  });
 });
 
 describe('freezing', () => {
