@@ -29,24 +29,25 @@ function setUp(spec: ClusterSpec | null = WEB) {
   const log = new RecordingLog();
   const { calls, metrics } = recordingMetrics();
   const ending = new AbortController();
+  const document = { spec };
+  const loop = createMarkLoop({}, { marks, clock, log, metrics, spec: () => document.spec });
   const world = {
-    spec,
     clock,
     marks,
     log,
     calls,
     end: () => ending.abort(),
-    loop: createMarkLoop({}, { marks, clock, log, metrics, spec: () => world.spec }),
+    loop,
     running: Promise.resolve(),
     start: async () => {
-      world.running = world.loop.run(ending.signal);
+      world.running = loop.run(ending.signal);
       await clock.advance(500);
     },
     seen: () => marks.contents?.entries.map(formatMarkEntry).toSorted() ?? null,
     /** The document is another one from now on. */
     change: async (next: ClusterSpec | null) => {
-      world.spec = next;
-      world.loop.wake();
+      document.spec = next;
+      loop.wake();
       await clock.advance(500);
     },
   };
