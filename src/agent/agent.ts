@@ -450,6 +450,7 @@ class Director implements Agent {
       gateKind: gate.kind,
       tracks,
       reconcile: reconcile.state(),
+      marks: this.#plane.marks?.state() ?? null,
       gateway: gateways,
       holds: (group) => hold.state().holdings.has(group),
       vrrp,

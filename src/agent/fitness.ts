@@ -12,6 +12,7 @@ import { VRRP_PRIORITY_OWNER } from '../model/vrrp.ts';
 import type { GatewayWatch } from './gateway-watch.ts';
 import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
 import { LIFETIME_GATE_NEEDS } from './lifetime-gate.ts';
+import type { MarkState } from './mark-loop.ts';
 import type { ReconcileState } from './reconcile-state.ts';
 import type { TrackLoop } from './track-loop.ts';
 import type { VrrpDesk } from './vrrp-desk.ts';
@@ -27,6 +28,8 @@ export type FitnessInput = {
   readonly gateKind: GateKind;
   readonly tracks: Pick<TrackLoop, 'obstacle' | 'bonus' | 'isSettled'>;
   readonly reconcile: ReconcileState;
+  /** Null: no firewall mark is written here. */
+  readonly marks: Pick<MarkState, 'problems'> | null;
   readonly gateway: Pick<GatewayWatch, 'bonus' | 'isSettled'>;
   readonly holds: (group: GroupId) => boolean;
   /** Null: nothing of VRRP is said or heard. */
@@ -102,10 +105,10 @@ export function isGateTooCoarse({
 }
 
 /**
- * Groups with a service that the last pass of reconcile did not leave as wanted. What a cold standby has
- * not yet is none of them: it comes when the group does.
+ * Groups with a service that the last pass of reconcile did not leave as wanted, or whose packets get no
+ * mark. What a cold standby has not yet is none of them: it comes when the group does.
  */
-function unreadyGroups({ spec, reconcile }: FitnessInput): ReadonlySet<GroupId> {
+function unreadyGroups({ spec, reconcile, marks }: FitnessInput): ReadonlySet<GroupId> {
   const services = spec?.services ?? [];
   const isDone = reconcile.problem === null && reconcile.lastReconcileAt !== null;
   const inKernel = new Set(
@@ -117,7 +120,11 @@ function unreadyGroups({ spec, reconcile }: FitnessInput): ReadonlySet<GroupId> 
     isDone && (inKernel.has(key) || !isHere(service)) && !reconcile.problems.has(key);
   return new Set(
     services
-      .filter((service) => !service.keys.every((key) => isComplete(service, formatServiceKey(key))))
+      .filter(
+        (service) =>
+          marks?.problems.has(service.id) === true ||
+          !service.keys.every((key) => isComplete(service, formatServiceKey(key))),
+      )
       .map((service) => service.group),
   );
 }

@@ -62,6 +62,7 @@ const input = (fields: Partial<FitnessInput> = {}): FitnessInput => ({
   gateKind: 'netdev',
   tracks: { obstacle: () => null, bonus: () => 0, isSettled: () => true },
   reconcile: reconciled(),
+  marks: null,
   gateway: { bonus: () => 0, isSettled: () => true },
   holds: () => false,
   vrrp: null,
@@ -197,6 +198,13 @@ describe('a director without its gateway', () => {
 
   it('is ready for nothing before it was asked', () => {
     expect(judge({ gateway: { ...gateway, isSettled: () => false } }).ready.size).toBe(0);
+  });
+});
+
+describe('a service whose packets get no mark', () => {
+  it('makes its group unready, and no other', () => {
+    const marks = { problems: new Map([[anyService().id, 'no nftables']]) };
+    expect([...judge({ marks }).ready]).toEqual([PLAIN]);
   });
 });
 
