@@ -82,12 +82,8 @@ type Place = { readonly path: string; readonly bootId: string };
 async function placeIn(directory: string): Promise<Result<Place, string>> {
   try {
     const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-    const own = await readlink('/proc/self/ns/net');
-    // Process 1 is hidden from those without privileges, who can only read: they mean the machine itself.
-    const unknown = process.getuid?.() === 0 ? null : own;
-    const first = await readlink('/proc/1/ns/net').catch(() => unknown);
-    const suffix = own === first ? '' : `-${/\d+/.exec(own)?.[0] ?? 'other'}`;
-    return ok({ path: join(directory, `realserver${suffix}.json`), bootId });
+    const namespace = /\d+/.exec(await readlink('/proc/self/ns/net'))?.[0] ?? 'other';
+    return ok({ path: join(directory, `realserver-${namespace}.json`), bootId });
   } catch (error) {
     return err(`this boot cannot be told from others: ${messageOf(error)}`);
   }

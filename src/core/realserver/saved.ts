@@ -212,13 +212,13 @@ function restoreLink(
   return [];
 }
 
-/** Addresses that stay on a link, but for those the kernel gives by itself. */
+/** Addresses that stay on a link, but for those the kernel gives by itself: fe80:: of any scope, ::a.b.c.d of sit0. */
 function otherAddresses(index: number, { facts, steps }: Work): readonly IpAddress[] {
   const leaving = steps.flatMap((step) =>
     step.kind === 'delete-address' && step.index === index ? [step.address] : [],
   );
   return facts.addresses
-    .filter(({ linkIndex, scope }) => linkIndex === index && scope !== 'link')
+    .filter(({ linkIndex }) => linkIndex === index)
     .map(({ address }) => address)
-    .filter((address) => !leaving.includes(address) && !address.startsWith('::'));
+    .filter((address) => !leaving.includes(address) && !/^(fe80:|::)/.test(address));
 }

@@ -257,6 +257,14 @@ describe('tunnels', () => {
     expect(linesOf(answer)).toContain('note device tunl0: stays up: it has 192.0.2.1');
   });
 
+  it('brings a device down that has what the kernel gives by itself', async () => {
+    const host = new FakeRealServer();
+    await up(host, tun(V4, { kind: 'gre' }));
+    host.bind('fe80::7f00:1', 'gre0', { prefix: 64, scope: 'host' });
+    await down(host);
+    expect(host.links.find(({ name }) => name === 'gre0')?.isUp).toBe(false);
+  });
+
   it('leaves a port, a device and a mode that were there before', async () => {
     const host = new FakeRealServer();
     host.addLink('ip6tnl0', { kind: 'ip6tnl', hasArp: false, innerProtocol: 0 });

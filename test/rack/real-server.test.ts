@@ -1,0 +1,169 @@
+/**
+ * `leasehold realserver` on a kernel that has every tunnel: one guest with namespaces for a client, a director
+ * (real ip_vs, plain ipvsadm) and a real server that nothing but the command has prepared.
+ */
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bootGuest, type Guest, IPVS_MODULES } from '../support/guest.ts';
+import { createNetwork, type Network } from '../support/network.ts';
+
+const LEASEHOLD = `${process.execPath} ${fileURLToPath(new URL('../../bin/leasehold', import.meta.url))}`;
+
+const SET_UP = `set -e
+ip link add br0 type bridge; ip link set br0 up
+n=0
+for host in cl di rs; do
+  n=$((n+1))
+  ip netns add $host
+  ip link add eth0 netns $host type veth peer name p-$host
+  ip link set p-$host master br0 up
+  ip netns exec $host sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0
+  ip -n $host link set lo up; ip -n $host link set eth0 up
+  ip -n $host address add 10.80.0.$n/24 dev eth0
+  ip -n $host address add fd80::$n/64 dev eth0 nodad
+  ip -n $host route add default via 10.80.0.1 2>/dev/null || true
+done
+ip -n di address add 10.80.0.100/32 dev eth0
+ip -n di address add fd80::100/128 dev eth0 nodad preferred_lft 0
+ip netns exec rs sysctl -qw net.ipv4.conf.all.rp_filter=1`;
+
+const SERVER = `
+const net = require('node:net');
+net.createServer((s) => { s.on('error', () => {}); s.end('served as ' + s.localAddress + '\\n'); }).listen(80, '::', () => console.log('listening'));
+`;
+const CLIENT = `
+const net = require('node:net');
+const s = net.connect({ host: process.argv[1], port: 80 });
+s.setTimeout(4000, () => { console.log('silence'); process.exit(1); });
+s.on('error', (e) => { console.log(e.code); process.exit(1); });
+s.on('data', (d) => process.stdout.write(d));
+`;
+
+type Case = {
+  readonly name: string;
+  readonly vip: '10.80.0.100' | 'fd80::100';
+  readonly real: '10.80.0.3' | 'fd80::3';
+  readonly options: string;
+  readonly ipvs: string;
+  /** A device of the operator's own. */
+  readonly own?: string;
+};
+
+const CASES: readonly Case[] = [
+  { name: 'dr', vip: '10.80.0.100', real: '10.80.0.3', options: '--mode dr', ipvs: '-g' },
+  { name: 'dr', vip: 'fd80::100', real: 'fd80::3', options: '--mode dr', ipvs: '-g' },
+  { name: 'ipip', vip: '10.80.0.100', real: '10.80.0.3', options: '--mode tun', ipvs: '-i' },
+  { name: 'ip6ip6', vip: 'fd80::100', real: 'fd80::3', options: '--mode tun', ipvs: '-i' },
+  {
+    name: '6in4',
+    vip: 'fd80::100',
+    real: '10.80.0.3',
+    options: '--mode tun --over ipv4',
+    ipvs: '-i',
+  },
+  {
+    name: '4in6',
+    vip: '10.80.0.100',
+    real: 'fd80::3',
+    options: '--mode tun --over ipv6',
+    ipvs: '-i',
+  },
+  ...(['10.80.0.100', 'fd80::100'] as const).flatMap((vip) =>
+    (['10.80.0.3', 'fd80::3'] as const).flatMap((real): readonly Case[] => {
+      const over = `--over ${real.includes(':') ? 'ipv6' : 'ipv4'}`;
+      return [
+        {
+          name: 'gue',
+          vip,
+          real,
+          options: `--mode tun --tunnel gue --gue-port 6080 ${over}`,
+          ipvs: '-i --tun-type gue --tun-port 6080',
+        },
+        {
+          name: 'gre',
+          vip,
+          real,
+          options: `--mode tun --tunnel gre ${over}`,
+          ipvs: '-i --tun-type gre',
+        },
+      ];
+    }),
+  ),
+  ...['csum', 'remcsum'].map(
+    (sum): Case => ({
+      name: `gue with ${sum}`,
+      vip: '10.80.0.100',
+      real: '10.80.0.3',
+      options: '--mode tun --gue-port 6081',
+      ipvs: `-i --tun-type gue --tun-port 6081 --tun-${sum}`,
+    }),
+  ),
+  {
+    name: 'gre with csum',
+    vip: '10.80.0.100',
+    real: '10.80.0.3',
+    options: '--mode tun --tunnel gre --interface gre9',
+    ipvs: '-i --tun-type gre --tun-csum',
+    own: 'gre9 type gre local 10.80.0.3 icsum',
+  },
+];
+
+describe('leasehold realserver', () => {
+  let network: Network;
+  let guest: Guest;
+  let clean = '';
+
+  beforeAll(async () => {
+    network = await createNetwork({ name: 'realserver' });
+    guest = await bootGuest({
+      name: 'rs1',
+      network,
+      addresses: ['10.91.0.11/24'],
+      modules: [...IPVS_MODULES, 'bridge', 'veth'],
+    });
+    await guest.execOk(SET_UP);
+    await guest.execOk('modprobe ip6_tunnel; modprobe fou');
+    clean = await state();
+    await guest.spawn(['ip', 'netns', 'exec', 'rs', process.execPath, '-e', SERVER]);
+  });
+
+  afterAll(() => network.close());
+
+  const leasehold = (words: string) =>
+    guest.exec(`ip netns exec rs ${LEASEHOLD} realserver ${words}`, { timeoutMs: 20_000 });
+  const ask = (vip: string) =>
+    guest.exec(['ip', 'netns', 'exec', 'cl', process.execPath, '-e', CLIENT, vip], {
+      timeoutMs: 20_000,
+    });
+  /** What `up` changes, but for devices that only come with their module. */
+  const state = () =>
+    guest.execOk(
+      `ip netns exec rs sh -c 'grep . /proc/sys/net/ipv4/conf/all/arp_* /proc/sys/net/ipv4/conf/all/rp_filter; ip -o address show; ip fou show; ip -6 tunnel show | grep ip6tnl0; ip -o link show up | cut -d: -f2; grep -H [^01] /proc/sys/net/ipv4/conf/*/rp_filter; true'`,
+    );
+
+  it.each(CASES)('$name: $vip at $real', async ({ vip, real, options, ipvs, own }) => {
+    if (own !== undefined) await guest.execOk(`ip -n rs link add ${own}`);
+    const brackets = (address: string): string =>
+      address.includes(':') ? `[${address}]` : address;
+    const service = `${brackets(vip)}:80`;
+    await guest.execOk(
+      `ip netns exec di ipvsadm -C; ip netns exec di ipvsadm -A -t ${service} -s rr && ip netns exec di ipvsadm -a -t ${service} -r ${brackets(real)}:80 ${ipvs}`,
+    );
+    const before = await leasehold('status');
+    const up = await leasehold(`up --vip ${vip} ${options}`);
+    expect(up.code, `${up.stdout}${up.stderr}`).toBe(0);
+    const status = await leasehold('status');
+    const answer = await ask(vip);
+    const down = await leasehold('down');
+    if (own !== undefined) await guest.execOk(`ip -n rs link del ${own.split(' ')[0]}`);
+    expect(answer.stdout).toBe(`served as ${vip.includes(':') ? '' : '::ffff:'}${vip}\n`);
+    expect(before.code).toBe(1);
+    expect(status.code, status.stdout).toBe(0);
+    expect(down.code, down.stdout).toBe(0);
+  });
+
+  it('has left nothing behind', async () => {
+    expect((await ask('10.80.0.100')).stdout).not.toContain('served');
+    expect(await state()).toBe(clean);
+  });
+});
