@@ -7,6 +7,7 @@ import { planTakeDown, rememberStep, rememberVips } from '../core/realserver/sav
 import {
   describeSetup,
   familyName,
+  isSameSetup,
   prefixOf,
   resolveWish,
   settingName,
@@ -15,6 +16,7 @@ import {
 import { err, ok, type Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import type {
+  AskedVip,
   HostFacts,
   HostStep,
   RealServerAnswer,
@@ -42,7 +44,7 @@ export async function runRealServer(
   try {
     return request.verb === 'up'
       ? await bringUp(request.wishes.map(resolveWish), ports)
-      : await takeDown(request.vips, ports);
+      : await takeDown(request.asked, ports);
   } finally {
     lock.value.release();
   }
@@ -58,7 +60,7 @@ async function look({ host, store }: RealServerPorts): Promise<Result<Look, stri
 }
 
 async function showStatus(
-  asked: (RealServerRequest & { verb: 'status' })['asked'],
+  asked: readonly AskedVip[] | null,
   ports: RealServerPorts,
 ): Promise<Result<RealServerAnswer, string>> {
   const looked = await look(ports);
@@ -193,15 +195,18 @@ function upAnswer(
 }
 
 async function takeDown(
-  asked: readonly IpAddress[] | null,
+  asked: readonly AskedVip[] | null,
   ports: RealServerPorts,
 ): Promise<Result<RealServerAnswer, string>> {
   const looked = await look(ports);
   if (!looked.ok) return looked;
   const { facts, saved } = looked.value;
-  const vips = asked ?? saved.vips.map(({ address }) => address);
+  const others = asked?.flatMap((one) => otherSetup(one, saved) ?? []) ?? [];
+  const vips = (asked?.map(({ vip }) => vip) ?? saved.vips.map(({ address }) => address)).filter(
+    (vip) => !others.some(({ address }) => address === vip),
+  );
   const plan = planTakeDown(vips, facts, saved);
-  const lines: RealServerLine[] = [];
+  const lines: RealServerLine[] = others.map(notAsAsked);
   for (const step of plan.steps) {
     // oxlint-disable-next-line no-await-in-loop -- in this order
     const made = await ports.host.apply(step);
@@ -222,9 +227,23 @@ async function takeDown(
   });
 }
 
+/** Up in another way than it was asked for: a wrong command must not end what a right one has made. */
+function otherSetup({ vip, wish }: AskedVip, saved: SavedHost): VipSetup | null {
+  const known = saved.vips.find(({ address }) => address === vip);
+  if (known === undefined || wish === null) return null;
+  return isSameSetup(known, resolveWish(wish)) ? null : known;
+}
+
+const notAsAsked = (known: VipSetup): RealServerLine => ({
+  state: 'note',
+  what: known.address,
+  detail: `stays: it is up as ${describeSetup(known)} on ${known.device}, not as asked`,
+  remedy: `leasehold realserver down --vip ${known.address}`,
+});
+
 function downSummary(vips: readonly IpAddress[], changes: number, saved: SavedHost): string {
   const rest = saved.vips.length === 0 ? '' : `; still up: ${describeAll(saved.vips)}`;
-  if (vips.length === 0) return 'nothing to do: no VIP is up here';
+  if (vips.length === 0) return `nothing to do${rest === '' ? ': no VIP is up here' : rest}`;
   if (changes === 0)
     return `nothing to do: ${vips.join(', ')} ${vips.length === 1 ? 'is' : 'are'} not up here${rest}`;
   return `down: ${vips.join(', ')}${rest}`;

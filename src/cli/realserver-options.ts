@@ -18,12 +18,6 @@ export type Problems = readonly string[];
 
 const KINDS: readonly TunnelKind[] = ['ipip', 'gue', 'gre'];
 
-export function parseVips(options: RealServerOptions): Result<readonly IpAddress[], Problems> {
-  const problems: string[] = [];
-  const vips = readVips(options, problems);
-  return problems.length > 0 ? err(problems) : ok(vips);
-}
-
 /** `isModeNeeded`: without a mode nothing can be done; else it is DR. */
 export function parseWishes(
   options: RealServerOptions,

@@ -141,15 +141,13 @@ export type RealServerLine = {
 
 export type RealServerVerb = 'up' | 'down' | 'status';
 
+/** Without a wish: however `up` made it. */
+export type AskedVip = { readonly vip: IpAddress; readonly wish: VipWish | null };
+
 export type RealServerRequest =
   | { readonly verb: 'up'; readonly wishes: readonly VipWish[] }
-  /** Null: all that `up` knows of. */
-  | { readonly verb: 'down'; readonly vips: readonly IpAddress[] | null }
-  /** Null: all that `up` knows of. Without a wish: as `up` made it, or DR. */
-  | {
-      readonly verb: 'status';
-      readonly asked: readonly { readonly vip: IpAddress; readonly wish: VipWish | null }[] | null;
-    };
+  /** Null: all that `up` knows of. `status` takes a VIP that is not up for one of DR where there is no wish. */
+  | { readonly verb: 'down' | 'status'; readonly asked: readonly AskedVip[] | null };
 
 export type RealServerAnswer = {
   /** `up`: done and ready; `down`: nothing is left; `status`: nothing is missing. */

@@ -2,17 +2,13 @@
 import type { Command } from 'commander';
 import type { Result } from '../../lib/result.ts';
 import type {
+  AskedVip,
   RealServerAnswer,
   RealServerLine,
   RealServerRequest,
 } from '../../model/real-server-host.ts';
 import { type CliDeps, CliError, type CliIo, EXIT, type ExitCode } from '../context.ts';
-import {
-  parseVips,
-  parseWishes,
-  type Problems,
-  type RealServerOptions,
-} from '../realserver-options.ts';
+import { parseWishes, type Problems, type RealServerOptions } from '../realserver-options.ts';
 import { createPaint, type Paint } from '../style.ts';
 
 type Done = (code: ExitCode) => void;
@@ -42,19 +38,23 @@ export function addRealServerHostCommands(program: Command, deps: CliDeps, done:
       .command('down')
       .description('unbind VIPs, all without --vip; the last one gives back what up had changed'),
   ).action(async (options: RealServerOptions) => {
-    const vips = orProblems(parseVips(options));
-    await run(options, { verb: 'down', vips: vips.length === 0 ? null : vips }, EXIT.precondition);
+    await run(options, { verb: 'down', asked: askedBy(options) }, EXIT.precondition);
   });
   addOptions(
     realserver
       .command('status')
       .description('what is there and what is missing; exit code 0: ready, 1: not ready'),
   ).action(async (options: RealServerOptions) => {
-    const wishes = orProblems(parseWishes(options, false));
-    const isAsUp = options.mode === undefined;
-    const asked = wishes.map((wish) => ({ vip: wish.address, wish: isAsUp ? null : wish }));
-    await run(options, { verb: 'status', asked: asked.length === 0 ? null : asked }, EXIT.degraded);
+    await run(options, { verb: 'status', asked: askedBy(options) }, EXIT.degraded);
   });
+}
+
+/** Null: all that are up. */
+function askedBy(options: RealServerOptions): readonly AskedVip[] | null {
+  const wishes = orProblems(parseWishes(options, false));
+  const isAsUp = options.mode === undefined;
+  const asked = wishes.map((wish) => ({ vip: wish.address, wish: isAsUp ? null : wish }));
+  return asked.length === 0 ? null : asked;
 }
 
 const addOptions = (command: Command): Command =>

@@ -22,6 +22,7 @@ import {
   innerProtocolOf,
   ipv4Setting,
   ipv6Setting,
+  isSameSetup,
   optionsOf,
   prefixOf,
   settingName,
@@ -87,7 +88,7 @@ function conflictNeeds(setup: VipSetup, facts: HostFacts, saved: SavedHost): rea
   const { address, device } = setup;
   const needs: Need[] = [];
   const known = saved.vips.find((vip) => vip.address === address);
-  if (known !== undefined && upWith(known) !== upWith(setup))
+  if (known !== undefined && !isSameSetup(known, setup))
     needs.push(
       refused(
         { what: address, detail: `is up as ${describeSetup(known)} on ${known.device}` },

@@ -94,6 +94,8 @@ export function describeSetup({ address, tunnel }: VipSetup): string {
   return `tun ${tunnel.kind}${port}${over}`;
 }
 
+export const isSameSetup = (a: VipSetup, b: VipSetup): boolean => optionsOf(a) === optionsOf(b);
+
 /** The options of the command that ask for this. */
 export function optionsOf(setup: VipSetup): string {
   const { address, device, tunnel, tunnelDevice } = setup;

@@ -31,7 +31,10 @@ async function run(host: FakeRealServer, request: RealServerRequest): Promise<Re
 }
 const up = (host: FakeRealServer, ...wishes: VipWish[]) => run(host, { verb: 'up', wishes });
 const down = (host: FakeRealServer, ...vips: string[]) =>
-  run(host, { verb: 'down', vips: vips.length === 0 ? null : vips.map(ip) });
+  run(host, {
+    verb: 'down',
+    asked: vips.length === 0 ? null : vips.map((vip) => ({ vip: ip(vip), wish: null })),
+  });
 const status = (host: FakeRealServer, ...vips: string[]) =>
   run(host, {
     verb: 'status',
@@ -101,6 +104,20 @@ describe('up and down', () => {
       summary: `nothing to do: ${V4} is not up here`,
     });
     expect((await down(host)).summary).toBe('nothing to do: no VIP is up here');
+  });
+
+  it('leaves a VIP that is up in another way than the command says', async () => {
+    const host = new FakeRealServer();
+    await up(host, dr(V4));
+    const wrong = await run(host, { verb: 'down', asked: [{ vip: ip(V4), wish: tun(V4) }] });
+    expect(wrong).toMatchObject({
+      isGood: true,
+      summary: `nothing to do; still up: ${V4} (dr)`,
+      lines: [{ detail: 'stays: it is up as dr on lo, not as asked' }],
+    });
+    expect(bound(host)).toContain(V4);
+    await run(host, { verb: 'down', asked: [{ vip: ip(V4), wish: dr(V4) }] });
+    expect(bound(host)).not.toContain(V4);
   });
 
   it('leaves what was good already, and does not change it at the end', async () => {
@@ -403,7 +420,7 @@ describe('failures', () => {
   it('of another command at work are told', async () => {
     const host = new FakeRealServer();
     await host.lock();
-    const answer = await runRealServer({ verb: 'down', vips: null }, { host, store: host });
+    const answer = await runRealServer({ verb: 'down', asked: null }, { host, store: host });
     expect(answer).toEqual({ ok: false, error: 'locked' });
   });
 });

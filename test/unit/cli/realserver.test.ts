@@ -58,8 +58,11 @@ describe('what is typed', () => {
   });
 
   it('needs no VIP for down and status', async () => {
-    expect(await requestOf('down')).toEqual({ verb: 'down', vips: null });
-    expect(await requestOf('down --vip fd90::100')).toEqual({ verb: 'down', vips: ['fd90::100'] });
+    expect(await requestOf('down')).toEqual({ verb: 'down', asked: null });
+    expect(await requestOf('down --vip fd90::100')).toEqual({
+      verb: 'down',
+      asked: [{ vip: 'fd90::100', wish: null }],
+    });
     expect(await requestOf('status')).toEqual({ verb: 'status', asked: null });
     expect(await requestOf('status --vip fd90::100')).toEqual({
       verb: 'status',
