@@ -96,7 +96,11 @@ export async function runAgent(options: AgentProcess): Promise<number> {
 async function serve(config: AgentConfig, log: Log, options: AgentProcess): Promise<number> {
   const { clock, random, version, signal, stderr } = options;
   const keys = createKeys(config.cluster);
-  const metrics = createPromMetrics({ director: config.director, cluster: config.cluster });
+  const metrics = createPromMetrics({
+    director: config.director,
+    cluster: config.cluster,
+    realServerSeries: config.metrics.realServers,
+  });
   const own = await createAdapters(config, log, options);
   const adapters = options.adapt?.(own) ?? own;
   const hostProblems = missingCapabilities();
@@ -111,6 +115,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
       startedAt: clock.wallTime(),
       devices: config.interfaces,
       hostProblems,
+      realServerSeries: config.metrics.realServers,
       parseSpec,
     },
     { ...adapters, clock, random, log, metrics },

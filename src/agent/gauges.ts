@@ -2,14 +2,16 @@
 import type { ElectionState, Holding } from '../core/election/state.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import { permitMsOf } from '../core/election/timing.ts';
-import type { Explanation } from '../core/desired/desired-state.ts';
-import type { Timing } from '../model/cluster.ts';
+import type { ClusterSpec, Timing } from '../model/cluster.ts';
 import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
 import type { VrrpLink } from '../ports/vrrp-link.ts';
+import type { MarkState } from './mark-loop.ts';
+import type { ReconcileState } from './reconcile-state.ts';
+import { readServices } from './service-reading.ts';
 
 export type Gauges = {
   /** A transition of the election, at the moment it is told. */
@@ -24,7 +26,12 @@ export type GaugeInput = {
   /** Null before there is a spec. */
   readonly timing: Timing | null;
   readonly groups: readonly { readonly group: GroupId; readonly leaseMs: number | null }[];
-  readonly explanations: Iterable<Explanation>;
+  /** Asked again whenever somebody reads the metrics. */
+  readonly plane: () => {
+    readonly spec: ClusterSpec | null;
+    readonly reconcile: ReconcileState;
+    readonly marks: MarkState | null;
+  };
 };
 
 const HANDOVER_STEPS: ReadonlyMap<ElectionNotice['kind'], 'started' | 'completed' | 'failed'> =
@@ -66,7 +73,7 @@ export function createGauges(ports: {
       // What opens for another reason says that this director's candidacy has ended without an opening.
       if (isStandIn === (reason === 'stood-in')) metrics.takeover((clock.now() - at) / 1000);
     },
-    measure: ({ isStoreConnected, lagMs, state, timing, groups, explanations }) => {
+    measure: ({ isStoreConnected, lagMs, state, timing, groups, plane }) => {
       metrics.storeConnected(isStoreConnected);
       metrics.eventLoopLag(lagMs / 1000);
       if (timing !== null) {
@@ -86,9 +93,8 @@ export function createGauges(ports: {
         const last = Math.max(...heard.values());
         metrics.peer(director, heard.size === 0 ? null : (clock.now() - last) / 1000);
       }
-      metrics.forgetRealServers();
-      for (const { service, realServer, health, wantedWeight } of explanations)
-        metrics.realServer(service, realServer, health !== 'down', wantedWeight ?? 0);
+      measurePlane(metrics, plane());
+      metrics.services(() => readServices(plane()));
     },
   };
 }
@@ -116,4 +122,19 @@ function roleOf(holding: Holding | undefined): Parameters<Metrics['standIn']>[1]
   if (holding?.kind !== 'owned' && holding?.kind !== 'open') return 'none';
   if (holding.right !== 'segment') return 'none';
   return holding.kind === 'open' ? 'stand-in' : 'candidate';
+}
+
+function measurePlane(
+  metrics: Metrics,
+  { reconcile, marks }: ReturnType<GaugeInput['plane']>,
+): void {
+  const { daemons, foreignDaemons, syncReady, problems, controlProblems } = reconcile;
+  const runs = (wanted: 'master' | 'backup'): boolean =>
+    (daemons ?? []).some(({ state }) => state === wanted);
+  metrics.syncDaemons({ master: runs('master'), backup: runs('backup') }, foreignDaemons.length);
+  metrics.forgetGroupSyncs();
+  for (const [group, { value, remainingMs }] of syncReady)
+    metrics.groupSync(group, value, (remainingMs ?? 0) / 1000);
+  const ofMarks = marks === null ? 0 : marks.problems.size + (marks.problem === null ? 0 : 1);
+  metrics.ipvsProblems(problems.size + controlProblems.size + ofMarks);
 }

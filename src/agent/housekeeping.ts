@@ -148,7 +148,7 @@ class Keeper {
 
   #measure(): void {
     const { clock, store, gauges } = this.#ports;
-    const { specs, hold, leases, reconcile } = this.#parts;
+    const { specs, hold, leases, reconcile, plane } = this.#parts;
     gauges.measure({
       isStoreConnected: isStoreConnected(store, clock.now()),
       lagMs: hold.lagMs(),
@@ -158,7 +158,11 @@ class Keeper {
         group: id,
         leaseMs: leases.remainingMs(id),
       })),
-      explanations: reconcile.state().explanations.values(),
+      plane: () => ({
+        spec: specs.spec(),
+        reconcile: reconcile.state(),
+        marks: plane.marks?.state() ?? null,
+      }),
     });
   }
 }

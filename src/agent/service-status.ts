@@ -80,7 +80,7 @@ function serviceStatus(lookup: Lookup, service: VirtualService): ServiceStatus {
     ),
     sorryServer: sorryStatus(service, input.reconcile, explanation),
     ...(explanation === null ? {} : explained(service, explanation, input)),
-    ...trafficOf(keys.flatMap((key) => table.get(key) ?? [])),
+    ...sumTraffic(keys.flatMap((key) => table.get(key) ?? [])),
   };
 }
 
@@ -154,7 +154,7 @@ const NONE: IpvsCounters = {
   bytesOut: 0,
 };
 
-export const addTraffic = (a: IpvsCounters, b: IpvsCounters): IpvsCounters => ({
+const addTraffic = (a: IpvsCounters, b: IpvsCounters): IpvsCounters => ({
   connections: a.connections + b.connections,
   packetsIn: a.packetsIn + b.packetsIn,
   packetsOut: a.packetsOut + b.packetsOut,
@@ -162,11 +162,11 @@ export const addTraffic = (a: IpvsCounters, b: IpvsCounters): IpvsCounters => ({
   bytesOut: a.bytesOut + b.bytesOut,
 });
 
-/** Of all IPVS services of one virtual service; nothing where none is in the table. */
-function trafficOf(
-  services: readonly ObservedService[],
-): Pick<ServiceStatus, 'connections' | 'counters' | 'rates'> {
-  if (services.length === 0) return {};
+type TrafficSum = Required<Pick<ServiceStatus, 'connections' | 'counters' | 'rates'>>;
+
+/** Of all IPVS services of one virtual service; null: none is in the table. */
+export function sumTraffic(services: readonly ObservedService[]): TrafficSum | null {
+  if (services.length === 0) return null;
   const connections = { active: 0, inactive: 0, persistent: 0 };
   let counters = NONE;
   let rates = NONE;

@@ -52,6 +52,8 @@ export type AgentConfig = {
   readonly peerPort: number;
   readonly stateDir: string;
   readonly exit: ExitMode;
+  /** With more real servers than this, metrics of each of them are left out. */
+  readonly metrics: { readonly realServers: number };
   readonly log: { readonly level: LogLevel };
   /** In place of this machine's own ids; null in production. */
   readonly identity: { readonly machine: string; readonly boot: string } | null;
@@ -59,6 +61,8 @@ export type AgentConfig = {
 
 const DEFAULT_LISTEN = '127.0.0.1:7480';
 const DEFAULT_PEER_PORT = 7481;
+/** Some 40,000 samples: what a Prometheus keeps without anybody's thinking of it. */
+const DEFAULT_METRIC_REAL_SERVERS = 2000;
 const DEFAULT_STATE_DIR = '/run/leasehold';
 
 /** Reads and judges the file; the error holds every problem, never none. */
@@ -119,6 +123,7 @@ function plainValues(document: AgentDocument): Omit<AgentConfig, 'etcd' | 'api' 
     cluster: document.cluster,
     interfaces: new Map(Object.entries(document.interfaces)),
     peerPort: document.peerPort ?? DEFAULT_PEER_PORT,
+    metrics: { realServers: document.metrics?.realServers ?? DEFAULT_METRIC_REAL_SERVERS },
     stateDir: document.stateDir ?? DEFAULT_STATE_DIR,
     exit: document.exit ?? 'release',
     log: { level: document.log?.level ?? 'info' },

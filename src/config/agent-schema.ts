@@ -66,6 +66,21 @@ export const agentConfigSchema = Type.Object(
       Type.String({ pattern: '^/', maxLength: 4096, description: 'an absolute path' }),
     ),
     exit: Type.Optional(Type.Enum([...EXIT_MODES])),
+    metrics: Type.Optional(
+      Type.Object(
+        {
+          realServers: Type.Optional(
+            Type.Integer({
+              minimum: 0,
+              maximum: 262_144,
+              description:
+                'a number: with more real servers than this, metrics of each of them are left out',
+            }),
+          ),
+        },
+        strict,
+      ),
+    ),
     log: Type.Optional(Type.Object({ level: Type.Optional(Type.Enum([...LOG_LEVELS])) }, strict)),
     /** Tests run several directors on one machine; each then needs its own machine and boot id. */
     identity: Type.Optional(Type.Object({ machine: Text, boot: Text }, strict)),

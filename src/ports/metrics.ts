@@ -3,6 +3,7 @@ import type { IpAddress } from '../model/address.ts';
 import type { HoldBasis } from '../model/decision.ts';
 import type { DirectorId, GroupId } from '../model/ids.ts';
 import type { GateKind } from '../model/kernel.ts';
+import type { ServicesReading } from './service-reading.ts';
 import type { VrrpCounters } from './vrrp-link.ts';
 
 /** Counters only grow; gauges are set. Names, help texts and units: `adapters/prom/catalogue.ts`. */
@@ -51,8 +52,19 @@ export interface Metrics {
   driftRepaired(kind: 'service' | 'destination' | 'address' | 'mark', count: number): void;
   foreignServices(count: number): void;
   ipvsAvailable(isAvailable: boolean): void;
-  realServer(service: string, realServer: string, isUp: boolean, weight: number): void;
-  forgetRealServers(): void;
+  /** Called when somebody reads the metrics; the last one given counts. */
+  services(read: () => ServicesReading): void;
+  /** Which IPVS sync daemons run here, and how many of them others run. */
+  syncDaemons(
+    running: { readonly master: boolean; readonly backup: boolean },
+    foreign: number,
+  ): void;
+  /** Of a group with connection sync. */
+  groupSync(group: GroupId, isReady: boolean, remainingSeconds: number): void;
+  /** Before the groups of another spec are told. */
+  forgetGroupSyncs(): void;
+  /** Services, timeouts, sync daemons and marks that are not as wanted. */
+  ipvsProblems(count: number): void;
   probe(kind: string, isUp: boolean, seconds: number): void;
   vote(isUp: boolean): void;
   /** Totals since the start, as the announcer counts them. */

@@ -3,8 +3,18 @@
  * so they are an interface. Every sample also has the labels `cluster` and `director`.
  */
 
+import { SERVICE_CATALOGUE } from './service-catalogue.ts';
+
 /** Seconds and totals show in the name's ending; the others are numbers without a unit. */
-export type Unit = 'seconds' | 'total' | 'boolean' | 'count' | 'revision' | 'epoch' | 'weight';
+export type Unit =
+  | 'seconds'
+  | 'total'
+  | 'boolean'
+  | 'count'
+  | 'revision'
+  | 'epoch'
+  | 'weight'
+  | 'rate';
 
 type Spec = {
   readonly name: `leasehold_${string}`;
@@ -241,19 +251,40 @@ export const CATALOGUE = {
     unit: 'boolean',
     labels: [],
   },
-  realServerUp: {
+  syncDaemon: {
     type: 'gauge',
-    name: 'leasehold_real_server_up',
-    help: '1 where the cluster calls the real server up; else 0',
+    name: 'leasehold_sync_daemon_running',
+    help: '1 while the IPVS sync daemon runs here, whoever started it; else 0',
     unit: 'boolean',
-    labels: ['service', 'real_server'],
+    labels: ['state'],
   },
-  realServerWeight: {
+  foreignDaemons: {
     type: 'gauge',
-    name: 'leasehold_real_server_weight',
-    help: 'Weight wanted for the real server; 0 also where it is not to be in the table',
-    unit: 'weight',
-    labels: ['service', 'real_server'],
+    name: 'leasehold_foreign_sync_daemons',
+    help: 'IPVS sync daemons of others in the kernel; they are left alone',
+    unit: 'count',
+    labels: [],
+  },
+  groupSyncReady: {
+    type: 'gauge',
+    name: 'leasehold_group_sync_ready',
+    help: '1 where the connections of the VIP group are known here as far as sync can tell; else 0',
+    unit: 'boolean',
+    labels: ['group'],
+  },
+  groupSyncRemaining: {
+    type: 'gauge',
+    name: 'leasehold_group_sync_remaining_seconds',
+    help: 'How long connection sync still catches up before the VIP group may come here',
+    unit: 'seconds',
+    labels: ['group'],
+  },
+  ipvsProblems: {
+    type: 'gauge',
+    name: 'leasehold_ipvs_problems',
+    help: 'Services, timeouts, sync daemons and marks that are not as wanted in this kernel',
+    unit: 'count',
+    labels: [],
   },
   checkDuration: {
     type: 'histogram',
@@ -326,4 +357,5 @@ export const CATALOGUE = {
     unit: 'total',
     labels: ['reason'],
   },
+  ...SERVICE_CATALOGUE,
 } as const satisfies Readonly<Record<string, MetricSpec>>;

@@ -6,7 +6,12 @@ import { GATE_KINDS } from '../../model/kernel.ts';
 import { VRRP_DROPS } from '../../model/vrrp.ts';
 import type { Metrics } from '../../ports/metrics.ts';
 import type { MetricsText } from '../../ports/metrics-text.ts';
+import type { ServicesReading } from '../../ports/service-reading.ts';
+import { renderServiceSeries } from './service-series.ts';
 import { CATALOGUE, type CounterSpec, type GaugeSpec, type HistogramSpec } from './catalogue.ts';
+
+/** What a Prometheus keeps without anybody's thinking of it. */
+const REAL_SERVER_SERIES = 2000;
 
 type Labels<S extends { readonly labels: readonly string[] }> = S['labels'][number];
 
@@ -14,9 +19,14 @@ type Labels<S extends { readonly labels: readonly string[] }> = S['labels'][numb
 export function createPromMetrics(options: {
   readonly director: DirectorId;
   readonly cluster: string;
+  /** With more real servers than this, the series of each of them are left out. */
+  readonly realServerSeries?: number;
 }): Metrics & MetricsText {
   const registry = new Registry();
-  registry.setDefaultLabels({ cluster: options.cluster, director: options.director });
+  const labels = { cluster: options.cluster, director: options.director };
+  const series = { labels, realServers: options.realServerSeries ?? REAL_SERVER_SERIES };
+  let readServices: (() => ServicesReading) | null = null;
+  registry.setDefaultLabels(labels);
   collectDefaultMetrics({
     register: registry,
     prefix: 'leasehold_',
@@ -25,7 +35,11 @@ export function createPromMetrics(options: {
   });
   return {
     contentType: registry.contentType,
-    render: () => registry.metrics(),
+    render: async () =>
+      (await registry.metrics()) + (await renderServiceSeries(readServices?.() ?? null, series)),
+    services: (read) => {
+      readServices = read;
+    },
     ...holdMetrics(registry),
     ...gateMetrics(registry),
     ...gatewayMetrics(registry),
@@ -33,6 +47,7 @@ export function createPromMetrics(options: {
     ...trackMetrics(registry),
     ...specMetrics(registry),
     ...kernelMetrics(registry),
+    ...syncMetrics(registry),
     ...healthMetrics(registry),
     ...networkMetrics(registry),
     ...vrrpMetrics(registry),
@@ -166,21 +181,34 @@ function kernelMetrics(registry: Registry) {
   } satisfies Partial<Metrics>;
 }
 
+function syncMetrics(registry: Registry) {
+  const running = gauge(registry, CATALOGUE.syncDaemon);
+  const foreignTo = gauge(registry, CATALOGUE.foreignDaemons);
+  const ready = gauge(registry, CATALOGUE.groupSyncReady);
+  const remaining = gauge(registry, CATALOGUE.groupSyncRemaining);
+  const problems = gauge(registry, CATALOGUE.ipvsProblems);
+  return {
+    syncDaemons: ({ master, backup }, foreign) => {
+      running.set({ state: 'master' }, Number(master));
+      running.set({ state: 'backup' }, Number(backup));
+      foreignTo.set(foreign);
+    },
+    groupSync: (group, isReady, remainingSeconds) => {
+      ready.set({ group }, Number(isReady));
+      remaining.set({ group }, remainingSeconds);
+    },
+    forgetGroupSyncs: () => {
+      ready.reset();
+      remaining.reset();
+    },
+    ipvsProblems: (count) => problems.set(count),
+  } satisfies Partial<Metrics>;
+}
+
 function healthMetrics(registry: Registry) {
-  const up = gauge(registry, CATALOGUE.realServerUp);
-  const weights = gauge(registry, CATALOGUE.realServerWeight);
   const duration = histogram(registry, CATALOGUE.checkDuration);
   const votes = counter(registry, CATALOGUE.votes);
   return {
-    realServer: (service, realServer, isUp, weight) => {
-      const labels = { service, real_server: realServer };
-      up.set(labels, Number(isUp));
-      weights.set(labels, weight);
-    },
-    forgetRealServers: () => {
-      up.reset();
-      weights.reset();
-    },
     probe: (kind, isUp, seconds) =>
       duration.observe({ kind, result: isUp ? 'up' : 'down' }, seconds),
     vote: (isUp) => votes.inc({ result: isUp ? 'up' : 'down' }),

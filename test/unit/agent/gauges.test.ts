@@ -1,6 +1,7 @@
 /** How long a takeover took, from the last sign of life of the dead to the first word here; and stand-ins. */
 import { describe, expect, it } from 'vitest';
 import { createGauges } from '../../../src/agent/gauges.ts';
+import { NOTHING_RECONCILED } from '../../../src/agent/reconcile-state.ts';
 import { Heard } from '../../../src/core/election/hearing.ts';
 import { initialState } from '../../../src/core/election/initial-state.ts';
 import type { ElectionNotice } from '../../../src/core/election/notices.ts';
@@ -128,7 +129,8 @@ describe('a stand-in', () => {
         holdings: new Map(held),
       } as const;
       const groups = [web, mail].map((group) => ({ group, leaseMs: null }));
-      const rest = { isStoreConnected: false, lagMs: 0, timing: null, explanations: [] };
+      const plane = () => ({ spec: null, reconcile: NOTHING_RECONCILED, marks: null });
+      const rest = { isStoreConnected: false, lagMs: 0, timing: null, plane };
       gauges.measure({ ...rest, state, groups });
       return seen;
     };

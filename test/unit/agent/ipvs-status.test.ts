@@ -1,6 +1,7 @@
 /** What the status says of quorums, drains, ramps, sync daemons and settings: from a real derivation to words. */
 import { describe, expect, it } from 'vitest';
 import { syncStatus, ipvsProblems, ipvsStatus } from '../../../src/agent/ipvs-status.ts';
+import { readServices } from '../../../src/agent/service-reading.ts';
 import { QuorumTimes } from '../../../src/agent/quorum-times.ts';
 import { NOTHING_RECONCILED, type ReconcileState } from '../../../src/agent/reconcile-state.ts';
 import {
@@ -124,7 +125,8 @@ function seen({ spec, down = [], facts = {}, overrides = [], left = 0 }: Day) {
   const [service] = serviceStatuses(input);
   if (service === undefined) throw new Error('no service');
   const explanation = made.serviceExplanations.get(SHOP) ?? null;
-  return { service, problems: serviceProblems(service, explanation) };
+  const [reading] = readServices({ spec, reconcile }).services();
+  return { service, problems: serviceProblems(service, explanation), reading };
 }
 
 describe('a service', () => {
@@ -195,7 +197,13 @@ describe('a service', () => {
       reason: 'disk',
     };
     const spec = specOf({ drain: { deadline: '5m' } });
-    const { service } = seen({ spec, overrides: [override], left: 7 });
+    const { service, reading } = seen({ spec, overrides: [override], left: 7 });
+    // In both of its IPVS services, and one real server.
+    expect(reading).toMatchObject({ draining: 1, quorum: { isUp: true, live: 1, needed: 1 } });
+    expect([...(reading?.realServers() ?? [])]).toMatchObject([
+      { realServer: '10.90.0.21:0', isUp: true, weight: 0, draining: 16, traffic: { active: 14 } },
+      { realServer: '10.90.0.22:0', weight: 1, draining: null },
+    ]);
     expect(service.realServers[0]).toMatchObject({
       why: 'admin-drain',
       adminReason: 'disk',
@@ -211,7 +219,7 @@ describe('a service', () => {
 
   it('is no problem where this director is a cold standby for it', () => {
     const spec = { ...specOf(), ipvs: { ...specOf().ipvs, standby: 'cold' as const } };
-    const { service, problems } = seen({
+    const { service, problems, reading } = seen({
       spec,
       facts: { groupsHere: new Set() },
       down: ['10.90.0.21', '10.90.0.22'],
@@ -219,6 +227,7 @@ describe('a service', () => {
     expect(service).toMatchObject({ isHere: false, isProgrammed: false });
     expect(problems).toEqual([]);
     expect(service.realServers[0]?.why).toBe('standby-cold');
+    expect(reading).toMatchObject({ quorum: null, traffic: null });
   });
 });
 

@@ -67,6 +67,7 @@ describe('a good agent.yaml', () => {
       api: { host: '127.0.0.1', port: 7480, tls: null, tokens: null },
       keys: [new Uint8Array(32).fill(0xab)],
       peerPort: 7481,
+      metrics: { realServers: 2000 },
       stateDir: '/run/leasehold',
       exit: 'release',
       log: { level: 'info' },
@@ -78,6 +79,7 @@ describe('a good agent.yaml', () => {
     expect(await configOf(minimal())).toMatchObject({
       api: { host: '127.0.0.1', port: 7480, tls: null, tokens: null },
       peerPort: 7481,
+      metrics: { realServers: 2000 },
       stateDir: '/run/leasehold',
       exit: 'release',
       log: { level: 'info' },

@@ -9,6 +9,11 @@ import { type IpAddress, parseIp } from '../../../../src/model/address.ts';
 import { HOLD_BASES } from '../../../../src/model/decision.ts';
 import { GATE_KINDS } from '../../../../src/model/kernel.ts';
 import type { Metrics } from '../../../../src/ports/metrics.ts';
+import type {
+  RealServerReading,
+  ServicesReading,
+  TrafficReading,
+} from '../../../../src/ports/service-reading.ts';
 import type { MetricsText } from '../../../../src/ports/metrics-text.ts';
 
 /** What dashboards, alert rules and users were promised. */
@@ -290,17 +295,6 @@ describe('the kernel', () => {
 });
 
 describe('health', () => {
-  const labels = { service: 'http', real_server: '[fd90::21]:80' };
-
-  it('shows real servers until they are forgotten', async () => {
-    metrics.realServer('http', '[fd90::21]:80', true, 3);
-    expect(await sample('leasehold_real_server_up', labels)).toBe(1);
-    expect(await sample('leasehold_real_server_weight', labels)).toBe(3);
-    metrics.forgetRealServers();
-    expect(await sample('leasehold_real_server_up', labels)).toBeNull();
-    expect(await sample('leasehold_real_server_weight', labels)).toBeNull();
-  });
-
   it('counts probes and votes', async () => {
     metrics.probe('http', false, 1);
     metrics.vote(true);
@@ -359,5 +353,117 @@ describe('two directors in one process', () => {
     expect(await other.render()).toContain(
       'leasehold_foreign_services{cluster="lab",director="d2"} 2',
     );
+  });
+});
+
+describe('services and real servers', () => {
+  const TRAFFIC: TrafficReading = {
+    active: 3,
+    inactive: 2,
+    templates: 1,
+    counters: { connections: 50, packetsIn: 40, packetsOut: 30, bytesIn: 20, bytesOut: 10 },
+    rates: { connections: 5, packetsIn: 4, packetsOut: 3, bytesIn: 2, bytesOut: 1 },
+  };
+  const server = (realServer: string, fields: Partial<RealServerReading> = {}) => ({
+    realServer,
+    isUp: true,
+    weight: 3,
+    traffic: TRAFFIC,
+    draining: null,
+    ...fields,
+  });
+  const reading = (servers: readonly RealServerReading[]): ServicesReading => ({
+    services: () => [
+      {
+        service: 'http',
+        quorum: { isUp: false, live: 2, needed: 4 },
+        isSorryActive: true,
+        isFailOpen: false,
+        draining: 1,
+        traffic: TRAFFIC,
+        realServers: () => servers,
+      },
+    ],
+    realServers: servers.length,
+  });
+  const service = { service: 'http' };
+  const labels = { ...service, real_server: '[fd90::21]:80' };
+
+  it('are told as they are when somebody asks', async () => {
+    let servers = [server('[fd90::21]:80', { draining: 7 })];
+    metrics.services(() => reading(servers));
+    expect(await sample('leasehold_real_server_up', labels)).toBe(1);
+    expect(await sample('leasehold_real_server_weight', labels)).toBe(3);
+    expect(await sample('leasehold_real_server_drain_connections', labels)).toBe(7);
+    expect(await sample('leasehold_real_server_active_connections', labels)).toBe(3);
+    const out = { ...labels, direction: 'out' };
+    expect(await sample('leasehold_real_server_bytes_total', out)).toBe(10);
+    expect(await sample('leasehold_real_server_packets_rate', out)).toBe(3);
+    expect(await sample('leasehold_service_quorum_up', service)).toBe(0);
+    expect(await sample('leasehold_service_live_weight', service)).toBe(2);
+    expect(await sample('leasehold_service_quorum_weight', service)).toBe(4);
+    expect(await sample('leasehold_service_sorry_active', service)).toBe(1);
+    expect(await sample('leasehold_service_connections_total', service)).toBe(50);
+    expect(await sample('leasehold_service_bytes_rate', { ...service, direction: 'in' })).toBe(2);
+    servers = [];
+    expect(await sample('leasehold_real_server_up', labels)).toBeNull();
+  });
+
+  it('are told for each service alone where there are too many real servers', async () => {
+    metrics = createPromMetrics({
+      director: directorId('d1'),
+      cluster: 'lab',
+      realServerSeries: 1,
+    });
+    metrics.services(() => reading([server('[fd90::21]:80')]));
+    expect(await sample('leasehold_real_server_up', labels)).toBe(1);
+    expect(await sample('leasehold_real_server_series')).toBe(1);
+    metrics.services(() => reading([server('[fd90::21]:80'), server('[fd90::22]:80')]));
+    expect(await sample('leasehold_real_server_up', labels)).toBeNull();
+    expect(await sample('leasehold_service_connections_total', service)).toBe(50);
+    expect(await sample('leasehold_real_server_series')).toBe(0);
+    expect(await sample('leasehold_real_servers')).toBe(2);
+  });
+
+  it('leave out what is not in the table, and escape names', async () => {
+    metrics.services(() => reading([server('a"b', { traffic: null })]));
+    const text = await metrics.render();
+    expect(text).toContain('real_server="a\\"b"');
+    expect(text).not.toMatch(/^leasehold_real_server_active_connections\{/m);
+  });
+
+  it('let other work go on while tens of thousands are written', async () => {
+    const servers = Array.from({ length: 2000 }, (_, n) => server(`10.0.${n >> 8}.${n & 255}:80`));
+    metrics.services(() => reading(servers));
+    let turns = 0;
+    let isDone = false;
+    const count = (): void => {
+      turns++;
+      if (!isDone) setImmediate(count);
+    };
+    setImmediate(count);
+    const text = await metrics.render();
+    isDone = true;
+    expect(turns).toBeGreaterThan(15);
+    expect(text.split('\n').length).toBeGreaterThan(30_000);
+    // Each metric once, with all its samples in one piece.
+    const types = text.match(/^# TYPE (\S+)/gm) ?? [];
+    expect(new Set(types).size).toBe(types.length);
+  });
+});
+
+describe('connection sync', () => {
+  it('is told for daemons and groups', async () => {
+    metrics.syncDaemons({ master: true, backup: false }, 1);
+    metrics.groupSync(groupId('web'), false, 7.5);
+    metrics.ipvsProblems(2);
+    expect(await sample('leasehold_sync_daemon_running', { state: 'master' })).toBe(1);
+    expect(await sample('leasehold_sync_daemon_running', { state: 'backup' })).toBe(0);
+    expect(await sample('leasehold_foreign_sync_daemons')).toBe(1);
+    expect(await sample('leasehold_group_sync_ready', { group: 'web' })).toBe(0);
+    expect(await sample('leasehold_group_sync_remaining_seconds', { group: 'web' })).toBe(7.5);
+    expect(await sample('leasehold_ipvs_problems')).toBe(2);
+    metrics.forgetGroupSyncs();
+    expect(await sample('leasehold_group_sync_ready', { group: 'web' })).toBeNull();
   });
 });
