@@ -4,7 +4,7 @@ import { familyOf, type IpAddress, ipToBytes, parseCidr } from '../model/address
 import type { TunnelKind, TunnelSetup, VipWish } from '../model/real-server-host.ts';
 
 export type RealServerOptions = {
-  readonly vip: readonly string[];
+  readonly vip?: readonly string[];
   readonly mode?: string;
   readonly tunnel?: string;
   readonly over?: string;
@@ -25,7 +25,7 @@ export function parseWishes(
 ): Result<readonly VipWish[], Problems> {
   const problems: string[] = [];
   const vips = readVips(options, problems);
-  if (options.vip.length === 0 && isModeNeeded)
+  if (options.vip === undefined && isModeNeeded)
     problems.push(
       '--vip is missing: the address that clients connect to; may be given several times',
     );
@@ -42,7 +42,7 @@ export function parseWishes(
   );
 }
 
-function readVips({ vip }: RealServerOptions, problems: string[]): readonly IpAddress[] {
+function readVips({ vip = [] }: RealServerOptions, problems: string[]): readonly IpAddress[] {
   const vips = new Set<IpAddress>();
   for (const text of vip) {
     const cidr = parseCidr(text);

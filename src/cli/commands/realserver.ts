@@ -62,8 +62,7 @@ const addOptions = (command: Command): Command =>
     .option(
       '--vip <address>',
       'VIP, IPv4 or IPv6; may be given several times',
-      (text: string, before: readonly string[]) => [...before, text],
-      [],
+      (text: string, before: readonly string[] | undefined) => [...(before ?? []), text],
     )
     .option('--mode <mode>', 'dr or tun, as `forward` of the virtual service')
     .option('--tunnel <kind>', 'for tun: ipip (default), gue, gre')
