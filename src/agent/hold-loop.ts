@@ -408,8 +408,8 @@ const QUIET_EVENTS: ReadonlySet<ElectionEvent['kind']> = new Set([
 const isTold = ({ kind }: ElectionEffect): boolean =>
   kind === 'event' || kind === 'show-lease' || kind === 'verify';
 
-const isChange = (effect: ElectionEffect): boolean =>
-  effect.kind === 'event' || effect.kind === 'show-lease' || effect.kind === 'operation';
+const isChange = ({ kind }: ElectionEffect): boolean =>
+  kind === 'event' || kind === 'show-lease' || kind === 'operation' || kind === 'foresee';
 
 /**
  * Before the first spec only the view and the heartbeats of others are worth keeping: the store may have been
