@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const MEMORY_MB = 400;
+const DEFAULT_MEMORY_MB = 400;
 
 export type GuestRun = {
   /** Everything that was printed: the kernel's words, the command's, and ours. */
@@ -21,6 +21,8 @@ export type GuestJob = {
   /** A shell command; `$OUT` is the shared directory, `modprobe` finds the guest's modules. */
   readonly command: (directory: string) => string;
   readonly timeoutMs: number;
+  /** Default 400. */
+  readonly memoryMb?: number;
   /** Looks at the shared directory before it is removed. */
   readonly collect?: (directory: string) => void;
 };
@@ -31,7 +33,7 @@ export async function runInGuest(job: GuestJob): Promise<GuestRun> {
   try {
     const init = join(directory, 'init.sh');
     writeFileSync(init, initScript(directory, job.command(directory)), { mode: 0o755 });
-    const console = await bootUntilEnd(directory, init, job.timeoutMs);
+    const console = await bootUntilEnd(directory, init, job);
     job.collect?.(directory);
     const code = /^GUEST-EXIT (\d+)/m.exec(console)?.[1];
     return { console, exitCode: code === undefined ? null : Number(code) };
@@ -40,9 +42,10 @@ export async function runInGuest(job: GuestJob): Promise<GuestRun> {
   }
 }
 
-function bootUntilEnd(directory: string, init: string, timeoutMs: number): Promise<string> {
+function bootUntilEnd(directory: string, init: string, job: GuestJob): Promise<string> {
+  const { timeoutMs, memoryMb = DEFAULT_MEMORY_MB } = job;
   const argv = [
-    `mem=${MEMORY_MB}M`,
+    `mem=${memoryMb}M`,
     `uml_dir=${directory}/uml`,
     'rootfstype=hostfs',
     'rootflags=/',
@@ -55,7 +58,7 @@ function bootUntilEnd(directory: string, init: string, timeoutMs: number): Promi
   ];
   // The guest's memory is a file in TMPDIR or /dev/shm, which containers often have too small.
   const shm = statfsSync('/dev/shm');
-  const hasRoom = (shm.bavail * shm.bsize) / (1 << 20) > 2 * MEMORY_MB;
+  const hasRoom = (shm.bavail * shm.bsize) / (1 << 20) > 2 * memoryMb;
   const child = spawn(
     'env',
     [...(hasRoom ? ['-u', 'TMPDIR'] : [`TMPDIR=${directory}`]), 'linux.uml', ...argv],

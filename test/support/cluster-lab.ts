@@ -76,6 +76,8 @@ export type ClusterLabOptions = {
   readonly hasSorryServer?: boolean;
   /** Directors have a second card `vec1`, logical name `inside`, as 10.91.0.11, fd91::11, …; guests only. */
   readonly hasInside?: boolean;
+  /** Of each guest. Default 256. */
+  readonly directorMemoryMb?: number;
 };
 
 export interface ClusterLab {
@@ -143,6 +145,7 @@ async function build(network: Network, options: ClusterLabOptions): Promise<Clus
         name: `d${number}`,
         address: `10.90.0.${10 + number}`,
         addresses: [`10.90.0.${10 + number}/24`, `fd90::${10 + number}/64`],
+        ...(options.directorMemoryMb === undefined ? {} : { memoryMb: options.directorMemoryMb }),
         ...(options.hasInside === true
           ? { inside: [`10.91.0.${10 + number}/24`, `fd91::${10 + number}/64`] }
           : {}),

@@ -69,6 +69,8 @@ export type DirectorOptions = {
   readonly addresses: readonly string[];
   /** Of a second card on the wire inside, `vec1`. In guests only. */
   readonly inside?: readonly string[];
+  /** Of a guest. Default 256. */
+  readonly memoryMb?: number;
   /** Contents of agent.yaml, as an object; written as JSON, which is YAML. */
   readonly config: (device: string, directory: string) => object;
 };
@@ -159,9 +161,7 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
 }
 
 /** A director with its own kernel, booted. */
-export async function createGuestDirector(
-  options: DirectorOptions & { readonly memoryMb?: number },
-): Promise<DirectorHost> {
+export async function createGuestDirector(options: DirectorOptions): Promise<DirectorHost> {
   const { network, name } = options;
   const boot = (): Promise<Guest> =>
     bootGuest({
