@@ -41,6 +41,7 @@ export class DataPlane {
   readonly #ports: Ports;
   readonly #hooks: DataPlaneHooks;
   readonly #quorums: QuorumDesk;
+  #wasAvailable = false;
   /** The election has told once what is held. */
   #isKnown = false;
   #held: ReadonlySet<GroupId> = new Set();
@@ -73,7 +74,7 @@ export class DataPlane {
           this.quorumTimes.decided(decision.before, decision.desired.quorums);
           drains.look(decision.drains);
         },
-        passed: hooks.passed,
+        passed: () => this.#passed(),
       },
     );
     const { marks, sysctls } = ports;
@@ -88,6 +89,14 @@ export class DataPlane {
     return [reconcile, marks, sysctls].flatMap((loop) =>
       loop === null ? [] : [(end: AbortSignal) => loop.run(end)],
     );
+  }
+
+  #passed(): void {
+    const { available } = this.reconcile.state();
+    // It brings settings of its own.
+    if (available && !this.#wasAvailable) this.sysctls?.wake();
+    this.#wasAvailable = available;
+    this.#hooks.passed();
   }
 
   /** The document may be another one. */
