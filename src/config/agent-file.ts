@@ -62,7 +62,7 @@ export type AgentConfig = {
 const DEFAULT_LISTEN = '127.0.0.1:7480';
 const DEFAULT_PEER_PORT = 7481;
 /** Some 40,000 samples: what a Prometheus keeps without anybody's thinking of it. */
-const DEFAULT_METRIC_REAL_SERVERS = 2000;
+export const DEFAULT_METRIC_REAL_SERVERS = 2000;
 const DEFAULT_STATE_DIR = '/run/leasehold';
 
 /** Reads and judges the file; the error holds every problem, never none. */

@@ -169,6 +169,8 @@ describe('docs/operations.md', () => {
   it('quotes problems as status tells them', () => {
     const source = [
       'src/agent/status.ts',
+      'src/agent/service-status.ts',
+      'src/agent/ipvs-status.ts',
       'src/agent/report.ts',
       'src/agent/interfaces.ts',
       'src/model/status-words.ts',
