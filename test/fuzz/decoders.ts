@@ -27,6 +27,7 @@ import { decodeAcknowledgement, decodeMessages } from '../../src/wire/netlink.ts
 import {
   decodeChain,
   decodeElements,
+  decodeExpiring,
   decodeRule,
   decodeSet,
   decodeTable,
@@ -231,4 +232,5 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
   { name: 'decodeChain', corpus: BODIES, decode: decodeChain },
   { name: 'decodeRule', corpus: BODIES, decode: decodeRule },
   { name: 'decodeElements', corpus: BODIES, decode: decodeElements },
+  { name: 'decodeExpiring', corpus: BODIES, decode: decodeExpiring },
 ];
