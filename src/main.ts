@@ -17,7 +17,13 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
 process.on('SIGUSR2', () => stopping.abort('freeze'));
 
 const io = createProcessIo({ clock, version, signal: stopping.signal });
-const cli = createCli({ runAgent: startAgent, uninstallGate, realServer, deriveTable: deriveWholeTable, io });
+const cli = createCli({
+  runAgent: startAgent,
+  uninstallGate,
+  realServer,
+  deriveTable: deriveWholeTable,
+  io,
+});
 process.exitCode = await cli.run(process.argv.slice(2));
 
 async function startAgent(options: { config: string; dev: boolean }): Promise<number> {

@@ -33,6 +33,7 @@ import { createLifetimeGate } from './lifetime-gate.ts';
 import type { LocalGate } from './local-gate.ts';
 import { createNotifyLoop, type NotifyLoop } from './notify-loop.ts';
 import { createOperationWriter } from './operations.ts';
+import { peersOf } from './peers.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
 import { createSpecDesk, type SpecDesk } from './spec-desk.ts';
@@ -282,10 +283,7 @@ class Director implements Agent {
         const group = this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);
       },
-      peers: () =>
-        (this.#parts.specs.spec()?.directors ?? [])
-          .filter((director) => director.id !== me)
-          .map((director) => ({ director: director.id, address: director.address })),
+      peers: () => peersOf(this.#parts.specs.spec(), this.#parts.hold.state().view, me),
       clearGate: (keep) => this.#parts.gates.clear(keep),
       verify: (id, timeoutMs) => {
         const gateways = this.#parts.specs.spec()?.gateways ?? [];

@@ -24,7 +24,7 @@ import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { NetworkKernel } from '../ports/kernel.ts';
 import type { Log } from '../ports/log.ts';
 import { Bindings } from './bindings.ts';
-import { applied, difference, isSameDevices } from './fence-contents.ts';
+import { applied, difference, isSameDevices, speakingUntil } from './fence-contents.ts';
 import { type ArmingInputs, isRepeated, type LastArming } from './last-arming.ts';
 import type { GatePlaces, LocalGate } from './local-gate.ts';
 
@@ -280,7 +280,9 @@ class FenceGate implements LocalGate {
     return recovered.ok ? unbound : recovered;
   }
 
-  async adopt(keep: readonly GateGroup[]): Promise<Result<readonly GroupId[], KernelError>> {
+  async adopt(
+    keep: readonly GateGroup[],
+  ): Promise<Result<ReadonlyMap<GroupId, MonoMs>, KernelError>> {
     const { fence, kernel } = this.#ports;
     const observed = await fence.observe();
     if (!observed.ok) return observed;
@@ -290,8 +292,10 @@ class FenceGate implements LocalGate {
       const left = await this.#unbindLeft();
       if (!left.ok) return left;
       const made = await this.#recover();
-      return made.ok ? ok([]) : made;
+      return made.ok ? ok(new Map()) : made;
     }
+    const speaking = await this.#speaking(keep, observed.value);
+    if (!speaking.ok) return speaking;
     const known = observed.value;
     this.#contents = known;
     const bound = await kernel.addresses();
@@ -309,7 +313,21 @@ class FenceGate implements LocalGate {
     const installed = await this.#prepareDevices();
     if (!installed.ok) return installed;
     const managed = await this.#manage(addressesOf(keep), { isGrowingOnly: true });
-    return managed.ok ? ok(kept) : managed;
+    if (!managed.ok) return managed;
+    const silent = monoMs(Number.NEGATIVE_INFINITY);
+    return ok(new Map(kept.map((group) => [group, speaking.value.get(group) ?? silent])));
+  }
+
+  /** Until when the kernel lets each of them speak, of those that it does. */
+  async #speaking(
+    groups: readonly GateGroup[],
+    { enabled }: FenceContents,
+  ): Promise<Result<ReadonlyMap<GroupId, MonoMs>, KernelError>> {
+    const { fence, clock } = this.#ports;
+    const askedAt = clock.now();
+    const lifetimes = await fence.lifetimes();
+    if (!lifetimes.ok) return lifetimes;
+    return ok(speakingUntil(groups, enabled, { lifetimes: lifetimes.value, askedAt }));
   }
 
   async check(mayBeBound: (group: GroupId) => boolean): Promise<Result<void, KernelError>> {

@@ -5,7 +5,7 @@
 import type { ElectionState } from '../core/election/state.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { VipGroup } from '../model/cluster.ts';
-import type { GroupId } from '../model/ids.ts';
+import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { AddressKeeper } from './address-keeper.ts';
@@ -87,23 +87,23 @@ export class GateDesk {
   }
 
   /**
-   * Silences what an earlier life left, but for these groups; true when the kernel did. First by the
-   * rules, which silence at once, then by the addresses.
+   * Silences what an earlier life left, but for these groups: first by the rules, which silence at once, then
+   * by the addresses. Until when each of those that were there may speak; null: the kernel did not do it.
    */
-  async clear(keep: readonly GroupId[]): Promise<boolean> {
+  async clear(keep: readonly GroupId[]): Promise<ReadonlyMap<GroupId, MonoMs> | null> {
     const { gate, devices, log, groups } = this.#ports;
     const keeper = this.#ports.keeper();
-    if (!(await keeper.ensureLinks())) return false;
+    if (!(await keeper.ensureLinks())) return null;
     const kept = groups()
       .filter(({ id }) => keep.includes(id))
       .flatMap((group) => gateGroupOf(group, devices, keeper.links()) ?? []);
     const adopted = await gate.adopt(kept);
     if (!adopted.ok) {
       log.error({ problem: adopted.error.message }, 'gate.unadopted');
-      return false;
+      return null;
     }
-    this.#kept = new Set(adopted.value);
-    return keeper.clear(this.#kept);
+    this.#kept = new Set(adopted.value.keys());
+    return (await keeper.clear(this.#kept)) ? adopted.value : null;
   }
 
   addressGone(linkIndex: number, address: IpAddress): void {

@@ -4,7 +4,7 @@
  */
 import type { ElectionEffect, ElectionEvent } from '../core/election/state.ts';
 import { messageOf, type Result } from '../lib/result.ts';
-import { type Epoch, type GroupId, monoMs } from '../model/ids.ts';
+import { type Epoch, type GroupId, monoMs, type MonoMs } from '../model/ids.ts';
 import type { ArmMode, KernelError } from '../model/kernel.ts';
 import type { Gate, GateGroup } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
@@ -20,7 +20,7 @@ export type GateWorkPorts = {
   /** Where a group's addresses are bound; null while an interface is missing. */
   readonly gateGroup: (group: GroupId) => GateGroup | null;
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
-  readonly clearGate: (keep: readonly GroupId[]) => Promise<boolean>;
+  readonly clearGate: (keep: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, MonoMs> | null>;
 };
 
 export type GateEffect = Extract<
@@ -102,7 +102,7 @@ export class GateWork {
     const { gate, clearGate } = this.#ports;
     switch (effect.kind) {
       case 'clear-gate':
-        return { kind: 'gate-cleared', isOk: await clearGate(effect.keep) };
+        return { kind: 'gate-cleared', speaking: await clearGate(effect.keep) };
       case 'permit': {
         const given = await gate.permit(effect.round, effect.timeoutMs);
         if (!given.ok) this.#ports.log.warn({ problem: given.error.message }, 'round.unpermitted');
@@ -229,7 +229,7 @@ function failureOf(effect: GateEffect): ElectionEvent {
   const nothing = { isOk: false, opened: [], failed: [], speaksUntil: NEVER } as const;
   switch (effect.kind) {
     case 'clear-gate':
-      return { kind: 'gate-cleared', isOk: false };
+      return { kind: 'gate-cleared', speaking: null };
     case 'permit':
       return { kind: 'permit-given', round: effect.round, isOk: false };
     case 'arm': {

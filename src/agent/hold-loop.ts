@@ -52,7 +52,7 @@ export type HoldPorts = {
   readonly announcements: (group: GroupId) => readonly Announcement[];
   readonly peers: () => readonly { readonly director: DirectorId; readonly address: IpAddress }[];
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
-  readonly clearGate: (keep: readonly GroupId[]) => Promise<boolean>;
+  readonly clearGate: (keep: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, MonoMs> | null>;
   /** Asks the gateways in the group's name whether they send here; null: there is none to ask. */
   readonly verify: (group: GroupId, timeoutMs: number) => Promise<boolean | null>;
   /** Whether the gateways of the spec answer this director's own address in time. Never rejects. */

@@ -8,7 +8,7 @@
  */
 import { err, ok, type Result } from '../lib/result.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
-import type { KernelError } from '../model/kernel.ts';
+import type { BoundAddress, KernelError } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { NetworkKernel } from '../ports/kernel.ts';
@@ -83,12 +83,26 @@ export function createLifetimeGate(ports: {
     foresee: () => Promise.resolve(false),
     seen: () => {},
     adopt: async (keep) => {
+      const askedAt = clock.now();
       const observed = await kernel.addresses();
-      return observed.ok ? ok(bindings.seed(keep, observed.value)) : observed;
+      if (!observed.ok) return observed;
+      const kept = new Set(bindings.seed(keep, observed.value));
+      const groups = keep.filter(({ group }) => kept.has(group));
+      return ok(new Map(groups.map((one) => [one.group, endOf(one, observed.value, askedAt)])));
     },
     check: () => Promise.resolve(ok(undefined)),
     uninstall: () => bindings.unbind(bindings.all()),
   };
+}
+
+/** Of its addresses the first that goes; over, where none is there. */
+function endOf({ addresses }: GateGroup, observed: readonly BoundAddress[], now: MonoMs): MonoMs {
+  const lefts = addresses.map(
+    ({ address, linkIndex }) =>
+      observed.find((one) => one.address === address && one.linkIndex === linkIndex)
+        ?.validLifetimeS ?? 0,
+  );
+  return monoMs(now + 1000 * Math.min(...lefts));
 }
 
 const NOT_PREPARED: KernelError = {

@@ -1,7 +1,7 @@
 /** A gate as the agent has it: the hold loop's words, and what start, spec changes and the end need. */
 import type { Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
-import type { GroupId } from '../model/ids.ts';
+import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { KernelError } from '../model/kernel.ts';
 import type { FenceDevice } from '../ports/fence.ts';
 import type { Gate, GateGroup } from '../ports/gate.ts';
@@ -28,10 +28,11 @@ export type LocalGate = Gate & {
   seen(linkIndex: number, address: IpAddress): void;
   /**
    * At the start of a life, before anything is armed: silences all that an earlier life left but the
-   * groups of `keep`. Answers those of them that were there to be kept; other addresses are still
-   * bound, and silent where the gate has rules.
+   * groups of `keep`. Answers those of them that were there to be kept, and until when the kernel lets
+   * each speak (in the past: it is silent); other addresses are still bound, and silent where the gate
+   * has rules.
    */
-  adopt(keep: readonly GateGroup[]): Promise<Result<readonly GroupId[], KernelError>>;
+  adopt(keep: readonly GateGroup[]): Promise<Result<ReadonlyMap<GroupId, MonoMs>, KernelError>>;
   /**
    * Compares the kernel with what must be there, and repairs it: also while nothing is armed. Closes
    * what may not be bound any more.

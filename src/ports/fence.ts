@@ -47,6 +47,8 @@ export interface Fence {
   readonly kind: FenceKind;
   /** Null: nothing of ours is installed, or not all of it: `install` is due. */
   observe(): Promise<Result<FenceContents | null, KernelError>>;
+  /** By interface index: so many milliseconds it is alive yet, by the last commit; what is not, is absent. */
+  lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>>;
   /**
    * Makes what is missing for exactly these devices: tables, sets, chains, rules, in one batch. What
    * is complete stays as it is, with its elements. Nothing is enabled by it.

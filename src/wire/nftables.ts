@@ -73,6 +73,7 @@ const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
 const NFTA_LIST_ELEM = 1;
 const NFTA_SET_ELEM_KEY = 1;
 const NFTA_SET_ELEM_TIMEOUT = 4;
+const NFTA_SET_ELEM_EXPIRATION = 5;
 const NFTA_DATA_VALUE = 1;
 const NF_ACCEPT = 1;
 
@@ -431,24 +432,38 @@ export function decodeRule(
 
 /** Body of NFT_MSG_NEWSETELEM: the keys in it. */
 export function decodeElements(body: Uint8Array): Result<readonly Uint8Array[], string> {
-  const keys: Uint8Array[] = [];
+  const elements = decodeExpiring(body);
+  return elements.ok ? ok(elements.value.map(({ key }) => key)) : elements;
+}
+
+/** `expiresMs`: so long an element lives yet; null: it does not expire. */
+export type NftLiving = { readonly key: Uint8Array; readonly expiresMs: number | null };
+
+/** The same, with the time that each has left. */
+export function decodeExpiring(body: Uint8Array): Result<readonly NftLiving[], string> {
+  const elements: NftLiving[] = [];
   const walked = walkBody(body, 'elements', (type, offset, length) => {
     if (type !== NFTA_SET_ELEM_LIST_ELEMENTS) return;
     walkAttributes(body, offset, offset + length, (_, start, size) => {
-      const key = readKey(body, start, size);
-      if (key !== null) keys.push(key);
+      const element = readElement(body, start, size);
+      if (element !== null) elements.push(element);
     });
   });
-  return walked.ok ? ok(keys) : walked;
+  return walked.ok ? ok(elements) : walked;
 }
 
-function readKey(body: Uint8Array, start: number, length: number): Uint8Array | null {
+function readElement(body: Uint8Array, start: number, length: number): NftLiving | null {
   let key: Uint8Array | null = null;
+  let expiresMs: number | null = null;
   walkAttributes(body, start, start + length, (type, offset, size) => {
+    if (type === NFTA_SET_ELEM_EXPIRATION && size >= 8) expiresMs = readU64Be(body, offset);
     if (type !== NFTA_SET_ELEM_KEY) return;
     walkAttributes(body, offset, offset + size, (inner, at, valueLength) => {
       if (inner === NFTA_DATA_VALUE) key = body.slice(at, at + valueLength);
     });
   });
-  return key;
+  return key === null ? null : { key, expiresMs };
 }
+
+const readU64Be = (bytes: Uint8Array, offset: number): number =>
+  Number(new DataView(bytes.buffer, bytes.byteOffset + offset, 8).getBigUint64(0));

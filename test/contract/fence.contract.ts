@@ -172,6 +172,28 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
     },
   },
   {
+    name: 'it tells how long its interfaces are alive yet',
+    run: async (world) => {
+      const { fence, device } = world;
+      const leftMs = async (): Promise<number | undefined> => {
+        const lifetimes = await fence.lifetimes();
+        assert.ok(lifetimes.ok);
+        return lifetimes.value.get(device.index);
+      };
+      await prepare(world, { enabled: adding(...world.vips) });
+      assert.equal(await leftMs(), undefined);
+      const before = world.now();
+      succeeded(await fence.commit(change(alive(world, 1000))));
+      await world.advance(300);
+      const left = (await leftMs()) ?? 0;
+      assert.ok(left > 0 && left <= 700 + LATENESS_MS, `${left} ms`);
+      assert.ok(left >= 1000 - (world.now() - before) - LATENESS_MS, `${left} ms`);
+      succeeded(await fence.commit(change(alive(world, 50))));
+      await world.advance(100);
+      assert.equal(await leftMs(), undefined);
+    },
+  },
+  {
     name: 'a renewal can shorten a life',
     run: async (world) => {
       await prepare(world, { enabled: adding(...world.vips), ...alive(world, LONG_MS) });

@@ -74,6 +74,16 @@ export class FakeFence implements Fence {
     );
   }
 
+  lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>> {
+    const failure = this.#failures.shift();
+    if (failure !== undefined) return Promise.resolve(err(failure));
+    const now = this.#clock.now();
+    const left = [...(this.#tables?.alive ?? [])].map(
+      ([index, until]) => [index, until - now] as const,
+    );
+    return Promise.resolve(ok(new Map(left.filter(([, ms]) => ms > 0))));
+  }
+
   install(devices: readonly FenceDevice[]): Promise<Result<void, KernelError>> {
     const failure = this.#failures.shift();
     if (failure !== undefined) return Promise.resolve(err(failure));

@@ -33,6 +33,7 @@ import {
   decodeChain,
   decodeChainPolicy,
   decodeElements,
+  decodeExpiring,
   decodeRule,
   decodeSet,
   decodeTable,
@@ -278,4 +279,5 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
     corpus: BODIES,
     decode: (bytes) => decodeMarkElements(bytes, MARK_FIELDS),
   },
+  { name: 'decodeExpiring', corpus: BODIES, decode: decodeExpiring },
 ];

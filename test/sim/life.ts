@@ -155,6 +155,9 @@ export class LifeFence implements Fence {
   observe(): Promise<Result<FenceContents | null, KernelError>> {
     return this.#life.call('observe', () => this.#fence.observe());
   }
+  lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>> {
+    return this.#life.call('observe', () => this.#fence.lifetimes());
+  }
   install(devices: readonly FenceDevice[]): Promise<Result<void, KernelError>> {
     return this.#life.call('other', () => this.#around(() => this.#fence.install(devices)));
   }

@@ -141,14 +141,15 @@ export class Machine implements Speaker {
   }
 
   isLeft(address: IpAddress): boolean {
+    if (this.#left.has(address)) {
+      const isOver =
+        !this.answers(address) || this.#isAny(address, ({ state }) => state === 'held-here');
+      if (!isOver) return true;
+      this.#left.delete(address);
+    }
     // A process that ends leaves its kernel what a freeze could not give to a new one.
-    if (this.agent !== null && this.#neighbours?.isHeard === false)
-      return this.#isAny(address, ({ basis }) => basis === 'segment');
-    if (!this.#left.has(address)) return false;
-    const isOver =
-      !this.answers(address) || this.#isAny(address, ({ state }) => state === 'held-here');
-    if (isOver) this.#left.delete(address);
-    return !isOver;
+    if (this.agent === null || this.#neighbours?.isHeard !== false) return false;
+    return this.#isAny(address, ({ basis }) => basis === 'segment');
   }
 
   /** One of the groups that the address may belong to, as its process tells of them. */
@@ -415,9 +416,11 @@ export class Machine implements Speaker {
   }
 
   #forget(): void {
+    // Who does not see that D was raised for a freeze may stand in before the kernel falls silent.
+    const isFrozen = this.#world.clock.now() < this.#goesOnUntil;
     if (this.#world.options.isolation === 'gateway')
       for (const vip of ALL_VIPS)
-        if (this.answers(vip) && this.isBySegment(vip)) this.#left.add(vip);
+        if (this.answers(vip) && (isFrozen || this.isBySegment(vip))) this.#left.add(vip);
     this.store?.close();
     this.#life = null;
     this.#stopping = null;

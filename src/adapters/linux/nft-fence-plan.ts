@@ -15,6 +15,7 @@ import {
   newSet,
   newTable,
   type NftChain,
+  type NftLiving,
   type NftMessage,
   type NftSet,
 } from '../../wire/nftables.ts';
@@ -81,6 +82,22 @@ export function readContents(
 function addressesIn(state: TableState, set: AddressSet): ReadonlySet<IpAddress> {
   const keys = [...(state.elements.get(`${set}4`) ?? []), ...(state.elements.get(`${set}6`) ?? [])];
   return new Set(keys.map((key) => formatIp(key)));
+}
+
+/** By device: of a bridge the port that ends first. */
+export function readLifetimes(
+  { isBridged }: Pick<FenceScheme, 'isBridged'>,
+  living: readonly NftLiving[],
+  links: FenceLinks,
+): ReadonlyMap<number, number> {
+  const lifetimes = new Map<number, number>();
+  for (const { key, expiresMs } of living) {
+    const index = readU32(key, 0);
+    const device = isBridged ? (links.get(index)?.master ?? null) : index;
+    if (device === null || expiresMs === null) continue;
+    lifetimes.set(device, Math.min(expiresMs, lifetimes.get(device) ?? expiresMs));
+  }
+  return lifetimes;
 }
 
 /** The fenced devices, all of them there; null: one is gone, or has another name or index now. */

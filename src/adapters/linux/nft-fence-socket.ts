@@ -6,6 +6,7 @@ import {
   BATCH_END,
   decodeChain,
   decodeElements,
+  decodeExpiring,
   decodeRule,
   decodeSet,
   decodeTable,
@@ -20,6 +21,7 @@ import {
   NFT_MSG_GETSETELEM,
   NFT_MSG_GETTABLE,
   NFT_SET_TIMEOUT,
+  type NftLiving,
   type NftMessage,
   type NftSet,
   type NftTable,
@@ -165,6 +167,13 @@ export class NftSocket {
       elements.set(name, dumped.value.flat());
     }
     return ok(elements);
+  }
+
+  /** What lives in a set whose elements expire: keys with the milliseconds that they have left. */
+  async living(table: NftTable, set: string): Promise<Result<readonly NftLiving[], KernelError>> {
+    const body = encodeElementDump(table, set);
+    const dumped = await this.dump(NFT_MSG_GETSETELEM, body, decodeExpiring, `dump set ${set}`);
+    return dumped.ok ? ok(dumped.value.flat()) : dumped;
   }
 
   /** All of a dump; what cannot be read fails it. */

@@ -25,8 +25,9 @@ import {
   planPermit,
   PERMIT_MESSAGE,
   readContents,
+  readLifetimes,
 } from './nft-fence-plan.ts';
-import { fenceScheme, type FenceScheme } from './nft-fence-rules.ts';
+import { ALIVE_SET, fenceScheme, type FenceScheme } from './nft-fence-rules.ts';
 import { failureOf, NftSocket } from './nft-fence-socket.ts';
 
 const STATE_ATTEMPTS = 5;
@@ -57,6 +58,15 @@ export class NftFence implements Fence {
     const state = await this.#state();
     if (!state.ok) return state;
     return ok(readContents(this.#scheme, state.value, links.value));
+  }
+
+  async lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>> {
+    const links = await this.#socket.links();
+    if (!links.ok) return links;
+    const [first] = this.#scheme.tables;
+    const living = await this.#socket.living(first.table, ALIVE_SET);
+    if (!living.ok) return living.error.code === 'ENOENT' ? ok(new Map()) : living;
+    return ok(readLifetimes(this.#scheme, living.value, links.value));
   }
 
   async install(devices: readonly FenceDevice[]): Promise<Result<void, KernelError>> {

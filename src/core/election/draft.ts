@@ -34,6 +34,7 @@ type Owned =
   | 'offeredUntil'
   | 'transferring'
   | 'kept'
+  | 'keptUntil'
   | 'muted'
   | 'damping'
   | 'operationSeenAt'
@@ -95,6 +96,7 @@ export const beginDraft = (before: ElectionState, now: MonoMs, config: ElectionC
 });
 
 /** Name by name: in every step, and many times as fast as a spread of so many. */
+// oxlint-disable-next-line max-lines-per-function -- a table of names
 const copyState = (state: ElectionState): DraftState => ({
   view: state.view,
   survey: state.survey,
@@ -108,7 +110,9 @@ const copyState = (state: ElectionState): DraftState => ({
   isSynced: state.isSynced,
   gate: state.gate,
   kept: state.kept,
+  keptUntil: state.keptUntil,
   isStopping: state.isStopping,
+  stopsUnreadyAt: state.stopsUnreadyAt,
   isFreezing: state.isFreezing,
   isFrozen: state.isFrozen,
   startedAt: state.startedAt,

@@ -279,4 +279,5 @@ export function giveUpWakes(draft: Draft, wake: Wake): void {
     if (preempt?.kind === 'after') wake.by(better.since + preempt.ms);
   }
   for (const seenAt of state.operationSeenAt.values()) wake.by(seenAt + READY_WAIT_MS);
+  if (state.stopsUnreadyAt !== null) wake.by(state.stopsUnreadyAt);
 }

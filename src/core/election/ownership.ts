@@ -19,7 +19,6 @@ import { hold, ownedHolding, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
-import { waitMs } from './timing.ts';
 import { type Known, revOf } from './view.ts';
 
 export function advanceOwnership(draft: Draft): void {
@@ -137,7 +136,7 @@ function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
       break;
   }
   const told = known.value?.reason;
-  const mustProbe = isKept ? isSurelySilent(draft) : !isHandedOver(draft, known);
+  const mustProbe = isKept ? !state.keptUntil.has(group) : !isHandedOver(draft, known);
   hold(draft, group, ownedHolding(epoch, now, formers, { right: 'record', mustProbe }));
   hurryRound(draft);
   const reason = HOLD_REASONS.find((one) => one === told);
@@ -146,12 +145,6 @@ function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
     epoch,
     ...(reason === undefined ? {} : { reason }),
   });
-}
-
-/** What a former process left speaking ends before D' of this one is over, whenever this session began. */
-function isSurelySilent({ state, config, now }: Draft): boolean {
-  const scope = state.view.scopes.get(config.me)?.value ?? null;
-  return now >= state.startedAt + waitMs(scope, config.timing);
 }
 
 /**

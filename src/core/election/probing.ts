@@ -6,7 +6,7 @@
 import type { GroupId } from '../../model/ids.ts';
 import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isUnresolved } from './pending.ts';
-import { rosterOf } from './roster.ts';
+import { hold, rosterOf } from './roster.ts';
 import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
 import type { ElectionEvent, Holding, Probing } from './state.ts';
 import { waitMs } from './timing.ts';
@@ -61,6 +61,7 @@ function probingOf({ state }: Draft, group: GroupId, { epoch, right }: Owned): P
 
 export function advanceProbing(draft: Draft): void {
   const { state } = draft;
+  lapseKept(draft);
   for (const [group, probing] of state.probings) goOn(draft, group, probing);
   askAhead(draft);
   if (rosterOf(draft).count.owned === 0) return;
@@ -68,6 +69,18 @@ export function advanceProbing(draft: Draft): void {
     if (holding.kind !== 'owned' || state.probings.has(group)) continue;
     const length = lengthFor(draft, group, holding);
     if (length !== null) ask(draft, group, holding, length);
+  }
+}
+
+/** What a former process left speaking has fallen silent before this one could go on with it. */
+function lapseKept(draft: Draft): void {
+  const { state, now } = draft;
+  for (const [group, until] of state.keptUntil) {
+    if (until > now) continue;
+    remove(draft, 'keptUntil', group);
+    const holding = state.holdings.get(group);
+    if (holding?.kind === 'owned' && holding.right === 'record' && !holding.mustProbe)
+      hold(draft, group, { ...holding, mustProbe: true });
   }
 }
 
@@ -183,8 +196,10 @@ function tellToYield(draft: Draft, group: GroupId, probing: Probing): void {
   const { epoch } = probing;
   if (state.session.kind !== 'open' || probing.length === 'long' || epoch === null) return;
   const message = { kind: 'yield', session: state.session.id, group, epoch } as const;
-  for (const { id } of config.directors)
-    if (id !== config.me) draft.effects.push({ kind: 'tell', to: id, message });
+  // Who is heard may speak though the spec names it no more.
+  const named = config.directors.map(({ id }) => id);
+  for (const to of new Set([...named, ...state.lastHeard.keys()]))
+    if (to !== config.me) draft.effects.push({ kind: 'tell', to, message });
 }
 
 export function onProbed(draft: Draft, { answers }: ElectionEvent & { kind: 'probed' }): void {
@@ -224,7 +239,9 @@ const STEP_BACK = 1.5;
  */
 function stepBack(draft: Draft, group: GroupId): void {
   const { directors, me } = draft.config;
-  const place = 1 + directors.findIndex(({ id }) => id === me);
+  const holder = draft.state.view.owners.get(group)?.value?.director;
+  const others = directors.filter(({ id }) => id !== holder);
+  const place = 1 + others.findIndex(({ id }) => id === me);
   const ms = STEP_BACK * lastVoiceMs(draft, group) * place;
   own(draft, 'standAfter').set(group, later(draft, ms));
 }
@@ -240,4 +257,5 @@ export function probingWakes(draft: Draft, wake: Wake): void {
     wake.by(nextTellAt);
   }
   for (const at of state.standAfter.values()) wake.by(at);
+  for (const until of state.keptUntil.values()) wake.by(until);
 }

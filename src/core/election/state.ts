@@ -399,7 +399,11 @@ export type ElectionState = {
   readonly gate: 'unknown' | 'clearing' | 'clear';
   /** Groups that a former process of this kernel may have left speaking, until this session takes or closes them. */
   readonly kept: ReadonlySet<GroupId>;
+  /** Until then the kernel speaks for them, by what that process armed; over: they are no more in here. */
+  readonly keptUntil: ReadonlyMap<GroupId, MonoMs>;
   readonly isStopping: boolean;
+  /** From then on it stops whether anybody is ready for its groups or not; null: it does not stop. */
+  readonly stopsUnreadyAt: MonoMs | null;
   /** A new process of this director is to go on; `isFrozen`: the kernel holds long enough for it. */
   readonly isFreezing: boolean;
   readonly isFrozen: boolean;
@@ -531,7 +535,8 @@ export type ElectionEvent =
       readonly slot: string;
       readonly reply: TxnReply;
     }
-  | { readonly kind: 'gate-cleared'; readonly isOk: boolean }
+  /** What was kept, and until when the kernel lets each of it speak; null: nothing is known to be silent. */
+  | { readonly kind: 'gate-cleared'; readonly speaking: ReadonlyMap<GroupId, MonoMs> | null }
   | { readonly kind: 'permit-given'; readonly round: number; readonly isOk: boolean }
   | {
       readonly kind: 'armed';

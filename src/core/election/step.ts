@@ -40,7 +40,7 @@ import { advanceFreeze, advanceSession, onSessionReply, sessionWakes } from './s
 import { onContested, onGatewayAnswer, onYield } from './segment.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
-import { LOST_ADDRESS_PACE_MS, RETRY_MS } from './timing.ts';
+import { LOST_ADDRESS_PACE_MS, RETRY_MS, STOP_READY_WAIT_MS } from './timing.ts';
 import { revOf, sessionOf } from './view.ts';
 import { Wake } from './wake.ts';
 
@@ -92,8 +92,9 @@ function take(draft: Draft, event: ElectionEvent): void {
       takeReply(draft, event);
       return;
     case 'gate-cleared':
-      if (state.gate === 'clearing') state.gate = event.isOk ? 'clear' : 'unknown';
-      if (!event.isOk && state.session.kind === 'none')
+      if (state.gate === 'clearing') state.gate = event.speaking === null ? 'unknown' : 'clear';
+      if (event.speaking !== null) state.keptUntil = event.speaking;
+      else if (state.session.kind === 'none')
         state.session = { kind: 'none', notBefore: later(draft, RETRY_MS) };
       return;
     case 'permit-given':
@@ -138,6 +139,7 @@ function take(draft: Draft, event: ElectionEvent): void {
       return;
     case 'stop':
       state.isStopping = true;
+      state.stopsUnreadyAt ??= later(draft, STOP_READY_WAIT_MS);
       return;
     case 'freeze':
       state.isFreezing = true;

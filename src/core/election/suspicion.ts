@@ -196,7 +196,9 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
   if (!isStanding || challenge.session !== sessionRev) {
     const isBystander = held.owned.length === 0 && held.pending.length === 0;
     rest(draft, director, isBystander ? BYSTANDER_REST_MS : CHALLENGE_REST_MS);
-    if (isStanding) return;
+    // A new process of it accuses its former session: that is no word of that session.
+    const isItself = state.view.challenges.get(director)?.value?.by === director;
+    if (isStanding || isItself) return;
     if (alarmOnce(draft, `alive:${director}`))
       notice(draft, 'challenge.answered', 'warn', 'alive in etcd, but not heard here', {
         director,

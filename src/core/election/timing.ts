@@ -52,6 +52,9 @@ export const UNHEARD_MS = 3000;
 /** The former holder's word that an operation is under way may come after the group itself by so much. */
 export const WORD_WAIT_MS = 2000;
 
+/** A director that stops waits so long for a successor to be ready: it has just been started, as a rule. */
+export const STOP_READY_WAIT_MS = 1500;
+
 /** An operation waits for its target to be ready for this long. */
 export const READY_WAIT_MS = 10_000;
 

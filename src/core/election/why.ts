@@ -96,12 +96,25 @@ function unfit(
     return handover(reason, ready.director);
   // Whoever may go before the VRRP router that speaks now takes the group by itself.
   if (obstacle === 'vrrp-active-elsewhere') return shut(reason, null);
-  // A drain moves traffic, it never ends it: without a successor the holder goes on.
+  if (obstacle === 'stopping' && holding.kind === 'open' && isStopEarly(draft, group)) return null;
   const to = successor(draft, group);
+  // A drain moves traffic, it never ends it: without a successor the holder goes on.
   return obstacle === 'draining' && (to === null || holding.kind === 'open')
     ? null
     : shut(reason, to);
 }
+
+/** Who could take it may be ready, or be heard again, in a moment: then nothing is lost. */
+function isStopEarly(draft: Draft, group: VipGroup): boolean {
+  const { state, config, now } = draft;
+  if (state.stopsUnreadyAt === null || now >= state.stopsUnreadyAt) return false;
+  return rankingOf(draft)
+    .of(group)
+    .some(({ director, obstacle }) => director !== config.me && isPassing(obstacle));
+}
+
+const isPassing = (obstacle: IneligibleReason | null): boolean =>
+  obstacle === null || obstacle === 'not-heard' || obstacle === 'starting';
 
 /** Rounds are confirmed, and the kernel lets nothing be armed: a holder that cannot arm blocks the others. */
 function isStuck(draft: Draft, group: GroupId, holding: Holding): boolean {

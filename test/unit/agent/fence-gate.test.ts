@@ -36,6 +36,7 @@ function setUp() {
   const paused: Fence = {
     kind: 'netdev',
     observe: () => fence.observe(),
+    lifetimes: () => fence.lifetimes(),
     install: (devices) => fence.install(devices),
     permit: (round, timeoutMs) => fence.permit(round, timeoutMs),
     commit: async (change) => {
@@ -686,17 +687,29 @@ describe('rules that are gone', () => {
 
 describe('a new life', () => {
   it('goes on with what it keeps, unheard of by a client, and silences the rest at once', async () => {
-    const { open, round, g, h, life, places, speaks } = setUp();
+    const { open, round, g, h, life, places, speaks, fence, eth0 } = setUp();
     await open(g, h);
     const next = life();
     next.setPlaces(places);
-    expect(await next.adopt([g])).toEqual({ ok: true, value: ['g'] });
+    const adopted = await next.adopt([g]);
+    expect(adopted).toEqual({ ok: true, value: new Map([['g', fence.aliveUntil(eth0)]]) });
     expect([A, B, C].map(speaks)).toEqual([true, false, false]);
     expect(await next.check(() => true)).toMatchObject({ ok: true });
     expect(speaks(A)).toBe(true);
     const armed = await round([{ ...g, mode: 'open' }], { on: next });
     expect(armed).toMatchObject({ value: { failed: [] } });
     expect(speaks(A)).toBe(true);
+  });
+
+  it('is told that what it keeps has fallen silent meanwhile', async () => {
+    const { open, g, life, places, speaks, clock } = setUp();
+    await open(g);
+    await clock.advance(ALIVE_MS);
+    const next = life();
+    next.setPlaces(places);
+    const adopted = await next.adopt([g]);
+    expect(adopted).toEqual({ ok: true, value: new Map([['g', Number.NEGATIVE_INFINITY]]) });
+    expect(speaks(A)).toBe(false);
   });
 
   it('without rules unbinds what an earlier one left before it makes new ones', async () => {
@@ -719,7 +732,7 @@ describe('a new life', () => {
     fence.flush();
     const next = life();
     next.setPlaces(places);
-    expect(await next.adopt([g])).toEqual({ ok: true, value: [] });
+    expect(await next.adopt([g])).toEqual({ ok: true, value: new Map() });
     expect(speaks(A)).toBe(false);
   });
 

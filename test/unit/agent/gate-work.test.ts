@@ -64,7 +64,7 @@ function setUp(fields: Partial<GateWorkPorts> = {}) {
     epochs: createEpochFence({ log }),
     voices: { limit: (group, until) => limits.push(`${group} ${until}`) },
     gateGroup: (group) => (spec.isPlaced ? placed(group) : null),
-    clearGate: async () => true,
+    clearGate: async () => new Map(),
     ...fields,
   });
   const arm = (...groups: readonly (typeof G)[]) =>

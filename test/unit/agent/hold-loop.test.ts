@@ -115,7 +115,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     askGateway: () => Promise.resolve(false),
     probe: () => Promise.resolve(new Map()),
     epochs: createEpochFence({ log }),
-    clearGate: (keep) => inKernel(['clear', ...keep].join(' '), () => true),
+    clearGate: (keep) => inKernel(['clear', ...keep].join(' '), () => new Map()),
     verify: async () => null,
     showLease: (id, epoch) => calls.push(`lease ${id} ${epoch === null ? 'ends' : 'shown'}`),
     reportOperation: () => {},

@@ -178,7 +178,11 @@ describe('a new life', () => {
     const { arm, group, gate, bound, clock, kernel } = setUp();
     await arm(5000, group('g', A));
     const next = createLifetimeGate({ kernel, clock });
-    expect(await next.adopt([group('g', A), group('h', B)])).toEqual({ ok: true, value: ['g'] });
+    await clock.advance(2000);
+    expect(await next.adopt([group('g', A), group('h', B)])).toEqual({
+      ok: true,
+      value: new Map([['g', clock.now() + 3000]]),
+    });
     expect(bound()).toEqual([A]);
     expect(await next.close([group('g')])).toMatchObject({ ok: true });
     expect(bound()).toEqual([]);

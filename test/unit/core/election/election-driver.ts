@@ -255,7 +255,13 @@ export class ElectionDriver {
   carryOut(effect: ElectionEffect, at = this.now): void {
     switch (effect.kind) {
       case 'clear-gate':
-        this.feed({ kind: 'gate-cleared', isOk: true });
+        // As if a former process had armed all of it just then.
+        this.feed({
+          kind: 'gate-cleared',
+          speaking: new Map(
+            effect.keep.map((group) => [group, monoMs(at + 0.75 * TIMING.holdMs)] as const),
+          ),
+        });
         return;
       case 'permit':
         this.feed({ kind: 'permit-given', round: effect.round, isOk: true });

@@ -58,8 +58,9 @@ describe('what a new process keeps', () => {
   });
 
   it.each([
-    ['not asked for while the kernel may still speak', 100, 0],
-    ['asked for when its kernel is silent for sure', 2 * WAIT_MS, 1],
+    ['not asked for while the kernel still speaks', 100, 0],
+    ['asked for when its kernel has fallen silent', 0.75 * TIMING.holdMs + 1, 1],
+    ['asked for long after', 2 * WAIT_MS, 1],
   ])('is %s', (_, laterMs, probes) => {
     const { driver } = withFormer();
     driver.config = { ...driver.config, isolation: 'gateway' };
@@ -103,7 +104,7 @@ it('a group that was kept, and that somebody else has without a word of it, is s
   const session = live(driver.store, D2);
   driver.store.write(keys.owner(G1), formatRecord(ownerOf({ session })));
   driver.see();
-  driver.feed({ kind: 'gate-cleared', isOk: true });
+  driver.feed({ kind: 'gate-cleared', speaking: new Map() });
   driver.settle();
   expect(driver.of('close')).toMatchObject([{ groups: [G1] }]);
   // Nothing is armed before the kernel has silenced what was lost.
@@ -123,7 +124,7 @@ describe('a group that was kept, and given away by what the former process had u
       formatRecord(ownerOf({ director: 'd2', session: 1, pending })),
     );
     driver.see();
-    driver.feed({ kind: 'gate-cleared', isOk: true });
+    driver.feed({ kind: 'gate-cleared', speaking: new Map() });
     driver.settle();
     expect(driver.state.session.kind).toBe('open');
     expect(driver.of('close')).toMatchObject([{ groups: [G1] }]);

@@ -15,6 +15,7 @@ import {
   WAIT_MS,
   fit,
   ownerOf,
+  reportOf,
 } from './election-driver.ts';
 
 const mine = { boot: 'boot', namespace: 'ns' };
@@ -57,7 +58,7 @@ describe('opening a session (4.2)', () => {
     driver.advance(60_000);
     expect(driver.of('clear-gate')).toHaveLength(1);
     expect(driver.txns('open-session')).toEqual([]);
-    driver.feed({ kind: 'gate-cleared', isOk: true });
+    driver.feed({ kind: 'gate-cleared', speaking: new Map() });
     driver.settle();
     expect(driver.state.session.kind).toBe('open');
   });
@@ -66,7 +67,7 @@ describe('opening a session (4.2)', () => {
     const driver = new ElectionDriver();
     driver.keep = (effect) => effect.kind === 'clear-gate';
     driver.begin();
-    driver.feed({ kind: 'gate-cleared', isOk: false });
+    driver.feed({ kind: 'gate-cleared', speaking: null });
     driver.advance(199);
     expect(driver.of('clear-gate')).toHaveLength(1);
     driver.advance(1);
@@ -370,8 +371,10 @@ describe('the end of a session (4.2, 4.7)', () => {
 
   it('by shutdown comes last: silence, the owner record, then the session', () => {
     const driver = holder();
-    driver.audible = [];
-    driver.advance(TIMING.suspectMs + 1);
+    const session = driver.store.read(keys.session(D2)).modRevision;
+    const unfit = reportOf({ session, eligible: [], ineligible: { g1: 'interface-down' } });
+    driver.store.write(keys.report(D2), formatRecord(unfit));
+    driver.settle();
     driver.forget();
     driver.feed({ kind: 'stop' });
     driver.settle();

@@ -130,7 +130,8 @@ class Adversary {
 
   #endKernel(effect: ElectionEffect, how: number): void {
     const isOk = how !== 1;
-    if (effect.kind === 'clear-gate') this.feed({ kind: 'gate-cleared', isOk });
+    if (effect.kind === 'clear-gate')
+      this.feed({ kind: 'gate-cleared', speaking: isOk ? new Map() : null });
     if (effect.kind === 'permit') this.feed({ kind: 'permit-given', round: effect.round, isOk });
     if (effect.kind === 'arm') {
       const { round, until: speaksUntil } = effect;

@@ -1,5 +1,6 @@
 /** Design 4.7 and 6: why a holder gives a group away, to whom, and when it would rather keep it. */
 import { describe, expect, it } from 'vitest';
+import { STOP_READY_WAIT_MS } from '../../../../src/core/election/timing.ts';
 import type { VipGroup } from '../../../../src/model/cluster.ts';
 import { formatRecord, type OperationRecord } from '../../../../src/model/records.ts';
 import {
@@ -264,9 +265,39 @@ describe('readiness', () => {
     const driver = holder();
     report(driver, NOT_READY);
     driver.feed({ kind: 'stop' });
-    driver.settle();
+    driver.advance(STOP_READY_WAIT_MS);
     expect(moves(driver)).toEqual(['give-up']);
     expect(owner(driver)).toMatchObject({ director: 'd2', reason: 'shutdown', pending: [] });
+  });
+
+  it('here alone is waited for at a stop: who has just been started is ready in a moment', () => {
+    const driver = holder();
+    report(driver, NOT_READY);
+    driver.feed({ kind: 'stop' });
+    driver.advance(STOP_READY_WAIT_MS - 100);
+    expect(moves(driver)).toEqual([]);
+    report(driver, {});
+    expect(moves(driver)).toEqual(['transfer']);
+  });
+
+  it('is waited for at a stop by who has not heard the other one for a moment', () => {
+    const driver = holder();
+    driver.audible = [];
+    driver.advance(TIMING.suspectMs + 10);
+    driver.feed({ kind: 'stop' });
+    driver.settle();
+    expect(moves(driver)).toEqual([]);
+    driver.hear();
+    driver.settle();
+    expect(moves(driver)).toEqual(['transfer']);
+  });
+
+  it('of nobody is waited for at a stop: there is nobody', () => {
+    const driver = holder();
+    report(driver, { ...NOT_READY, eligible: [], ineligible: { g1: 'interface-down' } });
+    driver.feed({ kind: 'stop' });
+    driver.settle();
+    expect(driver.holding()).not.toBe('open');
   });
 
   it('is preferred to a better rank', () => {

@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import { peersOf } from '../../../src/agent/peers.ts';
+import { ABSENT, directorId, revision } from '../../../src/model/ids.ts';
+import type { SessionRecord } from '../../../src/model/records.ts';
+import { D1, D2, sessionOf } from '../core/election/election-driver.ts';
+import { specOf } from './vrrp-bench.ts';
+
+const OLD = directorId('old');
+const known = (fields: Partial<SessionRecord>) => ({
+  rev: revision(7),
+  asOf: revision(7),
+  value: sessionOf(fields),
+});
+const told = (sessions: Parameters<typeof peersOf>[1]['sessions']): readonly string[] =>
+  peersOf(specOf(), { sessions }, D1).map(({ director, address }) => `${director} ${address}`);
+
+describe('whom a director tells things', () => {
+  const named = told(new Map());
+
+  it('are the others that the document names', () => {
+    expect(named).toContain('d2 10.90.0.12');
+    expect(named.some((one) => one.startsWith('d1 '))).toBe(false);
+    expect(peersOf(null, { sessions: new Map() }, D1)).toEqual([]);
+  });
+
+  it('and who goes on though it is named no more, at the address of its session', () => {
+    expect(told(new Map([[OLD, known({ address: '10.90.0.99' })]]))).toEqual([
+      ...named,
+      'old 10.90.0.99',
+    ]);
+  });
+
+  it('each once, where the document has it', () => {
+    const moved = new Map([
+      [D1, known({ address: '10.90.0.98' })],
+      [D2, known({ address: '10.90.0.99' })],
+    ]);
+    expect(told(moved)).toEqual(named);
+  });
+
+  it('and nobody whose session is over, is gone, or tells no address', () => {
+    const ended = { rev: revision(7), asOf: revision(7), value: sessionOf({ state: 'closed' }) };
+    const gone = { rev: ABSENT, asOf: revision(7), value: null };
+    expect(told(new Map([[OLD, ended]]))).toEqual(named);
+    expect(told(new Map([[OLD, gone]]))).toEqual(named);
+    expect(told(new Map([[OLD, known({ address: 'nowhere' })]]))).toEqual(named);
+  });
+});
