@@ -79,10 +79,7 @@ export class ApiClient {
       }
     }
     if (withoutStore !== null) return withoutStore;
-    throw new CliError(
-      EXIT.unreachable,
-      `No director answered:\n${failures.join('\n')}\nIs the agent running? Give its address with --api URL or LEASEHOLD_API.`,
-    );
+    throw noDirector(failures);
   }
 
   /** An endless answer, line by line, until it breaks or the signal aborts. Throws when no URL gives one. */
@@ -104,7 +101,7 @@ export class ApiClient {
       yield* linesOf(response, signal);
       return;
     }
-    throw new CliError(EXIT.unreachable, `No director answered:\n${failures.join('\n')}`);
+    throw noDirector(failures);
   }
 
   async #try(url: URL, request: ApiRequest): Promise<ApiAnswer> {
@@ -151,6 +148,12 @@ export class ApiClient {
     });
   }
 }
+
+const noDirector = (failures: readonly string[]): CliError =>
+  new CliError(
+    EXIT.unreachable,
+    `No director answered:\n${failures.join('\n')}\nIs the agent running? Give its address with --api URL or LEASEHOLD_API.`,
+  );
 
 const interrupted = (isInDoubt: boolean): CliError =>
   new CliError(
