@@ -17,6 +17,7 @@ import {
 import { UDP_PORT } from '../support/rack-servers.ts';
 import { monotonicMs, sleep } from '../support/processes.ts';
 import { failover } from './cases/failover.ts';
+import { missingModule } from './cases/missing-module.ts';
 import { quorum } from './cases/quorum.ts';
 import { repair } from './cases/repair.ts';
 import { twoNodes } from './cases/two-nodes.ts';
@@ -182,6 +183,7 @@ describe('persistence', () => {
 });
 
 repair(() => lab);
+missingModule(() => lab);
 quorum(() => lab);
 failover(() => lab);
 twoNodes(() => lab);
