@@ -30,6 +30,8 @@ export type ServiceStatusInput = {
   readonly spec: ClusterSpec | null;
   readonly reconcile: ReconcileState;
   readonly marks: MarkState | null;
+  /** Counters of each real server are told up to so many. */
+  readonly realServerLimit: number;
   readonly quorumForMs: (service: ServiceId) => number | null;
   readonly checks: ReadonlyMap<string, CheckId>;
   readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
@@ -37,16 +39,44 @@ export type ServiceStatusInput = {
   readonly overrides: readonly RealServerOverride[];
 };
 
+/** Real servers between two rests of those who take their time. */
+const REST_EVERY = 100;
+
+/** All at once: for documents of some hundred real servers. */
 export function serviceStatuses(input: ServiceStatusInput): ServiceStatus[] {
+  const steps = serviceStatusSteps(input);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** The same, with a rest now and then: tens of thousands take longer than the hold loop may wait. */
+export function* serviceStatusSteps(
+  input: ServiceStatusInput,
+): Generator<undefined, ServiceStatus[]> {
   const table = new Map(
     (input.reconcile.table?.services ?? []).map((one) => [formatServiceKey(one.key), one]),
   );
   const overrides = new Map(
     input.overrides.map((one) => [realServerKey(one.service, one.realServer), one]),
   );
-  return (input.spec?.services ?? []).map((service) =>
-    serviceStatus({ input, table, overrides }, service),
-  );
+  const services = input.spec?.services ?? [];
+  const count = services.reduce((sum, { realServers }) => sum + realServers.length, 0);
+  const lookup = { input, table, overrides, isEachCounted: count <= input.realServerLimit };
+  const statuses: ServiceStatus[] = [];
+  let sinceRest = 0;
+  for (const service of services) {
+    const destinations = observedDestinations(service, table);
+    const realServers: RealServerStatus[] = [];
+    for (const server of service.realServers) {
+      realServers.push(realServerStatus(lookup, service, server, destinations));
+      if (++sinceRest % REST_EVERY === 0) yield;
+    }
+    statuses.push(serviceStatus(lookup, service, realServers));
+    if (++sinceRest % REST_EVERY === 0) yield;
+  }
+  return statuses;
 }
 
 /** What the services are looked up in, made once for all of them. */
@@ -54,15 +84,20 @@ type Lookup = {
   readonly input: ServiceStatusInput;
   readonly table: ReadonlyMap<string, ObservedService>;
   readonly overrides: ReadonlyMap<string, RealServerOverride>;
+  /** Counters and rates of each real server are told: there are not too many of them. */
+  readonly isEachCounted: boolean;
 };
 
-function serviceStatus(lookup: Lookup, service: VirtualService): ServiceStatus {
+function serviceStatus(
+  lookup: Lookup,
+  service: VirtualService,
+  realServers: RealServerStatus[],
+): ServiceStatus {
   const { input, table } = lookup;
   const keys = service.keys.map(formatServiceKey);
   const { problems, serviceExplanations } = input.reconcile;
   const first = service.keys[0];
   const endpoint = first?.kind === 'address' ? first : null;
-  const destinations = observedDestinations(service, table);
   const explanation = serviceExplanations.get(service.id) ?? null;
   const isHere = explanation?.isHere ?? true;
   return {
@@ -75,9 +110,7 @@ function serviceStatus(lookup: Lookup, service: VirtualService): ServiceStatus {
     scheduler: service.scheduler,
     isProgrammed: isHere && keys.every((key) => table.has(key) && !problems.has(key)),
     problem: problemOf(service, keys, input),
-    realServers: service.realServers.map((server) =>
-      realServerStatus(lookup, service, server, destinations),
-    ),
+    realServers,
     sorryServer: sorryStatus(service, input.reconcile, explanation),
     ...(explanation === null ? {} : explained(service, explanation, input)),
     ...sumTraffic(keys.flatMap((key) => table.get(key) ?? [])),
@@ -217,7 +250,7 @@ const endpointText = ({ address, port }: Pick<ObservedDestination, 'address' | '
   `${address} ${port}`;
 
 function realServerStatus(
-  { input, overrides }: Lookup,
+  { input, overrides, isEachCounted }: Lookup,
   service: VirtualService,
   server: RealServer,
   destinations: ReadonlyMap<string, Observed>,
@@ -251,7 +284,9 @@ function realServerStatus(
     persistentConnections: observed?.persistentConnections ?? null,
     forward: server.forward,
     ...(explanation === undefined ? {} : why(explanation, input.reconcile.drainNowMs)),
-    ...(observed === undefined ? {} : { counters: observed.counters, rates: observed.rates }),
+    ...(observed === undefined || !isEachCounted
+      ? {}
+      : { counters: observed.counters, rates: observed.rates }),
   };
 }
 

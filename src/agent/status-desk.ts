@@ -8,6 +8,7 @@ import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
 import { isolationProblems, isolationStatus } from './isolation-status.ts';
 import { localProblems } from './report.ts';
 import { createIpvsDesk } from './ipvs-desk.ts';
+import { ServiceBook } from './service-book.ts';
 import { deriveStatus, type StatusInput } from './status.ts';
 
 /** Real servers whose metrics a Prometheus keeps without anybody's thinking of it. */
@@ -25,11 +26,16 @@ export function createAgentView(
   watchEvents: (signal: AbortSignal) => AsyncIterable<Stored<EventRecord>>,
 ): AgentView {
   const { records, specs, hold } = parts;
+  const book = new ServiceBook(ports.clock);
   return {
     cluster: options.cluster,
     director: options.me,
     ipvs: createIpvsDesk({ me: options.me, kernel: ports.ipvs, clock: ports.clock, parts }),
-    status: () => deriveStatus(statusInput(options, ports, parts)),
+    status: () => {
+      const input = statusInput(options, ports, parts);
+      return deriveStatus(input, book.services(input));
+    },
+    prepareStatus: () => book.prepare(() => statusInput(options, ports, parts)),
     spec: () => ({
       revision: records.spec?.revision ?? records.revisionOf(options.keys.spec),
       document: records.spec?.document ?? null,

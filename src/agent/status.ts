@@ -3,7 +3,14 @@ import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
 import { waitMs } from '../core/election/timing.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
-import type { CheckId, DirectorId, GroupId, MonoMs, ServiceId } from '../model/ids.ts';
+import {
+  type CheckId,
+  type DirectorId,
+  type GroupId,
+  type MonoMs,
+  type ServiceId,
+  serviceId,
+} from '../model/ids.ts';
 import type { GateKind } from '../model/kernel.ts';
 import type { DrainRecord, ReportRecord } from '../model/records.ts';
 import type {
@@ -68,9 +75,12 @@ export type StatusInput = {
   readonly localProblems: readonly string[];
 };
 
-export function deriveStatus(input: StatusInput): StatusDocument {
+/** `services` as they were made of an input a moment ago; absent: they are made now. */
+export function deriveStatus(
+  input: StatusInput,
+  services: ServiceStatus[] = serviceStatuses(input),
+): StatusDocument {
   const groups = groupStatuses(input).map((group) => withSync(group, input));
-  const services = serviceStatuses(input);
   const directors = directorStatuses(input, groups);
   const problems = problemsOf(input, groups, services, directors);
   const isDown = input.spec !== null && groups.some(isSilent);
@@ -200,9 +210,8 @@ function problemsOf(
   problems.push(...ipvsProblems(input));
   for (const group of groups)
     problems.push(...groupProblems(group, input, directors), ...syncProblem(group));
-  for (const [i, service] of services.entries()) {
-    const id = input.spec?.services[i]?.id;
-    const explanation = id === undefined ? undefined : input.reconcile.serviceExplanations.get(id);
+  for (const service of services) {
+    const explanation = input.reconcile.serviceExplanations.get(serviceId(service.name));
     problems.push(...serviceProblems(service, explanation ?? null));
   }
   for (const director of directors) problems.push(...directorProblems(director, input.me));

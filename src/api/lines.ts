@@ -6,6 +6,7 @@ import type { FastifyReply } from 'fastify';
 import type { ServerResponse } from 'node:http';
 import { messageOf } from '../lib/result.ts';
 import type { ApiContext } from './context.ts';
+import { jsonPieces } from './json-pieces.ts';
 import { problemError } from './problem.ts';
 
 export const LINES_TYPE = 'application/x-ndjson; charset=utf-8';
@@ -27,29 +28,60 @@ export type LineAnswers = {
    * `ProblemError` (503) where too many are under way.
    */
   send(reply: FastifyReply, produce: (sink: LineSink) => Promise<void>): Promise<FastifyReply>;
+  /** One JSON document, written piece by piece where it is large. */
+  document(reply: FastifyReply, value: object): Promise<FastifyReply>;
 };
 
 export function createLineAnswers(ctx: ApiContext): LineAnswers {
   let running = 0;
+  const run = async (reply: FastifyReply, wanted: Wanted): Promise<FastifyReply> => {
+    if (running >= ANSWERS_MAX)
+      throw problemError('overloaded', `${ANSWERS_MAX} listings are under way; try again`);
+    running++;
+    try {
+      await answer(ctx, reply, wanted);
+    } finally {
+      running--;
+    }
+    return reply;
+  };
   return {
-    send: async (reply, produce) => {
-      if (running >= ANSWERS_MAX)
-        throw problemError('overloaded', `${ANSWERS_MAX} listings are under way; try again`);
-      running++;
-      try {
-        await answer(ctx, reply, produce);
-      } finally {
-        running--;
-      }
-      return reply;
-    },
+    send: (reply, produce) => run(reply, { type: LINES_TYPE, produce }),
+    document: (reply, value) =>
+      run(reply, { type: JSON_TYPE, produce: (sink) => writePieces(sink, jsonPieces(value)) }),
   };
 }
+
+type Wanted = {
+  readonly type: string;
+  readonly produce: (sink: LineSink) => Promise<void>;
+};
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+/** Characters that are written at once, between two breaths of the process. */
+const PIECE = 65_536;
+
+async function writePieces(sink: LineSink, pieces: Iterable<string>): Promise<void> {
+  let text = '';
+  for (const piece of pieces) {
+    text += piece;
+    if (text.length < PIECE) continue;
+    // oxlint-disable-next-line no-await-in-loop -- nothing is made that the reader does not take
+    if (!(await sink.write(text))) return;
+    text = '';
+    // oxlint-disable-next-line no-await-in-loop -- other work goes first
+    await breathe();
+  }
+  await sink.write(text);
+}
+
+/** Lets everything else that waits run first. */
+export const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 async function answer(
   ctx: ApiContext,
   reply: FastifyReply,
-  produce: (sink: LineSink) => Promise<void>,
+  { type, produce }: Wanted,
 ): Promise<void> {
   const { raw } = reply;
   const reader = new AbortController();
@@ -65,7 +97,7 @@ async function answer(
     if (isBegun) return;
     isBegun = true;
     reply.hijack();
-    raw.writeHead(200, HEADERS);
+    raw.writeHead(200, { ...HEADERS, 'content-type': type });
   };
   try {
     await produce({
@@ -85,7 +117,6 @@ async function answer(
 }
 
 const HEADERS = {
-  'content-type': LINES_TYPE,
   'cache-control': 'no-store',
   'x-accel-buffering': 'no',
 };

@@ -15,6 +15,7 @@ import Fastify, {
 import { err, messageOf, ok, type Result } from '../lib/result.ts';
 import { createAuthenticate, isLoopback } from './auth.ts';
 import type { ApiContext, ApiOptions, ApiPorts, TypeBoxTypeProvider } from './context.ts';
+import { createLineAnswers } from './lines.ts';
 import { createProblem, PROBLEM_TYPE, ProblemError, type ProblemCode } from './problem.ts';
 import { registerConfigRoutes } from './routes/config.ts';
 import { registerDirectorRoutes } from './routes/directors.ts';
@@ -71,13 +72,14 @@ export function createApi(options: ApiOptions, ports: ApiPorts): Api {
 
 async function registerRoutes(scope: FastifyInstance, ctx: ApiContext): Promise<void> {
   const typed = scope.withTypeProvider<TypeBoxTypeProvider>();
-  registerStatusRoutes(typed, ctx);
+  const answers = createLineAnswers(ctx);
+  registerStatusRoutes(typed, ctx, answers);
   registerConfigRoutes(typed, ctx);
   registerDirectorRoutes(typed, ctx);
   registerRealServerRoutes(typed, ctx);
   registerOperationRoutes(typed, ctx);
   registerRebalanceRoute(typed, ctx);
-  registerIpvsRoutes(typed, ctx);
+  registerIpvsRoutes(typed, ctx, answers);
   registerEventRoutes(typed, ctx);
   registerHealthRoutes(typed, ctx);
   typed.get('/openapi.json', { config: { role: 'open' }, schema: { hide: true } }, () =>

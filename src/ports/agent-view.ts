@@ -20,7 +20,10 @@ export interface AgentView {
   readonly cluster: string;
   readonly director: DirectorId;
   readonly ipvs: IpvsView;
+  /** Of very many services what `prepareStatus` made last. */
   status(): StatusDocument;
+  /** Makes ready what `status` tells of services; takes its time where there are very many. */
+  prepareStatus(): Promise<void>;
   spec(): SpecView;
   /** True only while this director holds the group and is inside its deadline, judged at the call. */
   holdsNow(group: GroupId): boolean;

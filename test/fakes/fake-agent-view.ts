@@ -75,8 +75,15 @@ export class FakeAgentView implements AgentView {
   eventList: Stored<EventRecord>[] = [];
   readonly #watchers = new Set<AsyncQueue<Stored<EventRecord>>>();
 
+  /** How often the services were asked to be made ready. */
+  prepared = 0;
+
   status(): StatusDocument {
     return this.statusDocument;
+  }
+
+  async prepareStatus(): Promise<void> {
+    this.prepared++;
   }
 
   spec(): SpecView {

@@ -16,7 +16,7 @@ type Key = keyof typeof SERVICE_CATALOGUE;
 type Spec = GaugeSpec | CounterSpec;
 
 /** Things written between two breaths of the process. */
-const AT_ONCE = 100;
+const AT_ONCE = 25;
 
 export type ServiceSeriesOptions = {
   /** Labels of every sample. */
@@ -131,4 +131,6 @@ const labelText = (labels: Readonly<Record<string, string>>): string =>
 
 /** As the text format asks for (exposition formats, Prometheus). */
 const escapeLabel = (value: string): string =>
-  value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+  /["\\\n]/.test(value)
+    ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+    : value;

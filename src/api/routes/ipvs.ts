@@ -11,7 +11,7 @@ import {
 import { type IpvsConnection, type KernelError } from '../../model/kernel.ts';
 import { commitIntent } from '../commit.ts';
 import type { ApiContext, Caller, TypedApp } from '../context.ts';
-import { createLineAnswers, type LineAnswers, type LineSink } from '../lines.ts';
+import { breathe, type LineAnswers, type LineSink } from '../lines.ts';
 import { unknownName } from '../lookup.ts';
 import { type ProblemError, problemError } from '../problem.ts';
 import { problemResponses } from '../schemas/problem.ts';
@@ -33,8 +33,7 @@ const linesOf = (schema: unknown, description: string) => ({
   content: { 'application/x-ndjson': { schema } },
 });
 
-export function registerIpvsRoutes(app: TypedApp, ctx: ApiContext): void {
-  const answers = createLineAnswers(ctx);
+export function registerIpvsRoutes(app: TypedApp, ctx: ApiContext, answers: LineAnswers): void {
   app.get(
     '/api/v1/ipvs/table',
     {
@@ -92,8 +91,6 @@ async function writeRows(sink: LineSink, head: Row, rows: Iterable<Row>): Promis
   }
   if (lines.length > 0) await flush();
 }
-
-const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function registerConnections(app: TypedApp, ctx: ApiContext, answers: LineAnswers): void {
   app.get(

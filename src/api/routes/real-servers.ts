@@ -147,6 +147,7 @@ async function override(ctx: ApiContext, request: Override): Promise<ChangeResul
   if (found === null) return await clear(ctx, request, leftover);
   const { service, realServer } = found;
   const name = `${service.id}/${realServer.id}`;
+  await ctx.view.prepareStatus();
   const warnings = warningsFor(ctx, service.id, realServer.id, wish);
   const decide = (value: string | null): Wanted => {
     const parsed = value === null ? null : parseRecord(RealOverrideRecord, value);

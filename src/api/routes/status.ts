@@ -1,6 +1,8 @@
 /** Reads: what this director sees of the cluster. */
 import { GroupStatus, StatusDocument } from '../../model/status.ts';
+import type { Static } from 'typebox';
 import type { ApiContext, TypedApp } from '../context.ts';
+import type { LineAnswers } from '../lines.ts';
 import { findGroup, unknownName } from '../lookup.ts';
 import { GroupParams, NoQuery, RealServersQuery } from '../schemas/requests.ts';
 import { problemResponses } from '../schemas/problem.ts';
@@ -8,7 +10,23 @@ import { DirectorList, GroupList, RealServerList, ServiceList } from '../schemas
 
 const tags = ['status'];
 
-export function registerStatusRoutes(app: TypedApp, ctx: ApiContext): void {
+/** Larger answers are written piece by piece, with the hold loop in between. */
+const AT_ONCE_MAX = 500;
+
+/** The services as they are now; `write` gets what is too large for one piece. */
+async function answerServices<T extends object>(
+  ctx: ApiContext,
+  pick: (status: StatusDocument) => T,
+  write: (value: T) => Promise<unknown>,
+): Promise<unknown> {
+  await ctx.view.prepareStatus();
+  const status = ctx.view.status();
+  const value = pick(status);
+  const count = status.services.reduce((sum, { realServers }) => sum + realServers.length, 0);
+  return count <= AT_ONCE_MAX ? value : await write(value);
+}
+
+export function registerStatusRoutes(app: TypedApp, ctx: ApiContext, answers: LineAnswers): void {
   app.get(
     '/api/v1/status',
     {
@@ -20,7 +38,12 @@ export function registerStatusRoutes(app: TypedApp, ctx: ApiContext): void {
         response: { 200: StatusDocument, ...problemResponses(401) },
       },
     },
-    () => ctx.view.status(),
+    (_request, reply) =>
+      answerServices(
+        ctx,
+        (status) => status,
+        (value) => answers.document(reply, value),
+      ),
   );
   registerGroups(app, ctx);
   app.get(
@@ -36,7 +59,7 @@ export function registerStatusRoutes(app: TypedApp, ctx: ApiContext): void {
     },
     () => ({ directors: ctx.view.status().directors }),
   );
-  registerServices(app, ctx);
+  registerServices(app, ctx, answers);
 }
 
 function registerGroups(app: TypedApp, ctx: ApiContext): void {
@@ -69,7 +92,7 @@ function registerGroups(app: TypedApp, ctx: ApiContext): void {
   );
 }
 
-function registerServices(app: TypedApp, ctx: ApiContext): void {
+function registerServices(app: TypedApp, ctx: ApiContext, answers: LineAnswers): void {
   app.get(
     '/api/v1/services',
     {
@@ -81,7 +104,12 @@ function registerServices(app: TypedApp, ctx: ApiContext): void {
         response: { 200: ServiceList, ...problemResponses(401) },
       },
     },
-    () => ({ services: ctx.view.status().services }),
+    (_request, reply) =>
+      answerServices(
+        ctx,
+        ({ services }) => ({ services }),
+        (value) => answers.document(reply, value),
+      ),
   );
   app.get(
     '/api/v1/real-servers',
@@ -94,21 +122,30 @@ function registerServices(app: TypedApp, ctx: ApiContext): void {
         response: { 200: RealServerList, ...problemResponses(400, 401, 404) },
       },
     },
-    (request) => {
-      const { services } = ctx.view.status();
-      const wanted = request.query.service;
-      const chosen = services.filter(({ name }) => wanted === undefined || name === wanted);
-      if (wanted !== undefined && chosen.length === 0)
-        throw unknownName(
-          'virtual service',
-          wanted,
-          services.map(({ name }) => name),
-        );
-      return {
-        realServers: chosen.flatMap(({ name, realServers }) =>
-          realServers.map((realServer) => ({ service: name, realServer })),
-        ),
-      };
-    },
+    (request, reply) =>
+      answerServices(
+        ctx,
+        (status) => realServersOf(status, request.query.service ?? null),
+        (value) => answers.document(reply, value),
+      ),
   );
+}
+
+/** Throws a `ProblemError` for a service that is not there. */
+function realServersOf(
+  { services }: StatusDocument,
+  wanted: string | null,
+): Static<typeof RealServerList> {
+  const chosen = services.filter(({ name }) => wanted === null || name === wanted);
+  if (wanted !== null && chosen.length === 0)
+    throw unknownName(
+      'virtual service',
+      wanted,
+      services.map(({ name }) => name),
+    );
+  return {
+    realServers: chosen.flatMap(({ name, realServers }) =>
+      realServers.map((realServer) => ({ service: name, realServer })),
+    ),
+  };
 }

@@ -116,6 +116,7 @@ function seen({ spec, down = [], facts = {}, overrides = [], left = 0 }: Day) {
     spec,
     reconcile,
     marks: null,
+    realServerLimit: 2000,
     quorumForMs: () => 42_000,
     checks: byRealServer,
     statuses,
