@@ -17,6 +17,7 @@ import {
 import { UDP_PORT } from '../support/rack-servers.ts';
 import { monotonicMs, sleep } from '../support/processes.ts';
 import { failover } from './cases/failover.ts';
+import { listing } from './cases/listing.ts';
 import { missingModule } from './cases/missing-module.ts';
 import { quorum } from './cases/quorum.ts';
 import { repair } from './cases/repair.ts';
@@ -182,6 +183,7 @@ describe('persistence', () => {
     });
 });
 
+listing(() => lab);
 repair(() => lab);
 missingModule(() => lab);
 quorum(() => lab);
