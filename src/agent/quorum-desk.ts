@@ -4,7 +4,7 @@
  */
 import type { Desired } from '../core/desired/desired-state.ts';
 import { deriveQuorumEvents, type QuorumEvent } from '../core/service/quorum.ts';
-import { describeQuorum } from '../core/service/words.ts';
+import { describeQuorumEvent } from '../core/service/words.ts';
 import type { ClusterSpec, Quorum, VirtualService } from '../model/cluster.ts';
 import type { DirectorId, GroupId, ServiceId } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
@@ -67,7 +67,7 @@ export class QuorumDesk {
   #tell(event: QuorumEvent, { group, quorum }: VirtualService): void {
     const { log, clock, record, holds } = this.#ports;
     const isUp = event.kind === 'quorum-up';
-    const message = `${event.service}: ${describeQuorum(event.decision)}`;
+    const message = describeQuorumEvent(event);
     const { live, upAt, downBelow, reason } = event.decision;
     const severity = isUp ? 'info' : 'warn';
     const kind = isUp ? 'quorum.regained' : 'quorum.lost';

@@ -5,7 +5,6 @@
  */
 import type { VipGroup } from '../../model/cluster.ts';
 import type { Decision } from '../../model/decision.ts';
-import type { GroupId } from '../../model/ids.ts';
 import type { IpvsDaemon } from '../../model/kernel.ts';
 import { equalDaemon, type SyncExplanation } from './sync-daemons.ts';
 
@@ -72,18 +71,3 @@ export function decideSyncReady({ group, explanation, seen, nowMs }: SyncReadyIn
 }
 
 const ready = (reason: SyncReadyReason): SyncReady => ({ value: true, reason, remainingMs: null });
-
-/** Groups that are not ready yet, for whoever asks which may come here. */
-export function unreadyForSync(
-  groups: readonly VipGroup[],
-  explanations: ReadonlyMap<GroupId, SyncExplanation>,
-  facts: Pick<SyncReadyInput, 'seen' | 'nowMs'>,
-): ReadonlyMap<GroupId, SyncReady> {
-  const unready = new Map<GroupId, SyncReady>();
-  for (const group of groups) {
-    const explanation = explanations.get(group.id) ?? null;
-    const decision = decideSyncReady({ group, explanation, ...facts });
-    if (!decision.value) unready.set(group.id, decision);
-  }
-  return unready;
-}

@@ -4,7 +4,6 @@ import {
   decideSyncReady,
   type SeenDaemons,
   stepSeenDaemons,
-  unreadyForSync,
 } from '../../../../src/core/desired/sync-readiness.ts';
 import type { ConnectionSync, VipGroup } from '../../../../src/model/cluster.ts';
 import { directorId, groupId } from '../../../../src/model/ids.ts';
@@ -211,13 +210,5 @@ describe('sync readiness', () => {
   it('is not there before anything was derived', () => {
     const facts = { seen: NOBODY, nowMs: 0 };
     expect(decideSyncReady({ group: web, explanation: null, ...facts }).value).toBe(false);
-  });
-
-  it('names the groups that have to wait', () => {
-    const groups = [web, group('plain', null)];
-    const { explanations } = derive(groups, []);
-    const seen = stepSeenDaemons(NOBODY, [running], 0);
-    expect([...unreadyForSync(groups, explanations, { seen, nowMs: 1 }).keys()]).toEqual(['web']);
-    expect(unreadyForSync(groups, explanations, { seen, nowMs: CATCH_UP_MS }).size).toBe(0);
   });
 });
