@@ -34,14 +34,20 @@ export const ADDRESS_SETS: readonly AddressSet[] = ['managed', 'enabled', 'muted
 
 /** A table of ours as dumped. */
 export type TableState = {
+  /** None of its chains is called. */
+  readonly isDormant: boolean;
   readonly sets: ReadonlyMap<string, NftSet>;
   readonly chains: ReadonlyMap<string, ChainState>;
   /** Keys of the sets that do not expire. */
   readonly elements: ReadonlyMap<string, readonly Uint8Array[]>;
 };
 
-/** `comments`: of its rules, in order; null where one has none. */
-export type ChainState = NftChain & { readonly comments: readonly (string | null)[] };
+export type ChainState = NftChain & {
+  /** What no rule decides passes. */
+  readonly isAccepting: boolean;
+  /** Of its rules, in order; null where one has none. */
+  readonly comments: readonly (string | null)[];
+};
 
 /** One for each table of the scheme; null: it is not there. */
 export type FenceState = readonly (TableState | null)[];
@@ -132,6 +138,7 @@ function isComplete(
 ): boolean {
   const chains = wantedChains(table, devices);
   return (
+    !state.isDormant &&
     hasSets(table, state) &&
     state.chains.size === chains.length &&
     chains.every((chain) => isSameChain(chain, state.chains.get(chain.name)))
@@ -150,7 +157,8 @@ const hasSets = (table: TableScheme, state: TableState): boolean =>
     return seen !== undefined && seen.keyLength === set.keyLength && seen.flags === set.flags;
   });
 
-const isSameHook = (wanted: NftChain, seen: NftChain): boolean =>
+const isSameHook = (wanted: NftChain, seen: ChainState): boolean =>
+  seen.isAccepting &&
   wanted.hook?.hook === seen.hook?.hook &&
   wanted.hook?.priority === seen.hook?.priority &&
   wanted.hook?.device === seen.hook?.device;
@@ -211,7 +219,7 @@ export function planInstall(
 
 /** Usable as it is, its chains apart. */
 const isSound = (table: TableScheme, state: TableState | null): boolean =>
-  state !== null && hasSets(table, state) && hasNoForeignChain(table, state);
+  state !== null && !state.isDormant && hasSets(table, state) && hasNoForeignChain(table, state);
 
 function hasNoForeignChain(table: TableScheme, state: TableState): boolean {
   const names = new Set(table.chains.map((chain) => chain.name));

@@ -4,12 +4,12 @@ import type { KernelError } from '../../model/kernel.ts';
 import {
   BATCH_BEGIN,
   BATCH_END,
-  decodeChain,
+  decodeChainPolicy,
   decodeElements,
   decodeExpiring,
   decodeRule,
   decodeSet,
-  decodeTable,
+  decodeTableFlags,
   deleteTable,
   encodeElementDump,
   encodePartsDump,
@@ -21,6 +21,7 @@ import {
   NFT_MSG_GETSETELEM,
   NFT_MSG_GETTABLE,
   NFT_SET_TIMEOUT,
+  NFT_TABLE_F_DORMANT,
   type NftLiving,
   type NftMessage,
   type NftSet,
@@ -80,24 +81,29 @@ export class NftSocket {
   }
 
   /** Tables of that name in any family. */
-  async tables(name: string): Promise<Result<readonly NftTable[], KernelError>> {
+  async tables(
+    name: string,
+  ): Promise<Result<readonly (NftTable & { readonly flags: number })[], KernelError>> {
     const what = 'dump the nftables tables';
-    const tables = await this.dump(NFT_MSG_GETTABLE, encodeTablesDump(), decodeTable, what);
+    const tables = await this.dump(NFT_MSG_GETTABLE, encodeTablesDump(), decodeTableFlags, what);
     return tables.ok ? ok(tables.value.filter(({ table }) => table === name)) : tables;
   }
 
   async state(scheme: FenceScheme): Promise<Result<FenceState, KernelError>> {
     const found = await this.tables(scheme.tables[0].table.table);
     if (!found.ok) return found;
-    const families = new Set(found.value.map(({ family }) => family));
+    const families = new Map(found.value.map(({ family, flags }) => [family, flags]));
     const state: (TableState | null)[] = [];
     for (const { table } of scheme.tables) {
-      if (families.has(table.family)) {
-        // oxlint-disable-next-line no-await-in-loop -- one socket, one dump at a time
-        const seen = await this.#table(table);
-        if (!seen.ok) return seen;
-        state.push(seen.value);
-      } else state.push(null);
+      const flags = families.get(table.family);
+      if (flags === undefined) {
+        state.push(null);
+        continue;
+      }
+      // oxlint-disable-next-line no-await-in-loop -- one socket, one dump at a time
+      const seen = await this.#table(table);
+      if (!seen.ok) return seen;
+      state.push({ ...seen.value, isDormant: (flags & NFT_TABLE_F_DORMANT) !== 0 });
     }
     return ok(state);
   }
@@ -128,19 +134,19 @@ export class NftSocket {
     this.#links.close();
   }
 
-  async #table(table: NftTable): Promise<Result<TableState, KernelError>> {
+  async #table(table: NftTable): Promise<Result<Omit<TableState, 'isDormant'>, KernelError>> {
     const body = encodePartsDump(table);
     const sets = await this.dump(NFT_MSG_GETSET, body, decodeSet, 'dump the sets');
     if (!sets.ok) return sets;
-    const chains = await this.dump(NFT_MSG_GETCHAIN, body, decodeChain, 'dump the chains');
+    const chains = await this.dump(NFT_MSG_GETCHAIN, body, decodeChainPolicy, 'dump the chains');
     if (!chains.ok) return chains;
     const rules = await this.dump(NFT_MSG_GETRULE, body, decodeRule, 'dump the rules');
     if (!rules.ok) return rules;
     const isOurs = (part: NftTable): boolean =>
       part.table === table.table && part.family === table.family;
     const byName = new Map<string, ChainState & { comments: (string | null)[] }>();
-    for (const { name, hook } of chains.value.filter(isOurs))
-      byName.set(name, { name, hook, comments: [] });
+    for (const { name, hook, isAccepting } of chains.value.filter(isOurs))
+      byName.set(name, { name, hook, isAccepting, comments: [] });
     for (const { chain, comment } of rules.value.filter(isOurs))
       byName.get(chain)?.comments.push(comment);
     const ours = sets.value.filter(isOurs);

@@ -85,6 +85,35 @@ function named(): FenceKind {
 
 const linuxCases: readonly ContractCase<LinuxWorld>[] = [
   {
+    name: 'a table that somebody made dormant, and a chain that drops, are seen and made anew',
+    run: async (world) => {
+      const { fence, device, vips } = world;
+      const [vip] = vips;
+      const chainsOf = (table: string): readonly string[] =>
+        [...sh(`nft list table ${table}`).matchAll(/chain (\S+) \{\s+type /g)].map(
+          ([, name = '']) => name,
+        );
+      const tables = (): readonly string[] =>
+        sh('nft list tables')
+          .split('\n')
+          .flatMap((line) => (line.startsWith('table ') ? [line.slice('table '.length)] : []));
+      await prepare(world, { managed: adding(...vips) });
+      const harms = tables().flatMap((table) => [
+        `nft 'add table ${table} { flags dormant; }'`,
+        ...chainsOf(table).map((chain) => `nft 'chain ${table} ${chain} { policy drop; }'`),
+      ]);
+      assert.ok(harms.length > 1, harms.join());
+      for (const harm of harms) {
+        sh(harm);
+        assert.deepEqual(await fence.observe(), { ok: true, value: null }, harm);
+        succeeded(await fence.install([device]));
+        const seen = await fence.observe();
+        assert.ok(seen.ok && seen.value !== null, harm);
+        assert.equal(await world.speaks(vip), false, harm);
+      }
+    },
+  },
+  {
     name: 'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
     run: async (world) => {
       const { fence, network, device, vips } = world;

@@ -47,11 +47,12 @@ const NOTHING: FenceChange = {
 /** As a kernel dumps it after the installation. */
 function installed(scheme: FenceScheme, devices: readonly FenceDevice[]): TableState[] {
   return scheme.tables.map((table) => ({
+    isDormant: false,
     sets: new Map(table.sets.map((set) => [set.name, set])),
     chains: new Map(
       [...table.chains, ...devices.flatMap((device) => table.chainsOf(device))].map((chain) => [
         chain.name,
-        { ...chain, comments: chain.rules.map((rule) => rule.comment) },
+        { ...chain, isAccepting: true, comments: chain.rules.map((rule) => rule.comment) },
       ]),
     ),
     elements: new Map(
@@ -103,6 +104,22 @@ describe.each(KINDS)('plans of family %s', (kind) => {
         expect(readContents(scheme, changed, LINKS)).toBeNull();
         expect(planInstall(scheme, changed, [ETH0]).length).toBe(1 + seen.comments.length);
       }
+  });
+
+  test('a table that somebody made dormant is made anew, and so is a chain that drops', () => {
+    const state = installed(scheme, [ETH0]);
+    for (const i of state.keys()) {
+      const asleep = state.map((each, at) => ({ ...each, isDormant: at === i }));
+      expect(readContents(scheme, asleep, LINKS)).toBeNull();
+      expect(countOf(planInstall(scheme, asleep, [ETH0]), NFT_MSG_DELTABLE)).toBe(1);
+    }
+    const [first, ...others] = state;
+    const [name, chain] = [...(first?.chains ?? [])].find(([, { hook }]) => hook !== null) ?? [];
+    if (first === undefined || name === undefined || chain === undefined) throw new Error(kind);
+    const chains = new Map(first.chains).set(name, { ...chain, isAccepting: false });
+    const dropping = [{ ...first, chains }, ...others];
+    expect(readContents(scheme, dropping, LINKS)).toBeNull();
+    expect(countOf(planInstall(scheme, dropping, [ETH0]), NFT_MSG_NEWCHAIN)).toBe(1);
   });
 
   test('rules of one chain have names of their own, so that no order passes for another', () => {
