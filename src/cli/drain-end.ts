@@ -38,7 +38,12 @@ export async function awaitDrain(
     }
     const left = begin + waitMs - io.clock.now();
     if (left <= 0 || io.signal.aborted) {
-      const away = status === null ? ' (no director answers)' : '';
+      const away =
+        status === null
+          ? ' (no director answers)'
+          : isSeen
+            ? ''
+            : ` (${status.director} tells no progress: see leasehold status)`;
       io.stderr(
         `still draining after ${waitMs} ms${away}; it goes on (see: leasehold explain rs)\n`,
       );

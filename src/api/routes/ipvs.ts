@@ -127,6 +127,7 @@ async function sendConnections(
   { reply, service, limit = CONNECTIONS_DEFAULT, templates = false }: Wanted,
 ): Promise<Reply> {
   const isOf = service === undefined ? null : connectionMatcher(findService(ctx, service));
+  requireIpvs(ctx);
   return await answers.send(reply, async (sink) => {
     let shown = 0;
     const visit = async (some: readonly IpvsConnection[]): Promise<boolean> => {
@@ -204,6 +205,7 @@ async function zero(ctx: ApiContext, request: Zero): Promise<ZeroResult> {
   const { director } = ctx.view;
   const summary = `${name ?? 'all services'} on ${director}: counters to 0`;
   const result = { dryRun, summary, director };
+  requireIpvs(ctx);
   if (dryRun) return { ...result, services: 0, event: null };
   const committed = await commitIntent(ctx, caller, {
     compares: [],
@@ -213,8 +215,22 @@ async function zero(ctx: ApiContext, request: Zero): Promise<ZeroResult> {
   if (committed.kind !== 'committed')
     throw problemError('store-unavailable', 'the event could not be written; nothing was changed');
   const zeroed = await ctx.view.ipvs.zero(services);
-  if (!zeroed.ok) throw kernelProblem(zeroed.error);
+  if (!zeroed.ok) {
+    const message = `not done: ${summary}: ${zeroed.error.message}`;
+    await commitIntent(ctx, caller, {
+      compares: [],
+      operations: [],
+      event: { kind: 'counters.kept', subject: name ?? director, message, reason },
+    });
+    throw kernelProblem(zeroed.error);
+  }
   return { ...result, services: zeroed.value, event: committed.eventId };
+}
+
+/** Throws a `ProblemError` that says what this kernel lacks. */
+function requireIpvs(ctx: ApiContext): void {
+  const { available, detail } = ctx.view.status().ipvs;
+  if (!available) throw problemError('ipvs-unavailable', detail);
 }
 
 function findService(ctx: ApiContext, name: string): VirtualService {

@@ -239,5 +239,24 @@ describe('counters to 0', () => {
     at.view.ipvs.failure = NO_IPVS;
     const { body } = await call(at, zero({ reason: 'x' }), 503);
     expect(body.detail).toContain('modprobe');
+    const events = at.store
+      .keys()
+      .filter((key) => key.startsWith(at.keys.eventPrefix))
+      .map((key) => at.store.peek(key));
+    expect(events).toMatchObject([
+      { kind: 'counters.zeroed' },
+      { kind: 'counters.kept', message: expect.stringContaining('not done: all services on d1') },
+    ]);
+  });
+
+  it('are not even tried, nor audited, where the kernel is known to have none', async () => {
+    const at = bench();
+    at.view.statusDocument.ipvs.available = false;
+    at.view.statusDocument.ipvs.detail = NO_IPVS.message;
+    const { body } = await call(at, zero({ reason: 'x' }), 503);
+    expect(body.detail).toBe(NO_IPVS.message);
+    expect(at.store.keys()).toEqual([]);
+    await call(at, { method: 'GET', url: '/api/v1/ipvs/connections' }, 503);
+    expect(at.view.ipvs.read).toBe(0);
   });
 });
