@@ -412,6 +412,7 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
 
 /** Names of the cases that `support/nft-fence-child.ts` adds for every kind. */
 export const LINUX_FENCE_CASES = [
+  'a table that somebody made dormant, and a chain that drops, are seen and made anew',
   'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
   'what a muted VIP would resolve itself stays unasked, and IP to known neighbours goes on',
   'whatever somebody changes in the rules is seen and repaired, with the elements kept',

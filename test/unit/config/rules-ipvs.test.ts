@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest';
+import { parseClusterDocument } from '../../../src/config/cluster-document.ts';
+
+/** One service of two real servers, the second of them director d2. */
+function warningsOf(service: object, rest: object = {}): readonly string[] {
+  const parsed = parseClusterDocument({
+    apiVersion: 'leasehold/v1',
+    directors: { d1: { address: '10.90.0.11' }, d2: { address: '10.90.0.12' } },
+    gateway: ['10.90.0.254'],
+    groups: { web: { addresses: ['10.90.0.100/24'], interface: 'public' } },
+    services: {
+      own: {
+        group: 'web',
+        address: '10.90.0.100',
+        port: 80,
+        realServers: [{ address: '10.90.0.21' }, { address: '10.90.0.12' }],
+        ...service,
+      },
+    },
+    ...rest,
+  });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+  return parsed.value.warnings.map(({ path, message }) => `${path} ${message}`);
+}
+
+const TWICE =
+  'services.own.realServers[1].address is director d2, whose own table would balance once more what the holder forwards to it';
+
+describe('a director that is a real server', () => {
+  it.each([{ forward: 'dr' }, { forward: 'tun' }])(
+    'by $forward on a warm standby is warned of',
+    (service) => expect(warningsOf(service)).toEqual([TWICE]),
+  );
+
+  it('by NAT, or on a cold standby, is not', () => {
+    expect(warningsOf({ forward: 'nat' })).toEqual([]);
+    expect(warningsOf({}, { ipvs: { standby: 'cold' } })).toEqual([]);
+  });
+
+  it('as sorry server is warned of as well', () => {
+    const service = {
+      realServers: [{ address: '10.90.0.21' }],
+      sorryServer: { address: '10.90.0.11' },
+    };
+    expect(warningsOf(service)).toEqual([
+      'services.own.sorryServer.address is director d1, whose own table would balance once more what the holder forwards to it',
+    ]);
+  });
+});
