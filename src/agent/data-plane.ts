@@ -2,7 +2,7 @@
  * What forwards on this director and what goes with it: the IPVS table with its sync daemons, firewall marks
  * and kernel settings. It reads the election and the store's view; neither knows of it.
  */
-import type { GroupId } from '../model/ids.ts';
+import { type DirectorId, type GroupId, groupId } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
 import { desiredInput } from './check-desk.ts';
@@ -38,6 +38,7 @@ export class DataPlane {
   /** Null: kernel settings can be neither read nor set here. */
   readonly sysctls: SysctlKeeper | null;
   readonly quorumTimes: QuorumTimes;
+  readonly #me: DirectorId;
   readonly #ports: Ports;
   readonly #hooks: DataPlaneHooks;
   readonly #quorums: QuorumDesk;
@@ -45,11 +46,12 @@ export class DataPlane {
   /** The election has told once what is held. */
   #isKnown = false;
   #held: ReadonlySet<GroupId> = new Set();
-  /** Held, about to be opened, or about to be taken. */
+  /** Held, about to be opened, about to be taken, or sent here. */
   #here: ReadonlySet<GroupId> = new Set();
 
   constructor({ me, devices }: Options, ports: Ports, hooks: DataPlaneHooks) {
     const { ipvs, ledger, clock, log, metrics, notifier } = ports;
+    this.#me = me;
     this.#ports = ports;
     this.#hooks = hooks;
     const spec = () => hooks.parts().specs.spec();
@@ -106,7 +108,7 @@ export class DataPlane {
 
   /** What is held may have changed. Cheap where it did not. */
   look(): void {
-    const { holdings, foreseen, session } = this.#hooks.parts().hold.state();
+    const { holdings, foreseen, session, view } = this.#hooks.parts().hold.state();
     if (!this.#isKnown && session.kind !== 'open') return;
     const held = new Set<GroupId>();
     const here = new Set<GroupId>(foreseen);
@@ -117,6 +119,9 @@ export class DataPlane {
       const isBack = kind === 'owned' && (this.#held.has(group) || !this.#isKnown);
       if (kind !== 'owned' || isBack) held.add(group);
     }
+    // An operator sends it here: its holder is about to hand it over.
+    for (const { value } of view.operations.values())
+      if (value?.state === 'pending' && value.to === this.#me) here.add(groupId(value.group));
     const isSame = this.#isKnown && isSameSet(held, this.#held) && isSameSet(here, this.#here);
     if (isSame) return;
     this.#isKnown = true;

@@ -39,6 +39,9 @@ function setUp(ipvs: Partial<IpvsSpec> = {}) {
     holdings: new Map<GroupId, { kind: Kind }>(),
     foreseen: new Set<GroupId>(),
     session: { kind: 'opening' },
+    view: {
+      operations: new Map<string, { value: { state: string; to: string; group: string } }>(),
+    },
   };
   const document: { spec: ClusterSpec | null } = { spec };
   // Only what it looks at.
@@ -111,7 +114,7 @@ describe('connections are told', () => {
 });
 
 describe('a cold standby', () => {
-  it('has the table for what it holds, is about to open, or is about to take', async () => {
+  it('has the table for what it holds, and for what is about to come', async () => {
     const { kernel, election, is } = setUp({ standby: 'cold' });
     await is(null);
     expect(tableOf(kernel)).toEqual([]);
@@ -121,6 +124,15 @@ describe('a cold standby', () => {
     election.foreseen = new Set();
     await is(null);
     expect(tableOf(kernel)).toEqual([]);
+    for (const [state, to, services] of [
+      ['pending', 'd2', 0],
+      ['pending', 'd1', 2],
+      ['failed', 'd1', 0],
+    ] as const) {
+      election.view.operations.set('op', { value: { state, to, group: 'web' } });
+      await is(null);
+      expect(tableOf(kernel)).toHaveLength(services);
+    }
     for (const kind of ['owned', 'open', 'leaving'] as const) {
       await is(kind);
       expect(tableOf(kernel)).toHaveLength(2);

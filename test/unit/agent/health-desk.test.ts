@@ -53,6 +53,32 @@ describe('the health desk', () => {
     expect(desk.count(votes).map((one) => one.current.isUp)).toEqual([true]);
   });
 
+  it('knows since when real servers that start slowly are up, whatever becomes of their checks', () => {
+    const desk = createHealthDesk();
+    const slow = { ...service, slowStartMs: 60_000 };
+    desk.setSpec(anySpec([slow]));
+    const [d1, d2, d3] = directors;
+    if (d1 === undefined || d2 === undefined || d3 === undefined) throw new Error('three');
+    const since = '2026-01-01T00:00:10.000Z';
+    const up = (one: typeof d1): [typeof d1, Vote] => [one, { ...vote(one, true)[1], since }];
+    const votesFor = () =>
+      new Map(desk.checks().checks.map(({ id }) => [id, new Map([up(d1), up(d2), up(d3)])]));
+    live(desk, directors);
+    expect(desk.upSince().size).toBe(0);
+    desk.count(votesFor());
+    expect([...desk.upSince().values()]).toEqual([Date.parse(since), Date.parse(since)]);
+    const before = desk.upSince();
+    desk.count(votesFor());
+    expect(desk.upSince()).toBe(before);
+    // Another interval makes other checks of the same real servers: nobody has recovered.
+    desk.setSpec(anySpec([{ ...slow, check: { ...TCP_CHECK, intervalMs: 500 } }]));
+    desk.count(new Map());
+    expect([...desk.upSince().values()]).toEqual([Date.parse(since), Date.parse(since)]);
+    desk.setSpec(anySpec([service]));
+    desk.count(votesFor());
+    expect(desk.upSince().size).toBe(0);
+  });
+
   describe('when directors come and go', () => {
     const three = directors.slice(0, 3);
     const [d1, d2, d3] = three;
