@@ -11,8 +11,10 @@ import { problemError } from './problem.ts';
 
 export const LINES_TYPE = 'application/x-ndjson; charset=utf-8';
 
-/** Such answers at a time: each costs the kernel a walk through its table. */
-const ANSWERS_MAX = 4;
+/** Listings at a time: each costs the kernel a walk through its table. */
+const LISTS_MAX = 4;
+/** Large documents at a time: each is tens of megabytes. */
+const DOCUMENTS_MAX = 8;
 /** A reader that takes nothing for so long is cut off. */
 const STALLED_MS = 30_000;
 
@@ -33,10 +35,27 @@ export type LineAnswers = {
 };
 
 export function createLineAnswers(ctx: ApiContext): LineAnswers {
+  // Listings that nobody reads on must not keep the status from others.
+  const lists = createPool(ctx, LISTS_MAX);
+  const documents = createPool(ctx, DOCUMENTS_MAX);
+  return {
+    send: (reply, produce) => lists(reply, { type: LINES_TYPE, produce }),
+    document: (reply, value) =>
+      documents(reply, {
+        type: JSON_TYPE,
+        produce: (sink) => writePieces(sink, jsonPieces(value)),
+      }),
+  };
+}
+
+function createPool(
+  ctx: ApiContext,
+  limit: number,
+): (reply: FastifyReply, wanted: Wanted) => Promise<FastifyReply> {
   let running = 0;
-  const run = async (reply: FastifyReply, wanted: Wanted): Promise<FastifyReply> => {
-    if (running >= ANSWERS_MAX)
-      throw problemError('overloaded', `${ANSWERS_MAX} listings are under way; try again`);
+  return async (reply, wanted) => {
+    if (running >= limit)
+      throw problemError('overloaded', `${limit} such answers are under way; try again`);
     running++;
     try {
       await answer(ctx, reply, wanted);
@@ -44,11 +63,6 @@ export function createLineAnswers(ctx: ApiContext): LineAnswers {
       running--;
     }
     return reply;
-  };
-  return {
-    send: (reply, produce) => run(reply, { type: LINES_TYPE, produce }),
-    document: (reply, value) =>
-      run(reply, { type: JSON_TYPE, produce: (sink) => writePieces(sink, jsonPieces(value)) }),
   };
 }
 

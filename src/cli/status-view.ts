@@ -8,7 +8,14 @@ import type {
   StatusDocument,
 } from '../model/status.ts';
 import { GATE_WORDS, isAnswering, wordsOf } from '../model/status-words.ts';
-import { drainWords, formatAge, serviceNote, weightNote } from './service-words.ts';
+import {
+  countWords,
+  drainWords,
+  formatAge,
+  formatBytes,
+  serviceNote,
+  weightNote,
+} from './service-words.ts';
 import type { Paint } from './style.ts';
 import { formatTable } from './table.ts';
 
@@ -258,6 +265,7 @@ function formatServices(services: readonly ServiceStatus[], look: StatusLook): s
     const rows = lines.splice(0, blocks[i]?.length ?? 0);
     shown.push(
       ...fitLine(serviceLine(service), look.columns),
+      ...(look.isWide ? trafficLines(service) : []),
       ...rows.flatMap((row) => fitRow(row, notesAt, look.columns)),
     );
   }
@@ -288,6 +296,15 @@ function serviceLine(service: ServiceStatus): string {
   const note = serviceNote(service);
   const line = `${name}  ${place}  ${scheduler}, group ${group}`;
   return note === null ? line : `${line}  ! ${note}`;
+}
+
+/** What passes this director now. */
+function trafficLines({ connections, rates }: ServiceStatus): readonly string[] {
+  if (connections === undefined || rates === undefined) return [];
+  const { connections: perSecond, bytesIn, bytesOut } = rates;
+  return [
+    `${NOTE_INDENT}${countWords(connections)}; ${perSecond} connections/s, ${formatBytes(bytesIn)}/s in, ${formatBytes(bytesOut)}/s out`,
+  ];
 }
 
 function realServerRow(realServer: RealServerStatus, isWide: boolean): string[] {

@@ -152,6 +152,9 @@ describe('the status on a bad day', () => {
     const { out } = await rig.run('status -o wide');
     expect(out).toContain('IPVS timeouts: tcp 900 s, tcp after FIN 120 s, udp 300 s');
     expect(out).toContain('advice: net.ipv4.vs.expire_quiescent_template is 0');
+    expect(out).toContain(
+      '      137 active, 32 inactive, 1 template; 12 connections/s, 765.4 kB/s in, 0 B/s out\n',
+    );
     expect((await rig.run('status')).out).toContain('advice on kernel settings: 1');
   });
 

@@ -74,7 +74,8 @@ const SYNONYMS: readonly {
     word: 'virtual server',
     pattern: /(?<!Linux )\bvirtual[ -]servers?\b/i,
     instead: 'virtual service',
-    own: null,
+    // The head of what ipvsadm prints.
+    own: /^src\/cli\/ipvsadm-view/,
   },
   { word: 'vserver', pattern: /\bvservers?\b/i, instead: 'virtual service', own: null },
   {
