@@ -113,8 +113,10 @@ export class DataPlane {
     const held = new Set<GroupId>();
     const here = new Set<GroupId>(foreseen);
     for (const [group, { kind }] of holdings) {
-      if (kind === 'closing' || kind === 'shut') continue;
+      if (kind === 'shut') continue;
+      // Until the kernel has silenced it a client would be told that nobody is there.
       here.add(group);
+      if (kind === 'closing') continue;
       // What an earlier process held, or what fell silent for a moment, goes on telling its connections.
       const isBack = kind === 'owned' && (this.#held.has(group) || !this.#isKnown);
       if (kind !== 'owned' || isBack) held.add(group);

@@ -133,11 +133,11 @@ describe('a cold standby', () => {
       await is(null);
       expect(tableOf(kernel)).toHaveLength(services);
     }
-    for (const kind of ['owned', 'open', 'leaving'] as const) {
+    for (const kind of ['owned', 'open', 'leaving', 'closing'] as const) {
       await is(kind);
       expect(tableOf(kernel)).toHaveLength(2);
     }
-    await is('closing');
+    await is('shut');
     expect(tableOf(kernel)).toEqual([]);
   });
 
