@@ -11,6 +11,8 @@ export type RealServerOptions = {
   readonly guePort?: string;
   readonly interface?: string;
   readonly json?: boolean;
+  /** False: `down` never means all VIPs. */
+  readonly all?: boolean;
 };
 
 /** Each problem is a sentence for people. */
@@ -40,6 +42,20 @@ export function parseWishes(
       tunnel: tunnel === null ? null : { ...tunnel, over: tunnel.over ?? familyOf(address) },
     })),
   );
+}
+
+/**
+ * Options without a VIP, where none at all would mean every VIP of the machine: a unit whose file lost its
+ * `--vip` must not take away the VIPs of others. Null: it is clear what is meant.
+ */
+export function missingVip(options: RealServerOptions): string | null {
+  if (options.vip !== undefined) return null;
+  const { mode, tunnel, over, guePort, interface: device } = options;
+  if (options.all === false)
+    return '--vip is missing: with --no-all nothing is taken down without it';
+  return [mode, tunnel, over, guePort, device].every((value) => value === undefined)
+    ? null
+    : '--vip is missing: these options tell how a VIP is up; without any option all VIPs are meant';
 }
 
 function readVips({ vip = [] }: RealServerOptions, problems: string[]): readonly IpAddress[] {

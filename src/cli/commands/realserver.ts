@@ -1,6 +1,6 @@
 /** `realserver up|down|status`: this machine behind a director, for dr and tun. Needs no API, no etcd, no agent. */
 import type { Command } from 'commander';
-import type { Result } from '../../lib/result.ts';
+import { err, type Result } from '../../lib/result.ts';
 import type {
   AskedVip,
   RealServerAnswer,
@@ -8,7 +8,12 @@ import type {
   RealServerRequest,
 } from '../../model/real-server-host.ts';
 import { type CliDeps, CliError, type CliIo, EXIT, type ExitCode } from '../context.ts';
-import { parseWishes, type Problems, type RealServerOptions } from '../realserver-options.ts';
+import {
+  missingVip,
+  parseWishes,
+  type Problems,
+  type RealServerOptions,
+} from '../realserver-options.ts';
 import { createPaint, type Paint } from '../style.ts';
 
 type Done = (code: ExitCode) => void;
@@ -36,7 +41,8 @@ export function addRealServerHostCommands(program: Command, deps: CliDeps, done:
   addOptions(
     realserver
       .command('down')
-      .description('unbind VIPs, all without --vip; the last one gives back what up had changed'),
+      .description('unbind VIPs, all without --vip; the last one gives back what up had changed')
+      .option('--no-all', 'without --vip take nothing down, it is an error; for units and scripts'),
   ).action(async (options: RealServerOptions) => {
     await run(options, { verb: 'down', asked: askedBy(options) }, EXIT.precondition);
   });
@@ -52,6 +58,8 @@ export function addRealServerHostCommands(program: Command, deps: CliDeps, done:
 /** Null: all that are up. */
 function askedBy(options: RealServerOptions): readonly AskedVip[] | null {
   const wishes = orProblems(parseWishes(options, false));
+  const unclear = missingVip(options);
+  if (unclear !== null) orProblems(err([unclear]));
   const isAsUp = options.mode === undefined;
   const asked = wishes.map((wish) => ({ vip: wish.address, wish: isAsUp ? null : wish }));
   return asked.length === 0 ? null : asked;

@@ -63,6 +63,9 @@ describe('what is typed', () => {
       verb: 'down',
       asked: [{ vip: 'fd90::100', wish: null }],
     });
+    expect(await requestOf('down --no-all --vip fd90::100')).toEqual(
+      await requestOf('down --vip fd90::100'),
+    );
     expect(await requestOf('status')).toEqual({ verb: 'status', asked: null });
     expect(await requestOf('status --vip fd90::100')).toEqual({
       verb: 'status',
@@ -120,6 +123,12 @@ error: --interface a/b: is no name of a device
     ['down --vip 10.90.0.300', 'is not an IPv4 or IPv6 address'],
     ['status --vip 10.90.0.300', 'is not an IPv4 or IPv6 address'],
     ['up 10.90.0.100 --mode dr', 'too many arguments'],
+    // With none of them these words mean every VIP of the machine.
+    ['down --no-all', '--vip is missing: with --no-all nothing is taken down without it'],
+    ['down --no-all --mode dr', '--vip is missing: with --no-all'],
+    ['down --mode dr', '--vip is missing: these options tell how a VIP is up'],
+    ['down --interface dummy0', '--vip is missing'],
+    ['status --mode tun --gue-port 6080', '--vip is missing'],
   ])('%s', async (words, ...texts) => {
     const screen = await run(words, withMachine(new FakeRealServer()));
     expect(screen.code).toBe(2);

@@ -46,6 +46,17 @@ describe(NAME, () => {
     expect(seen).toMatchObject([{ verb }]);
   });
 
+  it('takes no VIP of another instance down where its own file names none', async () => {
+    const [, ...argv] = valueOf('ExecStopPost').replace(' $OPTIONS', '').split(' ');
+    let isAsked = false;
+    const screen = await runCli(argv, {}, noAgent, noAgent, async () => {
+      isAsked = true;
+      return { ok: false, error: 'seen' };
+    });
+    expect(screen).toMatchObject({ code: 2 });
+    expect(isAsked).toBe(false);
+  });
+
   it('lets the command do its work, and keeps the notes', () => {
     expect(unit).not.toMatch(/^ProtectKernel(Tunables|Modules)=/m);
     expect(valueOf('CapabilityBoundingSet')).toBe('CAP_NET_ADMIN CAP_SYS_MODULE');
