@@ -162,6 +162,35 @@ describe('leasehold realserver', () => {
     expect(down.code, down.stdout).toBe(0);
   });
 
+  it('knows what a reverse path check does to a tunnel device without an address', async () => {
+    const vip = '10.80.0.100';
+    const options = `--vip ${vip} --mode tun --interface lo`;
+    const check = (device: string, value: number) =>
+      guest.execOk(`ip netns exec rs sysctl -qw net.ipv4.conf.${device}.rp_filter=${value}`);
+    await guest.execOk(
+      `ip netns exec di ipvsadm -C; ip netns exec di ipvsadm -A -t ${vip}:80 -s rr && ip netns exec di ipvsadm -a -t ${vip}:80 -r 10.80.0.3:80 -i`,
+    );
+    const refused = await leasehold(`up ${options}`);
+    expect(refused.code, refused.stdout).toBe(3);
+    expect(refused.stdout).toContain('tunl0 has no IPv4 address');
+    await check('all', 0);
+    await check('tunl0', 2);
+    const up = await leasehold(`up ${options}`);
+    const served = await ask(vip);
+    await check('tunl0', 2);
+    const dropped = await ask(vip);
+    const status = await leasehold('status');
+    const down = await leasehold('down');
+    await check('tunl0', 0);
+    await check('all', 1);
+    expect(up.code, up.stdout).toBe(0);
+    expect(up.stdout).toMatch(/^done +net\.ipv4\.conf\.tunl0\.rp_filter +2 -> 0$/m);
+    expect(served.stdout).toBe(`served as ::ffff:${vip}\n`);
+    expect(dropped.stdout).toBe('silence\n');
+    expect(status.code, status.stdout).toBe(1);
+    expect(down.code, down.stdout).toBe(0);
+  });
+
   it('has left nothing behind', async () => {
     expect((await ask('10.80.0.100')).stdout).not.toContain('served');
     expect(await state()).toBe(clean);

@@ -218,24 +218,35 @@ function guePortNeed(
   );
 }
 
-/** Values of arp_ignore that leave an address of scope host on another device alone; 4 to 7 are reserved. */
-const HIDING: ReadonlySet<number> = new Set([1, 2, 3, 8]);
+/** Values of arp_ignore that leave an address on another device alone; 4 to 7 are reserved. */
+const HIDING: ReadonlySet<number> = new Set([1, 2, 8]);
+/** Hides addresses of scope host alone. */
+const HIDING_HOST_SCOPE = 3;
+/** The kernel takes greater ones for 0 (arp_solicit). */
 const ANNOUNCE_BEST = 2;
 
 function arpNeeds(setups: readonly VipSetup[], facts: HostFacts): readonly Need[] {
   const user = setups.find(({ address }) => familyOf(address) === 4);
   if (user === undefined) return [];
+  const isHostScope = setups.every(({ address, device }) =>
+    facts.addresses.every(
+      (bound) =>
+        bound.address !== address ||
+        bound.scope === 'host' ||
+        bound.linkIndex !== linkNamed(facts, device)?.index,
+    ),
+  );
   return [
     settingNeeds(facts, upWith(user), {
       name: 'arp_ignore',
-      isGood: (value) => HIDING.has(value),
+      isGood: (value) => HIDING.has(value) || (value === HIDING_HOST_SCOPE && isHostScope),
       wanted: 1,
       why: 'must be 1, 2 or 8',
       harm: 'ARP for the VIP is answered, traffic goes past the director',
     }),
     settingNeeds(facts, upWith(user), {
       name: 'arp_announce',
-      isGood: (value) => value >= ANNOUNCE_BEST,
+      isGood: (value) => value === ANNOUNCE_BEST,
       wanted: ANNOUNCE_BEST,
       why: 'must be 2',
       harm: 'ARP requests name the VIP as their sender, neighbours learn it',
@@ -273,12 +284,14 @@ function settingNeeds(facts: HostFacts, remedy: string, setting: Setting): reado
   return [need('all', 0), ...devices];
 }
 
+const OFF = 0;
 const STRICT = 1;
 const LOOSE = 2;
 
 /**
  * What a tunnel brings comes from clients whose way back is another device: a strict check drops it. The greater
- * value of `all` and the device counts, so 2 on the device does it without a change for others.
+ * value of `all` and the device counts, so 2 on the device does it without a change for others. A device without
+ * an IPv4 address of its own drops it whatever the check is, unless there is none (__fib_validate_source).
  */
 function reversePathNeeds(setups: readonly VipSetup[], facts: HostFacts): readonly Need[] {
   const users = setups.filter(
@@ -290,8 +303,12 @@ function reversePathNeeds(setups: readonly VipSetup[], facts: HostFacts): readon
     const user = users.find(({ tunnelDevice }) => tunnelDevice === device);
     if (before === undefined || user === undefined) return [];
     const all = facts.settings.get(ipv4Setting('all', 'rp_filter')) ?? 0;
-    const what = settingName(path);
     const effective = Math.max(all, before);
+    const what = settingName(path);
+    const isNumbered =
+      users.some((one) => one.device === device) || hasIpv4(facts, linkNamed(facts, device));
+    if (!isNumbered && effective !== OFF)
+      return [unnumberedNeed({ what, path, before, all, user })];
     if (effective !== STRICT)
       return [met({ what, detail: `is ${before}, with all ${effective}: not strict` })];
     return [
@@ -305,6 +322,36 @@ function reversePathNeeds(setups: readonly VipSetup[], facts: HostFacts): readon
       ),
     ];
   });
+}
+
+const hasIpv4 = (facts: HostFacts, link: HostLink | undefined): boolean =>
+  facts.addresses.some(
+    ({ address, linkIndex }) => linkIndex === link?.index && familyOf(address) === 4,
+  );
+
+type Unnumbered = {
+  readonly what: string;
+  readonly path: string;
+  readonly before: number;
+  readonly all: number;
+  readonly user: VipSetup;
+};
+
+/** The VIP is on lo: then the tunnel's device has no address, as a rule. */
+function unnumberedNeed({ what, path, before, all, user }: Unnumbered): Need {
+  const device = user.tunnelDevice ?? '';
+  const why = `${device} has no IPv4 address, so packets of clients are dropped as they leave the tunnel`;
+  if (all !== OFF)
+    return refused(
+      {
+        what,
+        detail: `is ${Math.max(all, before)} by net.ipv4.conf.all.rp_filter, must be 0: ${why}`,
+      },
+      `leave --interface away: the VIP on ${device} does as well`,
+    );
+  return missing({ what, detail: `is ${before}, must be 0: ${why}` }, upWith(user), [
+    { kind: 'set', path, before, value: OFF },
+  ]);
 }
 
 /** Over IPv6 a machine answers solicitations only for addresses of the device that asks: nothing is to be set. */

@@ -131,6 +131,31 @@ describe('up and down', () => {
     expect(setting(host, 'all/arp_announce')).toBe(2);
   });
 
+  it('takes no arp_announce above 2 for good: the kernel takes it for 0', async () => {
+    const host = new FakeRealServer();
+    host.settings.set('net/ipv4/conf/eth0/arp_announce', 3);
+    expect((await up(host, dr(V4))).isGood).toBe(true);
+    expect(setting(host, 'all/arp_announce')).toBe(2);
+    expect(setting(host, 'eth0/arp_announce')).toBe(2);
+    await down(host);
+    expect(setting(host, 'eth0/arp_announce')).toBe(3);
+  });
+
+  it('takes an arp_ignore of 3 for good where it hides the VIP: with scope host', async () => {
+    const host = new FakeRealServer();
+    host.settings.set('net/ipv4/conf/all/arp_ignore', 3);
+    await up(host, dr(V4));
+    expect(setting(host, 'all/arp_ignore')).toBe(3);
+    const other = new FakeRealServer();
+    other.settings.set('net/ipv4/conf/all/arp_ignore', 3);
+    other.bind(V4, 'lo');
+    expect((await status(other, V4)).isGood).toBe(false);
+    await up(other, dr(V4));
+    expect(setting(other, 'all/arp_ignore')).toBe(1);
+    await down(other);
+    expect(setting(other, 'all/arp_ignore')).toBe(3);
+  });
+
   it('leaves what somebody changed meanwhile, and says so', async () => {
     const host = new FakeRealServer();
     await up(host, dr(V4));
@@ -232,6 +257,31 @@ describe('tunnels', () => {
     host.settings.set('net/ipv4/conf/all/rp_filter', value);
     await up(host, tun(V4));
     expect(setting(host, 'tunl0/rp_filter')).toBe(0);
+  });
+
+  it('wants no rp_filter at all where the VIP is on lo and the tunnel has no address', async () => {
+    const onLo = { ...tun(V4), device: 'lo' };
+    const loose = new FakeRealServer();
+    loose.settings.set('net/ipv4/conf/all/rp_filter', 2);
+    const refusal = await up(loose, onLo);
+    expect(refusal.isGood).toBe(false);
+    expect(linesOf(refusal)).toContain(
+      'refused net.ipv4.conf.tunl0.rp_filter: is 2 by net.ipv4.conf.all.rp_filter, must be 0: tunl0 has no IPv4 address, so packets of clients are dropped as they leave the tunnel',
+    );
+    expect(bound(loose)).toEqual(['10.90.0.21']);
+
+    const host = new FakeRealServer();
+    host.addLink('tunl0', { kind: 'ipip', hasArp: false });
+    host.settings.set('net/ipv4/conf/tunl0/rp_filter', 2);
+    expect((await up(host, onLo)).isGood).toBe(true);
+    expect(setting(host, 'tunl0/rp_filter')).toBe(0);
+    await down(host);
+    expect(setting(host, 'tunl0/rp_filter')).toBe(2);
+
+    // With an address of its own the device takes a loose check.
+    host.bind('192.0.2.1', 'tunl0');
+    expect((await up(host, onLo)).isGood).toBe(true);
+    expect(setting(host, 'tunl0/rp_filter')).toBe(2);
   });
 
   it('makes the device where the module makes none, and removes it at the end', async () => {
