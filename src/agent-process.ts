@@ -7,7 +7,7 @@ import { createFileLedger } from './adapters/ledger/file-ledger.ts';
 import { createSysctlLedger } from './adapters/ledger/sysctl-ledger.ts';
 import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
 import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
-import { createNftMarks } from './adapters/linux/nft-marks.ts';
+import { createNftMarks, uninstallMarks } from './adapters/linux/nft-marks.ts';
 import { createSysctls } from './adapters/linux/sysctls.ts';
 import { detectFence, uninstallFences } from './adapters/linux/nft-fence-detect.ts';
 import { missingCapabilities } from './adapters/machine/capabilities.ts';
@@ -160,7 +160,10 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
   }
 }
 
-/** Removes the kernel rules that silence VIPs, on a director that is none any more; answers the exit code. */
+/**
+ * Removes the kernel rules that silence VIPs, and those that mark packets, on a director that is none any more;
+ * answers the exit code.
+ */
 export async function runUninstallGate({
   clock,
   stdout,
@@ -187,6 +190,12 @@ export async function runUninstallGate({
     }
     const kinds = removed.value.join(', ');
     stdout(kinds === '' ? 'no gate was installed here\n' : `the gate was removed: ${kinds}\n`);
+    const unmarked = await uninstallMarks({ clock, log: silentLog });
+    if (!unmarked.ok) {
+      stderr(`the firewall marks cannot be removed: ${unmarked.error.message}\n`);
+      return EXIT_FAILED;
+    }
+    if (unmarked.value) stdout('the table of firewall marks was removed\n');
     return EXIT_OK;
   } finally {
     lock.value.release();

@@ -85,7 +85,7 @@ function addAgentCommand(
     .option('--dev', 'readable log, for development')
     .option(
       '--uninstall-gate',
-      'remove the kernel rules that silence VIPs, and end; for machines that are no director any more',
+      'remove the kernel rules that silence VIPs or mark packets, and end; for machines that are no director any more',
     )
     .action(async ({ config, dev, uninstallGate: isUninstall }: Options) => {
       if (isUninstall === true) return done(await uninstallGate());

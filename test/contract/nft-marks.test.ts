@@ -17,6 +17,7 @@ const LINUX_CASES = [
   'whatever somebody changes in the table is seen and made good',
   'tables of others are left alone, also those of our name in another family',
   'the removal of all finds the table of a process that is gone',
+  'a machine that is no director any more keeps no marks',
 ];
 
 describe('marks contract: Linux', () => {

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSystemClock } from '../../../src/adapters/clock/system-clock.ts';
+import { runUninstallGate } from '../../../src/agent-process.ts';
 import { createNftMarks, uninstallMarks } from '../../../src/adapters/linux/nft-marks.ts';
 import { silentLog } from '../../../src/ports/log.ts';
 import { runCases, type ContractCase } from '../contract-case.ts';
@@ -273,6 +274,24 @@ const linuxCases: readonly ContractCase<MarksWorld>[] = [
       assert.equal(succeeded(await uninstallMarks(ports)), true);
       assert.equal(succeeded(await uninstallMarks(ports)), false);
       assert.equal(sh('nft list tables'), '');
+    },
+  },
+  {
+    name: 'a machine that is no director any more keeps no marks',
+    run: async ({ marks }) => {
+      const said: string[] = [];
+      const say = (text: string): void => void said.push(text);
+      const uninstall = () => runUninstallGate({ clock: ports.clock, stdout: say, stderr: say });
+      succeeded(await marks.replace(SHOP));
+      sh('nft add table inet other');
+      assert.equal(await uninstall(), 0);
+      assert.deepEqual(said.splice(0), [
+        'no gate was installed here\n',
+        'the table of firewall marks was removed\n',
+      ]);
+      assert.equal(sh('nft list tables'), 'table inet other\n');
+      assert.equal(await uninstall(), 0);
+      assert.deepEqual(said, ['no gate was installed here\n']);
     },
   },
 ];
