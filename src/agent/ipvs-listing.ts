@@ -41,7 +41,7 @@ export function* listTable(input: ListingInput): Generator<TableRow> {
     services++;
     yield serviceRow(service, owner, input.foreign.has(name));
     const roles = rolesOf(input, service.key, owner);
-    for (const destination of service.destinations.toSorted(byAddress)) {
+    for (const destination of sortDestinations(service.destinations)) {
       destinations++;
       yield destinationRow(destination, owner === null && input.foreign.has(name), roles);
     }
@@ -86,16 +86,21 @@ function orderOf(key: IpvsServiceKey): string {
 const hexOf = (address: ObservedDestination['address']): string =>
   [...ipToBytes(address)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
-/** IPv6 before IPv4, as ipvsadm has it for tunnels through the other family. */
-function byAddress(a: ObservedDestination, b: ObservedDestination): number {
-  const families = familyOf(b.address) - familyOf(a.address);
-  if (families !== 0) return families;
-  const [left, right] = [ipToBytes(a.address), ipToBytes(b.address)];
-  for (const [i, byte] of left.entries()) {
-    const difference = byte - (right[i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return a.port - b.port;
+/**
+ * IPv6 before IPv4, as ipvsadm has it for tunnels through the other family; then by address and port. Each
+ * address is read once: a service may have tens of thousands, and the hold loop waits meanwhile.
+ */
+function sortDestinations(
+  destinations: readonly ObservedDestination[],
+): readonly ObservedDestination[] {
+  return destinations
+    .map((destination) => {
+      const { address, port } = destination;
+      const family = familyOf(address) === 6 ? '0' : '1';
+      return { destination, order: `${family}${hexOf(address)}${String(port).padStart(5, '0')}` };
+    })
+    .toSorted((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0))
+    .map(({ destination }) => destination);
 }
 
 function serviceRow(

@@ -5,17 +5,17 @@ const LONG = 50;
 
 /** Values as JSON has them; what is undefined in an object is left out. */
 export function* jsonPieces(value: unknown): Generator<string> {
-  if (isLong(value)) {
+  if (!holdsLong(value)) {
+    yield JSON.stringify(value) ?? 'null';
+    return;
+  }
+  if (Array.isArray(value)) {
     yield '[';
     for (const [i, one] of value.entries()) {
       if (i > 0) yield ',';
       yield* jsonPieces(one);
     }
     yield ']';
-    return;
-  }
-  if (!isRecord(value) || !Object.values(value).some(isLong)) {
-    yield JSON.stringify(value) ?? 'null';
     return;
   }
   let isFirst = true;
@@ -29,8 +29,8 @@ export function* jsonPieces(value: unknown): Generator<string> {
   yield '}';
 }
 
-const isLong = (value: unknown): value is readonly unknown[] =>
-  Array.isArray(value) && value.length > LONG;
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Itself, or at any depth: few services may have thousands of real servers. */
+function holdsLong(value: unknown): value is object {
+  if (Array.isArray(value)) return value.length > LONG || value.some(holdsLong);
+  return typeof value === 'object' && value !== null && Object.values(value).some(holdsLong);
+}

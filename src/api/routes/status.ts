@@ -35,7 +35,7 @@ export function registerStatusRoutes(app: TypedApp, ctx: ApiContext, answers: Li
         summary: 'All that this director knows, in one document',
         tags,
         querystring: NoQuery,
-        response: { 200: StatusDocument, ...problemResponses(401) },
+        response: { 200: StatusDocument, ...problemResponses(401, 503) },
       },
     },
     (_request, reply) =>
@@ -101,7 +101,7 @@ function registerServices(app: TypedApp, ctx: ApiContext, answers: LineAnswers):
         summary: 'Virtual services with their real servers',
         tags,
         querystring: NoQuery,
-        response: { 200: ServiceList, ...problemResponses(401) },
+        response: { 200: ServiceList, ...problemResponses(401, 503) },
       },
     },
     (_request, reply) =>
@@ -119,7 +119,7 @@ function registerServices(app: TypedApp, ctx: ApiContext, answers: LineAnswers):
         summary: 'Real servers of all virtual services, or of one',
         tags,
         querystring: RealServersQuery,
-        response: { 200: RealServerList, ...problemResponses(400, 401, 404) },
+        response: { 200: RealServerList, ...problemResponses(400, 401, 404, 503) },
       },
     },
     (request, reply) =>

@@ -29,6 +29,8 @@ describe('jsonPieces', () => {
     const nested = [...jsonPieces({ realServers: servers })];
     expect(nested.length).toBeGreaterThan(1000);
     expect(Math.max(...nested.map((piece) => piece.length))).toBeLessThan(50);
+    // Few services with many real servers are as large.
+    expect(Math.max(...pieces.map((piece) => piece.length))).toBeLessThan(50);
     expect(pieces.join('')).toBe(
       JSON.stringify({ services: [{ name: 'a', realServers: servers }] }),
     );
