@@ -10,7 +10,7 @@ const POLL_MS = 1000;
 /** The change needs a moment to reach the director. */
 const SEEN_MS = 5000;
 
-/** Exit code 3: it was ended by somebody else; 4: it goes on. */
+/** Exit code 3: it was ended by somebody else; 4: it goes on, or may do so where nobody here can see it. */
 export async function awaitDrain(
   session: Session,
   target: RealServerTarget,
@@ -30,7 +30,7 @@ export async function awaitDrain(
     }
     if (words !== null && words !== shown) io.stdout(`  ${words}\n`);
     shown = words ?? shown;
-    if ((server?.drain?.end ?? null) !== null) return EXIT.ok;
+    if (status !== null && (server?.drain?.end ?? null) !== null) return endOf(io, status, target);
     const isOver = status !== null && server?.admin !== 'drain';
     if (isOver && (isSeen || io.clock.now() - begin > SEEN_MS)) {
       io.stderr('it is not drained any more: somebody else ended it (see: leasehold events)\n');
@@ -55,9 +55,30 @@ export async function awaitDrain(
 
 /** Each director counts its own: those of the holder are what matters. */
 function headOf(status: StatusDocument, target: RealServerTarget): string {
+  const other = otherHolder(status, target);
+  const doubt =
+    other === null ? '' : `, which does not hold ${other.group}: ask ${other.holder} with --api`;
+  return `connections of ${status.director}${doubt}:\n`;
+}
+
+/** A script that switches the real server off after this must not cut the connections of the holder. */
+function endOf(io: Session['io'], status: StatusDocument, target: RealServerTarget): ExitCode {
+  const other = otherHolder(status, target);
+  if (other === null) return EXIT.ok;
+  io.stderr(
+    `${other.holder} holds ${other.group}: whether its connections are gone, ${status.director} cannot tell; ask ${other.holder} with --api\n`,
+  );
+  return EXIT.inProgress;
+}
+
+/** Null: the director that is asked holds the group of the service, or nobody does. */
+function otherHolder(
+  status: StatusDocument,
+  target: RealServerTarget,
+): { readonly group: string; readonly holder: string } | null {
   const group = status.services.find(({ name }) => name === target.service)?.group;
   const holder = status.groups.find(({ name }) => name === group)?.holder ?? null;
-  const isHolder = holder === null || holder === status.director;
-  const doubt = isHolder ? '' : `, which does not hold ${group}: ask ${holder} with --api`;
-  return `connections of ${status.director}${doubt}:\n`;
+  return group === undefined || holder === null || holder === status.director
+    ? null
+    : { group, holder };
 }

@@ -265,7 +265,14 @@ connections of d1:
     drained({ end: 'absent' });
     const [web] = rig.view.statusDocument.groups;
     if (web !== undefined) web.holder = 'd2';
-    const { out } = await rig.run('rs drain web-http/10.90.0.21 --reason disk --wait 1m');
+    const { code, out, err } = await rig.run(
+      'rs drain web-http/10.90.0.21 --reason disk --wait 1m',
+    );
+    // "drain --wait && poweroff" must not cut those whom the holder serves.
+    expect(code).toBe(4);
+    expect(err).toContain(
+      'd2 holds web: whether its connections are gone, d1 cannot tell; ask d2 with --api',
+    );
     expect(out).toContain('connections of d1, which does not hold web: ask d2 with --api');
     expect(out).toContain('nothing to wait for here');
   });
