@@ -140,7 +140,7 @@ async function takeLock(clock: Clock): Promise<Result<{ release(): void }, strin
   }
   const seconds = (LOCK_TRIES * LOCK_PAUSE_MS) / 1000;
   return err(
-    `another "leasehold realserver" has been at work for ${seconds} s: look at ps, try again`,
+    `another "leasehold realserver" has been at work for ${seconds} s: see who it is (ss -xlp | grep leasehold/realserver), try again`,
   );
 }
 
