@@ -2,6 +2,8 @@
  * What forwards on this director and what goes with it: the IPVS table with its sync daemons, firewall marks
  * and kernel settings. It reads the election and the store's view; neither knows of it.
  */
+import { BACKUP_ONLY } from '../core/sysctls/judge-sysctls.ts';
+import type { ClusterSpec } from '../model/cluster.ts';
 import { type DirectorId, type GroupId, groupId } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
@@ -46,7 +48,9 @@ export class DataPlane {
   /** The election has told once what is held. */
   #isKnown = false;
   #held: ReadonlySet<GroupId> = new Set();
-  /** Held, about to be opened, about to be taken, or sent here. */
+  /** Held, about to be opened or taken, or not silenced yet. */
+  #serving: ReadonlySet<GroupId> = new Set();
+  /** All of them, and what an operator sends here. */
   #here: ReadonlySet<GroupId> = new Set();
 
   constructor({ me, devices }: Options, ports: Ports, hooks: DataPlaneHooks) {
@@ -111,22 +115,27 @@ export class DataPlane {
     const { holdings, foreseen, session, view } = this.#hooks.parts().hold.state();
     if (!this.#isKnown && session.kind !== 'open') return;
     const held = new Set<GroupId>();
-    const here = new Set<GroupId>(foreseen);
+    const serving = new Set<GroupId>(foreseen);
     for (const [group, { kind }] of holdings) {
       if (kind === 'shut') continue;
       // Until the kernel has silenced it a client would be told that nobody is there.
-      here.add(group);
+      serving.add(group);
       if (kind === 'closing') continue;
       // What an earlier process held, or what fell silent for a moment, goes on telling its connections.
       const isBack = kind === 'owned' && (this.#held.has(group) || !this.#isKnown);
       if (kind !== 'owned' || isBack) held.add(group);
     }
+    const here = new Set(serving);
     // An operator sends it here: its holder is about to hand it over.
     for (const { value } of view.operations.values())
       if (value?.state === 'pending' && value.to === this.#me) here.add(groupId(value.group));
-    const isSame = this.#isKnown && isSameSet(held, this.#held) && isSameSet(here, this.#here);
-    if (isSame) return;
+    const isSame =
+      isSameSet(held, this.#held) &&
+      isSameSet(serving, this.#serving) &&
+      isSameSet(here, this.#here);
+    if (this.#isKnown && isSame) return;
     this.#isKnown = true;
+    if (!isSameSet(serving, this.#serving)) this.#serving = serving;
     if (!isSameSet(held, this.#held)) this.#held = held;
     if (!isSameSet(here, this.#here)) this.#here = here;
     this.reconcile.wake();
@@ -163,6 +172,16 @@ export class DataPlane {
       ...input,
       around: { upSince: parts.desk.upSince(), dynamicWeights: NO_WEIGHTS, groupsHere },
       held: this.#isKnown ? this.#held : null,
+      serving: this.#serving,
+      isBackupOnly: this.#isBackupOnly(input.spec),
     };
+  }
+
+  /** As the kernel has it, or is about to. */
+  #isBackupOnly({ ipvs }: ClusterSpec): boolean {
+    const value = this.sysctls?.state().values.get(BACKUP_ONLY) ?? '0';
+    return (
+      value !== '0' || ipvs.sysctls.some((one) => one.name === BACKUP_ONLY && one.value !== '0')
+    );
   }
 }

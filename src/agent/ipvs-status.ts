@@ -86,6 +86,8 @@ const WHY: Readonly<Record<SyncReason, string>> = {
     'an IPv4 service has an IPv6 real server, or the reverse: the kernel syncs nothing then',
   differs:
     'another group held here needs the one daemon with another interface, address, port or length: make them equal',
+  'backup-only':
+    'this director serves another group, and with net.ipv4.vs.backup_only it would forward nothing while it listens: set that to 0',
 };
 
 const READY: Readonly<Record<SyncReadyReason, string | null>> = {
@@ -110,7 +112,7 @@ function describeSync(
   return parts.filter((part) => part !== null).join('; ');
 }
 
-const FAULTS: readonly string[] = ['no-interface', 'mixed-families', 'differs'];
+const FAULTS: readonly string[] = ['no-interface', 'mixed-families', 'differs', 'backup-only'];
 
 /** Where connections would be cut at a failover that the document wants kept. */
 export const syncProblem = ({ name, sync }: GroupStatus): readonly string[] =>

@@ -5,13 +5,13 @@
  */
 import { type BackoffConfig, deriveBackoffMs } from '../core/backoff.ts';
 import {
-  deriveDesired,
+  deriveDesiredSteps,
   type Desired,
   type DesiredInput,
   isStillDesired,
   NO_FACTS,
 } from '../core/desired/desired-state.ts';
-import type { DesiredSync } from '../core/desired/sync-daemons.ts';
+import type { DesiredSync, SyncInput } from '../core/desired/sync-daemons.ts';
 import { type KernelPlan, planKernel } from '../core/plan/control-plan.ts';
 import { formatOperation } from '../core/plan/failure-text.ts';
 import type { Drains } from '../core/service/drain.ts';
@@ -42,7 +42,7 @@ export type ReconcileInput = Omit<DesiredInput, 'facts'> & {
    * known yet, so sync daemons are left as an earlier process left them.
    */
   readonly held?: ReadonlySet<GroupId> | null;
-};
+} & Pick<SyncInput, 'isBackupOnly' | 'serving'>;
 
 export type ReconcileOptions = {
   /** Time between passes when nothing wakes the loop. */
@@ -245,17 +245,17 @@ class Loop {
   async #pass(): Promise<number> {
     const startedAt = this.#ports.clock.now();
     if (startedAt < this.#restUntil) {
-      this.#explain();
+      await this.#explain();
       return this.#restUntil - startedAt;
     }
     if (!(await this.#askCapability())) {
-      this.#explain();
+      await this.#explain();
       return this.#rest(this.#options.capabilityRecheckMs);
     }
     if (this.#ports.input() === null) return this.#options.resyncMs;
     const owned = await this.#loadLedger();
     const isDone = owned !== null && (await this.#reconcile(owned));
-    if (!isDone) this.#explain();
+    if (!isDone) await this.#explain();
     const now = this.#ports.clock.now();
     const problems = this.#book.problems.size + this.#control.problems.size;
     const isClean = isDone && problems === 0 && this.#problem === null;
@@ -287,19 +287,20 @@ class Loop {
   }
 
   /** Where the kernel cannot be reached, too, people want to read why each real server is wanted. */
-  #explain(): void {
+  async #explain(): Promise<void> {
     const input = this.#ports.input();
     if (input === null) return;
-    this.#deriveSync(input, this.#derive(input));
+    this.#deriveSync(input, await this.#derive(input));
     this.#sync.observe(null, this.#ports.clock.now());
   }
 
-  #derive(input: ReconcileInput): Derived {
+  /** What comes in while it rests is looked at in the next pass. */
+  async #derive(input: ReconcileInput): Promise<Derived> {
     const { spec, checks, overrides, statuses, around = NO_FACTS } = input;
     const full = { spec, checks, overrides, statuses, facts: this.#facts.facts(around) };
     const last = this.#derived;
     if (last !== null && isStillDesired(last.input, last.desired, full)) return last;
-    const desired = deriveDesired(full);
+    const desired = await this.#inSteps(deriveDesiredSteps(full));
     const byKey = new Map(
       desired.services.map((service) => [formatServiceKey(service.key), service]),
     );
@@ -307,17 +308,30 @@ class Loop {
     return this.#derived;
   }
 
-  #deriveSync({ spec, held = NOBODY }: ReconcileInput, { desired }: Derived): DesiredSync {
+  /** The hold loop shares the thread. */
+  async #inSteps<T>(steps: Generator<undefined, T>): Promise<T> {
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+      // oxlint-disable-next-line no-await-in-loop -- this is the rest
+      await this.#ports.clock.sleep(0);
+    }
+  }
+
+  #deriveSync(input: ReconcileInput, { desired }: Derived): DesiredSync {
     const { me, devices } = this.#ports;
     const { services } = desired;
-    return this.#sync.derive({ me, devices, groups: spec.groups, held: held ?? NOBODY, services });
+    const { spec, held, isBackupOnly = false, serving = NOBODY } = input;
+    const { groups } = spec;
+    const known = { me, devices, groups, services, isBackupOnly, serving };
+    return this.#sync.derive({ ...known, held: held ?? NOBODY });
   }
 
   /** From what the kernel has: drains go by it, and at the start quorums do. */
-  #decide(input: ReconcileInput, look: KernelLook): Wanted {
+  async #decide(input: ReconcileInput, look: KernelLook): Promise<Wanted> {
     this.#facts.observe(input, look.table);
     const before = this.#facts.quorums;
-    const derived = this.#derive(input);
+    const derived = await this.#derive(input);
     if (derived !== this.#told) {
       this.#told = derived;
       const { desired } = derived;
@@ -387,7 +401,7 @@ class Loop {
     const input = this.#ports.input();
     if (look === null || input === null) return false;
     this.#sync.observe(look.daemons, this.#ports.clock.now());
-    const wanted = this.#decide(input, look);
+    const wanted = await this.#decide(input, look);
     const plan = this.#plan(wanted, look, owned);
     const isSaved = await this.#saveNewKeys(plan, owned);
     if (isSaved && plan.adopted.length > 0)

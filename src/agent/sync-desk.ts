@@ -20,6 +20,7 @@ import type { IpvsDaemon } from '../model/kernel.ts';
 /** A daemon that the kernel refuses, or tells nothing of, keeps a group away for no longer. */
 export const NO_DAEMON_MS = 30_000;
 
+const NOBODY: ReadonlySet<GroupId> = new Set();
 const NO_SYNC: DesiredSync = { daemons: [], explanations: new Map() };
 
 export class SyncDesk {
@@ -90,7 +91,9 @@ const isSameInput = (a: SyncInput, b: SyncInput): boolean =>
   a.groups === b.groups &&
   a.services === b.services &&
   a.devices === b.devices &&
-  isSameSet(a.held, b.held);
+  a.isBackupOnly === b.isBackupOnly &&
+  isSameSet(a.held, b.held) &&
+  isSameSet(a.serving ?? NOBODY, b.serving ?? NOBODY);
 
 export const isSameSet = <T>(a: ReadonlySet<T>, b: ReadonlySet<T>): boolean =>
   a === b || (a.size === b.size && [...a].every((one) => b.has(one)));

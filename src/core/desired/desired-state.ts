@@ -89,12 +89,25 @@ export const NOTHING_DESIRED: Desired = {
 
 /** Same input, same output, in the same order, on every director. */
 export function deriveDesired(input: DesiredInput): Desired {
+  const steps = deriveDesiredSteps(input);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** Real servers and destinations between two rests: a few milliseconds. */
+const REST_EVERY = 1000;
+
+/** The same, with a rest now and then: tens of thousands take longer than the hold loop may wait. */
+export function* deriveDesiredSteps(input: DesiredInput): Generator<undefined, Desired> {
   const facts = input.facts ?? NO_FACTS;
   const overrides = new Map(
     input.overrides.map((entry) => [realServerKey(entry.service, entry.realServer), entry]),
   );
   const progress = deriveProgress(facts.drains);
   const made = emptyDesired();
+  let sinceRest = 0;
   for (const service of input.spec.services) {
     const keys = service.keys.filter((key) => !made.services.has(formatServiceKey(key)));
     const decision = decideService(service, {
@@ -109,9 +122,23 @@ export function deriveDesired(input: DesiredInput): Desired {
       isHere: isHere(input.spec, service, facts),
       duplicates: findDuplicates(service, keys[0] ?? null),
     });
-    const isAnswering = addServices(made.services, { service, keys, decision, drains: progress });
+    sinceRest += service.realServers.length;
+    let isAnswering = false;
+    for (const key of decision.isHere ? keys : []) {
+      const added = addService(made.services, { service, key, decision, drains: progress });
+      isAnswering = added || isAnswering;
+      sinceRest += service.realServers.length;
+      if (sinceRest >= REST_EVERY) {
+        sinceRest = 0;
+        yield;
+      }
+    }
     explain(made, { service, decision, progress, isAnswering });
     if (decision.nextInMs !== null) made.dueAtMs.push(facts.nowMs + decision.nextInMs);
+    if (sinceRest >= REST_EVERY) {
+      sinceRest = 0;
+      yield;
+    }
   }
   const deadline = nextDeadlineOf(facts.drains);
   if (deadline !== null) made.dueAtMs.push(deadline);
@@ -140,6 +167,8 @@ export function isStillDesired(last: DesiredInput, desired: Desired, input: Desi
     was.drains === now.drains &&
     was.groupsHere === now.groupsHere &&
     (now.quorums === was.quorums || now.quorums === desired.quorums) &&
+    // A clock that was set back knows nothing of what is due.
+    now.nowMs >= was.nowMs &&
     (desired.dueAtMs === null || now.nowMs < desired.dueAtMs)
   );
 }
@@ -204,40 +233,36 @@ function findDuplicates(service: VirtualService, key: IpvsServiceKey | null): Re
 
 type Additions = {
   readonly service: VirtualService;
-  readonly keys: readonly IpvsServiceKey[];
+  readonly key: IpvsServiceKey;
   readonly decision: ServiceDecision;
   readonly drains: Progress;
 };
 
-/** Adds an IPVS service for each key; true where the sorry server answers in one of them. */
-function addServices(
+/** Adds the IPVS service of one key; true where the sorry server answers in it. */
+function addService(
   services: Map<string, DesiredService>,
-  { service, keys, decision, drains }: Additions,
+  { service, key, decision, drains }: Additions,
 ): boolean {
-  let isAnswering = false;
-  if (!decision.isHere) return isAnswering;
-  for (const key of keys) {
-    const name = formatServiceKey(key);
-    const destinations = new Map<string, IpvsDestination>();
-    for (const [i, server] of service.realServers.entries()) {
-      const weight = decision.explanations[i]?.wantedWeight ?? null;
-      const endpoint = endpointIn(key, server);
-      // One real server drains in each IPVS service on its own.
-      const isDrained =
-        decision.explanations[i]?.why === 'admin-drain' && drains.isOver(drainKey(name, endpoint));
-      if (weight !== null && !isDrained && !destinations.has(endpoint))
-        destinations.set(endpoint, toDestination(key, server, weight, server));
-    }
-    for (const { destination } of drains.leaving(name)) {
-      const endpoint = formatEndpoint(destination.address, destination.port);
-      if (!destinations.has(endpoint)) destinations.set(endpoint, destination);
-    }
-    isAnswering = addSorryServer(service, key, decision.sorry, destinations) || isAnswering;
-    services.set(name, {
-      ...deriveServiceFields(service, key),
-      destinations: [...destinations.values()],
-    });
+  const name = formatServiceKey(key);
+  const destinations = new Map<string, IpvsDestination>();
+  for (const [i, server] of service.realServers.entries()) {
+    const weight = decision.explanations[i]?.wantedWeight ?? null;
+    const endpoint = endpointIn(key, server);
+    // One real server drains in each IPVS service on its own.
+    const isDrained =
+      decision.explanations[i]?.why === 'admin-drain' && drains.isOver(drainKey(name, endpoint));
+    if (weight !== null && !isDrained && !destinations.has(endpoint))
+      destinations.set(endpoint, toDestination(key, server, weight, server));
   }
+  for (const { destination } of drains.leaving(name)) {
+    const endpoint = formatEndpoint(destination.address, destination.port);
+    if (!destinations.has(endpoint)) destinations.set(endpoint, destination);
+  }
+  const isAnswering = addSorryServer(service, key, decision.sorry, destinations);
+  services.set(name, {
+    ...deriveServiceFields(service, key),
+    destinations: [...destinations.values()],
+  });
   return isAnswering;
 }
 

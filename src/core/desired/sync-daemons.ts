@@ -18,6 +18,10 @@ export type SyncInput = {
   readonly devices: ReadonlyMap<string, string>;
   /** The table as wanted: the kernel syncs nothing while real servers are of another family. */
   readonly services: readonly DesiredService[];
+  /** net.ipv4.vs.backup_only: while a backup daemon runs the kernel forwards nothing at all. Absent: off. */
+  readonly isBackupOnly?: boolean;
+  /** Groups whose packets may come here any moment, or still do; looked at with `isBackupOnly`. Absent: none. */
+  readonly serving?: ReadonlySet<GroupId>;
 };
 
 /** What the sync of a group does on this director, or why it does nothing; a closed list. */
@@ -29,6 +33,7 @@ export const SYNC_REASONS = [
   'no-interface', // agent.yaml maps none to the name
   'mixed-families', // an IPv4 service with an IPv6 real server or the reverse: the kernel refuses
   'differs', // another group needs the daemon with another interface, address, port or length
+  'backup-only', // another group is served here, and a daemon that listens would end that (backup_only)
 ] as const;
 export type SyncReason = (typeof SYNC_REASONS)[number];
 
@@ -51,6 +56,9 @@ export function deriveSync(input: SyncInput): DesiredSync {
   const daemons = new Map<IpvsDaemon['state'], IpvsDaemon>();
   const explanations = new Map<GroupId, SyncExplanation>();
   const backupId = commonId(input.groups);
+  const served = servedGroups(input);
+  // `sysctl_backup_only` of ip_vs.h asks for the daemon alone: a master beside it changes nothing.
+  const mayListen = input.isBackupOnly !== true || served.size === 0;
   for (const group of input.groups) {
     const explain = (why: SyncReason, daemon: IpvsDaemon | null = null): void => {
       explanations.set(group.id, { group: group.id, why, daemon });
@@ -59,8 +67,9 @@ export function deriveSync(input: SyncInput): DesiredSync {
     if (sync === null) explain('off');
     else if (isMixed) explain('mixed-families');
     else if (!isCandidate(input.me, group)) explain('not-candidate');
+    else if (!mayListen && !served.has(group.id)) explain('backup-only');
     else {
-      const state = input.held.has(group.id) ? 'master' : 'backup';
+      const state = served.has(group.id) ? 'master' : 'backup';
       const device = input.devices.get(sync.interface);
       if (device === undefined) {
         explain('no-interface');
@@ -76,6 +85,12 @@ export function deriveSync(input: SyncInput): DesiredSync {
     }
   }
   return { daemons: [...daemons.values()], explanations };
+}
+
+/** With `isBackupOnly` whoever is about to speak listens no more: its first packets would be lost. */
+function servedGroups({ held, isBackupOnly, serving }: SyncInput): ReadonlySet<GroupId> {
+  if (isBackupOnly !== true || serving === undefined) return held;
+  return new Set([...held, ...serving]);
 }
 
 /** Equal as far as both say: a length that nobody asked for, or that no kernel tells, is no difference. */
@@ -104,10 +119,27 @@ function commonId(groups: readonly VipGroup[]): number {
   return ids.size === 1 && only !== undefined ? only : 0;
 }
 
-const toDaemon = (
+function toDaemon(
   { group, port, ttl, maxLength }: ConnectionSync,
   own: Pick<IpvsDaemon, 'state' | 'syncId' | 'interface'>,
-): IpvsDaemon => ({ ...own, group, port, ttl, maxLength });
+): IpvsDaemon {
+  const length = maxLength === null ? null : lengthInKernel(maxLength, own.state, group);
+  return { ...own, group, port, ttl, maxLength: length };
+}
+
+const BACKUP_LENGTH_MIN = 1024;
+const LENGTH_MAX = { 4: 65_507, 6: 65_487 } as const;
+
+/** What the kernel makes of it, or it would never be as wanted (start_sync_thread of ip_vs_sync.c). */
+const lengthInKernel = (
+  length: number,
+  state: IpvsDaemon['state'],
+  group: ConnectionSync['group'],
+): number =>
+  Math.min(
+    Math.max(length, state === 'backup' ? BACKUP_LENGTH_MIN : 1),
+    LENGTH_MAX[familyOf(group)],
+  );
 
 const hasMixedFamilies = (services: readonly DesiredService[]): boolean =>
   services.some(({ key, destinations }) => {

@@ -21,7 +21,7 @@ const FORWARD_6 = 'net.ipv6.conf.all.forwarding';
 const REDIRECTS = 'net.ipv4.conf.all.send_redirects';
 const CONNTRACK = 'net.ipv4.vs.conntrack';
 const QUIESCENT = 'net.ipv4.vs.expire_quiescent_template';
-const BACKUP_ONLY = 'net.ipv4.vs.backup_only';
+export const BACKUP_ONLY = 'net.ipv4.vs.backup_only';
 
 /** Everything that `judgeSysctls` looks at. */
 export const JUDGED_SYSCTLS: readonly string[] = [
@@ -130,18 +130,23 @@ function judgeLoop({ me, spec, values }: SysctlJudgement): readonly SysctlFindin
     spec.groups.flatMap(({ id, connectionSync }) => (connectionSync === null ? [] : [id])),
   );
   const value = values.get(BACKUP_ONLY);
+  // A director that serves one of several groups does not listen, and forwards what comes for the others.
+  const isOnlyGroup = spec.groups.length === 1;
   const looping = spec.services.filter(
     (service) =>
       service.realServers.some((one) => one.address === address && one.forward !== 'nat') &&
-      !(value === '1' && synced.has(service.group)),
+      !(isOnlyGroup && value === '1' && synced.has(service.group)),
   );
   if (looping.length === 0 || value === undefined) return [];
+  const or = isOnlyGroup
+    ? `, or connectionSync of the group and ${inDocument(BACKUP_ONLY, '1')}`
+    : '';
   return [
     {
       name: BACKUP_ONLY,
       value,
       severity: 'problem',
-      text: `this director is a real server of ${listSome(looping)}, and while another one holds them its own table shares out once more what that one sends: use ipvs: { standby: cold }, or connectionSync of the group and ${inDocument(BACKUP_ONLY, '1')}`,
+      text: `this director is a real server of ${listSome(looping)}, and while another one holds them its own table shares out once more what that one sends: use ipvs: { standby: cold }${or}`,
     },
   ];
 }

@@ -100,6 +100,27 @@ describe('connections are told', () => {
     }
   });
 
+  it('and no longer taken from when it is foreseen, where a kernel that listens forwards nothing', async () => {
+    const sysctls = [{ name: 'net.ipv4.vs.backup_only', value: '1' }];
+    const { is, daemon, election } = setUp({ sysctls });
+    await is(null);
+    expect(await daemon()).toBe('backup');
+    election.foreseen = new Set([WEB]);
+    await is(null);
+    expect(await daemon()).toBe('master');
+    election.foreseen = new Set();
+    for (const [kind, state] of [
+      ['owned', 'master'],
+      ['open', 'master'],
+      ['leaving', 'master'],
+      ['closing', 'master'],
+      ['shut', 'backup'],
+    ] as const) {
+      await is(kind);
+      expect([kind, await daemon()]).toEqual([kind, state]);
+    }
+  });
+
   it('as an earlier process of this director told them, until the election knows', async () => {
     const { clock, kernel, ledger, is, daemon, plane } = setUp();
     ledger.stored = new Set(['sync master']);

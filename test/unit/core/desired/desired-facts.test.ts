@@ -332,6 +332,7 @@ describe('isStillDesired', () => {
 
   it.each<[string, Partial<DesiredInput>]>([
     ['the time', facts({ nowMs: 2000 })],
+    ['the clock, which was set back,', facts({ nowMs: 999 })],
     ['the document', { spec: { ...spec } }],
     ['a status', { statuses: new Map() }],
     ['a check', { checks: new Map() }],

@@ -93,6 +93,30 @@ describe('deriveSync', () => {
     expect(moved.daemons).toContainEqual(daemon('master', { syncId: 1 }));
   });
 
+  it('listens to nobody while it serves a group, where a kernel that listens forwards nothing', () => {
+    const isBackupOnly = true;
+    const both = derive([A, B], ['b'], { isBackupOnly });
+    expect(both.daemons).toEqual([daemon('master', { syncId: 2 })]);
+    expect(both.why).toEqual({ a: 'backup-only', b: 'master' });
+    expect(derive([A, B], [], { isBackupOnly }).daemons).toEqual([daemon('backup', { syncId: 0 })]);
+    // What is about to come, or not silent yet, is served too, synced or not.
+    const serving = new Set([groupId('b')]);
+    expect(derive([A, B], [], { isBackupOnly, serving }).daemons).toEqual(both.daemons);
+    const plain = derive([A, group('b', null)], [], { isBackupOnly, serving });
+    expect(plain).toMatchObject({ daemons: [], why: { a: 'backup-only', b: 'off' } });
+    expect(derive([A, B], [], { serving }).daemons).toEqual([daemon('backup', { syncId: 0 })]);
+  });
+
+  it('asks for no length that the kernel would change', () => {
+    const lengths = (fields: Partial<ConnectionSync>) =>
+      derive([group('a', sync(fields)), group('b', sync(fields))], ['a']).daemons.map(
+        ({ state, maxLength }) => `${state} ${maxLength}`,
+      );
+    expect(lengths({ maxLength: 800 })).toEqual(['master 800', 'backup 1024']);
+    const six = { group: ip('ff02::81'), maxLength: 65_507 };
+    expect(lengths(six)).toEqual(['master 65487', 'backup 65487']);
+  });
+
   it('takes one id only where all groups have it', () => {
     expect(derive([A], []).daemons).toEqual([daemon('backup', { syncId: 1 })]);
   });

@@ -35,13 +35,19 @@ const FRESH = new Map<string, string | null>([
 function judge(
   services: readonly VirtualService[],
   values: Record<string, string | null> = {},
-  { ipvs = {}, hasSync = false }: { ipvs?: Partial<IpvsSpec>; hasSync?: boolean } = {},
+  {
+    ipvs = {},
+    hasSync = false,
+    others = [],
+  }: { ipvs?: Partial<IpvsSpec>; hasSync?: boolean; others?: readonly string[] } = {},
 ): string[] {
   const spec: ClusterSpec = {
     ...anySpec(services),
     ipvs: { ...ANY_IPVS, ...ipvs },
     directors: [{ id: D1, address: ip('10.90.0.11'), zone: null }],
-    groups: [group(groupId('web'), hasSync ? { connectionSync: SYNC } : {})],
+    groups: ['web', ...others].map((id) =>
+      group(groupId(id), hasSync ? { connectionSync: SYNC } : {}),
+    ),
   };
   const all = new Map([...FRESH, ...Object.entries(values)]);
   return judgeSysctls({ me: D1, spec, values: all }).map(
@@ -104,6 +110,10 @@ describe('kernel settings of a director', () => {
     expect(judge([self])).toEqual(['problem net.ipv4.vs.backup_only']);
     expect(judge([self], only)).toEqual(['problem net.ipv4.vs.backup_only']);
     expect(judge([self], only, { hasSync: true })).toEqual([]);
+    // One that serves the other group does not listen, and shares out what comes for this one.
+    expect(judge([self], only, { hasSync: true, others: ['mail'] })).toEqual([
+      'problem net.ipv4.vs.backup_only',
+    ]);
     expect(judge([self], {}, { hasSync: true })).toEqual(['problem net.ipv4.vs.backup_only']);
     expect(judge([self], {}, { ipvs: { standby: 'cold' } })).toEqual([]);
   });
