@@ -97,7 +97,8 @@ export class IpvsFacts {
 
   /** The table as dumped just now. */
   observe({ spec, overrides }: FactsInput, observed: IpvsTable): void {
-    if (!this.#isRecalled) {
+    const isFirst = !this.#isRecalled;
+    if (isFirst) {
       this.#isRecalled = true;
       this.#quorums = recallQuorums(spec, observed);
     }
@@ -105,7 +106,8 @@ export class IpvsFacts {
     const before = this.#spec === null || this.#spec === spec ? null : this.#spec;
     this.#spec = spec;
     this.#countsMs = observed.services.length > LARGE_SERVICES ? COUNTS_MS : 0;
-    this.#drains = stepDrains(this.#drains, { spec, before, overrides, observed, nowMs });
+    const input = { spec, before, overrides, observed, nowMs, isFirst };
+    this.#drains = stepDrains(this.#drains, input);
   }
 
   /** What was decided with these facts stands for the next time. */

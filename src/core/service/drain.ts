@@ -71,6 +71,11 @@ export type DrainInput = {
   /** Null: not dumped; nothing ends then but by its deadline. */
   readonly observed: IpvsTable | null;
   readonly nowMs: number;
+  /**
+   * This process has not looked before: what is there and not in the document was left out of it since, by
+   * whatever looked last. Absent: it has.
+   */
+  readonly isFirst?: boolean;
 };
 
 /** What is on its way out now. The very same map where nothing changed. */
@@ -88,7 +93,7 @@ export function stepDrains(drains: Drains, input: DrainInput): Drains {
         ...leavingDrains(service, port, {
           former: facts.formers.get(name) ?? null,
           running: facts.running.get(name) ?? [],
-          there: there ?? [],
+          there: (there ?? []).filter(facts.isLeft),
         }),
       ];
       if (begun.length === 0) continue;
@@ -128,15 +133,19 @@ export const sumConnections = (list: readonly (Connections | null)[]): Connectio
   }, null);
 
 /** Nothing is or can be on its way out: so it is nearly always, and the table may be large. */
-const isQuiet = (drains: Drains, { overrides, before, observed }: DrainInput): boolean =>
+const isQuiet = (drains: Drains, input: DrainInput): boolean =>
   drains.size === 0 &&
-  before === null &&
-  !overrides.some(({ state }) => state === 'drain') &&
-  !(observed?.services ?? []).some(({ destinations }) => destinations.some(isIdleAndBusy));
+  input.before === null &&
+  !input.overrides.some(({ state }) => state === 'drain') &&
+  !(input.observed?.services ?? []).some(({ destinations }) => destinations.some(isLeftBy(input)));
 
-/** Weight 0, and somebody is still connected. */
-const isIdleAndBusy = (one: ObservedDestination): boolean =>
-  one.weight === 0 && countOf(connectionsOf(one)) > 0;
+type IsLeft = (one: ObservedDestination) => boolean;
+
+/** Somebody is still connected, and nobody new comes, or nobody has looked yet. */
+const isLeftBy =
+  ({ isFirst = false }: DrainInput): IsLeft =>
+  (one) =>
+    (isFirst || one.weight === 0) && countOf(connectionsOf(one)) > 0;
 
 /** By endpoint. */
 type Present = ReadonlyMap<string, ObservedDestination>;
@@ -153,9 +162,12 @@ type StepFacts = {
   readonly formers: ReadonlyMap<string, VirtualService>;
   /** Destinations of a service in the table; null where it was not dumped. */
   readonly there: (name: string) => readonly ObservedDestination[] | null;
+  /** Of what is there and nobody names: it is on its way out. */
+  readonly isLeft: IsLeft;
 };
 
-function factsOf(drains: Drains, { overrides, before, observed }: DrainInput): StepFacts {
+function factsOf(drains: Drains, input: DrainInput): StepFacts {
+  const { overrides, before, observed } = input;
   const running = new Map<string, Drain[]>();
   for (const drain of drains.values())
     if (drain.cause === 'leaving') append(running, drain.key, drain);
@@ -171,6 +183,7 @@ function factsOf(drains: Drains, { overrides, before, observed }: DrainInput): S
     ),
     running,
     formers: before === null ? new Map() : formerServices(before),
+    isLeft: isLeftBy(input),
     there: (name) => (table === null ? null : (table.get(name) ?? [])),
   };
 }
@@ -203,12 +216,13 @@ function adminDrains(service: VirtualService, port: PortOf, drained: Drained): r
 type Leaving = {
   readonly former: VirtualService | null;
   readonly running: readonly Drain[];
+  /** That are on their way out, if nobody names them. */
   readonly there: readonly ObservedDestination[];
 };
 
 /**
- * Named by the document before, on the way already, or, after a restart, in the table with weight 0
- * and connections: so a former process left it.
+ * Named by the document before, on the way already, or, after a restart, in the table with connections:
+ * so a former process left it, or the document has dropped it since.
  */
 function leavingDrains(service: VirtualService, port: PortOf, leaving: Leaving): readonly Begin[] {
   if (service.drain.deadlineMs <= 0) return [];
@@ -223,13 +237,12 @@ function leavingDrains(service: VirtualService, port: PortOf, leaving: Leaving):
         destination: toIdle({ ...server, port: port(server) }),
       });
   for (const one of there)
-    if (isIdleAndBusy(one))
-      found.push({
-        cause: 'leaving',
-        realServer: realServerId(endpointOf(one)),
-        deadlineMs: null,
-        destination: toIdle(one),
-      });
+    found.push({
+      cause: 'leaving',
+      realServer: realServerId(endpointOf(one)),
+      deadlineMs: null,
+      destination: toIdle(one),
+    });
   if (found.length === 0) return found;
   const named = namedEndpoints(service, port);
   return found.filter(({ destination }) => !named.has(endpointOf(destination)));

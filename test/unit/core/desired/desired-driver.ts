@@ -32,6 +32,7 @@ export class DesiredDriver {
   nowMs = 1_000_000;
   drains: Drains = NO_DRAINS;
   before: ClusterSpec | null = null;
+  isFirst = false;
   facts: Partial<DesiredFacts> = {};
   readonly #statuses = new Map<CheckId, CheckStatus>();
   #overrides: readonly RealServerOverride[] = [];
@@ -76,15 +77,17 @@ export class DesiredDriver {
   restart(): void {
     this.drains = NO_DRAINS;
     this.before = null;
+    this.isFirst = true;
     this.#quorums = new Map();
   }
 
   /** One pass of reconcile. */
   pass(): Played {
     const observed = this.model.dump();
-    const { spec, nowMs, before } = this;
+    const { spec, nowMs, before, isFirst } = this;
     const overrides = this.#overrides;
-    this.drains = stepDrains(this.drains, { spec, before, overrides, observed, nowMs });
+    this.drains = stepDrains(this.drains, { spec, before, overrides, observed, nowMs, isFirst });
+    this.isFirst = false;
     const quorums = this.#quorums;
     const desired = deriveDesired({
       spec,

@@ -228,6 +228,18 @@ describe('the document no longer names a real server', () => {
     expect(driver.weights()).toEqual({ [B]: 5 });
   });
 
+  it('keeps its connections also where no process ran when the document dropped it', () => {
+    const driver = running();
+    driver.apply([web([B])]);
+    driver.restart();
+    expect(driver.pass().operations).toEqual([`set-destination ${A} 0`]);
+    expect(driver.pass().operations).toEqual([]);
+    driver.nowMs += DEADLINE_MS;
+    expect(driver.pass().operations).toEqual([`delete-destination ${A}`]);
+    expect(driver.pass().operations).toEqual([]);
+    expect(driver.drains.size).toBe(0);
+  });
+
   it('has its weight again when the document names it again', () => {
     const driver = running();
     driver.apply([web([B])]);
