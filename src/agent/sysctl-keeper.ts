@@ -88,7 +88,7 @@ class Keeper implements SysctlKeeper {
     const values = await this.#read([...names], failures);
     if (changed !== null) {
       await this.#set(wanted, values, failures);
-      await this.#giveBack(wanted, values, failures);
+      await this.#giveBack(wanted, { spec, values }, failures);
     }
     this.#tell({
       findings: [...failures, ...judgeSysctls({ me: this.#me, spec, values })],
@@ -138,7 +138,7 @@ class Keeper implements SysctlKeeper {
   /** Only what is still as it was set: whoever changed it since has the last word. */
   async #giveBack(
     wanted: ReadonlyMap<string, string>,
-    values: Map<string, string | null>,
+    { spec, values }: { readonly spec: ClusterSpec; readonly values: Map<string, string | null> },
     failures: SysctlFinding[],
   ): Promise<void> {
     for (const [name, { was, set }] of this.#changed ?? []) {
@@ -146,11 +146,30 @@ class Keeper implements SysctlKeeper {
       // What cannot be read now is looked at again in the next pass.
       if (wanted.has(name) || now === undefined) continue;
       if (now === set && now !== was) {
+        const harm = this.#harmOf(name, was, { spec, values });
+        if (harm !== null) {
+          failures.push({ name, value: now, severity: 'advice', text: keptText(name, now, harm) });
+          continue;
+        }
         const isBack = await this.#write(name, { from: now, to: was }, values, failures);
         if (!isBack) continue;
       }
       await this.#keep(name, null, failures);
     }
+  }
+
+  /** What would not work any more that works now; null: nothing that is known. */
+  #harmOf(
+    name: string,
+    was: string,
+    { spec, values }: { readonly spec: ClusterSpec; readonly values: SysctlValues },
+  ): string | null {
+    const problemWith = (known: SysctlValues): string | null =>
+      judgeSysctls({ me: this.#me, spec, values: known }).find(
+        (one) => one.name === name && one.severity === 'problem',
+      )?.text ?? null;
+    if (problemWith(values) !== null) return null;
+    return problemWith(new Map([...values, [name, was]]));
   }
 
   async #write(
@@ -213,6 +232,9 @@ const failed = (name: string, value: string | null, text: string): SysctlFinding
   severity: 'problem',
   text,
 });
+
+const keptText = (name: string, value: string, harm: string): string =>
+  `the document no longer names ${name}, but it stays ${value}. As it was before: ${harm}`;
 
 const absentText = (name: string, value: string): string =>
   name.startsWith('net.ipv4.vs.')

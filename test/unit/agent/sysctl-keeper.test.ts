@@ -206,6 +206,23 @@ describe('without a document', () => {
   });
 });
 
+describe('a setting that the document no longer names', () => {
+  it('stays as long as services would fail without it', async () => {
+    const nat = [server('10.90.0.21', { forward: 'nat' })];
+    const world = setUp(specOf({ [FORWARD]: '1' }, nat));
+    await world.start();
+    await world.change(specOf({}, nat));
+    expect(world.sysctls.values.get(FORWARD)).toBe('1');
+    expect(world.keeper.state().findings).toMatchObject([
+      { name: FORWARD, value: '1', severity: 'advice' },
+    ]);
+    expect(world.problems()[0]).toMatch(/no longer names .* stays 1.* reaches a client of web/);
+    await world.change(specOf({}));
+    expect(world.sysctls.values.get(FORWARD)).toBe('0');
+    expect(world.ledger.stored.size).toBe(0);
+  });
+});
+
 describe('what nobody asked to be set', () => {
   it('is not set, and is told where the document needs it otherwise', async () => {
     const nat = [server('10.90.0.21', { forward: 'nat' })];
