@@ -46,7 +46,7 @@ export function deriveEligibility(input: FitnessInput): Eligibility {
   for (const group of input.spec?.groups ?? []) {
     const obstacle = obstacleOf(input, group);
     // Of a group that nobody else holds the election takes no notice of this.
-    const isBehind = obstacle === null && input.reconcile.syncAwaited.has(group.id);
+    const isBehind = obstacle === null && isAwaited(group, input.reconcile);
     groups.set(group.id, isBehind ? 'sync-catching-up' : obstacle);
     // Tracks that nobody has looked at yet say nothing of how well it would go.
     if (obstacle === null && !unready.has(group.id) && isSettled(input, group)) ready.add(group.id);
@@ -55,6 +55,12 @@ export function deriveEligibility(input: FitnessInput): Eligibility {
   }
   return { kind: 'eligibility', groups, ready, bonus };
 }
+
+/** Before the kernel was looked at nobody knows that its connections are here. */
+const isAwaited = (
+  { id, connectionSync }: VipGroup,
+  { syncAwaited, syncReady }: Pick<ReconcileState, 'syncAwaited' | 'syncReady'>,
+): boolean => syncAwaited.has(id) || (connectionSync !== null && !syncReady.has(id));
 
 const isSettled = ({ tracks, gateway }: FitnessInput, { id }: VipGroup): boolean =>
   tracks.isSettled(id) && gateway.isSettled();

@@ -220,6 +220,25 @@ describe('connection sync', () => {
     const { groups } = judge({ reconcile, links: new Map() });
     expect(groups.get(WEB)).toBe('interface-missing');
   });
+
+  it('keeps a group away also before the kernel was looked at', () => {
+    const connectionSync = {
+      syncId: 1,
+      interface: 'public',
+      group: ip('224.0.0.81'),
+      port: 8848,
+      ttl: 1,
+      maxLength: null,
+      catchUpMs: 5000,
+    };
+    const groups = spec.groups.map((one) => (one.id === WEB ? { ...one, connectionSync } : one));
+    const synced = { ...spec, groups };
+    const why = (fields: Partial<ReconcileState>) =>
+      judge({ spec: synced, reconcile: reconciled(fields) }).groups.get(WEB);
+    expect(why({})).toBe('sync-catching-up');
+    const ready = { value: true, reason: 'not-synced', remainingMs: null } as const;
+    expect(why({ syncReady: new Map([[WEB, ready]]) })).toBeNull();
+  });
 });
 
 describe('a cold standby', () => {
