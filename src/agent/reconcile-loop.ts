@@ -12,7 +12,7 @@ import {
   NO_FACTS,
 } from '../core/desired/desired-state.ts';
 import type { DesiredSync, SyncInput } from '../core/desired/sync-daemons.ts';
-import { type KernelPlan, planKernel } from '../core/plan/control-plan.ts';
+import { type KernelPlan, planKernel, planKernelSteps } from '../core/plan/control-plan.ts';
 import { formatOperation } from '../core/plan/failure-text.ts';
 import type { Drains } from '../core/service/drain.ts';
 import { Wakeup } from '../lib/async.ts';
@@ -349,14 +349,15 @@ class Loop {
     { spec, derived, sync, isSyncKnown }: Wanted,
     look: KernelLook,
     owned: ReadonlySet<string>,
-  ): KernelPlan {
-    return planKernel({
+  ): Promise<KernelPlan> {
+    const input = {
       desired: derived.desired.services,
       observed: look.table,
       owned,
       daemons: { desired: sync.daemons, observed: isSyncKnown ? look.daemons : null },
       timeouts: { desired: spec.ipvs.timeouts, observed: look.timeouts },
-    });
+    };
+    return this.#inSteps(planKernelSteps(input));
   }
 
   async #askCapability(): Promise<boolean> {
@@ -402,7 +403,7 @@ class Loop {
     if (look === null || input === null) return false;
     this.#sync.observe(look.daemons, this.#ports.clock.now());
     const wanted = await this.#decide(input, look);
-    const plan = this.#plan(wanted, look, owned);
+    const plan = await this.#plan(wanted, look, owned);
     const isSaved = await this.#saveNewKeys(plan, owned);
     if (isSaved && plan.adopted.length > 0)
       this.#ports.log.info({ services: listSome(plan.adopted) }, 'service.adopted');
@@ -415,7 +416,7 @@ class Loop {
       const reread = await this.#dump({ look, operations });
       if (reread === null) return false;
       this.#sync.observe(reread.daemons, this.#ports.clock.now());
-      last = { plan: this.#plan(wanted, reread, this.#owned ?? owned), look: reread };
+      last = { plan: await this.#plan(wanted, reread, this.#owned ?? owned), look: reread };
     }
     noteUnlike(last.plan.operations, held, applied);
     this.#settle(wanted, applied, held, last.look);

@@ -1,4 +1,5 @@
 /** What this director's IPVS table shall contain: a pure projection of spec, overrides and statuses. */
+import { runSteps } from '../../lib/steps.ts';
 import { formatEndpoint } from '../../model/address.ts';
 import {
   type ClusterSpec,
@@ -88,13 +89,7 @@ export const NOTHING_DESIRED: Desired = {
 };
 
 /** Same input, same output, in the same order, on every director. */
-export function deriveDesired(input: DesiredInput): Desired {
-  const steps = deriveDesiredSteps(input);
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
-}
+export const deriveDesired = (input: DesiredInput): Desired => runSteps(deriveDesiredSteps(input));
 
 /** Real servers and destinations between two rests: a few milliseconds. */
 const REST_EVERY = 1000;

@@ -2,6 +2,7 @@
  * What is beside the table: sync daemons and timeouts, from what is wanted and what the kernel has to the
  * operations between them. A daemon that the ledger does not know and nobody wants is somebody else's.
  */
+import { runSteps } from '../../lib/steps.ts';
 import type { IpvsTimeoutSpec } from '../../model/cluster.ts';
 import type {
   IpvsControlOperation,
@@ -10,7 +11,7 @@ import type {
   IpvsTimeouts,
 } from '../../model/kernel.ts';
 import { equalDaemon } from '../desired/sync-daemons.ts';
-import { type IpvsPlan, type IpvsPlanInput, planIpvs } from './ipvs-plan.ts';
+import { type IpvsPlan, type IpvsPlanInput, planIpvsSteps } from './ipvs-plan.ts';
 
 /** How the ledger names a daemon, beside the keys of services. */
 export const daemonKey = (state: IpvsDaemon['state']): string => `sync ${state}`;
@@ -92,9 +93,12 @@ export type KernelPlan = Omit<IpvsPlan, 'operations'> & {
 };
 
 /** All of it in one order that is safe: timeouts, daemons that go, the table, daemons that come. */
-export function planKernel(input: KernelPlanInput): KernelPlan {
+export const planKernel = (input: KernelPlanInput): KernelPlan => runSteps(planKernelSteps(input));
+
+/** The same in pieces, as `planIpvsSteps`. */
+export function* planKernelSteps(input: KernelPlanInput): Generator<undefined, KernelPlan> {
   const { daemons, timeouts, owned } = input;
-  const table = planIpvs(input);
+  const table = yield* planIpvsSteps(input);
   const timeout = planTimeouts(timeouts.desired, timeouts.observed);
   const sync =
     daemons.observed === null

@@ -3,6 +3,7 @@
  * What is neither wanted nor in the ledger belongs to somebody else and is never touched.
  */
 import { formatEndpoint, type IpAddress } from '../../model/address.ts';
+import { runSteps } from '../../lib/steps.ts';
 import type { Tunnel } from '../../model/cluster.ts';
 import {
   type DesiredService,
@@ -42,13 +43,20 @@ export type IpvsPlan = {
  * weight, then what goes; services that are no longer wanted go last. O(services + destinations).
  * Where `desired` names a service or a destination twice the first counts.
  */
-export function planIpvs(input: IpvsPlanInput): IpvsPlan {
+export const planIpvs = (input: IpvsPlanInput): IpvsPlan => runSteps(planIpvsSteps(input));
+
+/** Destinations between two rests: a few milliseconds. */
+const REST_EVERY = 1000;
+
+/** The same, with a rest now and then: tens of thousands take longer than the hold loop may wait. */
+export function* planIpvsSteps(input: IpvsPlanInput): Generator<undefined, IpvsPlan> {
   const observed = new Map<string, ObservedService>();
   for (const service of input.observed.services)
     observed.set(formatServiceKey(service.key), service);
   const operations: IpvsTableOperation[] = [];
   const adopted: string[] = [];
   const nextOwned = new Set<string>();
+  let sinceRest = 0;
   for (const service of input.desired) {
     const key = formatServiceKey(service.key);
     if (nextOwned.has(key)) continue;
@@ -56,6 +64,11 @@ export function planIpvs(input: IpvsPlanInput): IpvsPlan {
     const present = observed.get(key) ?? null;
     if (present !== null && !input.owned.has(key)) adopted.push(key);
     pushServiceOperations(operations, service, present);
+    sinceRest += service.destinations.length + 1;
+    if (sinceRest >= REST_EVERY) {
+      sinceRest = 0;
+      yield;
+    }
   }
   const foreign: string[] = [];
   for (const [key, service] of observed) {
@@ -90,6 +103,7 @@ function pushDestinationOperations(
   desired: readonly IpvsDestination[],
   present: readonly IpvsDestination[],
 ): void {
+  if (isAsWanted(desired, present)) return;
   const presentByEndpoint = new Map<string, IpvsDestination>();
   for (const destination of present) presentByEndpoint.set(endpointOf(destination), destination);
   const wanted = new Set<string>();
@@ -109,6 +123,26 @@ function pushDestinationOperations(
     if (wanted.has(endpoint)) continue;
     operations.push({ op: 'delete-destination', service, destination: { address, port } });
   }
+}
+
+/**
+ * In our order, or the reverse, as the kernel has what was added in one go: nearly always, and no text is
+ * made of tens of thousands of destinations.
+ */
+function isAsWanted(
+  desired: readonly IpvsDestination[],
+  present: readonly IpvsDestination[],
+): boolean {
+  const { length } = desired;
+  if (length !== present.length) return false;
+  const isEqualAt = (destination: IpvsDestination, i: number): boolean => {
+    const other = present[i];
+    return other !== undefined && equalDestination(destination, other);
+  };
+  return (
+    desired.every(isEqualAt) ||
+    desired.every((destination, i) => isEqualAt(destination, length - 1 - i))
+  );
 }
 
 const endpointOf = (destination: { readonly address: IpAddress; readonly port: number }): string =>

@@ -565,3 +565,30 @@ describe('reconcile loop: ip_vs missing', () => {
     expect(tableOf(world.kernel)).toEqual(AS_WANTED);
   });
 });
+
+describe('a large table', () => {
+  it('is worked out with rests, so that the hold loop has its turns', async () => {
+    const world = setUp();
+    const services = Array.from({ length: 50 }, (_, i) =>
+      anyService({
+        id: `web-${i}`,
+        port: 8000 + i,
+        realServers: Array.from({ length: 100 }, (__, n) => server(`10.91.${i}.${n + 1}`)),
+      }),
+    );
+    world.input = inputOf(services);
+    let rests = 0;
+    const sleep = world.clock.sleep.bind(world.clock);
+    world.clock.sleep = (ms, signal) => {
+      if (ms === 0) rests++;
+      return sleep(ms, signal);
+    };
+    void world.start();
+    await world.clock.advance(10);
+    expect(tableOf(world.kernel)).toHaveLength(5050);
+    expect(world.loop.state().lastReconcileAt).not.toBeNull();
+    // One derivation, and a plan before and after what was done.
+    expect(rests).toBeGreaterThanOrEqual(3 * 4);
+    world.stop.abort();
+  });
+});

@@ -63,6 +63,14 @@ const brief = (operations: readonly IpvsTableOperation[]): string[] =>
   );
 
 describe('planIpvs: what is ours and what is not', () => {
+  it('finds nothing to do in whatever order the kernel tells destinations', () => {
+    const wanted = [dest(1), dest(2, 5), dest(3), dest(4)];
+    for (const order of [wanted, wanted.toReversed(), [dest(3), dest(1), dest(4), dest(2, 5)]])
+      expect(plan([service(1, wanted)], [service(1, order)]).operations).toEqual([]);
+    const other = [dest(4), dest(3), dest(2, 4), dest(1)];
+    expect(plan([service(1, wanted)], [service(1, other)]).operations).toHaveLength(1);
+  });
+
   it('builds an empty table up, each service before its destinations', () => {
     const { operations, drift, nextOwned } = plan([service(1, [dest(1)]), service(2)], []);
     expect(brief(operations)).toEqual([
