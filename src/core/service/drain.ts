@@ -89,7 +89,7 @@ export function stepDrains(drains: Drains, input: DrainInput): Drains {
       const port: PortOf = (target) => portIn(key, target);
       const there = facts.there(name);
       const begun = [
-        ...adminDrains(service, port, facts.drained),
+        ...(facts.drainedServices.has(service.id) ? adminDrains(service, port, facts.drained) : []),
         ...leavingDrains(service, port, {
           former: facts.formers.get(name) ?? null,
           running: facts.running.get(name) ?? [],
@@ -156,6 +156,8 @@ type Drained = ReadonlyMap<string, number | null>;
 type StepFacts = {
   /** What an operator drains, by `realServerKey`. */
   readonly drained: Drained;
+  /** Services that have any of them. */
+  readonly drainedServices: ReadonlySet<ServiceId>;
   /** By service key: what is leaving already. */
   readonly running: ReadonlyMap<string, readonly Drain[]>;
   /** By service key: the service of the document before. */
@@ -175,12 +177,15 @@ function factsOf(drains: Drains, input: DrainInput): StepFacts {
     observed === null
       ? null
       : new Map(observed.services.map((one) => [formatServiceKey(one.key), one.destinations]));
+  const drained = overrides.filter(({ state }) => state === 'drain');
   return {
     drained: new Map(
-      overrides
-        .filter(({ state }) => state === 'drain')
-        .map((entry) => [realServerKey(entry.service, entry.realServer), entry.deadlineMs ?? null]),
+      drained.map((entry) => [
+        realServerKey(entry.service, entry.realServer),
+        entry.deadlineMs ?? null,
+      ]),
     ),
+    drainedServices: new Set(drained.map(({ service }) => service)),
     running,
     formers: before === null ? new Map() : formerServices(before),
     isLeft: isLeftBy(input),
@@ -202,7 +207,6 @@ const endpointOf = ({ address, port }: Pick<IpvsDestination, 'address' | 'port'>
   formatEndpoint(address, port);
 
 function adminDrains(service: VirtualService, port: PortOf, drained: Drained): readonly Begin[] {
-  if (drained.size === 0) return [];
   return service.realServers
     .filter(({ id }) => drained.has(realServerKey(service.id, id)))
     .map((server) => ({
