@@ -5,8 +5,11 @@ import type { ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, Vote } from '../model/health.ts';
 import type { CheckId } from '../model/ids.ts';
 
-/** Milliseconds of the wall clocks that the votes were given by. */
+/** Milliseconds of the wall clocks that the votes were given by; `FROM_THE_BEGINNING`: it never came back. */
 export type UpSince = ReadonlyMap<CheckId, number>;
+
+/** It took connections before anybody had voted, and the first votes confirm that: no recovery. */
+export const FROM_THE_BEGINNING = -Infinity;
 
 /** The checks of services with a slow start: all others have none, however many there are. */
 export function slowChecks(
@@ -41,7 +44,12 @@ export function stepUpSince(before: UpSince, input: UpSinceInput): UpSince {
   const next = new Map<CheckId, number>();
   for (const check of slow) {
     const status = statuses.get(check);
-    if (status?.isUp !== true || status.basis === 'initial') continue;
+    if (status?.isUp !== true) continue;
+    if (status.basis === 'initial') {
+      // Else those with votes would begin anew, and all would go to those without: to who is dead, too.
+      next.set(check, FROM_THE_BEGINNING);
+      continue;
+    }
     const times = (votes.get(check) ?? [])
       .filter(({ isUp }) => isUp)
       .map(({ since }) => wallMsOf(since))

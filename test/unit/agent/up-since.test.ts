@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { slowChecks, stepUpSince, type UpSinceInput } from '../../../src/agent/up-since.ts';
+import {
+  FROM_THE_BEGINNING,
+  slowChecks,
+  stepUpSince,
+  type UpSinceInput,
+} from '../../../src/agent/up-since.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
 import { checkId } from '../../../src/model/ids.ts';
@@ -23,10 +28,20 @@ describe('since when a real server is up', () => {
     expect(stepUpSince(first, input([up(30), up(10), up(20)]))).toBe(first);
   });
 
-  it('is not known while it is down, was never voted on, or too few have said so', () => {
+  it('is from the beginning where nobody had voted and it took connections: first votes are no recovery', () => {
+    const unvoted = { ...UP, basis: 'initial' as const, votesUp: 0 };
+    const first = stepUpSince(new Map(), input([], unvoted));
+    expect([...first]).toEqual([[A, FROM_THE_BEGINNING]]);
+    expect(stepUpSince(first, input([up(10), up(20)]))).toBe(first);
+    expect(stepUpSince(first, input([], { ...UP, isUp: false })).size).toBe(0);
+    // With alpha it took none before.
+    expect(stepUpSince(new Map(), input([], { ...unvoted, isUp: false })).size).toBe(0);
+  });
+
+  it('is not known while it is down, or too few have said so', () => {
     for (const status of [
       { ...UP, isUp: false },
-      { ...UP, basis: 'initial' as const },
+      { ...UP, isUp: false, basis: 'initial' as const },
     ])
       expect(stepUpSince(new Map([[A, 1]]), input([up(1), up(2)], status)).size).toBe(0);
     expect(stepUpSince(new Map(), input([up(1), { isUp: false, since: at(2) }])).size).toBe(0);
