@@ -13,10 +13,15 @@ export const familyOf = (address: IpAddress): IpFamily => (address.includes(':')
 
 /** Parses an address; the error is a sentence fit for a user. IPv4-mapped IPv6 stays IPv6. */
 export function parseIp(text: string): Result<IpAddress, string> {
-  const bytes = text.includes(':') ? ipv6Bytes(text) : ipv4Bytes(text);
+  // An IPv4 address has one text only: that of a large document is not made anew.
+  if (IPV4.test(text)) return ok(text as IpAddress);
+  const bytes = text.includes(':') ? ipv6Bytes(text) : null;
   if (bytes === null) return err(`"${text}" is not an IPv4 or IPv6 address`);
   return ok(formatIp(bytes));
 }
+
+/** Without leading zeros. */
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 
 /** Parses `address/prefix`; without a prefix it is a host address (/32, /128). */
 export function parseCidr(text: string): Result<Cidr, string> {

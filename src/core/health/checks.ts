@@ -17,8 +17,17 @@ export type DerivedChecks = {
 export const realServerKey = (service: ServiceId, realServer: RealServerId): string =>
   `${service}\u0000${realServer}`;
 
+/** A document that another one follows is asked again, and tens of thousands of hashes take a while. */
+const known = new WeakMap<ClusterSpec, DerivedChecks>();
+
 /** Sorry servers are never checked: they are what is left when every check has failed. */
 export function deriveChecks(spec: ClusterSpec): DerivedChecks {
+  const derived = known.get(spec) ?? deriveAnew(spec);
+  known.set(spec, derived);
+  return derived;
+}
+
+function deriveAnew(spec: ClusterSpec): DerivedChecks {
   const checks = new Map<CheckId, Check>();
   const byRealServer = new Map<string, CheckId>();
   const alphaByCheck = new Map<CheckId, boolean>();
@@ -46,19 +55,23 @@ export function inheritChecks(
   before: ClusterSpec,
   after: ClusterSpec,
 ): ReadonlyMap<CheckId, CheckId> {
-  const old = { checks: deriveChecks(before), endpoints: endpointsOf(before) };
-  const oldIds = new Set(old.checks.checks.map(({ id }) => id));
-  const endpoints = endpointsOf(after);
+  const old = deriveChecks(before);
   const inherited = new Map<CheckId, CheckId>();
+  // Only where a check is another one, which is rare, does anybody ask where its real server is.
+  let endpoints: { readonly before: Endpoints; readonly after: Endpoints } | null = null;
   for (const [key, id] of deriveChecks(after).byRealServer) {
-    const was = old.checks.byRealServer.get(key);
-    if (was === undefined || oldIds.has(id) || inherited.has(id)) continue;
-    if (old.endpoints.get(key) === endpoints.get(key)) inherited.set(id, was);
+    const was = old.byRealServer.get(key);
+    if (was === undefined || old.alphaByCheck.has(id) || inherited.has(id)) continue;
+    endpoints ??= { before: endpointsOf(before), after: endpointsOf(after) };
+    if (endpoints.before.get(key) === endpoints.after.get(key)) inherited.set(id, was);
   }
   return inherited;
 }
 
-const endpointsOf = (spec: ClusterSpec): ReadonlyMap<string, string> =>
+/** By `realServerKey`. */
+type Endpoints = ReadonlyMap<string, string>;
+
+const endpointsOf = (spec: ClusterSpec): Endpoints =>
   new Map(
     spec.services.flatMap((service) =>
       service.realServers.map((server) => [
