@@ -33,10 +33,18 @@ export function createPromMetrics(options: {
     // Its default wakes an idle process a hundred times a second; the hold loop measures its own lag.
     eventLoopMonitoringPrecision: 1000,
   });
+  const renderAll = async (): Promise<string> =>
+    (await registry.metrics()) + (await renderServiceSeries(readServices?.() ?? null, series));
+  /** Many who ask at once share one text: it may be tens of megabytes. */
+  let rendering: Promise<string> | null = null;
   return {
     contentType: registry.contentType,
-    render: async () =>
-      (await registry.metrics()) + (await renderServiceSeries(readServices?.() ?? null, series)),
+    render: () => {
+      rendering ??= renderAll().finally(() => {
+        rendering = null;
+      });
+      return rendering;
+    },
     services: (read) => {
       readServices = read;
     },

@@ -432,6 +432,19 @@ describe('services and real servers', () => {
     expect(text).not.toMatch(/^leasehold_real_server_active_connections\{/m);
   });
 
+  it('are written once for all who ask at the same time, and anew for who asks later', async () => {
+    let readings = 0;
+    metrics.services(() => {
+      readings++;
+      return reading([server('[fd90::21]:80')]);
+    });
+    const [one, other] = await Promise.all([metrics.render(), metrics.render()]);
+    expect(other).toBe(one);
+    expect(readings).toBe(1);
+    await metrics.render();
+    expect(readings).toBe(2);
+  });
+
   it('let other work go on while tens of thousands are written', async () => {
     const servers = Array.from({ length: 2000 }, (_, n) => server(`10.0.${n >> 8}.${n & 255}:80`));
     metrics.services(() => reading(servers));
