@@ -60,18 +60,20 @@ const SERVICE = anyService({
   realServers: [A, B],
 });
 
-type Fields = Partial<Pick<ReconcileInput, 'held' | 'overrides'>> & {
+type Fields = Partial<Pick<ReconcileInput, 'held' | 'overrides' | 'isBackupOnly'>> & {
   readonly ipvs?: Partial<IpvsSpec>;
   readonly sync?: ConnectionSync | null;
+  /** Groups beside the one of the service, synced as it is. */
+  readonly others?: readonly string[];
 };
 
 function inputOf(services: readonly VirtualService[], fields: Fields = {}): ReconcileInput {
   const plain = anySpec(services);
-  const { ipvs, sync = null, overrides = [], held } = fields;
-  const groups = [group(WEB, { connectionSync: sync })];
+  const { ipvs, sync = null, overrides = [], held, others = [], isBackupOnly = false } = fields;
+  const groups = [WEB, ...others.map(groupId)].map((id) => group(id, { connectionSync: sync }));
   const spec = { ...plain, groups, ipvs: { ...plain.ipvs, ...ipvs } };
   const checks = deriveChecks(spec).byRealServer;
-  const base = { spec, checks, overrides, statuses: new Map() };
+  const base = { spec, checks, overrides, statuses: new Map(), isBackupOnly };
   return held === undefined ? base : { ...base, held };
 }
 
@@ -81,11 +83,13 @@ type World = {
   readonly stop: () => Promise<void>;
 };
 
-async function createWorld(): Promise<{ world: World; end: () => Promise<void> }> {
+async function createWorld(
+  first = inputOf([]),
+): Promise<{ world: World; end: () => Promise<void> }> {
   const kernel = createIpvsKernel({ clock, log });
   const folder = mkdtempSync(join(tmpdir(), 'lh-reconcile-'));
   const ledger = createFileLedger(join(folder, 'ledger.json'));
-  let wanted = inputOf([]);
+  let wanted = first;
   const loop = createReconcileLoop(
     {},
     {
@@ -181,6 +185,24 @@ const cases: readonly ContractCase<World>[] = [
     },
   },
   {
+    name: 'with backup_only a director that serves one group listens to no other, and forwards',
+    run: async ({ want }) => {
+      const fields = { sync: SYNC, others: ['mail'], held: new Set([WEB]) };
+      want(inputOf([SERVICE], fields));
+      await until(daemons, (seen) => seen.includes('backup') && seen.includes('master'));
+      (await open()).resetAndDestroy();
+      sh('sysctl -qw net.ipv4.vs.backup_only=1');
+      try {
+        await assert.rejects(open, /ECONNREFUSED/, 'this kernel forwards while it listens');
+        want(inputOf([SERVICE], { ...fields, isBackupOnly: true }));
+        await until(daemons, (seen) => !seen.includes('backup') && seen.includes('master'));
+        (await open()).resetAndDestroy();
+      } finally {
+        sh('sysctl -qw net.ipv4.vs.backup_only=0');
+      }
+    },
+  },
+  {
     name: 'a daemon on an interface that is not there is a problem, and the table is made all the same',
     run: async ({ loop, want }) => {
       const gone: ConnectionSync = { ...SYNC, interface: 'sync', ttl: 2 };
@@ -234,6 +256,21 @@ const cases: readonly ContractCase<World>[] = [
       for (const socket of sockets) socket.resetAndDestroy();
       await until(rules, (seen) => !hasRule('10.98.0.21')(seen));
       assert.ok(hasRule('10.98.0.22:8080 -m -w 3')(rules()));
+    },
+  },
+  {
+    name: 'a real server that was dropped while no agent ran leaves in the same way',
+    run: async ({ want, stop }) => {
+      const ipvs = { timeouts: { tcpS: 900, tcpFinS: 2, udpS: null } };
+      want(inputOf([SERVICE], { ipvs }));
+      await until(rules, hasRule('10.98.0.22:8080 -m -w 3'));
+      const sockets = [await open(), await open()];
+      await stop();
+      const next = await createWorld(inputOf([{ ...SERVICE, realServers: [B] }], { ipvs }));
+      await until(rules, hasRule('10.98.0.21:8080 -m -w 0'));
+      for (const socket of sockets) socket.resetAndDestroy();
+      await until(rules, (seen) => !hasRule('10.98.0.21')(seen));
+      await next.end();
     },
   },
   {

@@ -8,10 +8,12 @@ import { runInGuest } from '../guest/boot.ts';
 const NAMES = [
   'a table that somebody flushes is back within five seconds, and nothing foreign is touched',
   'sync daemons follow what is held, and somebody who stops one does not win',
+  'with backup_only a director that serves one group listens to no other, and forwards',
   'a daemon on an interface that is not there is a problem, and the table is made all the same',
   'readiness comes after the time to catch up',
   'timeouts are set as far as they are named',
   'a real server leaves when its last connection has gone',
+  'a real server that was dropped while no agent ran leaves in the same way',
   'a persistence template keeps a drained real server, until it has expired',
   'an end that releases leaves what is foreign',
   'settings of ip_vs are set, set again, and given back',
