@@ -48,7 +48,7 @@ export class DataPlane {
   /** The election has told once what is held. */
   #isKnown = false;
   #held: ReadonlySet<GroupId> = new Set();
-  /** Held, about to be opened or taken, or not silenced yet. */
+  /** Held, about to be opened or taken, or not silenced yet; and what is sent here, once it has caught up. */
   #serving: ReadonlySet<GroupId> = new Set();
   /** All of them, and what an operator sends here. */
   #here: ReadonlySet<GroupId> = new Set();
@@ -127,8 +127,12 @@ export class DataPlane {
     }
     const here = new Set(serving);
     // An operator sends it here: its holder is about to hand it over.
-    for (const { value } of view.operations.values())
-      if (value?.state === 'pending' && value.to === this.#me) here.add(groupId(value.group));
+    for (const { value } of view.operations.values()) {
+      if (value?.state !== 'pending' || value.to !== this.#me) continue;
+      const group = groupId(value.group);
+      here.add(group);
+      if (!this.reconcile.state().syncAwaited.has(group)) serving.add(group);
+    }
     const isSame =
       isSameSet(held, this.#held) &&
       isSameSet(serving, this.#serving) &&

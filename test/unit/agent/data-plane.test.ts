@@ -109,6 +109,13 @@ describe('connections are told', () => {
     await is(null);
     expect(await daemon()).toBe('master');
     election.foreseen = new Set();
+    const value = { state: 'pending', to: 'd1', group: 'web' };
+    election.view.operations.set('op', { value });
+    await is(null);
+    expect(await daemon(), 'sent here').toBe('master');
+    election.view.operations.clear();
+    await is(null);
+    expect(await daemon()).toBe('backup');
     for (const [kind, state] of [
       ['owned', 'master'],
       ['open', 'master'],
