@@ -38,8 +38,9 @@ type Answer = PeerMessage & { readonly kind: 'promise' | 'refusal' | 'relayed' }
 /** In the step of each round that was sent, and again until its permit ends. */
 export function advanceAsking(draft: Draft): void {
   const { state, now } = draft;
-  const { round, session } = state;
-  if (round.kind !== 'sent') return;
+  const { session } = state;
+  if (state.round.kind !== 'sent') return;
+  const round = takeUpCandidacy(draft, state.round);
   judge(draft, round);
   if (state.round !== round || now < askAt(draft, round)) return;
   if (session.kind !== 'open' || session.rev !== round.sessionRev) return;
@@ -55,6 +56,20 @@ export function advanceAsking(draft: Draft): void {
       draft.effects.push({ kind: 'tell', to, message });
     }
   }
+}
+
+/**
+ * The gateway has answered since: what this director stands for is asked about in this very round. With the next
+ * one the others could have begun to stand for it, too.
+ */
+function takeUpCandidacy(draft: Draft, round: Sent): Sent {
+  const { asked } = round;
+  if (asked === null || asked.parts.length > 0 || !asked.isGatewayThere) return round;
+  const parts = askedParts(draft, round);
+  if (parts.length === 0) return round;
+  const next = { ...round, asked: { ...asked, parts, nextAt: draft.now } };
+  draft.state.round = next;
+  return next;
 }
 
 /** When a round looks again whether the segment, or a part of what was asked, has to do. */

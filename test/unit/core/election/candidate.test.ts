@@ -1,6 +1,6 @@
 /** A director that stands in for a holder which nobody hears, while the store answers nobody (design 4.10). */
 import { describe, expect, it } from 'vitest';
-import { epochOf, revision, sessionIdOf } from '../../../../src/model/ids.ts';
+import { type DirectorId, epochOf, revision, sessionIdOf } from '../../../../src/model/ids.ts';
 import type { PeerMessage } from '../../../../src/model/peer.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
@@ -97,6 +97,19 @@ describe('a candidate without the store', () => {
     withoutStore(driver, 2 * TAKEN_MS, scene);
     expect(driver.holding()).not.toBe('open');
     expect(driver.of('announce')).toEqual([]);
+  });
+
+  it('asks the peers in the very round in which its gateway answers first: the next candidate may not begin', () => {
+    const driver = orphaned();
+    const rounds: number[] = [];
+    const answer = (from: DirectorId, question: Hold): PeerMessage | null => {
+      rounds.push(question.round);
+      return promise(from, question);
+    };
+    withoutStore(driver, 3 * WAIT_MS, { isGatewayThere: true, answer });
+    const [first] = driver.of('ask-gateway');
+    expect(first).toBeDefined();
+    expect(rounds[0]).toBe(first?.round);
   });
 
   it('stays silent when somebody has the VIPs, and asks again later', () => {
