@@ -105,13 +105,12 @@ class Desk implements GatewayDesk {
     const { gateway, isolation, sources } = this.#ports;
     const { targets, mode } = isolation() ?? { targets: [], mode: 'any' };
     this.#retarget(targets);
-    const own = this.#end.signal;
-    const signal = given === undefined ? own : AbortSignal.any([own, given]);
-    if (targets.length === 0 || signal.aborted) return false;
+    if (targets.length === 0) return false;
     const request = { targets, mode, timeoutMs, source: sources() };
-    const answer = await gateway.ask(request, signal);
+    const ends = given === undefined ? [this.#end.signal] : [this.#end.signal, given];
+    const answer = await untilAny(ends, (signal) => gateway.ask(request, signal));
     // Abandoned: not the network's answer.
-    if (signal.aborted) return false;
+    if (answer === null) return false;
     this.#note(answer, timeoutMs);
     return answer.isReachable;
   }
@@ -189,5 +188,25 @@ class Desk implements GatewayDesk {
     else if (before !== undefined) log.info({ timeoutMs, answered }, 'gateway.found');
     if (this.#wasReachable.size >= TIMEOUTS_MAX) this.#wasReachable.clear();
     this.#wasReachable.set(timeoutMs, isReachable);
+  }
+}
+
+/**
+ * Null where one of the signals came first. It leaves nothing on them: `AbortSignal.any` would, in Node 20, at
+ * every question for as long as the agent lives.
+ */
+async function untilAny<T>(
+  ends: readonly AbortSignal[],
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T | null> {
+  if (ends.some((end) => end.aborted)) return null;
+  const ended = new AbortController();
+  const abort = (): void => ended.abort();
+  for (const end of ends) end.addEventListener('abort', abort);
+  try {
+    const answer = await work(ended.signal);
+    return ended.signal.aborted ? null : answer;
+  } finally {
+    for (const end of ends) end.removeEventListener('abort', abort);
   }
 }

@@ -1,4 +1,5 @@
 /** What the election wants to know of the network is asked, and told to metrics and log, too (design 4.10). */
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { ProbeOptions } from '../../../src/core/election/state.ts';
 import {
@@ -215,7 +216,24 @@ describe('a question that is taken back', () => {
     expect(seen.reachable).toEqual([]);
     expect(clock.pending).toBe(0);
   });
+
+  it('leaves nothing on a signal that lives as long as the agent', async () => {
+    const { clock, desk } = setUp();
+    const { signal } = new AbortController();
+    const before = heldBy(signal);
+    for (let i = 0; i < 3; i++) expect(await clock.settle(desk.ask(500, signal))).toBe(true);
+    expect(heldBy(signal)).toBe(before);
+  });
 });
+
+/** Listeners, and signals that follow it, which the runtime keeps in sets of its own. */
+function heldBy(signal: AbortSignal): number {
+  const kept = Object.getOwnPropertySymbols(signal).map((name): unknown =>
+    Reflect.get(signal, name),
+  );
+  const sizes = kept.map((one) => Number(Object(one).size ?? 0));
+  return sizes.reduce((sum, one) => sum + one, getEventListeners(signal, 'abort').length);
+}
 
 describe('closing', () => {
   it('ends what runs without a word, and nothing is asked afterwards', async () => {
