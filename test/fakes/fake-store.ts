@@ -305,6 +305,7 @@ export class FakeStore implements ClusterStore {
     signal.addEventListener('abort', wake);
     let delivered: Revision | null = null;
     let isInterrupted = false;
+    let pauseMs = REFUSED_PAUSE_MS;
     try {
       while (!signal.aborted) {
         if (this.isCut) {
@@ -324,7 +325,14 @@ export class FakeStore implements ClusterStore {
         }
         if (delivered === null) {
           const listed = await this.list(prefix, { deadlineMs: this.silenceMs, signal });
-          if (!listed.ok) continue;
+          if (!listed.ok) {
+            if (cluster.isRefusing) {
+              await this.#clock.sleep(cluster.draw([pauseMs / 2, pauseMs]), signal);
+              pauseMs = Math.min(2 * pauseMs, REFUSED_PAUSE_LIMIT_MS);
+            }
+            continue;
+          }
+          pauseMs = REFUSED_PAUSE_MS;
           delivered = listed.value.revision;
           isInterrupted = false;
           yield { kind: 'snapshot', ...listed.value };
@@ -366,6 +374,9 @@ const UNAVAILABLE: StoreError = {
 };
 /** A machine on which nobody listens says so in less than a round trip of the peers. */
 const REFUSAL_MS = 0.1;
+/** A watch that was refused tries again after so long, then after twice as long. */
+const REFUSED_PAUSE_MS = 50;
+const REFUSED_PAUSE_LIMIT_MS = 2000;
 const REFUSED: StoreError = {
   code: 'unavailable',
   message: 'connection refused',

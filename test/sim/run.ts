@@ -1,8 +1,9 @@
 /**
  * `npm run sim -- [--seeds N] [--seed S] [--trace] [--profile fast|default|relaxed] [--mutation NAME]
  * [--workers K] [--summary FILE] [--resume]`: many seeds from the command line, with a line for each that
- * fails. The summary is written again and again while it runs: an interrupted run leaves what it found, and
- * with `--resume` the same command on the same commit does the rest.
+ * fails. With `--workers` they run in so many processes of their own, which is worth it from some hundred
+ * seeds on. The summary is written again and again while it runs: an interrupted run leaves what it found,
+ * and with `--resume` the same command on the same commit does the rest.
  */
 import { execFileSync, fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -30,7 +31,8 @@ const { values } = parseArgs({
     trace: { type: 'boolean', default: false },
     profile: { type: 'string' },
     mutation: { type: 'string' },
-    workers: { type: 'string', default: '1' },
+    /** None: in this process. */
+    workers: { type: 'string', default: '0' },
     summary: { type: 'string' },
     resume: { type: 'boolean', default: false },
     /** Set by the parent process. */
@@ -41,7 +43,7 @@ const { values } = parseArgs({
 /** Seeds that a worker is given at once; small, so that none waits long for the last. */
 const BLOCK = 100;
 /** A worker ends after so many blocks and another takes its place: no process grows for ever. */
-const BLOCKS_PER_WORKER = 20;
+const BLOCKS_PER_WORKER = 10;
 const SUMMARY_EVERY_S = 20;
 
 export type Block = { readonly first: number; readonly count: number };
@@ -174,7 +176,7 @@ async function main(): Promise<void> {
       `${total.schedules} schedules, ${total.bad.length} bad, ${Math.round(seconds())} s`,
     );
   };
-  if (Number(values.workers) > 1) {
+  if (Number(values.workers) > 0) {
     // Its ticks keep the look alive while nothing but children work.
     const timer = setInterval(look, 1000); // oxlint-disable-line eslint/no-restricted-globals -- real time: progress for people
     await runWorkers(total).finally(() => clearInterval(timer));

@@ -66,14 +66,32 @@ export function timingOf(document: Pick<SimDocument, 'profile' | 'holdFactor'>):
   return { ...values, profile: document.profile, holdMs, permitMs: Math.floor(holdMs / 4) };
 }
 
-export const addressOf = (last: number): IpAddress => formatIp(Uint8Array.from([10, 90, 0, last]));
+// Asked for at every look at a voice.
+const ADDRESSES = Array.from({ length: 256 }, (_, last) =>
+  formatIp(Uint8Array.from([10, 90, 0, last])),
+);
+
+export function addressOf(last: number): IpAddress {
+  const address = ADDRESSES[last];
+  if (address === undefined) throw new Error(`no address ends in ${last}`);
+  return address;
+}
 
 /** The VIP of a group while nothing is moved. */
 export const vipOf = (group: string): IpAddress => addressOf(100 + Number(group.slice(1)));
 
 /** All VIPs of a group by the document. */
-export const vipsOf = (group: string, isMoved: boolean): readonly IpAddress[] =>
-  addressesOf(group, isMoved).map(({ address }) => address);
+export function vipsOf(group: string, isMoved: boolean): readonly IpAddress[] {
+  const key = `${group} ${isMoved}`;
+  let vips = VIPS.get(key);
+  if (vips === undefined) {
+    vips = addressesOf(group, isMoved).map(({ address }) => address);
+    VIPS.set(key, vips);
+  }
+  return vips;
+}
+
+const VIPS = new Map<string, readonly IpAddress[]>();
 
 /** Whether the group has the VIP in any document: a moved one may be in the second group too. */
 export const mayCarry = (group: string, vip: IpAddress): boolean =>
