@@ -33,7 +33,7 @@ import { createLifetimeGate } from './lifetime-gate.ts';
 import type { LocalGate } from './local-gate.ts';
 import { createNotifyLoop, type NotifyLoop } from './notify-loop.ts';
 import { createOperationWriter } from './operations.ts';
-import { peersOf } from './peers.ts';
+import { createPeers } from './peers.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
 import { createSpecDesk, type SpecDesk } from './spec-desk.ts';
@@ -265,6 +265,7 @@ class Director implements Agent {
   #createHold(gate: LocalGate): HoldLoop {
     const { store, clock, log, metrics, announcer, peerLink, neighbours } = this.#ports;
     const { me, keys, devices } = this.#options;
+    const peers = createPeers(me);
     return createHoldLoop({
       store,
       gate,
@@ -283,7 +284,7 @@ class Director implements Agent {
         const group = this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);
       },
-      peers: () => peersOf(this.#parts.specs.spec(), this.#parts.hold.state().view, me),
+      peers: () => peers(this.#parts.specs.spec(), this.#parts.hold.state().view),
       clearGate: (keep) => this.#parts.gates.clear(keep),
       verify: (id, timeoutMs) => {
         const gateways = this.#parts.specs.spec()?.gateways ?? [];

@@ -15,15 +15,7 @@ import type { ElectionNotice } from '../core/election/notices.ts';
 import { step } from '../core/election/step.ts';
 import { mergeView, type ViewChange } from '../core/election/view.ts';
 import { messageOf } from '../lib/result.ts';
-import type { IpAddress } from '../model/address.ts';
-import {
-  type DirectorId,
-  type Epoch,
-  type GroupId,
-  type MonoMs,
-  monoMs,
-  type Revision,
-} from '../model/ids.ts';
+import { type Epoch, type GroupId, type MonoMs, monoMs, type Revision } from '../model/ids.ts';
 import type { Announcement, Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore, StoreRead, TxnAnswer } from '../ports/cluster-store.ts';
@@ -34,6 +26,7 @@ import type { PeerLink } from '../ports/peer-link.ts';
 import { Aftermath } from './aftermath.ts';
 import type { EpochFence } from './epoch-fence.ts';
 import { type Epochs, type GateEffect, GateWork } from './gate-work.ts';
+import type { Peer } from './peers.ts';
 import { createVoices, type Voices } from './voices.ts';
 
 export type HoldPorts = {
@@ -50,7 +43,7 @@ export type HoldPorts = {
   /** Where a group's addresses are bound; null while an interface is missing. */
   readonly gateGroup: (group: GroupId) => GateGroup | null;
   readonly announcements: (group: GroupId) => readonly Announcement[];
-  readonly peers: () => readonly { readonly director: DirectorId; readonly address: IpAddress }[];
+  readonly peers: () => readonly Peer[];
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
   readonly clearGate: (keep: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, MonoMs> | null>;
   /** Asks the gateways in the group's name whether they send here; null: there is none to ask. */
@@ -286,7 +279,7 @@ class Loop implements HoldLoop {
       case 'heartbeat': {
         const { session, armed } = effect;
         for (const peer of ports.peers())
-          ports.peerLink.send(peer, { kind: 'heartbeat', session, armed });
+          if (!peer.isOver) ports.peerLink.send(peer, { kind: 'heartbeat', session, armed });
         return;
       }
       case 'ask-gateway':

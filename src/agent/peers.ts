@@ -1,25 +1,44 @@
 /** Where the other directors are told things: those of the document, and those that it names no more and that go on. */
 import type { ElectionView } from '../core/election/view.ts';
-import { parseIp } from '../model/address.ts';
+import { type IpAddress, parseIp } from '../model/address.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { DirectorId } from '../model/ids.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
 
 type PeerTarget = Parameters<PeerLink['send']>[0];
 
-/** Each director once; where the document names it, at the address that it has there. */
-export function peersOf(
+export type Peer = PeerTarget & {
+  /**
+   * Dead by record, and not in the document: it may not know either, and speak by its gateway. It is told what it
+   * must do, but not who holds what.
+   */
+  readonly isOver: boolean;
+};
+
+export type Peers = (
   spec: ClusterSpec | null,
-  { sessions }: Pick<ElectionView, 'sessions'>,
-  me: DirectorId,
-): readonly PeerTarget[] {
-  const peers = new Map<DirectorId, PeerTarget>();
-  for (const { id, address } of spec?.directors ?? [])
-    if (id !== me) peers.set(id, { director: id, address });
-  for (const [id, { value }] of sessions) {
-    if (id === me || peers.has(id) || value?.state !== 'open') continue;
-    const address = parseIp(value.address);
-    if (address.ok) peers.set(id, { director: id, address: address.value });
-  }
-  return [...peers.values()];
+  view: Pick<ElectionView, 'sessions'>,
+) => readonly Peer[];
+
+/**
+ * Each director once; where the document names it, at the address that it has there. A session that was opened
+ * while no document named its director tells no address: it is told things where an earlier document had it.
+ */
+export function createPeers(me: DirectorId): Peers {
+  const named = new Map<DirectorId, IpAddress>();
+  return (spec, { sessions }) => {
+    const peers = new Map<DirectorId, Peer>();
+    for (const { id, address } of spec?.directors ?? []) {
+      named.set(id, address);
+      if (id !== me) peers.set(id, { director: id, address, isOver: false });
+    }
+    for (const [id, { value }] of sessions) {
+      if (id === me || peers.has(id) || value === null || value.state === 'closed') continue;
+      const told = parseIp(value.address);
+      const address = told.ok ? told.value : named.get(id);
+      const isOver = value.state === 'broken';
+      if (address !== undefined) peers.set(id, { director: id, address, isOver });
+    }
+    return [...peers.values()];
+  };
 }

@@ -4,6 +4,7 @@
  * round, and opens when all that are in sight have promised and a gateway answers. The record stays the
  * former holder's; when the store is back it is claimed, or given, without a gap.
  */
+import { rendezvousOrder } from '../../lib/hash.ts';
 import { type DirectorId, epochOf, type GroupId } from '../../model/ids.ts';
 import type { VrrpSpec } from '../../model/vrrp.ts';
 import { type Draft, notice, rankingOf, remove, surveyed } from './draft.ts';
@@ -55,7 +56,7 @@ export function advanceCandidacy(draft: Draft): void {
 
 /**
  * Where two speak each refuses the other's question, and with it all else that is asked: so the holder by the
- * record goes on, or the better one of two that stand in, and the other is silent as soon as it hears that.
+ * record goes on, or the same one of two that stand in, and the other is silent as soon as it hears that.
  */
 function yieldToVoices(draft: Draft): void {
   for (const [group, holding] of draft.state.holdings) {
@@ -78,13 +79,15 @@ function betterVoiceOf(
     if (heard?.named.has(id) === true && heard.at > openedAt) return standing.director;
   }
   const other = standInOf(draft, id);
-  const group = config.groupsById.get(id);
-  if (other === null || group === undefined) return null;
-  const order = rankingOf(draft).of(group);
-  const placeOf = (name: DirectorId): number =>
-    order.findIndex(({ director }) => director === name);
-  return placeOf(other) < placeOf(config.me) ? other : null;
+  return other !== null && goesOn(id, other, config.me) === other ? other : null;
 }
+
+/**
+ * Of two that stand in for the same group: as both see it, whatever they know of documents and tracks. Without
+ * the store each knows its own alone, and by those both might go on, or neither.
+ */
+const goesOn = (group: GroupId, a: DirectorId, b: DirectorId): DirectorId =>
+  rendezvousOrder(group, [a, b])[0] ?? a;
 
 /**
  * Another director has begun, or ended, to speak for what speaks here, and it is this one that goes on: whoever

@@ -6,6 +6,8 @@ import { ClusterView } from '../../../src/agent/cluster-view.ts';
 import type { ElectionConfig } from '../../../src/core/election/state.ts';
 import { err, ok, type Result } from '../../../src/lib/result.ts';
 import {
+  type DirectorId,
+  directorId,
   epochOf,
   type GroupId,
   groupId,
@@ -44,6 +46,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
   const { clock, store, log, cluster } = bench;
   const calls: string[] = [];
   const sent: PeerMessage[] = [];
+  const told = new Set<DirectorId>();
   /** What the next gate operations do instead of succeeding. */
   const next = {
     permit: (): Result<void, KernelError> => ok(undefined),
@@ -104,14 +107,22 @@ function setUp(fields: Partial<HoldPorts> = {}) {
       repeat: () => {},
       limit: () => {},
     },
-    peerLink: { send: (_, message) => sent.push(message) },
+    peerLink: {
+      send: ({ director }, message) => {
+        sent.push(message);
+        told.add(director);
+      },
+    },
     clock,
     log,
     metrics: recordingMetrics().metrics,
     parseReads: (reads, asOf) => records.electionReads(reads, asOf),
     gateGroup: (id) => ({ group: id, addresses: [] }),
     announcements: () => [{ device: 'eth0', address: ip('10.90.0.100') }],
-    peers: () => [{ director: D2, address: ip('10.90.0.12') }],
+    peers: () => [
+      { director: D2, address: ip('10.90.0.12'), isOver: false },
+      { director: directorId('old'), address: ip('10.90.0.99'), isOver: true },
+    ],
     askGateway: () => Promise.resolve(false),
     probe: () => Promise.resolve(new Map()),
     epochs: createEpochFence({ log }),
@@ -142,7 +153,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     await clock.advance(WAIT_MS + 1000);
   };
   const holding = (): string => loop.state().holdings.get(groupId('g1'))?.kind ?? 'none';
-  return { ...bench, loop, calls, sent, next, kernel, config, see, begin, holding, fitness };
+  return { ...bench, loop, calls, sent, told, next, kernel, config, see, begin, holding, fitness };
 }
 
 describe('the hold loop', () => {
@@ -316,12 +327,14 @@ describe('the hold loop', () => {
   });
 
   it('sends heartbeats to every peer', async () => {
-    const { sent, begin, clock } = setUp();
+    const { sent, told, begin, clock } = setUp();
     await begin();
     sent.length = 0;
     await clock.advance(3000);
     expect(sent.length).toBeGreaterThanOrEqual(3);
     expect(sent[0]).toMatchObject({ kind: 'heartbeat', armed: [{ group: 'g1' }] });
+    // But for those who are dead by record.
+    expect([...told]).toEqual([D2]);
   });
 
   it('lapses in time when etcd goes away, and opens again when it is back', async () => {

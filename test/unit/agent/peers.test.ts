@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { peersOf } from '../../../src/agent/peers.ts';
+import { createPeers, type Peers } from '../../../src/agent/peers.ts';
 import { ABSENT, directorId, revision } from '../../../src/model/ids.ts';
 import type { SessionRecord } from '../../../src/model/records.ts';
 import { D1, D2, sessionOf } from '../core/election/election-driver.ts';
@@ -11,8 +11,8 @@ const known = (fields: Partial<SessionRecord>) => ({
   asOf: revision(7),
   value: sessionOf(fields),
 });
-const told = (sessions: Parameters<typeof peersOf>[1]['sessions']): readonly string[] =>
-  peersOf(specOf(), { sessions }, D1).map(({ director, address }) => `${director} ${address}`);
+const told = (sessions: Parameters<Peers>[1]['sessions']): readonly string[] =>
+  createPeers(D1)(specOf(), { sessions }).map(({ director, address }) => `${director} ${address}`);
 
 describe('whom a director tells things', () => {
   const named = told(new Map());
@@ -20,7 +20,7 @@ describe('whom a director tells things', () => {
   it('are the others that the document names', () => {
     expect(named).toContain('d2 10.90.0.12');
     expect(named.some((one) => one.startsWith('d1 '))).toBe(false);
-    expect(peersOf(null, { sessions: new Map() }, D1)).toEqual([]);
+    expect(createPeers(D1)(null, { sessions: new Map() })).toEqual([]);
   });
 
   it('and who goes on though it is named no more, at the address of its session', () => {
@@ -38,7 +38,23 @@ describe('whom a director tells things', () => {
     expect(told(moved)).toEqual(named);
   });
 
-  it('and nobody whose session is over, is gone, or tells no address', () => {
+  it('and who is dead by record but may not know it, though not who holds what', () => {
+    const sessions = new Map([[OLD, known({ address: '10.90.0.99', state: 'broken' })]]);
+    const peers = createPeers(D1)(specOf(), { sessions });
+    expect(peers.filter(({ isOver }) => isOver).map(({ director }) => director)).toEqual([OLD]);
+  });
+
+  it('and whose session tells no address, where an earlier document had it', () => {
+    const peers = createPeers(D1);
+    const sessions = new Map([[D2, known({ address: '' })]]);
+    expect(peers(null, { sessions })).toEqual([]);
+    peers(specOf(), { sessions });
+    expect(peers(null, { sessions })).toEqual([
+      { director: D2, address: '10.90.0.12', isOver: false },
+    ]);
+  });
+
+  it('and nobody whose session is closed, is gone, or tells no address', () => {
     const ended = { rev: revision(7), asOf: revision(7), value: sessionOf({ state: 'closed' }) };
     const gone = { rev: ABSENT, asOf: revision(7), value: null };
     expect(told(new Map([[OLD, ended]]))).toEqual(named);

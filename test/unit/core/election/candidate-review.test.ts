@@ -1,7 +1,7 @@
 /** Who stands in for a holder, and when not: what must not last, repeat, or take others with it (design 4.10). */
 import { describe, expect, it } from 'vitest';
 import { vrrpPart } from '../../../../src/core/vrrp/part.ts';
-import { epochOf, monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
+import { directorId, epochOf, monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
   candidate,
@@ -72,13 +72,25 @@ describe('a stand-in that is not alone', () => {
   });
 
   it.each([
-    ['is silent', 'better', 200, 1],
-    ['goes on', 'worse', 50, 0],
-  ] as const)('%s when it hears a %s one', (_, __, priority, closed) => {
-    const driver = standIn({ groups: [group(G1, { priorities: three(150, priority) })] });
-    driver.hear(D3, [G1]);
-    expect(driver.of('close')).toHaveLength(closed);
-  });
+    ['goes on', 'd3', 'better', 200, 0],
+    ['goes on', 'd3', 'worse', 50, 0],
+    ['is silent', 'd5', 'better', 200, 1],
+    ['is silent', 'd5', 'worse', 50, 1],
+    ['is silent', 'd5', 'unknown', null, 1],
+  ] as const)(
+    '%s when it hears %s, as both know, though it seems a %s one',
+    (_, name, __, priority, closed) => {
+      const other = directorId(name);
+      const priorities = new Map([
+        [D1, 150],
+        [D2, 100],
+        ...(priority === null ? [] : [[other, priority] as const]),
+      ]);
+      const driver = standIn({ groups: [group(G1, { priorities })] });
+      driver.hear(other, [G1]);
+      expect(driver.of('close')).toHaveLength(closed);
+    },
+  );
 
   it('goes on when it hears a holder that is dead by record', () => {
     const driver = standIn();
