@@ -210,6 +210,12 @@ export class Bindings {
     if (requests.length === 0) return { fresh, failed };
     // From before the call: the kernel counts the lifetime from somewhere within it.
     const expiresAt = monoMs(this.#clock.now() + lifetimeS * 1000);
+    const untold = requests.flatMap(({ address }) => {
+      const key = keyOf(address);
+      return familyOf(address.address) === 6 && !this.#bound.has(key) ? [key] : [];
+    });
+    // Beforehand: the word of it may come before the answer.
+    for (const key of untold) this.#unsettled.set(key, monoMs(Number.POSITIVE_INFINITY));
     const results = await this.#kernel.bind(
       requests.map(({ address }) => ({ ...address, validLifetimeS: lifetimeS })),
     );
@@ -218,15 +224,16 @@ export class Bindings {
       const key = keyOf(address);
       if (result?.ok === true) {
         if (!this.#bound.has(key)) fresh.add(group);
-        if (!this.#bound.has(key) && familyOf(address.address) === 6)
-          this.#unsettled.set(key, monoMs(this.#clock.now() + SETTLE_MS));
         this.#put({ ...placeOf(address), group, expiresAt });
         continue;
       }
       failed.set(group, result === undefined ? NO_ANSWER : result.error);
       // Not there any more, or in doubt: the next arming asks for it anew.
       this.#drop(key);
+      this.#unsettled.delete(key);
     }
+    const until = monoMs(this.#clock.now() + SETTLE_MS);
+    for (const key of untold) if (this.#unsettled.has(key)) this.#unsettled.set(key, until);
     return { fresh, failed };
   }
 

@@ -488,6 +488,19 @@ describe('an IPv6 address', () => {
     await clock.advance(250);
     expect(await unsettled()).toEqual([]);
   });
+
+  it('is settled at once when the kernel tells of it before it answers', async () => {
+    const { gate, h, round, kernel, eth0 } = setUp();
+    const bind = kernel.bind.bind(kernel);
+    kernel.bind = async (requests) => {
+      gate.seen(eth0, C);
+      const results = await bind(requests);
+      gate.seen(eth0, C);
+      return results;
+    };
+    const armed = await round([{ ...h, mode: 'prepared' }]);
+    expect(armed.ok && armed.value.unsettled).toEqual([]);
+  });
 });
 
 describe('closing', () => {
