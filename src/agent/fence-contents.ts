@@ -1,13 +1,53 @@
 /** What a change makes of the contents of the fence, and what change leads to wanted contents. */
 import type { IpAddress } from '../model/address.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
+import { ADDRESS_PROTOCOL, type BoundAddress } from '../model/kernel.ts';
 import type { FenceChange, FenceContents, FenceSetChange } from '../ports/fence.ts';
 import type { GateGroup } from '../ports/gate.ts';
+import type { ArmingInputs } from './last-arming.ts';
+import type { ServedPlaces } from './local-gate.ts';
 
-export function difference(
-  known: ReadonlySet<IpAddress>,
-  wanted: readonly IpAddress[],
-): FenceSetChange {
+const NOTHING: FenceSetChange<never> = { add: [], remove: [] };
+
+export const UNCHANGED: FenceChange = {
+  permit: null,
+  alive: null,
+  managed: NOTHING,
+  enabled: NOTHING,
+  muted: NOTHING,
+  served: NOTHING,
+  directors: NOTHING,
+};
+
+/** What decides which addresses are managed, and which of them are served. */
+export type Managed = Pick<ArmingInputs, 'places' | 'version'> &
+  Pick<FenceContents, 'managed' | 'served' | 'directors'>;
+
+export const isSameManaged = (a: Managed | null, b: Managed): boolean =>
+  a?.managed === b.managed &&
+  a.served === b.served &&
+  a.directors === b.directors &&
+  a.places === b.places &&
+  a.version === b.version;
+
+/** Null: the kernel has it so, or nobody knows what it should have. */
+export function servedDifference(
+  known: FenceContents,
+  wanted: ServedPlaces | undefined,
+): Pick<FenceChange, 'served' | 'directors'> | null {
+  if (wanted === undefined) return null;
+  const served = difference(known.served, wanted.vips);
+  const directors = difference(known.directors, wanted.directors);
+  return isNothing(served) && isNothing(directors) ? null : { served, directors };
+}
+
+const isNothing = ({ add, remove }: FenceSetChange<unknown>): boolean =>
+  add.length + remove.length === 0;
+
+export function difference<T = IpAddress>(
+  known: ReadonlySet<T>,
+  wanted: readonly T[],
+): FenceSetChange<T> {
   const set = new Set(wanted);
   return {
     add: wanted.filter((address) => !known.has(address)),
@@ -21,13 +61,12 @@ export function applied(known: FenceContents, change: FenceChange): FenceContent
     managed: changed(known.managed, change.managed),
     enabled: changed(known.enabled, change.enabled),
     muted: changed(known.muted, change.muted),
+    served: changed(known.served, change.served),
+    directors: changed(known.directors, change.directors),
   };
 }
 
-function changed(
-  known: ReadonlySet<IpAddress>,
-  { add, remove }: FenceSetChange,
-): ReadonlySet<IpAddress> {
+function changed<T>(known: ReadonlySet<T>, { add, remove }: FenceSetChange<T>): ReadonlySet<T> {
   if (add.length === 0 && remove.length === 0) return known;
   const next = new Set(known);
   for (const address of remove) next.delete(address);
@@ -63,3 +102,14 @@ export function isSameDevices(a: FenceContents['devices'], b: FenceContents['dev
       .join();
   return text(a) === text(b);
 }
+
+/** Bound by an agent, or silenced by its rules on one of its devices. */
+export const isGated = (one: BoundAddress, contents: FenceContents | null): boolean =>
+  one.protocol === ADDRESS_PROTOCOL ||
+  (contents !== null &&
+    contents.managed.has(one.address) &&
+    contents.devices.some(({ index }) => index === one.linkIndex));
+
+export const addressesOf = (groups: readonly GateGroup[]): readonly IpAddress[] => [
+  ...new Set(groups.flatMap(({ addresses }) => addresses.map(({ address }) => address))),
+];

@@ -6,25 +6,25 @@
 import { err, ok, type Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
-import {
-  ADDRESS_PROTOCOL,
-  type ArmMode,
-  type BoundAddress,
-  type KernelError,
-} from '../model/kernel.ts';
+import { ADDRESS_PROTOCOL, type ArmMode, type KernelError } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
-import type {
-  Fence,
-  FenceChange,
-  FenceContents,
-  FenceKind,
-  FenceSetChange,
-} from '../ports/fence.ts';
+import type { Fence, FenceChange, FenceContents, FenceKind } from '../ports/fence.ts';
 import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { NetworkKernel } from '../ports/kernel.ts';
 import type { Log } from '../ports/log.ts';
 import { Bindings } from './bindings.ts';
-import { applied, difference, isSameDevices, speakingUntil } from './fence-contents.ts';
+import {
+  addressesOf,
+  applied,
+  difference,
+  isGated,
+  isSameDevices,
+  isSameManaged,
+  type Managed,
+  servedDifference,
+  speakingUntil,
+  UNCHANGED,
+} from './fence-contents.ts';
 import { type ArmingInputs, isRepeated, type LastArming } from './last-arming.ts';
 import type { GatePlaces, LocalGate } from './local-gate.ts';
 
@@ -38,7 +38,6 @@ const BIND_LIMIT = 32;
 /** Longer than most D': what is bound ahead is silent, and opens with a lifetime of its own. */
 const FORESEEN_LIFETIME_S = 20;
 
-const NOTHING: FenceSetChange = { add: [], remove: [] };
 const LATE: KernelError = { code: 'LATE', message: 'nothing of the hold time is left' };
 const MISSING: KernelError = { code: 'MISSING', message: 'the rules of the gate are gone' };
 const NOT_PREPARED: KernelError = {
@@ -56,8 +55,6 @@ export function createFenceGate(ports: {
 }
 
 type Ports = Parameters<typeof createFenceGate>[0];
-
-type Managed = Pick<ArmingInputs, 'places' | 'version'> & Pick<FenceContents, 'managed'>;
 
 class FenceGate implements LocalGate {
   readonly kind: FenceKind;
@@ -412,34 +409,34 @@ class FenceGate implements LocalGate {
   ): Promise<Result<void, KernelError>> {
     const known = this.#contents;
     if (known === null) return err(MISSING);
+    const { managed, served, directors } = known;
     const inputs = {
-      managed: known.managed,
+      managed,
+      served,
+      directors,
       places: this.#places,
       version: this.#bindings.version,
     };
-    if (this.#isManaged(inputs) && extra.every((one) => known.managed.has(one)))
+    if (isSameManaged(this.#managedFor, inputs) && extra.every((one) => known.managed.has(one)))
       return ok(undefined);
     const bound = this.#bindings.all().map(({ address }) => address);
     const wanted = new Set([...this.#places.vips, ...extra, ...bound]);
     const add = [...wanted].filter((address) => !known.managed.has(address));
     const remove = isGrowingOnly ? [] : await this.#unbound(known, wanted);
-    if (add.length === 0 && remove.length === 0) {
+    const exemption = servedDifference(known, this.#places.served);
+    if (add.length === 0 && remove.length === 0 && exemption === null) {
       const isExact = wanted.size === known.managed.size;
       this.#managedFor = isExact ? inputs : null;
       return ok(undefined);
     }
     const done = await this.#commit({
       ...UNCHANGED,
+      ...exemption,
       managed: { add, remove },
       enabled: { add: [], remove },
       muted: { add: [], remove },
     });
     return done.ok ? done : this.#afterFailure(done.error);
-  }
-
-  #isManaged({ managed, places, version }: Managed): boolean {
-    const before = this.#managedFor;
-    return before?.managed === managed && before.places === places && before.version === version;
   }
 
   /**
@@ -455,7 +452,13 @@ class FenceGate implements LocalGate {
     if (left.length === 0) return left;
     const observed = await this.#ports.kernel.addresses();
     if (!observed.ok) return [];
-    const bound = new Set(observed.value.map(({ address }) => address));
+    const fenced = new Set(this.#places.devices.map(({ index }) => index));
+    const bound = new Set(
+      observed.value
+        // What a real server has on lo is no business of the rules.
+        .filter(({ protocol, linkIndex }) => protocol === ADDRESS_PROTOCOL || fenced.has(linkIndex))
+        .map(({ address }) => address),
+    );
     return left.filter((one) => !bound.has(one));
   }
 
@@ -484,7 +487,9 @@ class FenceGate implements LocalGate {
   async #manageOnce(): Promise<Result<void, KernelError>> {
     const bound = this.#bindings.all().map(({ address }) => address);
     const add = [...new Set([...this.#places.vips, ...bound])];
-    return this.#commit({ ...UNCHANGED, managed: { add, remove: [] } });
+    const known = this.#contents;
+    const exemption = known === null ? null : servedDifference(known, this.#places.served);
+    return this.#commit({ ...UNCHANGED, ...exemption, managed: { add, remove: [] } });
   }
 
   /** Nothing but these addresses is enabled afterwards. */
@@ -510,9 +515,9 @@ class FenceGate implements LocalGate {
     const muted = addressesOf(armed.filter(({ mode }) => mode === 'muted'));
     const linkIndexes = armed.flatMap(({ addresses }) => addresses.map((one) => one.linkIndex));
     return {
+      ...UNCHANGED,
       permit: round,
       alive: { linkIndexes: [...new Set(linkIndexes)], timeoutMs: aliveMs },
-      managed: NOTHING,
       enabled: difference(this.#contents?.enabled ?? new Set(), speaking),
       muted: difference(this.#contents?.muted ?? new Set(), muted),
     };
@@ -564,28 +569,9 @@ class FenceGate implements LocalGate {
   }
 }
 
-/** Bound by an agent, or silenced by its rules on one of its devices. */
-const isGated = (one: BoundAddress, contents: FenceContents | null): boolean =>
-  one.protocol === ADDRESS_PROTOCOL ||
-  (contents !== null &&
-    contents.managed.has(one.address) &&
-    contents.devices.some(({ index }) => index === one.linkIndex));
-
 const NO_DEVICE: KernelError = { code: 'ENODEV', message: 'the device of an address is gone' };
-
-const UNCHANGED: FenceChange = {
-  permit: null,
-  alive: null,
-  managed: NOTHING,
-  enabled: NOTHING,
-  muted: NOTHING,
-};
 
 /** `valid_lft` is whole seconds: two hold times, and never so short that a late refresh matters. */
 const lifetimeFor = (aliveMs: number): number =>
   // F is three quarters of D.
   Math.max(LIFETIME_MIN_S, Math.ceil((2 * aliveMs * 4) / 3 / 1000));
-
-const addressesOf = (groups: readonly GateGroup[]): readonly IpAddress[] => [
-  ...new Set(groups.flatMap(({ addresses }) => addresses.map(({ address }) => address))),
-];

@@ -49,4 +49,6 @@ const isSameContents = (a: FenceContents, b: FenceContents): boolean =>
   a.devices === b.devices &&
   a.managed === b.managed &&
   a.enabled === b.enabled &&
-  a.muted === b.muted;
+  a.muted === b.muted &&
+  a.served === b.served &&
+  a.directors === b.directors;

@@ -1,6 +1,6 @@
 /** A gate as the agent has it: the hold loop's words, and what start, spec changes and the end need. */
 import type { Result } from '../lib/result.ts';
-import type { IpAddress } from '../model/address.ts';
+import type { IpAddress, MacAddress } from '../model/address.ts';
 import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { KernelError } from '../model/kernel.ts';
 import type { FenceDevice } from '../ports/fence.ts';
@@ -14,7 +14,19 @@ export type GatePlaces = {
   readonly vips: readonly IpAddress[];
   /** The group of each VIP by the spec: it may be bound in the name of another one yet. */
   readonly groups: ReadonlyMap<IpAddress, GroupId>;
+  /** Absent: not known yet, what an earlier process found stands. */
+  readonly served?: ServedPlaces;
 };
+
+/** What a director that is a real server of its own VIPs takes from the others while it does not hold them. */
+export type ServedPlaces = {
+  /** Those of the VIPs that it serves so. */
+  readonly vips: readonly IpAddress[];
+  /** Where the other directors forward from. */
+  readonly directors: readonly MacAddress[];
+};
+
+export const NOTHING_SERVED: ServedPlaces = { vips: [], directors: [] };
 
 /** One call at a time, as for every gate. */
 export type LocalGate = Gate & {

@@ -2,10 +2,11 @@
  * Kernel rules that silence VIPs: the lower half of a gate with permits (design 4.4). A VIP that is
  * `managed` speaks only while it is in `enabled` and its interface in `alive`; a `muted` one takes
  * and sends IP, but neither ARP nor ND speaks as it. Elements of `alive` and permits expire by the
- * kernel's clock. Sources: linux/netfilter/nf_tables.h, nft(8).
+ * kernel's clock. A `served` one is on another device of this machine too, as a real server has it: while
+ * silent it takes IP from the MACs of `directors` and sends IP, and nothing here is forwarded to it. Sources: linux/netfilter/nf_tables.h, nft(8).
  */
 import type { Result } from '../lib/result.ts';
-import type { IpAddress } from '../model/address.ts';
+import type { IpAddress, MacAddress } from '../model/address.ts';
 import type { GateKind, KernelError } from '../model/kernel.ts';
 
 export type FenceKind = Exclude<GateKind, 'address-lifetime'>;
@@ -24,11 +25,13 @@ export type FenceContents = {
   readonly managed: ReadonlySet<IpAddress>;
   readonly enabled: ReadonlySet<IpAddress>;
   readonly muted: ReadonlySet<IpAddress>;
+  readonly served: ReadonlySet<IpAddress>;
+  readonly directors: ReadonlySet<MacAddress>;
 };
 
-export type FenceSetChange = {
-  readonly add: readonly IpAddress[];
-  readonly remove: readonly IpAddress[];
+export type FenceSetChange<T = IpAddress> = {
+  readonly add: readonly T[];
+  readonly remove: readonly T[];
 };
 
 /** One atomic batch: all of it or nothing. */
@@ -40,6 +43,8 @@ export type FenceChange = {
   readonly managed: FenceSetChange;
   readonly enabled: FenceSetChange;
   readonly muted: FenceSetChange;
+  readonly served: FenceSetChange;
+  readonly directors: FenceSetChange<MacAddress>;
 };
 
 /** Idempotent but for permits: what is there may be added, what is not there may be removed. */

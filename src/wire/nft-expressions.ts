@@ -13,6 +13,7 @@ export const NFT_META_NFPROTO = 15;
 export const NFT_META_L4PROTO = 16;
 
 /** NFT_PAYLOAD_*_HEADER: where an offset counts from. */
+export const NFT_PAYLOAD_LL_HEADER = 0;
 export const NFT_PAYLOAD_NETWORK_HEADER = 1;
 export const NFT_PAYLOAD_TRANSPORT_HEADER = 2;
 
@@ -25,6 +26,7 @@ const NFT_LOOKUP_F_INV = 1;
 const NF_DROP = 0;
 const NFT_JUMP = -3;
 const NFT_GOTO = -4;
+const NFT_RETURN = -5;
 
 const NFTA_LIST_ELEM = 1;
 const NFTA_EXPR_NAME = 1;
@@ -68,6 +70,8 @@ export type NftExpression =
   /** The packet's firewall mark becomes what is loaded, all 32 bits. */
   | { readonly kind: 'set-mark' }
   | { readonly kind: 'drop' }
+  /** Back to the chain that jumped here; from where nobody did, to the chain's policy. */
+  | { readonly kind: 'return' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string };
 
 /** The list of a rule's expressions, as the value of attribute `type`. */
@@ -99,6 +103,7 @@ function nameOf(expression: NftExpression): string {
     case 'set-mark':
       return 'meta';
     case 'drop':
+    case 'return':
     case 'jump':
     case 'goto':
       return 'immediate';
@@ -141,6 +146,9 @@ function writeData(writer: AttributeWriter, expression: NftExpression): void {
       return;
     case 'drop':
       writeVerdict(writer, NF_DROP, null);
+      return;
+    case 'return':
+      writeVerdict(writer, NFT_RETURN, null);
       return;
     case 'jump':
       writeVerdict(writer, NFT_JUMP, expression.chain);

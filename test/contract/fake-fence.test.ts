@@ -1,6 +1,6 @@
 /** The fence contract on the fake of the simulator; `nft-fence.test.ts` runs it on Linux. */
 import { describe, expect, test } from 'vitest';
-import { formatIp } from '../../src/model/address.ts';
+import { formatIp, formatMac } from '../../src/model/address.ts';
 import type { FenceDevice } from '../../src/ports/fence.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakeFence } from '../fakes/fake-fence.ts';
@@ -10,6 +10,7 @@ const DEVICE: FenceDevice = { index: 2, name: 'eth0' };
 const OTHER: FenceDevice = { index: 3, name: 'eth1' };
 const VIP = formatIp(Uint8Array.of(10, 90, 0, 100));
 const VIP6 = formatIp(Uint8Array.of(0xfd, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0));
+const NEIGHBOUR = formatMac(Uint8Array.of(2, 0, 0, 0, 0, 1));
 const OWN = formatIp(Uint8Array.of(10, 90, 0, 11));
 
 describe.each([0, 4])('fence contract: fake, elements die %i ms late', (latenessMs) => {
@@ -28,9 +29,10 @@ describe.each([0, 4])('fence contract: fake, elements die %i ms late', (lateness
         otherDevice: OTHER,
         vips: [VIP, VIP6],
         ownAddress: OWN,
+        neighbour: NEIGHBOUR,
         now: () => clock.now(),
         advance: (ms) => clock.advance(ms),
-        speaks: async (address) => fence.speaks(address, device.index),
+        speaks: async (address) => fence.takes(address, NEIGHBOUR, device.index),
         answers: async (address) => fence.answers(address, device.index),
         flush: async () => fence.flush(),
         recreateDevice: async () => {

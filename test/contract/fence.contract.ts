@@ -1,7 +1,7 @@
 /** What every Fence does; runs on the fake and, in a network namespace, on Linux. */
 import assert from 'node:assert/strict';
 import type { Result } from '../../src/lib/result.ts';
-import { formatIp, type IpAddress } from '../../src/model/address.ts';
+import { formatIp, formatMac, type IpAddress, type MacAddress } from '../../src/model/address.ts';
 import type { KernelError } from '../../src/model/kernel.ts';
 import type {
   Fence,
@@ -21,6 +21,8 @@ export type FenceWorld = {
   readonly otherDevice: FenceDevice;
   readonly vips: readonly [IpAddress, IpAddress];
   readonly ownAddress: IpAddress;
+  /** MAC of the neighbour that `speaks` and `answers` ask as. */
+  readonly neighbour: MacAddress;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   readonly advance: (ms: number) => Promise<void>;
@@ -33,7 +35,7 @@ export type FenceWorld = {
   readonly recreateDevice: () => Promise<FenceDevice>;
 };
 
-const NONE: FenceSetChange = { add: [], remove: [] };
+const NONE: FenceSetChange<never> = { add: [], remove: [] };
 /** Room for elements that die one tick late, and for a busy machine. */
 const LATENESS_MS = 10;
 const LONG_MS = 60_000;
@@ -44,6 +46,8 @@ export const change = (more: Partial<FenceChange>): FenceChange => ({
   managed: NONE,
   enabled: NONE,
   muted: NONE,
+  served: NONE,
+  directors: NONE,
   ...more,
 });
 
@@ -82,6 +86,8 @@ export async function voicesOf(world: FenceWorld): Promise<readonly boolean[]> {
   return voices;
 }
 
+/** Of a director that is not there. */
+const STRANGER = formatMac(Uint8Array.of(2, 0, 0, 0, 0, 99));
 export const SILENT = [false, false, false, false];
 export const OPEN = [true, true, true, true];
 export const MUTED = [true, false, true, false];
@@ -133,6 +139,45 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
       assert.deepEqual(sorted((await contentsOf(fence)).muted), vips.toSorted());
       succeeded(await fence.commit(change({ muted: removing(...vips) })));
       assert.deepEqual(await voicesOf(world), OPEN);
+    },
+  },
+  {
+    name: 'a served address takes and sends IP for other directors alone while it is silent',
+    run: async (world) => {
+      const { fence, vips, neighbour } = world;
+      const [first, second] = vips;
+      await prepare(world, { served: adding(...vips) });
+      assert.deepEqual(await voicesOf(world), SILENT);
+      succeeded(await fence.commit(change({ directors: { add: [STRANGER], remove: [] } })));
+      assert.deepEqual(await voicesOf(world), SILENT);
+      succeeded(await fence.commit(change({ directors: { add: [neighbour], remove: [] } })));
+      assert.deepEqual(await voicesOf(world), [true, false, true, false]);
+      const seen = await contentsOf(fence);
+      assert.deepEqual(sorted(seen.served), vips.toSorted());
+      assert.deepEqual([...seen.directors].toSorted(), [STRANGER, neighbour].toSorted());
+      succeeded(await fence.commit(change({ served: removing(first) })));
+      assert.deepEqual(await voicesOf(world), [false, false, true, false]);
+      succeeded(await fence.commit(change({ directors: { add: [], remove: [neighbour] } })));
+      assert.deepEqual(await voicesOf(world), SILENT);
+      assert.deepEqual([...(await contentsOf(fence)).served], [second]);
+    },
+  },
+  {
+    name: 'a served address speaks for everybody while it is held',
+    run: async (world) => {
+      const { fence, vips, neighbour } = world;
+      const directors = { add: [STRANGER], remove: [] };
+      await prepare(world, { served: adding(...vips), directors, enabled: adding(...vips) });
+      assert.deepEqual(await voicesOf(world), SILENT);
+      succeeded(await fence.commit(change(alive(world, LONG_MS))));
+      assert.deepEqual(await voicesOf(world), OPEN);
+      succeeded(await fence.commit(change({ muted: adding(...vips) })));
+      assert.deepEqual(await voicesOf(world), MUTED);
+      // Its life ends by itself: what is left is the real server.
+      const renewal = { ...alive(world, 50), directors: { add: [neighbour], remove: [STRANGER] } };
+      succeeded(await fence.commit(change({ ...renewal, muted: removing(...vips) })));
+      await world.advance(100);
+      assert.deepEqual(await voicesOf(world), MUTED);
     },
   },
   {
@@ -415,6 +460,7 @@ export const LINUX_FENCE_CASES = [
   'a table that somebody made dormant, and a chain that drops, are seen and made anew',
   'an announcement by a packet socket leaves only while the VIP speaks and is not muted',
   'what a muted VIP would resolve itself stays unasked, and IP to known neighbours goes on',
+  'a served VIP on lo is a real server: it resolves nothing in its own name, and no router to it',
   'whatever somebody changes in the rules is seen and repaired, with the elements kept',
   'a foreign set or chain in our table makes it anew: managed as before, nothing enabled',
   'tables of others are left alone',

@@ -3,7 +3,7 @@
  * happen at the call or not at all. It outlives the process: whoever restarts gets the same object.
  */
 import { err, ok, type Result } from '../../src/lib/result.ts';
-import type { IpAddress } from '../../src/model/address.ts';
+import type { IpAddress, MacAddress } from '../../src/model/address.ts';
 import type { KernelError } from '../../src/model/kernel.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import {
@@ -37,6 +37,8 @@ type Tables = {
   readonly managed: Set<IpAddress>;
   readonly enabled: Set<IpAddress>;
   readonly muted: Set<IpAddress>;
+  readonly served: Set<IpAddress>;
+  readonly directors: Set<MacAddress>;
   /** Interface index or round → when it dies. */
   readonly alive: Map<number, number>;
   readonly permits: Map<number, number>;
@@ -70,6 +72,8 @@ export class FakeFence implements Fence {
         managed: new Set(tables.managed),
         enabled: new Set(tables.enabled),
         muted: new Set(tables.muted),
+        served: new Set(tables.served),
+        directors: new Set(tables.directors),
       }),
     );
   }
@@ -95,6 +99,8 @@ export class FakeFence implements Fence {
       managed: new Set(),
       enabled: new Set(),
       muted: new Set(),
+      served: new Set(),
+      directors: new Set(),
       alive: new Map(),
       permits: new Map(),
     };
@@ -130,6 +136,8 @@ export class FakeFence implements Fence {
     apply(tables.managed, change.managed);
     apply(tables.enabled, change.enabled);
     apply(tables.muted, change.muted);
+    apply(tables.served, change.served);
+    apply(tables.directors, change.directors);
     this.counters.commits++;
     return done();
   }
@@ -161,6 +169,13 @@ export class FakeFence implements Fence {
     const tables = this.#tables;
     if (tables === null || !this.#isFenced(tables, linkIndex)) return true;
     return !(tables.managed.has(address) && tables.muted.has(address));
+  }
+
+  /** Would an IP packet to the address pass at that interface, coming from that MAC? */
+  takes(address: IpAddress, from: MacAddress, linkIndex: number): boolean {
+    const tables = this.#tables;
+    const isExempt = tables?.served.has(address) === true && tables.directors.has(from);
+    return isExempt || this.speaks(address, linkIndex);
   }
 
   /** When the interface stops speaking by itself; null: it does not speak. */
@@ -221,7 +236,7 @@ const done = (): Promise<Result<void, KernelError>> => Promise.resolve(ok(undefi
 const refuse = (code: string, message: string): Promise<Result<void, KernelError>> =>
   Promise.resolve(err({ code, message }));
 
-function apply(set: Set<IpAddress>, change: FenceSetChange): void {
+function apply<T>(set: Set<T>, change: FenceSetChange<T>): void {
   for (const address of change.add) set.add(address);
   for (const address of change.remove) set.delete(address);
 }

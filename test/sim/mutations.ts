@@ -349,6 +349,8 @@ export const MUTATIONS: readonly Mutation[] = [
               managed: NOTHING,
               enabled: NOTHING,
               muted: { add: change.muted.add, remove: [] },
+              served: NOTHING,
+              directors: NOTHING,
             });
           });
         return { ...change, muted: { add: [], remove: change.muted.remove } };

@@ -1,7 +1,15 @@
 /** What of the fence is missing in a kernel, and the batch that makes it. Pure: no sockets. */
 import { toHex } from '../../lib/bytes.ts';
-import { familyOf, formatIp, type IpAddress, ipToBytes } from '../../model/address.ts';
-import type { FenceChange, FenceContents, FenceDevice } from '../../ports/fence.ts';
+import {
+  familyOf,
+  formatIp,
+  formatMac,
+  type IpAddress,
+  ipToBytes,
+  type MacAddress,
+  macToBytes,
+} from '../../model/address.ts';
+import type { FenceChange, FenceContents, FenceDevice, FenceSetChange } from '../../ports/fence.ts';
 import { readU32 } from '../../wire/netlink.ts';
 import {
   deleteChain,
@@ -20,17 +28,17 @@ import {
   type NftSet,
 } from '../../wire/nftables.ts';
 import {
+  ADDRESS_SETS,
   type AddressSet,
   ALIVE_SET,
   DEVICE_SET,
+  DIRECTOR_SET,
   type FenceScheme,
   PERMIT_SET,
   type RuledChain,
   type TableScheme,
   u32Key,
 } from './nft-fence-rules.ts';
-
-export const ADDRESS_SETS: readonly AddressSet[] = ['managed', 'enabled', 'muted'];
 
 /** A table of ours as dumped. */
 export type TableState = {
@@ -82,6 +90,8 @@ export function readContents(
     managed: addressesIn(first, 'managed'),
     enabled: addressesIn(first, 'enabled'),
     muted: addressesIn(first, 'muted'),
+    served: addressesIn(first, 'served'),
+    directors: new Set((first.elements.get(DIRECTOR_SET) ?? []).map((key) => formatMac(key))),
   };
 }
 
@@ -174,6 +184,7 @@ const hasSameRules = (wanted: RuledChain, seen: ChainState): boolean =>
 function sharesElements(table: TableScheme, first: TableState, other: TableState): boolean {
   const names = [
     DEVICE_SET,
+    DIRECTOR_SET,
     ...ADDRESS_SETS.flatMap((set) => table.families.map((family) => `${set}${family}`)),
   ];
   return names.every(
@@ -243,11 +254,12 @@ function planTable(table: TableScheme, isThere: boolean): readonly NftMessage[] 
   ];
 }
 
-/** Nothing is enabled, muted or alive any more. */
-const planSilence = (table: TableScheme): readonly NftMessage[] =>
-  [ALIVE_SET, ...table.families.flatMap((family) => [`enabled${family}`, `muted${family}`])].map(
-    (set) => flushSet(table.table, set),
-  );
+/** Nothing is enabled, muted, served or alive any more. */
+function planSilence(table: TableScheme): readonly NftMessage[] {
+  const emptied = ADDRESS_SETS.filter((set) => set !== 'managed');
+  const sets = table.families.flatMap((family) => emptied.map((set) => `${set}${family}`));
+  return [ALIVE_SET, DIRECTOR_SET, ...sets].map((set) => flushSet(table.table, set));
+}
 
 function planChains(
   table: TableScheme,
@@ -329,6 +341,21 @@ function removeAddresses(
   ];
 }
 
+function planDirectors(
+  { table }: TableScheme,
+  { add, remove }: FenceSetChange<MacAddress>,
+): readonly NftMessage[] {
+  const added = [...add, ...remove].map((mac) => lasting(macToBytes(mac)));
+  return [
+    ...newElements(table, DIRECTOR_SET, added),
+    ...deleteElements(
+      table,
+      DIRECTOR_SET,
+      remove.map((mac) => macToBytes(mac)),
+    ),
+  ];
+}
+
 export const planPermit = (
   scheme: FenceScheme,
   round: number,
@@ -364,6 +391,7 @@ export function planCommit(
       messages.push(...addAddresses(table, set, change[set].add));
       messages.push(...removeAddresses(table, set, change[set].remove));
     }
+    messages.push(...planDirectors(table, change.directors));
   }
   return messages;
 }

@@ -1,7 +1,8 @@
 /**
  * The rules of the fence (design 4.4) for each kind of kernel, as data. What they have in common: a
  * managed address passes only while it is in `enabled` and its interface in `alive`; ARP and ND
- * about it only while it is not `muted`. Sources: RFC 826, RFC 4861 4.3 and 4.4, nft(8).
+ * about it only while it is not `muted`. One that is `served` takes and sends IP, and nothing but IP, beside
+ * that: what other directors forward to this one as a real server. Sources: RFC 826, RFC 4861 4.3 and 4.4, nft(8).
  */
 import { hash64Hex } from '../../lib/hash.ts';
 import type { FenceDevice, FenceKind } from '../../ports/fence.ts';
@@ -13,6 +14,7 @@ import {
   NFT_META_NFPROTO,
   NFT_META_OIF,
   NFT_META_PROTOCOL,
+  NFT_PAYLOAD_LL_HEADER,
   NFT_PAYLOAD_NETWORK_HEADER,
   NFT_PAYLOAD_TRANSPORT_HEADER,
 } from '../../wire/nft-expressions.ts';
@@ -35,7 +37,11 @@ export const ALIVE_SET = 'alive';
 /** Where chains have no device of their own: the devices that are fenced. */
 export const DEVICE_SET = 'device';
 
-export type AddressSet = 'managed' | 'enabled' | 'muted';
+/** MACs that other directors forward from. */
+export const DIRECTOR_SET = 'director';
+
+export type AddressSet = 'managed' | 'enabled' | 'muted' | 'served';
+export const ADDRESS_SETS: readonly AddressSet[] = ['managed', 'enabled', 'muted', 'served'];
 
 export type RuledChain = NftChain & {
   readonly rules: readonly {
@@ -66,6 +72,7 @@ export type FenceScheme = {
 
 const TYPE_IPADDR = 7;
 const TYPE_IP6ADDR = 8;
+const TYPE_ETHERADDR = 9;
 const TYPE_MARK = 19;
 const TYPE_IFINDEX = 20;
 
@@ -112,6 +119,12 @@ const equals = (...value: readonly number[]): NftExpression => ({
 });
 const word = (value: number): readonly [number, number] => [value >> 8, value & 0xff];
 
+const ETHER_SOURCE: NftExpression = {
+  kind: 'payload',
+  base: NFT_PAYLOAD_LL_HEADER,
+  offset: 6,
+  length: 6,
+};
 const ARP_SENDER = network(14, 4);
 const ARP_TARGET = network(24, 4);
 const IPV4_SOURCE = network(12, 4);
@@ -165,32 +178,44 @@ type Question = {
   readonly about: readonly NftExpression[];
   readonly address: NftExpression;
   readonly link: NftExpression;
-  /** `mutable`: ARP and ND; `only-mute`: the rest is judged by another question. */
-  readonly voice: 'plain' | 'mutable' | 'only-mute';
+  /** `mutable`: ARP and ND. */
+  readonly voice: 'plain' | 'mutable';
+  /** Which addresses it is asked of; absent: those that are managed. */
+  readonly of?: 'served';
+  /** What a served address may do while it is silent; absent: nothing. */
+  readonly exempt?: 'from-directors' | 'any';
 };
 
 /** The chain that judges packets about a managed address. */
 function judge(question: Question): RuledChain {
-  const { chain, family, address, link, voice } = question;
+  const { chain, family, address, link, voice, exempt } = question;
   const drop: NftExpression = { kind: 'drop' };
   const rules: NftExpression[][] = [];
-  if (voice !== 'only-mute')
-    rules.push(
-      [address, { kind: 'not-in', set: `enabled${family}` }, drop],
-      [link, { kind: 'not-in', set: ALIVE_SET }, drop],
-    );
-  if (voice !== 'plain') rules.push([address, { kind: 'in', set: `muted${family}` }, drop]);
+  if (exempt !== undefined)
+    rules.push([
+      address,
+      { kind: 'in', set: `served${family}` },
+      ...(exempt === 'any' ? [] : FROM_DIRECTOR),
+      { kind: 'return' },
+    ]);
+  rules.push(
+    [address, { kind: 'not-in', set: `enabled${family}` }, drop],
+    [link, { kind: 'not-in', set: ALIVE_SET }, drop],
+  );
+  if (voice === 'mutable') rules.push([address, { kind: 'in', set: `muted${family}` }, drop]);
   return ruled({ name: chain, hook: null }, rules);
 }
+
+const FROM_DIRECTOR: readonly NftExpression[] = [ETHER_SOURCE, { kind: 'in', set: DIRECTOR_SET }];
 
 /** Sends every packet about a managed address to its judge. */
 function sort(name: string, questions: readonly Question[]): RuledChain {
   return ruled(
     { name, hook: null },
-    questions.map(({ about, address, family, chain }) => [
+    questions.map(({ about, address, family, chain, of = 'managed' }) => [
       ...about,
       address,
-      { kind: 'in', set: `managed${family}` },
+      { kind: 'in', set: `${of}${family}` },
       { kind: 'jump', chain },
     ]),
   );
@@ -211,10 +236,11 @@ function arriving(protocols: Protocols): readonly Question[] {
       voice: 'mutable',
     });
   if (ipv6 === null) return questions;
-  add({ chain: 'to4', family: 4, about: ipv4, address: IPV4_DESTINATION, voice: 'plain' });
+  const plain = { voice: 'plain', exempt: 'from-directors' } as const;
+  add({ chain: 'to4', family: 4, about: ipv4, address: IPV4_DESTINATION, ...plain });
   const solicitation = [...ipv6, ...isIcmpv6(NEIGHBOR_SOLICITATION)];
   add({ chain: 'ask6', family: 6, about: solicitation, address: ND_TARGET, voice: 'mutable' });
-  add({ chain: 'to6', family: 6, about: ipv6, address: IPV6_DESTINATION, voice: 'plain' });
+  add({ chain: 'to6', family: 6, about: ipv6, address: IPV6_DESTINATION, ...plain });
   return questions;
 }
 
@@ -227,13 +253,18 @@ function leaving(protocols: Protocols): readonly Question[] {
   if (arp !== null)
     add({ chain: 'tell4', family: 4, about: arp, address: ARP_SENDER, voice: 'mutable' });
   if (ipv6 === null) return questions;
-  add({ chain: 'from4', family: 4, about: ipv4, address: IPV4_SOURCE, voice: 'plain' });
+  const plain = { voice: 'plain', exempt: 'any' } as const;
+  add({ chain: 'from4', family: 4, about: ipv4, address: IPV4_SOURCE, ...plain });
+  // What is silent here is on lo: only a table that nobody keeps any more forwards to it, back to the holder.
+  const toward = { voice: 'plain', of: 'served' } as const;
+  add({ chain: 'toward4', family: 4, about: ipv4, address: IPV4_DESTINATION, ...toward });
   const advertisement = [...ipv6, ...isIcmpv6(NEIGHBOR_ADVERTISEMENT)];
   add({ chain: 'tell6', family: 6, about: advertisement, address: ND_TARGET, voice: 'mutable' });
   // A solicitation from the VIP tells its link-layer address too, as an ARP request does.
   const solicitation = [...ipv6, ...isIcmpv6(NEIGHBOR_SOLICITATION)];
-  add({ chain: 'seek6', family: 6, about: solicitation, address: IPV6_SOURCE, voice: 'only-mute' });
-  add({ chain: 'from6', family: 6, about: ipv6, address: IPV6_SOURCE, voice: 'plain' });
+  add({ chain: 'seek6', family: 6, about: solicitation, address: IPV6_SOURCE, voice: 'mutable' });
+  add({ chain: 'from6', family: 6, about: ipv6, address: IPV6_SOURCE, ...plain });
+  add({ chain: 'toward6', family: 6, about: ipv6, address: IPV6_DESTINATION, ...toward });
   return questions;
 }
 
@@ -292,8 +323,9 @@ function setsOf(options: SetOptions): readonly NftSet[] {
     sets.push({ name: PERMIT_SET, flags: NFT_SET_TIMEOUT, keyType: TYPE_MARK, keyLength: 4 });
   if (options.hasDevices) sets.push({ name: DEVICE_SET, flags: 0, ...LINK_INDEX });
   for (const family of options.families)
-    for (const name of ['managed', 'enabled', 'muted'] as const)
+    for (const name of ADDRESS_SETS)
       sets.push({ name: `${name}${family}`, flags: 0, ...addressKey(family) });
+  sets.push({ name: DIRECTOR_SET, flags: 0, keyType: TYPE_ETHERADDR, keyLength: 6 });
   return sets;
 }
 

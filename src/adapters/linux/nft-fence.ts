@@ -18,7 +18,6 @@ import type { NftMessage } from '../../wire/nftables.ts';
 import { kernelError } from './kernel-error.ts';
 import type { KernelPorts, Reply } from './kernel-socket.ts';
 import {
-  ADDRESS_SETS,
   type FenceState,
   planCommit,
   planInstall,
@@ -27,7 +26,7 @@ import {
   readContents,
   readLifetimes,
 } from './nft-fence-plan.ts';
-import { ALIVE_SET, fenceScheme, type FenceScheme } from './nft-fence-rules.ts';
+import { ADDRESS_SETS, ALIVE_SET, fenceScheme, type FenceScheme } from './nft-fence-rules.ts';
 import { failureOf, NftSocket } from './nft-fence-socket.ts';
 
 const STATE_ATTEMPTS = 5;
@@ -104,7 +103,8 @@ export class NftFence implements Fence {
     const indexes = await this.#speakers(alive?.linkIndexes ?? []);
     if (!indexes.ok) return indexes;
     const batch = planCommit(this.#scheme, change, indexes.value);
-    const isRenewal = ADDRESS_SETS.every((set) => isEmpty(change[set]));
+    const isRenewal =
+      isEmpty(change.directors) && ADDRESS_SETS.every((set) => isEmpty(change[set]));
     const replies = isRenewal ? await this.#socket.transact(batch) : await this.#change(batch);
     if (!replies.ok) return replies;
     const failed = replies.value.flatMap(({ code, reason }, i) =>
@@ -163,7 +163,8 @@ export class NftFence implements Fence {
   }
 }
 
-const isEmpty = ({ add, remove }: FenceSetChange): boolean => add.length + remove.length === 0;
+const isEmpty = ({ add, remove }: FenceSetChange<unknown>): boolean =>
+  add.length + remove.length === 0;
 
 const tooLate = (what: string): KernelError => ({
   code: 'LATE',

@@ -12,6 +12,9 @@ import { openPacketSocket, type PacketSocket } from '../../support/packet-socket
 
 export const VIP4 = ip('10.9.0.100');
 export const VIP6 = ip('fd09::100');
+/** VIPs that are not bound here: the way of packets to them leads out. */
+export const ELSEWHERE4 = ip('10.9.0.200');
+export const ELSEWHERE6 = ip('fd09::200');
 export const OWN4 = ip('10.9.0.11');
 const NEIGHBOUR4 = ip('10.9.0.1');
 const NEIGHBOUR6 = ip('fd09::1');
@@ -79,12 +82,34 @@ export class FenceNetwork {
     return this.device();
   }
 
+  neighbourMac(): Buffer {
+    return macBytes(macText(this.#peer));
+  }
+
+  /** The VIPs as a real server has them. */
+  moveToLo(): void {
+    sh('sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2');
+    this.#ip([
+      `address del ${VIP4}/32 dev ${this.#name}`,
+      `address del ${VIP6}/128 dev ${this.#name}`,
+      `address add ${VIP4}/32 dev lo`,
+      `address add ${VIP6}/128 dev lo`,
+    ]);
+  }
+
+  /** The neighbour is who has that address. */
+  know(address: IpAddress): void {
+    const mac = macText(this.#peer);
+    this.#ip([`neigh replace ${address} lladdr ${mac} dev ${this.#name} nud permanent`]);
+  }
+
   device(): FenceDevice {
     const index = Number(readFileSync(`/sys/class/net/${this.#name}/ifindex`, 'utf8'));
     return { index, name: this.#name };
   }
 
   down(): void {
+    for (const each of [VIP4, VIP6]) sh(`ip address del ${each} dev lo 2>/dev/null || true`);
     sh(
       `ip link del ${this.#port} 2>/dev/null || true; ip link del ${this.#name} 2>/dev/null || true`,
     );
@@ -190,6 +215,18 @@ export function arpFrame(options: {
 /** What the kernel sees as ours: an announcement of that address. */
 export const isArpFrom = (frame: Buffer, address: IpAddress): boolean =>
   frame.readUInt16BE(12) === 0x0806 && frame.subarray(28, 32).equals(ipToBytes(address));
+
+export const isSolicitationFrom = (frame: Buffer, address: IpAddress): boolean =>
+  isFrom(frame, address) && frame[20] === 58 && frame[54] === 135;
+
+/** IP to that address. */
+export function isTo(frame: Buffer, address: IpAddress): boolean {
+  const [start, type] = address.includes(':') ? [38, 0x86dd] : [30, 0x0800];
+  const bytes = ipToBytes(address);
+  return (
+    frame.readUInt16BE(12) === type && frame.subarray(start, start + bytes.length).equals(bytes)
+  );
+}
 
 const isArpReplyOf = (frame: Buffer, address: IpAddress): boolean =>
   isArpFrom(frame, address) && frame.readUInt16BE(20) === 2;

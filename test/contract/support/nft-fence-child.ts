@@ -9,7 +9,7 @@ import { detectFence, uninstallFences } from '../../../src/adapters/linux/nft-fe
 import { createNftFence } from '../../../src/adapters/linux/nft-fence.ts';
 import { bindLibc } from '../../../src/adapters/raw-sockets/libc.ts';
 import { PacketSender } from '../../../src/adapters/raw-sockets/packet-sender.ts';
-import { macToBytes } from '../../../src/model/address.ts';
+import { formatMac, macToBytes } from '../../../src/model/address.ts';
 import { GATE_KINDS } from '../../../src/model/kernel.ts';
 import type { FenceKind } from '../../../src/ports/fence.ts';
 import { silentLog } from '../../../src/ports/log.ts';
@@ -29,7 +29,18 @@ import {
   succeeded,
   voicesOf,
 } from '../fence.contract.ts';
-import { FenceNetwork, isArpFrom, OWN4, sh, VIP4, VIP6 } from './fence-network.ts';
+import {
+  ELSEWHERE4,
+  ELSEWHERE6,
+  FenceNetwork,
+  isArpFrom,
+  isSolicitationFrom,
+  isTo,
+  OWN4,
+  sh,
+  VIP4,
+  VIP6,
+} from './fence-network.ts';
 
 const ports = { log: silentLog, clock: createSystemClock() };
 const kind = GATE_KINDS.find((each) => each === process.argv[2]);
@@ -49,11 +60,13 @@ async function createWorld(): Promise<{ world: LinuxWorld; end: () => Promise<vo
   const fence = createNftFence(named(), ports);
   const otherDevice = other.up();
   sh(`ip address flush dev ${otherDevice.name}`);
+  const device = network.up();
   const world: LinuxWorld = {
     fence,
     network,
     successor: () => createNftFence(named(), ports),
-    device: network.up(),
+    device,
+    neighbour: formatMac(network.neighbourMac()),
     otherDevice,
     vips: [VIP4, VIP6],
     ownAddress: OWN4,
@@ -154,6 +167,46 @@ const linuxCases: readonly ContractCase<LinuxWorld>[] = [
         unmuted.some((frame) => isArpFrom(frame, VIP4)),
         device.name,
       );
+    },
+  },
+  {
+    name: 'a served VIP on lo is a real server: it resolves nothing in its own name, and no router to it',
+    run: async (world) => {
+      const { fence, network, device, vips, neighbour } = world;
+      await prepare(world, {
+        managed: adding(...vips, ELSEWHERE4, ELSEWHERE6),
+        served: adding(...vips, ELSEWHERE4, ELSEWHERE6),
+        directors: { add: [neighbour], remove: [] },
+      });
+      network.moveToLo();
+      assert.deepEqual(await voicesOf(world), [true, false, true, false]);
+      const ping = (source: string, target: string) => (): void => {
+        sh(`ping -c 1 -W 0.01 -I ${source} ${target} >/dev/null 2>&1 || true`);
+      };
+      const asked = await network.overhear(ping(VIP4, '10.9.0.77'));
+      assert.ok(!asked.some((frame) => isArpFrom(frame, VIP4)), 'it asks as the VIP');
+      // As where it is bound ahead: the kernel solicits with the source of what it has to send.
+      sh(`ip address add ${VIP6}/128 dev ${device.name} nodad`);
+      const solicited = await network.overhear(ping(VIP6, 'fd09::77'));
+      assert.ok(
+        !solicited.some((frame) => isSolicitationFrom(frame, VIP6)),
+        'it solicits as the VIP',
+      );
+      // What its own table would share out once more is not sent back.
+      for (const target of [ELSEWHERE4, ELSEWHERE6]) {
+        network.know(target);
+        const source = target === ELSEWHERE4 ? OWN4 : 'fd09::11';
+        const back = await network.overhear(ping(source, target));
+        assert.ok(!back.some((frame) => isTo(frame, target)), `${target} while silent`);
+        const open = { ...alive(world, 60_000), enabled: adding(target) };
+        succeeded(await fence.commit(change(open)));
+        const sent = await network.overhear(ping(source, target));
+        assert.ok(
+          sent.some((frame) => isTo(frame, target)),
+          `${target} while held`,
+        );
+        succeeded(await fence.commit(change({ enabled: removing(target) })));
+      }
     },
   },
   {

@@ -303,6 +303,8 @@ describe('arming', () => {
         alive: null,
         managed: NONE,
         muted: NONE,
+        served: NONE,
+        directors: NONE,
         enabled: { add: [B, C], remove: [A] },
       });
       fence.failNext({ code: 'TIMEOUT', message: 'no answer' });

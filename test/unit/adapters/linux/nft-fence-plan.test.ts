@@ -42,6 +42,8 @@ const NOTHING: FenceChange = {
   managed: NONE,
   enabled: NONE,
   muted: NONE,
+  served: NONE,
+  directors: NONE,
 };
 
 /** As a kernel dumps it after the installation. */
@@ -173,8 +175,8 @@ describe('repairs', () => {
     const state = [withElements(managed, 'enabled4', ipToBytes(VIP)), null];
     expect(readContents(scheme, state, LINKS)).toBeNull();
     const messages = planInstall(scheme, state, [ETH0]);
-    // alive, enabled and muted of both families are flushed.
-    expect(countOf(messages, NFT_MSG_DELSETELEM)).toBe(5);
+    // alive, the directors, and what is enabled, muted and served of both families, are flushed.
+    expect(countOf(messages, NFT_MSG_DELSETELEM)).toBe(8);
     const added = messages
       .filter(({ type, body }) => type === NFT_MSG_NEWSETELEM && body.length > 0)
       .map(({ body }) => decodeElements(body));
