@@ -39,6 +39,8 @@ export type AddressKeeperPorts = {
   /** The kernel dropped an address; told for every address, whoever removed it. */
   readonly addressGone: (linkIndex: number, address: IpAddress) => void;
   readonly addressSeen: (linkIndex: number, address: IpAddress) => void;
+  /** All that is bound, as dumped: before each sweep. */
+  readonly dumped: (addresses: readonly BoundAddress[]) => void;
 };
 
 export type AddressKeeper = {
@@ -72,6 +74,8 @@ class Keeper implements AddressKeeper {
   #linkProblem: string | null = null;
   #addressProblem: string | null = null;
   #needsLinks = true;
+  /** Bound by others than agents, when it was dumped or told of last. */
+  readonly #others = new Set<string>();
   #isCleared = false;
 
   constructor(ports: AddressKeeperPorts) {
@@ -138,10 +142,25 @@ class Keeper implements AddressKeeper {
       case 'address':
         if (event.isGone) this.#ports.addressGone(event.address.linkIndex, event.address.address);
         else this.#ports.addressSeen(event.address.linkIndex, event.address.address);
-        if (event.isGone) return;
-        if (this.#isCleared && this.#isForbidden(event.address)) this.#wakeup.wake();
+        if (this.#isCleared && (this.#isOthers(event) || this.#isForbiddenNow(event)))
+          this.#wakeup.wake();
         return;
     }
+  }
+
+  /** A machine's own addresses, and VIPs that it has as a real server: others go by them. */
+  #isOthers({ address, isGone }: KernelEvent & { kind: 'address' }): boolean {
+    if (this.#isOurs(address)) return false;
+    const key = keyOf(address);
+    const wasBound = this.#others.has(key);
+    // Lifetimes that a router renews are no news.
+    if (isGone) this.#others.delete(key);
+    else this.#others.add(key);
+    return wasBound === isGone;
+  }
+
+  #isForbiddenNow({ address, isGone }: KernelEvent & { kind: 'address' }): boolean {
+    return !isGone && this.#isForbidden(address);
   }
 
   /** True when a device that matters came, went, or changed its state: all else is noise here. */
@@ -198,6 +217,10 @@ class Keeper implements AddressKeeper {
       return false;
     }
     this.#addressProblem = null;
+    this.#others.clear();
+    for (const address of addresses.value)
+      if (!this.#isOurs(address)) this.#others.add(keyOf(address));
+    this.#ports.dumped(addresses.value);
     const unwanted = addresses.value.filter(test);
     if (unwanted.length === 0) return true;
     for (const { address, linkIndex } of unwanted)
@@ -243,3 +266,5 @@ class Keeper implements AddressKeeper {
     return null;
   }
 }
+
+const keyOf = ({ linkIndex, address }: BoundAddress): string => `${linkIndex} ${address}`;

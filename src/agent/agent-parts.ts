@@ -33,6 +33,7 @@ import type { HoldLoop } from './hold-loop.ts';
 import type { InterfaceMap } from './interfaces.ts';
 import type { LocalGate } from './local-gate.ts';
 import type { ReconcileLoop } from './reconcile-loop.ts';
+import type { ServedDesk } from './served-desk.ts';
 import type { SpecDesk } from './spec-desk.ts';
 import type { GatewayDesk } from './gateway-desk.ts';
 import type { GatewayWatch } from './gateway-watch.ts';
@@ -96,6 +97,7 @@ export type AgentParts = {
   readonly tracks: TrackLoop;
   readonly desk: HealthDesk;
   readonly gates: GateDesk;
+  readonly served: ServedDesk;
   readonly gateways: GatewayWatch;
   readonly gateway: Pick<GatewayDesk, 'seen'>;
   readonly standIns: StandInBook;

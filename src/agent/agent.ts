@@ -35,6 +35,7 @@ import { createNotifyLoop, type NotifyLoop } from './notify-loop.ts';
 import { createOperationWriter } from './operations.ts';
 import { createPeers } from './peers.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
+import { ServedDesk } from './served-desk.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
 import { createSpecDesk, type SpecDesk } from './spec-desk.ts';
 import { createStandInBook } from './stand-in-book.ts';
@@ -224,9 +225,11 @@ class Director implements Agent {
         log,
         election: () => this.#parts.hold.state(),
         keeper: () => this.#parts.keeper,
+        served: () => this.#parts.served.places(),
         groups: () => specs.spec()?.groups ?? [],
         addressLost: (group) => this.#parts.hold.offer({ kind: 'address-lost', group }),
       }),
+      served: this.#createServed(gate),
       gateways: this.#createGatewayWatch(),
       gateway: this.#gateway,
       standIns: createStandInBook({ clock }),
@@ -259,6 +262,22 @@ class Director implements Agent {
       linksChanged: () => this.#onLinks(),
       addressGone: (linkIndex, address) => this.#parts.gates.addressGone(linkIndex, address),
       addressSeen: (linkIndex, address) => this.#parts.gate.seen(linkIndex, address),
+      dumped: (addresses) => this.#parts.served.see(addresses),
+    });
+  }
+
+  #createServed(gate: LocalGate): ServedDesk {
+    return new ServedDesk({
+      ...this.#options,
+      gateKind: gate.kind,
+      links: () => this.#parts.keeper.links(),
+      spec: () => this.#parts.specs.spec(),
+      reports: () => this.#parts.records.reports,
+      placesChanged: () => {
+        this.#parts.gates.place();
+        this.#parts.keeper.look();
+      },
+      addressesChanged: () => this.#parts.reconcile.wake(),
     });
   }
 
@@ -405,7 +424,10 @@ class Director implements Agent {
     if (isSynced) this.#checks.adopt();
     // Counted first: a director that takes over a check goes on from what is known of it.
     this.#checks.count({ isDue: areas.has('votes') || areas.has('spec') || isSynced });
-    if (areas.has('spec') || areas.has('reports') || isSynced) this.#checks.assign();
+    if (areas.has('spec') || areas.has('reports') || isSynced) {
+      this.#checks.assign();
+      this.#parts.served.look();
+    }
     if (areas.has('spec') || isSynced) this.#plane.specChanged();
     else if (areas.has('overrides')) reconcile.wake();
     this.#stream.push(update.newEvents);
@@ -429,7 +451,8 @@ class Director implements Agent {
 
   /** The links or the spec changed: where VIPs may be, and what could be held. */
   #onLinks(): void {
-    const { keeper, gates, tracks, specs, vrrp } = this.#parts;
+    const { keeper, gates, served, tracks, specs, vrrp } = this.#parts;
+    served.look();
     gates.place();
     tracks.setLinks(keeper.links());
     vrrp?.place(specs.spec());

@@ -3,6 +3,8 @@
  * and kernel settings. It reads the election and the store's view; neither knows of it.
  */
 import { BACKUP_ONLY } from '../core/sysctls/judge-sysctls.ts';
+import { isOwnService, type OwnServing } from '../core/service/own-standby.ts';
+import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import { type DirectorId, type GroupId, groupId } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
@@ -21,7 +23,7 @@ type Ports = Pick<
   AgentPorts,
   'ipvs' | 'ledger' | 'clock' | 'log' | 'metrics' | 'notifier' | 'marks' | 'sysctls'
 >;
-type Parts = Pick<AgentParts, 'specs' | 'desk' | 'records' | 'hold'>;
+type Parts = Pick<AgentParts, 'specs' | 'desk' | 'records' | 'hold' | 'served'>;
 
 export type DataPlaneHooks = {
   readonly parts: () => Parts;
@@ -52,6 +54,7 @@ export class DataPlane {
   #serving: ReadonlySet<GroupId> = new Set();
   /** All of them, and what an operator sends here. */
   #here: ReadonlySet<GroupId> = new Set();
+  #own: OwnServing | null = null;
 
   constructor({ me, devices }: Options, ports: Ports, hooks: DataPlaneHooks) {
     const { ipvs, ledger, clock, log, metrics, notifier } = ports;
@@ -169,16 +172,27 @@ export class DataPlane {
     const input = desiredInput(parts);
     if (input === null) return null;
     const isCold = input.spec.ipvs.standby === 'cold';
-    // A cold standby would take away what an earlier process of a holder left.
-    if (isCold && !this.#isKnown) return null;
+    const own = this.#deriveOwn(input.spec, parts.served.addresses());
+    // It would take away what an earlier process of a holder left, or share out beside the holder.
+    if ((isCold || own !== null) && !this.#isKnown) return null;
     const groupsHere = isCold ? this.#here : null;
     return {
       ...input,
-      around: { upSince: parts.desk.upSince(), dynamicWeights: NO_WEIGHTS, groupsHere },
+      around: { upSince: parts.desk.upSince(), dynamicWeights: NO_WEIGHTS, groupsHere, own },
       held: this.#isKnown ? this.#held : null,
       serving: this.#serving,
       isBackupOnly: this.#isBackupOnly(input.spec),
     };
+  }
+
+  /** Null: it is a real server of nothing. The very same while nothing changed. */
+  #deriveOwn({ services }: ClusterSpec, addresses: ReadonlySet<IpAddress>): OwnServing | null {
+    if (!services.some((service) => isOwnService(service, addresses))) return null;
+    const last = this.#own;
+    const isSame =
+      last?.addresses === addresses && last.held === this.#held && last.here === this.#here;
+    if (!isSame) this.#own = { addresses, held: this.#held, here: this.#here };
+    return this.#own;
   }
 
   /** As the kernel has it, or is about to. */

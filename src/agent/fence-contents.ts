@@ -37,7 +37,8 @@ export function servedDifference(
 ): Pick<FenceChange, 'served' | 'directors'> | null {
   if (wanted === undefined) return null;
   const served = difference(known.served, wanted.vips);
-  const directors = difference(known.directors, wanted.directors);
+  const heard = difference(known.directors, wanted.directors);
+  const directors = wanted.isComplete ? heard : { ...heard, remove: [] };
   return isNothing(served) && isNothing(directors) ? null : { served, directors };
 }
 

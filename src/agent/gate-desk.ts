@@ -10,7 +10,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { AddressKeeper } from './address-keeper.ts';
 import { gateGroupOf, gatePlacesOf, type InterfaceMap } from './interfaces.ts';
-import type { LocalGate } from './local-gate.ts';
+import type { LocalGate, ServedPlaces } from './local-gate.ts';
 
 export type GateDeskPorts = {
   readonly gate: LocalGate;
@@ -19,6 +19,8 @@ export type GateDeskPorts = {
   readonly log: Log;
   readonly election: () => ElectionState;
   readonly keeper: () => AddressKeeper;
+  /** What passes of VIPs that are not held here; undefined: not known yet. */
+  readonly served: () => ServedPlaces | undefined;
   /** Of the spec in force. */
   readonly groups: () => readonly VipGroup[];
   /** Somebody removed an address of a group that speaks here. */
@@ -42,8 +44,12 @@ export class GateDesk {
 
   /** The links or the spec changed. */
   place(): void {
-    const { gate, devices, keeper, groups } = this.#ports;
-    gate.setPlaces(gatePlacesOf(groups(), devices, keeper().links()));
+    const { gate, devices, keeper, groups, served } = this.#ports;
+    const passing = served();
+    gate.setPlaces({
+      ...gatePlacesOf(groups(), devices, keeper().links()),
+      ...(passing === undefined ? {} : { served: passing }),
+    });
   }
 
   /** The kernel lets the group speak now, by its deadline. */

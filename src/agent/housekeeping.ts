@@ -108,7 +108,7 @@ class Keeper {
 
   #publishReport(): void {
     const { me, keys, version, startedAt } = this.#options;
-    const { specs, hold, gate, reconcile, directorLease, vrrp } = this.#parts;
+    const { specs, hold, gate, reconcile, directorLease, vrrp, served } = this.#parts;
     const config = specs.electionConfig();
     if (config === null) return;
     const report = deriveReport({
@@ -122,6 +122,7 @@ class Keeper {
       ipvs: reconcile.state(),
       problems: problemsHere(this.#options, this.#parts, this.#ports.clock.now()),
       vrrp: vrrp?.sources() ?? [],
+      macs: served.macs(),
     });
     if (report !== null) directorLease.publish(keys.report(me), formatRecord(report));
   }

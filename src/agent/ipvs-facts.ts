@@ -16,11 +16,13 @@ import type { IpvsTable } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 
 /** Facts that others know. */
-export type Surroundings = Pick<DesiredFacts, 'upSince' | 'dynamicWeights' | 'groupsHere'>;
+export type Surroundings = Pick<DesiredFacts, 'upSince' | 'dynamicWeights' | 'groupsHere'> &
+  Partial<Pick<DesiredFacts, 'own'>>;
 
 export type FactsInput = {
   readonly spec: ClusterSpec;
   readonly overrides: readonly RealServerOverride[];
+  readonly around?: Surroundings;
 };
 
 /**
@@ -72,13 +74,14 @@ export class IpvsFacts {
   }
 
   facts(around: Surroundings): DesiredFacts {
-    const { upSince, dynamicWeights, groupsHere } = around;
+    const { upSince, dynamicWeights, groupsHere, own = null } = around;
     const nowMs = this.nowMs();
     return {
       nowMs,
       upSince,
       dynamicWeights,
       groupsHere,
+      own,
       drains: this.#drainsToUse(),
       quorums: this.#quorums,
     };
@@ -96,11 +99,11 @@ export class IpvsFacts {
   }
 
   /** The table as dumped just now. */
-  observe({ spec, overrides }: FactsInput, observed: IpvsTable): void {
+  observe({ spec, overrides, around }: FactsInput, observed: IpvsTable): void {
     const isFirst = !this.#isRecalled;
     if (isFirst) {
       this.#isRecalled = true;
-      this.#quorums = recallQuorums(spec, observed);
+      this.#quorums = recallQuorums(spec, observed, around?.own?.addresses);
     }
     const nowMs = this.nowMs();
     const before = this.#spec === null || this.#spec === spec ? null : this.#spec;

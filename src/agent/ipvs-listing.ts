@@ -167,6 +167,8 @@ const NOTES: Readonly<Record<WeightReason, string | null>> = {
   drained: 'drained',
   'admin-maint': 'maintenance',
   'standby-cold': null,
+  'standby-own': 'this director itself',
+  'standby-waits': 'the holder shares out',
   duplicate: null,
 };
 

@@ -24,9 +24,9 @@ export type ServedPlaces = {
   readonly vips: readonly IpAddress[];
   /** Where the other directors forward from. */
   readonly directors: readonly MacAddress[];
+  /** False: one of them has not told yet; what an earlier process heard of it stands. */
+  readonly isComplete: boolean;
 };
-
-export const NOTHING_SERVED: ServedPlaces = { vips: [], directors: [] };
 
 /** One call at a time, as for every gate. */
 export type LocalGate = Gate & {

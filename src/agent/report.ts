@@ -21,6 +21,8 @@ export type ReportInput = {
   readonly problems: readonly string[];
   /** Addresses that it advertises from by VRRP. */
   readonly vrrp: readonly string[];
+  /** MAC addresses that it may forward from. */
+  readonly macs: readonly string[];
 };
 
 /** Null before the session is open: a report of no session helps nobody. */
@@ -55,6 +57,7 @@ export function deriveReport(input: ReportInput): ReportRecord | null {
     ipvs: { available: input.ipvs.available, detail: input.ipvs.detail },
     problems: [...input.problems],
     ...(input.vrrp.length === 0 ? {} : { vrrp: [...input.vrrp] }),
+    ...(input.macs.length === 0 ? {} : { macs: [...input.macs] }),
   };
 }
 

@@ -80,6 +80,7 @@ export function problemsHere(
       return detail === null ? [] : [`group ${id}: ${detail}`];
     }),
     ...(isolation === null ? [] : isolationProblems(isolation)),
+    ...parts.served.problems(),
   ];
 }
 

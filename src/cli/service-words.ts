@@ -48,6 +48,8 @@ const NOTES: Readonly<Record<string, string>> = {
   'down-inhibited': 'weight 0 while it is down',
   'sorry-removed': 'the sorry server answers',
   'sorry-inhibited': 'the sorry server answers',
+  'standby-own': 'takes what the holder sends here',
+  'standby-waits': 'the holder shares out',
   duplicate: 'stands earlier in the document',
 };
 

@@ -95,6 +95,8 @@ export const ReportRecord = Type.Object({
   problems: Type.Array(Text),
   /** Addresses that it sends VRRP advertisements from; absent where it sends none. */
   vrrp: Type.Optional(Type.Array(Text)),
+  /** MAC addresses that it may forward from; absent in reports of older agents. */
+  macs: Type.Optional(Type.Array(Text)),
 });
 
 /** `run/vote/<check>/<director>`. */

@@ -1,6 +1,6 @@
 /** What this director's IPVS table shall contain: a pure projection of spec, overrides and statuses. */
 import { runSteps } from '../../lib/steps.ts';
-import { formatEndpoint } from '../../model/address.ts';
+import { formatEndpoint, type IpAddress } from '../../model/address.ts';
 import {
   type ClusterSpec,
   familyOfKey,
@@ -27,6 +27,12 @@ import { decideService, type ServiceDecision } from '../service/decide-service.t
 import { drainKey, type Drains, nextDeadlineOf, NO_DRAINS } from '../service/drain.ts';
 import { deriveProgress, type Progress } from '../service/drain-progress.ts';
 import type { Explanation, ServiceExplanation, SorryState } from '../service/explanation.ts';
+import {
+  decideStandby,
+  isOwnTarget,
+  type OwnServing,
+  type OwnStandby,
+} from '../service/own-standby.ts';
 import type { DynamicWeight } from '../service/weight.ts';
 
 export { deriveHealth } from '../service/decide-service.ts';
@@ -54,6 +60,8 @@ export type DesiredFacts = {
   readonly quorums: ReadonlyMap<ServiceId, boolean>;
   /** Groups that this director holds or is about to open: all that a cold standby has. Null: every group. */
   readonly groupsHere: ReadonlySet<GroupId> | null;
+  /** What this director has of services that it is a real server of; null: of none. */
+  readonly own: OwnServing | null;
 };
 
 export const NO_FACTS: DesiredFacts = {
@@ -63,6 +71,7 @@ export const NO_FACTS: DesiredFacts = {
   drains: NO_DRAINS,
   quorums: new Map(),
   groupsHere: null,
+  own: null,
 };
 
 export type Desired = {
@@ -105,6 +114,7 @@ export function* deriveDesiredSteps(input: DesiredInput): Generator<undefined, D
   let sinceRest = 0;
   for (const service of input.spec.services) {
     const keys = service.keys.filter((key) => !made.services.has(formatServiceKey(key)));
+    const standby = decideStandby(service, facts.own);
     const decision = decideService(service, {
       checks: input.checks,
       statuses: input.statuses,
@@ -114,13 +124,20 @@ export function* deriveDesiredSteps(input: DesiredInput): Generator<undefined, D
       nowMs: facts.nowMs,
       drains: progress.byRealServer,
       wasUp: facts.quorums.get(service.id) ?? null,
-      isHere: isHere(input.spec, service, facts),
+      isHere: standby !== null || isHere(input.spec, service, facts),
+      standby,
       duplicates: findDuplicates(service, keys[0] ?? null),
     });
     sinceRest += service.realServers.length;
     let isAnswering = false;
     for (const key of decision.isHere ? keys : []) {
-      const added = addService(made.services, { service, key, decision, drains: progress });
+      const added = addService(made.services, {
+        service,
+        key,
+        decision,
+        standby,
+        drains: progress,
+      });
       isAnswering = added || isAnswering;
       sinceRest += service.realServers.length;
       if (sinceRest >= REST_EVERY) {
@@ -161,6 +178,7 @@ export function isStillDesired(last: DesiredInput, desired: Desired, input: Desi
     was.dynamicWeights === now.dynamicWeights &&
     was.drains === now.drains &&
     was.groupsHere === now.groupsHere &&
+    was.own === now.own &&
     (now.quorums === was.quorums || now.quorums === desired.quorums) &&
     // A clock that was set back knows nothing of what is due.
     now.nowMs >= was.nowMs &&
@@ -170,9 +188,14 @@ export function isStillDesired(last: DesiredInput, desired: Desired, input: Desi
 
 /**
  * What the table tells of quorums after a restart: a service that its sorry server answers had lost it,
- * and one whose real servers take connections beside a sorry server that does not had it.
+ * and one whose real servers take connections beside a sorry server that does not had it. Where this
+ * director alone takes them it may be that it did not hold the group: that tells nothing.
  */
-export function recallQuorums(spec: ClusterSpec, table: IpvsTable): Map<ServiceId, boolean> {
+export function recallQuorums(
+  spec: ClusterSpec,
+  table: IpvsTable,
+  ownAddresses: ReadonlySet<IpAddress> = NOBODY,
+): Map<ServiceId, boolean> {
   const present = new Map(table.services.map((one) => [formatServiceKey(one.key), one]));
   const quorums = new Map<ServiceId, boolean>();
   for (const service of spec.services) {
@@ -183,11 +206,13 @@ export function recallQuorums(spec: ClusterSpec, table: IpvsTable): Map<ServiceI
     const sorry = endpointIn(key, sorryServer);
     if (service.realServers.some((server) => endpointIn(key, server) === sorry)) continue;
     const busy = observed.destinations.filter(({ weight }) => weight > 0);
-    if (busy.length === 0) continue;
+    if (busy.every((one) => isOwnTarget(one, ownAddresses))) continue;
     quorums.set(service.id, !busy.some((one) => formatEndpoint(one.address, one.port) === sorry));
   }
   return quorums;
 }
+
+const NOBODY: ReadonlySet<IpAddress> = new Set();
 
 type Made = {
   readonly services: Map<string, DesiredService>;
@@ -230,16 +255,18 @@ type Additions = {
   readonly service: VirtualService;
   readonly key: IpvsServiceKey;
   readonly decision: ServiceDecision;
+  readonly standby: OwnStandby | null;
   readonly drains: Progress;
 };
 
 /** Adds the IPVS service of one key; true where the sorry server answers in it. */
 function addService(
   services: Map<string, DesiredService>,
-  { service, key, decision, drains }: Additions,
+  { service, key, decision, standby, drains }: Additions,
 ): boolean {
   const name = formatServiceKey(key);
   const destinations = new Map<string, IpvsDestination>();
+  if (standby !== null) addOwnSorryServer(service, key, standby, destinations);
   for (const [i, server] of service.realServers.entries()) {
     const weight = decision.explanations[i]?.wantedWeight ?? null;
     const endpoint = endpointIn(key, server);
@@ -249,7 +276,7 @@ function addService(
     if (weight !== null && !isDrained && !destinations.has(endpoint))
       destinations.set(endpoint, toDestination(key, server, weight, server));
   }
-  for (const { destination } of drains.leaving(name)) {
+  for (const { destination } of standby?.stage === 'own' ? [] : drains.leaving(name)) {
     const endpoint = formatEndpoint(destination.address, destination.port);
     if (!destinations.has(endpoint)) destinations.set(endpoint, destination);
   }
@@ -274,6 +301,18 @@ function deriveServiceFields(service: VirtualService, key: IpvsServiceKey): Ipvs
     persistencePrefix: persistence?.prefix ?? (familyOfKey(key) === 4 ? 32 : 128),
     persistenceEngine: persistence?.engine ?? null,
   };
+}
+
+/** Where this director is the sorry server, the holder sends here what no real server is there for. */
+function addOwnSorryServer(
+  { sorryServer }: VirtualService,
+  key: IpvsServiceKey,
+  { addresses }: OwnStandby,
+  destinations: Map<string, IpvsDestination>,
+): void {
+  if (sorryServer === null || !isOwnTarget(sorryServer, addresses)) return;
+  const destination = toDestination(key, sorryServer, 1, NO_THRESHOLDS);
+  destinations.set(endpointIn(key, sorryServer), destination);
 }
 
 /** True where it answers. */
@@ -325,10 +364,11 @@ function explain(made: Made, { service, decision, progress, isAnswering }: Expla
   }
   if (isAnswering) made.sorryActive.add(service.id);
   made.quorums.set(service.id, decision.quorum.isUp);
-  const { isHere: isServedHere, quorum, failOpen, sorry } = decision;
+  const { isHere: isServedHere, standby, quorum, failOpen, sorry } = decision;
   made.serviceExplanations.set(service.id, {
     service: service.id,
     isHere: isServedHere,
+    standby,
     quorum,
     failOpen,
     sorry,

@@ -11,6 +11,7 @@ import type { CheckId } from '../../model/ids.ts';
 import { realServerKey } from '../health/checks.ts';
 import type { DrainProgress, Explanation, SorryState, WeightReason } from './explanation.ts';
 import { decideFailOpen, type FailOpenDecision } from './fail-open.ts';
+import { isOwnTarget, type OwnStandby, type StandbyStage } from './own-standby.ts';
 import { decideQuorum, type QuorumDecision } from './quorum.ts';
 import { deriveWeight, type DynamicWeight, type WeightSteps } from './weight.ts';
 
@@ -29,6 +30,8 @@ export type ServiceFacts = {
   readonly wasUp: boolean | null;
   /** False: a cold standby for its group. */
   readonly isHere: boolean;
+  /** Null: as on any director. */
+  readonly standby: OwnStandby | null;
   /** Indices of real servers whose address and port, or whose whole service, stand earlier in the spec. */
   readonly duplicates: ReadonlySet<number>;
 };
@@ -41,6 +44,7 @@ export type ServiceDecision = {
   readonly sorry: SorryState;
   /** False: a cold standby for its group. */
   readonly isHere: boolean;
+  readonly standby: StandbyStage | null;
   /** Until time alone changes a weight; null: never. */
   readonly nextInMs: number | null;
 };
@@ -64,16 +68,18 @@ export function decideService(service: VirtualService, facts: ServiceFacts): Ser
     up: sumFull(ready.filter(isAlive)),
     down: sumFull(ready.filter(isVotedDown)),
   });
-  const sorry = decideSorry(service, { quorum, failOpen, isHere: facts.isHere });
+  const { isHere, standby } = facts;
+  const sorry = decideSorry(service, { quorum, failOpen, isHere: isHere && standby === null });
   const isSorry = sorry === 'answering';
   const explanations = judged.map((one): Explanation => {
     const drain = one.admin === 'drain' ? (facts.drains.get(one.id) ?? null) : null;
-    const why = decideReason(one, { isHere: facts.isHere, failOpen, isSorry, drain });
+    const shared = decideReason(one, { isHere, failOpen, isSorry, drain });
+    const why = standby === null ? shared : onStandby(one, shared, standby);
     const { server, health, basis, admin, weight, fullAtMs } = one;
     return {
       service: service.id,
       realServer: server.id,
-      wantedWeight: wantedOf(why, weight),
+      wantedWeight: standby === null ? wantedOf(why, weight) : standbyWeight(why, shared, standby),
       why,
       health,
       basis,
@@ -84,7 +90,8 @@ export function decideService(service: VirtualService, facts: ServiceFacts): Ser
     };
   });
   const nextInMs = minOf(judged.map((one) => one.nextInMs));
-  return { explanations, quorum, failOpen, sorry, isHere: facts.isHere, nextInMs };
+  const stage = standby?.stage ?? null;
+  return { explanations, quorum, failOpen, sorry, isHere, standby: stage, nextInMs };
 }
 
 type Health = Pick<Explanation, 'health' | 'basis'>;
@@ -203,10 +210,42 @@ function wantedOf(why: WeightReason, weight: WeightSteps): number | null {
     case 'drained':
     case 'admin-maint':
     case 'standby-cold':
+    case 'standby-own':
+    case 'standby-waits':
     case 'duplicate':
       return null;
   }
 }
+
+function onStandby(
+  { server }: Judged,
+  shared: WeightReason,
+  { addresses }: OwnStandby,
+): WeightReason {
+  if (shared === 'duplicate') return shared;
+  return isOwnTarget(server, addresses) ? 'standby-own' : 'standby-waits';
+}
+
+/** Itself takes whatever comes: the holder has judged it already. */
+function standbyWeight(
+  why: WeightReason,
+  shared: WeightReason,
+  { stage }: OwnStandby,
+): number | null {
+  if (why === 'standby-own') return 1;
+  return stage === 'ready' && TAKING.has(shared) ? 0 : null;
+}
+
+/** Those whose connections go on. */
+const TAKING: ReadonlySet<WeightReason> = new Set([
+  'up',
+  'unchecked',
+  'slow-start',
+  'fail-open',
+  'down-inhibited',
+  'sorry-inhibited',
+  'admin-drain',
+]);
 
 const minOf = (list: readonly (number | null)[]): number | null =>
   list.reduce((least, one) => {

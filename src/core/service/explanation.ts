@@ -4,6 +4,7 @@ import type { RealServerId, ServiceId } from '../../model/ids.ts';
 import type { Connections, Drain, DrainEnd } from './drain.ts';
 import type { FailOpenDecision } from './fail-open.ts';
 import type { QuorumDecision } from './quorum.ts';
+import type { StandbyStage } from './own-standby.ts';
 import type { WeightSteps } from './weight.ts';
 
 /** Why a real server has the weight it has; a closed list. */
@@ -20,6 +21,8 @@ export const WEIGHT_REASONS = [
   'drained', // they are gone, or the deadline has passed
   'admin-maint',
   'standby-cold', // this director has only the services of groups that it holds
+  'standby-own', // this director itself: it answers what the holder of the group sends here
+  'standby-waits', // another one, beside this director: the holder shares out
   'duplicate', // the same address and port, or the same service, stands earlier in the spec
 ] as const;
 export type WeightReason = (typeof WEIGHT_REASONS)[number];
@@ -55,7 +58,7 @@ export const SORRY_STATES = [
   'inhibited', // the quorum is there: in the table with weight 0
   'answering', // the quorum is lost
   'held-back', // the quorum is lost, but fail-open keeps the real servers in
-  'elsewhere', // this director has only the services of groups that it holds
+  'elsewhere', // the holder's matter: this director is a cold standby, or a real server of the service
 ] as const;
 export type SorryState = (typeof SORRY_STATES)[number];
 
@@ -63,6 +66,8 @@ export type ServiceExplanation = {
   readonly service: ServiceId;
   /** False: a cold standby for its group. */
   readonly isHere: boolean;
+  /** What a director that is a real server of it has of it while another one holds the group; null: all. */
+  readonly standby: StandbyStage | null;
   readonly quorum: QuorumDecision;
   readonly failOpen: FailOpenDecision;
   readonly sorry: SorryState;

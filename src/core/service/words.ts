@@ -21,6 +21,9 @@ const WHY: Readonly<Record<WeightReason, string>> = {
   drained: 'it was drained, and is removed until it is ready again',
   'admin-maint': 'an operator took it out',
   'standby-cold': 'this director does not hold its group, and is a cold standby',
+  'standby-own': 'it is this director, which answers what the holder of the group sends here',
+  'standby-waits':
+    'this director does not hold the group: the holder shares out, here nothing is sent on',
   duplicate: 'the same address and port stand earlier in the document',
 };
 
@@ -36,7 +39,7 @@ function weightDetails({ why, weight, wantedWeight }: Explanation): readonly str
   const details: string[] = [];
   const { configured, override, dynamic, full, ramped } = weight;
   if (why === 'slow-start') details.push(`weight ${ramped} of ${full}`);
-  if (wantedWeight === null || wantedWeight === 0) return details;
+  if (wantedWeight === null || wantedWeight === 0 || why === 'standby-own') return details;
   if (override !== null)
     details.push(`an operator set weight ${override}, the document has ${configured}`);
   else if (dynamic !== null && dynamic !== configured)
@@ -63,9 +66,13 @@ export function describeDrain({ first, left, end }: DrainProgress): string {
 
 /** What a service does as a whole, one sentence for each thing that is not as on any day. */
 export function explainService(explanation: ServiceExplanation): readonly string[] {
-  const { isHere, quorum, failOpen, sorry, leaving } = explanation;
+  const { isHere, standby, quorum, failOpen, sorry, leaving } = explanation;
   const sentences = [describeQuorum(quorum)];
   if (!isHere) sentences.push('this director does not hold its group, and is a cold standby');
+  if (standby !== null)
+    sentences.push(
+      'this director is one of its real servers and does not hold its group: it answers what the holder sends here, and shares nothing out',
+    );
   if (failOpen.isOpen)
     sentences.push(
       `${failOpen.up} of weight ${failOpen.up + failOpen.down} is up, less than ${failOpen.percent ?? 0} %: fail-open keeps all in`,

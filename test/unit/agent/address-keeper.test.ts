@@ -37,6 +37,7 @@ function setUp() {
   const { metrics } = recordingMetrics();
   const held = new Set<GroupId>();
   const gone: string[] = [];
+  const dumps: (readonly string[])[] = [];
   const world = { links: 0, groups: [web] as readonly VipGroup[], checks: 0 };
   const watched = new Set<string>();
   const keeper = createAddressKeeper({
@@ -52,6 +53,7 @@ function setUp() {
     mayBeBound: (group) => held.has(group),
     linksChanged: () => world.links++,
     addressSeen: () => {},
+    dumped: (addresses) => dumps.push(addresses.map(({ address }) => address)),
     addressGone: (_, address) => gone.push(address),
   });
   const end = new AbortController();
@@ -80,6 +82,7 @@ function setUp() {
     bound,
     world,
     watched,
+    dumps,
   };
 }
 
@@ -104,6 +107,25 @@ describe('the address keeper', () => {
     await bindOurs();
     await clock.advance(60_000);
     expect(bound()).toEqual([VIP]);
+  });
+
+  it('dumps anew when an address of others comes or goes, not when one is renewed', async () => {
+    const { clock, kernel, eth1, run, dumps } = setUp();
+    void run();
+    await clock.advance(10);
+    const before = dumps.length;
+    const foreign = { linkIndex: eth1, address: FOREIGN, prefix: 24 };
+    kernel.addForeignAddress(foreign);
+    await clock.advance(10);
+    expect(dumps.length).toBe(before + 1);
+    expect(dumps.at(-1)).toEqual([FOREIGN]);
+    kernel.addForeignAddress(foreign);
+    await clock.advance(10);
+    expect(dumps.length).toBe(before + 1);
+    await kernel.unbind([foreign]);
+    await clock.advance(10);
+    expect(dumps.at(-1)).toEqual([]);
+    expect(dumps.length).toBe(before + 2);
   });
 
   it('looks at once when it is told to', async () => {

@@ -8,7 +8,7 @@ import { FakeClock } from '../../fakes/fake-clock.ts';
 import { FakeIpvsKernel } from '../../fakes/fake-kernel.ts';
 import { FakeNotifier } from '../../fakes/fake-notifier.ts';
 import { silentMetrics } from '../../fakes/silent-metrics.ts';
-import { anyService, ip } from '../core/desired/spec-builders.ts';
+import { anyService, ip, server } from '../core/desired/spec-builders.ts';
 import { group } from '../core/election/election-driver.ts';
 import { FakeLedger, inputOf, RecordingLog, tableOf } from './reconcile-loop.fixture.ts';
 
@@ -24,12 +24,13 @@ const SYNC = {
 };
 type Kind = 'owned' | 'open' | 'leaving' | 'closing' | 'shut';
 
-function setUp(ipvs: Partial<IpvsSpec> = {}) {
+function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
   const clock = new FakeClock();
   const kernel = new FakeIpvsKernel();
   const ledger = new FakeLedger();
   const log = new RecordingLog();
-  const input = inputOf([anyService()]);
+  const realServers = [...own, '10.90.0.21'].map((each) => server(each, { weight: 10 }));
+  const input = inputOf([own.length === 0 ? anyService() : anyService({ realServers })]);
   const spec: ClusterSpec = {
     ...input.spec,
     groups: [group(WEB, { connectionSync: SYNC })],
@@ -43,6 +44,7 @@ function setUp(ipvs: Partial<IpvsSpec> = {}) {
       operations: new Map<string, { value: { state: string; to: string; group: string } }>(),
     },
   };
+  const addresses = new Set(own.map(ip));
   const document: { spec: ClusterSpec | null } = { spec };
   // Only what it looks at.
   const parts = {
@@ -54,6 +56,7 @@ function setUp(ipvs: Partial<IpvsSpec> = {}) {
       upSince: () => new Map(),
     },
     hold: { state: () => election },
+    served: { addresses: () => addresses },
   } as unknown as AgentParts;
   const plane = new DataPlane(
     { me: directorId('d1'), devices: new Map([['public', 'eth0']]) },
@@ -188,6 +191,50 @@ describe('a cold standby', () => {
     expect(document.spec?.ipvs.standby).toBe('cold');
     await is('owned');
     expect(tableOf(kernel)).toHaveLength(2);
+  });
+});
+
+describe('a director that is a real server of its VIP', () => {
+  const ME = '10.0.0.1';
+  const table = (kernel: FakeIpvsKernel): readonly string[] =>
+    tableOf(kernel).flatMap((line) => (line.startsWith('tcp') ? [] : [line.trim()]));
+  const ALONE = [`${ME} w1`];
+  const READY = [`${ME} w1`, '10.90.0.21 w0'];
+  const WHOLE = [`${ME} w10`, '10.90.0.21 w10'];
+
+  it('shares out what it holds, and nothing else', async () => {
+    const { kernel, election, is } = setUp({}, [ME]);
+    await is(null);
+    expect(table(kernel)).toEqual(ALONE);
+    election.foreseen = new Set([WEB]);
+    await is(null);
+    expect(table(kernel)).toEqual(READY);
+    election.foreseen = new Set();
+    const value = { state: 'pending', to: 'd1', group: 'web' };
+    election.view.operations.set('op', { value });
+    await is(null);
+    expect(table(kernel), 'sent here').toEqual(READY);
+    election.view.operations.clear();
+    for (const [kind, wanted] of [
+      ['owned', READY],
+      ['open', WHOLE],
+      // It fell silent for a moment.
+      ['owned', WHOLE],
+      ['leaving', WHOLE],
+      ['closing', READY],
+      ['shut', ALONE],
+    ] as const) {
+      await is(kind);
+      expect([kind, table(kernel)]).toEqual([kind, wanted]);
+    }
+  });
+
+  it('leaves the table as an earlier process left it until the election knows', async () => {
+    const { clock, kernel, is } = setUp({}, [ME]);
+    await clock.advance(5000);
+    expect(tableOf(kernel)).toEqual([]);
+    await is('owned');
+    expect(table(kernel), 'adopted').toEqual(WHOLE);
   });
 });
 

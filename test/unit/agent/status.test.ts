@@ -758,6 +758,7 @@ describe('a report', () => {
     ipvs: { available: true, detail: '' },
     problems: ['x'],
     vrrp: [],
+    macs: [],
   });
 
   it('tells what this director could hold, with its session', () => {

@@ -89,6 +89,7 @@ describe('explainService', () => {
   const service = (fields: Partial<ServiceExplanation> = {}): ServiceExplanation => ({
     service: serviceId('web'),
     isHere: true,
+    standby: null,
     quorum: decideQuorum({ need: 3, hysteresis: 1 }, { live: 5, total: 6 }, null),
     failOpen: decideFailOpen(null, { up: 5, down: 1 }),
     sorry: 'none',
