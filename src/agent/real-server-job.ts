@@ -3,7 +3,7 @@
  * etcd nor an agent. Level-triggered: whatever a former run left half done, the same command completes.
  */
 import { deriveNeeds, FOU_MODULE, type Need } from '../core/realserver/needs.ts';
-import { planTakeDown, rememberStep, rememberVips } from '../core/realserver/saved.ts';
+import { planTakeDown, rememberStep, rememberVips, type TakeDown } from '../core/realserver/saved.ts';
 import {
   describeSetup,
   familyName,
@@ -223,7 +223,7 @@ async function takeDown(
     isGood: true,
     vips: plan.saved.vips,
     lines: [...lines, ...plan.lines],
-    summary: downSummary(vips, plan.steps.length, plan.saved),
+    summary: downSummary(vips, plan.steps.length, plan),
   });
 }
 
@@ -241,8 +241,14 @@ const notAsAsked = (known: VipSetup): RealServerLine => ({
   remedy: `leasehold realserver down --vip ${known.address}`,
 });
 
-function downSummary(vips: readonly IpAddress[], changes: number, saved: SavedHost): string {
+function downSummary(
+  vips: readonly IpAddress[],
+  changes: number,
+  { saved }: Pick<TakeDown, 'saved'>,
+): string {
   const rest = saved.vips.length === 0 ? '' : `; still up: ${describeAll(saved.vips)}`;
+  // Settings that waited for an address of somebody else to go.
+  if (vips.length === 0 && changes > 0) return `given back what was left${rest}`;
   if (vips.length === 0) return `nothing to do${rest === '' ? ': no VIP is up here' : rest}`;
   if (changes === 0)
     return `nothing to do: ${vips.join(', ')} ${vips.length === 1 ? 'is' : 'are'} not up here${rest}`;

@@ -100,7 +100,11 @@ export function planTakeDown(
   const lines: RealServerLine[] = [];
   for (const vip of vips) takeAddress(vip, { facts, saved, steps, lines });
   const rest = saved.vips.filter(({ address }) => !vips.includes(address));
-  const settings = saved.settings.filter(({ path }) => isSettingNeeded(path, rest));
+  const hidden = hiddenByHand(rest, facts, steps);
+  const settings = saved.settings.filter(
+    (setting) =>
+      isSettingNeeded(setting.path, rest) || isKeptByHand(setting, { hidden, facts, lines }),
+  );
   for (const setting of saved.settings)
     if (!settings.includes(setting)) restoreSetting(setting, { facts, steps, lines });
   const guePorts = saved.guePorts.filter((port) =>
@@ -151,12 +155,58 @@ function takeAddress(vip: IpAddress, work: Work & { readonly saved: SavedHost })
 
 function isSettingNeeded(path: string, rest: readonly VipSetup[]): boolean {
   const ipv4 = rest.filter(({ address }) => familyOf(address) === 4);
-  const isArp = path.endsWith('/arp_ignore') || path.endsWith('/arp_announce');
-  if (isArp) return ipv4.length > 0;
+  if (isArpSetting(path)) return ipv4.length > 0;
   return ipv4.some(
     ({ tunnelDevice }) => tunnelDevice !== null && path === ipv4Setting(tunnelDevice, 'rp_filter'),
   );
 }
+
+/** An IPv4 address by itself on a device that has no ARP: what somebody bound there as a VIP, without this command. */
+type Hidden = { readonly address: IpAddress; readonly device: string };
+
+function hiddenByHand(
+  rest: readonly VipSetup[],
+  facts: HostFacts,
+  steps: readonly HostStep[],
+): readonly Hidden[] {
+  const devices = new Map(
+    facts.links.filter(({ hasArp }) => !hasArp).map(({ index, name }) => [index, name]),
+  );
+  const leaves = (linkIndex: number, address: IpAddress): boolean =>
+    steps.some(
+      (step) =>
+        step.kind === 'delete-address' && step.index === linkIndex && step.address === address,
+    );
+  return facts.addresses.flatMap(({ address, prefix, linkIndex }) => {
+    const device = devices.get(linkIndex);
+    const isVip = familyOf(address) === 4 && prefix === 32 && !address.startsWith('127.');
+    if (device === undefined || !isVip || leaves(linkIndex, address)) return [];
+    return rest.some((vip) => vip.address === address) ? [] : [{ address, device }];
+  });
+}
+
+/** Given back while such an address is there, the machine would answer ARP for it, or drop what comes for it. */
+function isKeptByHand(
+  { path, before, value }: SavedHost['settings'][number],
+  { hidden, facts, lines }: Pick<Work, 'facts' | 'lines'> & { readonly hidden: readonly Hidden[] },
+): boolean {
+  const users = hidden.filter(
+    ({ device }) => isArpSetting(path) || path === ipv4Setting(device, 'rp_filter'),
+  );
+  const name = settingName(path);
+  if (users.length === 0 || facts.settings.get(path) !== value || value === before) return false;
+  const places = users.map(({ address, device }) => `${address} on ${device}`).join(', ');
+  lines.push({
+    state: 'note',
+    what: name,
+    detail: `stays ${value} (${before} before): ${places} was not bound by this command, and needs it if it is a VIP`,
+    remedy: `when it is gone: leasehold realserver down; if it is no VIP: sysctl -w ${name}=${before}`,
+  });
+  return true;
+}
+
+const isArpSetting = (path: string): boolean =>
+  path.endsWith('/arp_ignore') || path.endsWith('/arp_announce');
 
 function restoreSetting(
   { path, before, value }: SavedHost['settings'][number],

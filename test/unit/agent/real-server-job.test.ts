@@ -152,6 +152,10 @@ describe('up and down', () => {
     expect((await status(other, V4)).isGood).toBe(false);
     await up(other, dr(V4));
     expect(setting(other, 'all/arp_ignore')).toBe(1);
+    // The VIP was there before and stays: it is not shown to the network either.
+    await down(other);
+    expect(setting(other, 'all/arp_ignore')).toBe(1);
+    other.addresses.pop();
     await down(other);
     expect(setting(other, 'all/arp_ignore')).toBe(3);
   });
@@ -188,6 +192,50 @@ describe('up and down', () => {
       expect(bound(host)).toContain(V4);
       expect(linesOf(answer)).toContain(`note ${V4}/32 on lo: stays: it was there before`);
     }
+  });
+
+  it('keeps ARP silent while a VIP that somebody bound by hand is on lo, and says so', async () => {
+    const host = new FakeRealServer();
+    await up(host, dr(V4));
+    host.bind('10.90.0.105', 'lo');
+    const answer = await down(host);
+    expect(bound(host)).not.toContain(V4);
+    expect(setting(host, 'all/arp_ignore')).toBe(1);
+    expect(setting(host, 'all/arp_announce')).toBe(2);
+    expect(answer.lines).toContainEqual({
+      state: 'note',
+      what: 'net.ipv4.conf.all.arp_ignore',
+      detail:
+        'stays 1 (0 before): 10.90.0.105 on lo was not bound by this command, and needs it if it is a VIP',
+      remedy:
+        'when it is gone: leasehold realserver down; if it is no VIP: sysctl -w net.ipv4.conf.all.arp_ignore=0',
+    });
+    // The address goes: what was kept for it is given back, and nothing is noted any more.
+    host.addresses.pop();
+    const later = await down(host);
+    expect(later.summary).toBe('given back what was left');
+    expect(setting(host, 'all/arp_ignore')).toBe(0);
+    expect(setting(host, 'all/arp_announce')).toBe(0);
+    expect(host.saved).toEqual(new FakeRealServer().saved);
+  });
+
+  it('takes neither 127.0.0.1 nor addresses of network cards for VIPs bound by hand', async () => {
+    const host = new FakeRealServer();
+    host.bind('127.0.0.1', 'lo', { prefix: 8, scope: 'host' });
+    host.bind('10.90.0.106', 'eth0');
+    host.bind('192.0.2.0', 'lo', { prefix: 24 });
+    await up(host, dr(V4));
+    await down(host);
+    expect(setting(host, 'all/arp_ignore')).toBe(0);
+  });
+
+  it('keeps the rp_filter of a tunnel device with a VIP bound by hand', async () => {
+    const host = new FakeRealServer();
+    host.settings.set('net/ipv4/conf/all/rp_filter', 1);
+    await up(host, tun(V4));
+    host.bind('10.90.0.105', 'tunl0');
+    await down(host);
+    expect(setting(host, 'tunl0/rp_filter')).toBe(2);
   });
 
   it('takes its own VIP off without a tag, and with a tag after its notes were lost', async () => {
