@@ -12,6 +12,7 @@ import { createSysctls } from './adapters/linux/sysctls.ts';
 import { detectFence, uninstallFences } from './adapters/linux/nft-fence-detect.ts';
 import { missingCapabilities } from './adapters/machine/capabilities.ts';
 import { readMachineIdentity } from './adapters/machine/identity.ts';
+import { createPlaceReader } from './adapters/machine/place.ts';
 import { takeInstanceLock } from './adapters/machine/single-instance.ts';
 import { createGatewayPing } from './adapters/gateway/create-gateway-ping.ts';
 import { createNeighbours } from './adapters/neighbours/create-neighbours.ts';
@@ -86,6 +87,7 @@ export async function runAgent(options: AgentProcess): Promise<number> {
     ? createPinoLog({ level: 'debug', name: 'leasehold' }, createReadableLines(stdout))
     : createPinoLog({ level: config.log.level, name: 'leasehold' });
   endOnBugs(log);
+  if (lock.value.warning !== null) log.warn({ problem: lock.value.warning }, 'lock.unshared');
   try {
     return await serve(config, log, options);
   } finally {
@@ -234,6 +236,7 @@ async function createAdapters(
   { clock, random }: AgentProcess,
 ): Promise<Adapters> {
   const { director, cluster, peerPort, keys } = config;
+  const place = createPlaceReader();
   const peerOptions = { director, cluster, bindAddress: anyAddress(), port: peerPort, keys };
   const devices = [...new Set(config.interfaces.values())];
   const { fence, detail } = await detectFence({ clock, log }, { devices });
@@ -252,11 +255,11 @@ async function createAdapters(
     peerLink: createPeerLink(peerOptions, { clock, log, random }),
     prober: createProber({}, { clock, log, random }),
     vrrp: createVrrpLink({ clock, log }),
-    ledger: createFileLedger(join(config.stateDir, `${cluster}.ipvs.json`)),
+    ledger: createFileLedger(join(config.stateDir, `${cluster}.ipvs.json`), place),
     marks: createNftMarks({ clock, log }),
     sysctls: {
       sysctls: createSysctls(),
-      ledger: createSysctlLedger(join(config.stateDir, `${cluster}.sysctls.json`)),
+      ledger: createSysctlLedger(join(config.stateDir, `${cluster}.sysctls.json`), place),
     },
   };
 }

@@ -3,7 +3,12 @@
  * etcd nor an agent. Level-triggered: whatever a former run left half done, the same command completes.
  */
 import { deriveNeeds, FOU_MODULE, type Need } from '../core/realserver/needs.ts';
-import { planTakeDown, rememberStep, rememberVips, type TakeDown } from '../core/realserver/saved.ts';
+import {
+  planTakeDown,
+  rememberStep,
+  rememberVips,
+  type TakeDown,
+} from '../core/realserver/saved.ts';
 import {
   describeSetup,
   familyName,

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
 import { createFileLedger } from '../../src/adapters/ledger/file-ledger.ts';
 import { createSysctlLedger } from '../../src/adapters/ledger/sysctl-ledger.ts';
+import { createPlaceReader } from '../../src/adapters/machine/place.ts';
 import { createIpvsKernel } from '../../src/adapters/linux/ipvs-kernel.ts';
 import { createSysctls } from '../../src/adapters/linux/sysctls.ts';
 import {
@@ -88,7 +89,7 @@ async function createWorld(
 ): Promise<{ world: World; end: () => Promise<void> }> {
   const kernel = createIpvsKernel({ clock, log });
   const folder = mkdtempSync(join(tmpdir(), 'lh-reconcile-'));
-  const ledger = createFileLedger(join(folder, 'ledger.json'));
+  const ledger = createFileLedger(join(folder, 'ledger.json'), createPlaceReader());
   let wanted = first;
   const loop = createReconcileLoop(
     {},
@@ -331,7 +332,7 @@ const cases: readonly ContractCase<World>[] = [
       const folder = mkdtempSync(join(tmpdir(), 'lh-sysctls-'));
       const keeper = createSysctlKeeper(ME, {
         sysctls: createSysctls(),
-        ledger: createSysctlLedger(join(folder, 'sysctls.json')),
+        ledger: createSysctlLedger(join(folder, 'sysctls.json'), createPlaceReader()),
         clock,
         log,
         spec: () => inputOf([], { ipvs: { sysctls } }).spec,

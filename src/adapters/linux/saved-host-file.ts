@@ -2,16 +2,17 @@
  * What `leasehold realserver up` changed, in a file under /run: gone with the boot, as the changes are. One file
  * for each network namespace, so that a container or a lab never gives back another's values.
  */
-import { mkdir, open, readFile, readlink, rename, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import Type from 'typebox';
 import Value from 'typebox/value';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import type { IpAddress } from '../../model/address.ts';
+import { isSamePlace, type Place } from '../../model/place.ts';
 import { NOTHING_SAVED, type SavedHost } from '../../model/real-server-host.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { SavedHostStore } from '../../ports/real-server-host.ts';
+import type { RunLock, TryRunLock } from '../../ports/run-lock.ts';
 
 const LOCK_TRIES = 100;
 const LOCK_PAUSE_MS = 100;
@@ -21,6 +22,8 @@ const NullOr = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.N
 const File = Type.Object({
   v: Type.Literal(1),
   bootId: Type.String(),
+  /** Absent in files of earlier versions. */
+  cookie: Type.Optional(NullOr(Type.String())),
   vips: Type.Array(
     Type.Object({
       address: Type.Unsafe<IpAddress>(Type.String()),
@@ -54,42 +57,38 @@ const File = Type.Object({
   guePorts: Type.Array(Type.Object({ port: Type.Integer(), family: Family })),
 });
 
-export type SavedHostFileOptions = {
-  /** Default /run/leasehold. */
-  readonly directory?: string;
+export type SavedHostFilePorts = {
+  readonly clock: Clock;
+  readonly place: () => Result<Place, string>;
+  readonly tryLock: TryRunLock;
 };
 
-export function createSavedHostFile(
-  ports: { readonly clock: Clock },
-  options: SavedHostFileOptions = {},
-): SavedHostStore {
-  const directory = options.directory ?? '/run/leasehold';
+/** `directory`: root's, emptied by a boot. */
+export function createSavedHostFile(ports: SavedHostFilePorts, directory: string): SavedHostStore {
+  const notesIn = (): Result<Notes, string> => {
+    const place = ports.place();
+    return place.ok
+      ? ok({ path: join(directory, `${fileName(place.value)}.json`), place: place.value })
+      : place;
+  };
   return {
-    lock: () => takeLock(ports.clock),
+    lock: () => takeLock(ports, directory),
     load: async () => {
-      const place = await placeIn(directory);
-      return place.ok ? load(place.value) : place;
+      const notes = notesIn();
+      return notes.ok ? load(notes.value) : notes;
     },
     save: async (saved) => {
-      const place = await placeIn(directory);
-      return place.ok ? save(place.value, saved) : place;
+      const notes = notesIn();
+      return notes.ok ? save(notes.value, saved) : notes;
     },
   };
 }
 
-type Place = { readonly path: string; readonly bootId: string };
+type Notes = { readonly path: string; readonly place: Place };
 
-async function placeIn(directory: string): Promise<Result<Place, string>> {
-  try {
-    const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-    const namespace = /\d+/.exec(await readlink('/proc/self/ns/net'))?.[0] ?? 'other';
-    return ok({ path: join(directory, `realserver-${namespace}.json`), bootId });
-  } catch (error) {
-    return err(`this boot cannot be told from others: ${messageOf(error)}`);
-  }
-}
+const fileName = ({ namespace }: Place): string => `realserver-${namespace}`;
 
-async function load({ path, bootId }: Place): Promise<Result<SavedHost, string>> {
+async function load({ path, place }: Notes): Promise<Result<SavedHost, string>> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -102,12 +101,13 @@ async function load({ path, bootId }: Place): Promise<Result<SavedHost, string>>
     return err(
       `${path} is not what leasehold wrote there: look at it, it has the former values of sysctls; then remove it`,
     );
-  const { v: _version, bootId: writtenIn, ...saved } = content;
-  return ok(writtenIn === bootId ? saved : NOTHING_SAVED);
+  const { v: _version, bootId, cookie, ...saved } = content;
+  // Another boot, or another namespace that has got the number of one that has ended: nothing of it is left.
+  return ok(isSamePlace({ bootId, cookie: cookie ?? null }, place) ? saved : NOTHING_SAVED);
 }
 
 /** Written beside, flushed, then renamed. With nothing left to give back there is no file. */
-async function save({ path, bootId }: Place, saved: SavedHost): Promise<Result<void, string>> {
+async function save({ path, place }: Notes, saved: SavedHost): Promise<Result<void, string>> {
   try {
     if (Object.values(saved).every((list) => list.length === 0)) {
       await rm(path, { force: true });
@@ -115,9 +115,10 @@ async function save({ path, bootId }: Place, saved: SavedHost): Promise<Result<v
     }
     await mkdir(dirname(path), { recursive: true, mode: 0o755 });
     const temporary = `${path}.tmp`;
+    const { bootId, cookie } = place;
     {
       await using file = await open(temporary, 'w', 0o644);
-      await file.writeFile(`${JSON.stringify({ v: 1, bootId, ...saved }, null, 1)}\n`);
+      await file.writeFile(`${JSON.stringify({ v: 1, bootId, cookie, ...saved }, null, 1)}\n`);
       await file.sync();
     }
     await rename(temporary, path);
@@ -128,33 +129,26 @@ async function save({ path, bootId }: Place, saved: SavedHost): Promise<Result<v
   }
 }
 
-/** An abstract UNIX socket (unix(7)): of the network namespace, and gone with the process. */
-async function takeLock(clock: Clock): Promise<Result<{ release(): void }, string>> {
+async function takeLock(
+  { clock, place, tryLock }: SavedHostFilePorts,
+  directory: string,
+): Promise<Result<RunLock, string>> {
+  const here = place();
+  if (!here.ok) return here;
+  let who = '';
   for (let attempt = 0; attempt < LOCK_TRIES; attempt++) {
-    // oxlint-disable-next-line no-await-in-loop -- one try after the other
-    const taken = await tryLock();
-    if (taken.ok || taken.error !== 'EADDRINUSE')
-      return taken.ok ? taken : err(`the lock cannot be taken: ${taken.error}`);
+    const taken = tryLock(fileName(here.value), directory);
+    if (taken.ok) return taken;
+    if (taken.error.kind === 'failed')
+      return err(`the lock cannot be taken: ${taken.error.message}`);
+    if (taken.error.pid !== null) who = ` (process ${taken.error.pid})`;
     // oxlint-disable-next-line no-await-in-loop -- the pause between
     await clock.sleep(LOCK_PAUSE_MS);
   }
   const seconds = (LOCK_TRIES * LOCK_PAUSE_MS) / 1000;
   return err(
-    `another "leasehold realserver" has been at work for ${seconds} s: see who it is (ss -xlp | grep leasehold/realserver), try again`,
+    `another "leasehold realserver"${who} has been at work for ${seconds} s: look at it (ps), try again`,
   );
-}
-
-function tryLock(): Promise<Result<{ release(): void }, string>> {
-  const server = createServer((socket) => socket.destroy());
-  return new Promise((resolve) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      resolve(err(error.code ?? error.message)),
-    );
-    server.listen('\0leasehold/realserver', () => {
-      server.unref();
-      resolve(ok({ release: () => server.close() }));
-    });
-  });
 }
 
 function parseJson(text: string): unknown {
