@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createAnnouncer } from './adapters/announce/create-announcer.ts';
 import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
 import { createFileLedger } from './adapters/ledger/file-ledger.ts';
+import { createStatusFile } from './adapters/ledger/status-file.ts';
 import { createSysctlLedger } from './adapters/ledger/sysctl-ledger.ts';
 import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
 import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
@@ -256,6 +257,7 @@ async function createAdapters(
     prober: createProber({}, { clock, log, random }),
     vrrp: createVrrpLink({ clock, log }),
     ledger: createFileLedger(join(config.stateDir, `${cluster}.ipvs.json`), place),
+    statuses: createStatusFile(join(config.stateDir, `${cluster}.statuses.json`)),
     marks: createNftMarks({ clock, log }),
     sysctls: {
       sysctls: createSysctls(),

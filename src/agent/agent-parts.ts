@@ -19,6 +19,7 @@ import type { Notifier } from '../ports/notifier.ts';
 import type { PeerLink } from '../ports/peer-link.ts';
 import type { Prober } from '../ports/prober.ts';
 import type { Random } from '../ports/random.ts';
+import type { StatusLedger } from '../ports/status-ledger.ts';
 import type { SysctlLedger, Sysctls } from '../ports/sysctls.ts';
 import type { Tracker } from '../ports/tracker.ts';
 import type { VrrpLink } from '../ports/vrrp-link.ts';
@@ -77,6 +78,8 @@ export type AgentPorts = {
   readonly metrics: Metrics;
   /** Absent: no firewall mark is written. */
   readonly marks?: MarkTable;
+  /** Absent: what is known of checks is not kept on this machine. */
+  readonly statuses?: StatusLedger;
   /** Absent: kernel settings are neither looked at nor set. */
   readonly sysctls?: { readonly sysctls: Sysctls; readonly ledger: SysctlLedger };
   /** Absent: nothing of VRRP is said or heard. Closed by the agent, after its last word. */

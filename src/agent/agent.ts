@@ -398,6 +398,7 @@ class Director implements Agent {
   async #watchStore(signal: AbortSignal): Promise<void> {
     const { store, log } = this.#ports;
     const { records } = this.#parts;
+    if (this.#ports.statuses !== undefined) await this.#checks.recall();
     for await (const event of store.watch(this.#options.keys.prefix, signal)) {
       if (event.kind === 'snapshot' && event.revision < records.revision)
         throw new Error(

@@ -6,14 +6,19 @@ import type { AgentParts, AgentPorts } from './agent-parts.ts';
 import { livingOf, votesOf } from './health-desk.ts';
 import { createProbeLoop, type ProbeLoop } from './probe-loop.ts';
 import type { ReconcileInput } from './reconcile-loop.ts';
+import { StatusKeeper } from './status-keeper.ts';
+import type { KnownStatuses } from '../ports/status-ledger.ts';
 
-type Ports = Pick<AgentPorts, 'prober' | 'clock' | 'log' | 'metrics'>;
+type Ports = Pick<AgentPorts, 'prober' | 'clock' | 'log' | 'metrics' | 'statuses'>;
 
 export class CheckDesk {
   readonly #me: DirectorId;
   readonly #ports: Ports;
   readonly #parts: AgentParts;
   readonly #probes: ProbeLoop;
+  /** Null: nothing is kept on this machine. */
+  readonly #keeper: StatusKeeper | null;
+  #known: KnownStatuses = new Map();
   #hasAdopted = false;
 
   constructor(
@@ -25,6 +30,9 @@ export class CheckDesk {
     this.#me = me;
     this.#ports = ports;
     this.#parts = parts;
+    const { statuses, clock, log } = ports;
+    this.#keeper =
+      statuses === undefined ? null : new StatusKeeper({ ledger: statuses, clock, log });
     this.#probes = createProbeLoop(
       { me },
       {
@@ -43,26 +51,35 @@ export class CheckDesk {
     );
   }
 
-  run(signal: AbortSignal): Promise<void> {
-    return this.#probes.run(signal);
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#probes.run(signal);
+    await this.#keeper?.end();
+  }
+
+  /** Before the store is looked at: what an earlier life knew. */
+  async recall(): Promise<void> {
+    if (this.#keeper !== null) this.#known = await this.#keeper.load();
   }
 
   /** What the first snapshot of the store says of checks that this director goes on with. */
   adopt(): void {
     if (this.#hasAdopted) return;
     this.#hasAdopted = true;
+    this.#parts.desk.recall(this.#known, this.#parts.records.votes);
     this.#probes.adopt(votesOf(this.#me, this.#parts.records.votes));
   }
 
   /** Who is alive may have changed by the time alone; counts anew where it did, or where told to. */
   count({ isDue }: { readonly isDue: boolean }): void {
-    const { desk, records, reconcile } = this.#parts;
+    const { desk, records, reconcile, specs } = this.#parts;
     const isOther = desk.setLiving(this.#living());
     if (!isOther && !isDue) return;
     for (const { check, current } of desk.count(records.votes)) {
       this.#ports.log.info({ check, ...current }, 'check.decided');
       reconcile.wake();
     }
+    // Without a document there are no checks, and what is known of them stays on disk.
+    if (specs.spec() !== null) this.#keeper?.look(desk.statuses());
   }
 
   /** Those that are alive share the checks. */

@@ -18,12 +18,19 @@ export type Living = {
   readonly now: MonoMs;
 };
 
+type Votes = ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>;
+
 export type HealthDesk = {
   setSpec(spec: ClusterSpec): void;
   /** Who is there to vote; true where the votes are to be counted again for it. */
   setLiving(living: Living): boolean;
+  /**
+   * What was known before this start, of checks that nobody has a vote on: silence keeps what is known. Where
+   * somebody votes, that is newer.
+   */
+  recall(known: ReadonlyMap<CheckId, boolean>, votes: Votes): void;
   /** The votes in the store; returns the verdicts that changed. */
-  count(votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>): readonly StatusChange[];
+  count(votes: Votes): readonly StatusChange[];
   /** The checks that `me` runs, given the directors that are alive. */
   assignmentsOf(me: DirectorId, alive: readonly DirectorId[]): readonly Check[];
   checks(): DerivedChecks;
@@ -83,6 +90,12 @@ export function createHealthDesk(): HealthDesk {
         [...next].every(([director, since]) => awaited.get(director) === since);
       awaited = next;
       return !isSame;
+    },
+    recall: (known, votes) => {
+      const directors = new Set(spec?.directors.map(({ id }) => id));
+      const isSilent = (check: CheckId): boolean =>
+        ![...(votes.get(check)?.keys() ?? [])].some((director) => directors.has(director));
+      book.seed(new Map([...known].filter(([id]) => derived.alphaByCheck.has(id) && isSilent(id))));
     },
     count: (votes) => {
       const counted = new Map<CheckId, readonly Vote[]>();

@@ -54,6 +54,11 @@ export function stepUpSince(before: UpSince, input: UpSinceInput): UpSince {
       .filter(({ isUp }) => isUp)
       .map(({ since }) => wallMsOf(since))
       .filter((at) => !Number.isNaN(at));
+    // Known from before this start, and nobody has a vote: it was up all the time, as far as anybody knows.
+    if (status.basis === 'kept' && times.length === 0 && !before.has(check)) {
+      next.set(check, FROM_THE_BEGINNING);
+      continue;
+    }
     const voted = deriveUpSince(times, checkers);
     const known = before.get(check) ?? voted;
     if (known !== null) next.set(check, Math.min(known, voted ?? known));

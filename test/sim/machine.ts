@@ -8,13 +8,14 @@ import type { Clock } from '../../src/ports/clock.ts';
 import type { Fence } from '../../src/ports/fence.ts';
 import type { Ledger } from '../../src/ports/ledger.ts';
 import { silentLog } from '../../src/ports/log.ts';
+import type { StatusLedger } from '../../src/ports/status-ledger.ts';
 import { FakeAnnouncer } from '../fakes/fake-announcer.ts';
 import { FakeFence } from '../fakes/fake-fence.ts';
 import { FakeIpvsKernel, FakeNetworkKernel } from '../fakes/fake-kernel.ts';
 import { FakeGatewayPing } from '../fakes/fake-gateway.ts';
 import { FakeNeighbours } from '../fakes/fake-neighbours.ts';
 import { FakeNotifier } from '../fakes/fake-notifier.ts';
-import { FakeProber } from '../fakes/fake-prober.ts';
+import { FakeProber, type FakeTarget } from '../fakes/fake-prober.ts';
 import type { FakeStore } from '../fakes/fake-store.ts';
 import type { SeededRandom } from '../fakes/seeded-random.ts';
 import { silentMetrics } from '../fakes/silent-metrics.ts';
@@ -71,6 +72,10 @@ export class Machine implements Speaker {
   readonly #world: World;
   readonly #random: SeededRandom;
   readonly #ledger: Ledger = createMemoryLedger();
+  /** What is known of checks, kept over lives; null: nothing is. */
+  statuses: StatusLedger | null = null;
+  /** What its probes find. */
+  probed: FakeTarget = { kind: 'up', detail: 'up', latencyMs: 1 };
   store: FakeStore | null = null;
   agent: Agent | null = null;
   link: number;
@@ -279,12 +284,10 @@ export class Machine implements Speaker {
           { file: (path) => (this.failing.has(path) ? '1' : '0') },
           { clock: life, random },
         ),
-        prober: new FakeProber(
-          { target: () => ({ kind: 'up', detail: 'up', latencyMs: 1 }) },
-          { clock: life, random },
-        ),
+        prober: new FakeProber({ target: () => this.probed }, { clock: life, random }),
         notifier: new FakeNotifier({ clock: life }),
         ledger: this.#ledger,
+        ...(this.statuses === null ? {} : { statuses: this.statuses }),
         clock: life,
         random,
         log: options.logOf?.(this.name) ?? silentLog,

@@ -6,6 +6,9 @@ import { groupId } from '../../../src/model/ids.ts';
 import type { Machine } from '../../sim/machine.ts';
 import { keys, timingOf, vipOf } from '../../sim/spec.ts';
 import { World, type WorldOptions } from '../../sim/world.ts';
+import type { FakeTarget } from '../../fakes/fake-prober.ts';
+import { ok } from '../../../src/lib/result.ts';
+import type { KnownStatuses, StatusLedger } from '../../../src/ports/status-ledger.ts';
 import { operationOf } from '../core/election/election-driver.ts';
 
 const timing = timingOf({ profile: 'relaxed', holdFactor: 1 });
@@ -106,6 +109,58 @@ describe('two agents', () => {
     await world.clock.settle(watching);
   });
 });
+
+describe('when all agents were away for longer than their votes', () => {
+  /** Both have seen the real servers as `probed` tells, then both end, and every lease does. */
+  async function away(probed: FakeTarget): Promise<{ world: World; directors: Machine[] }> {
+    const world = newWorld();
+    const directors = [...world.directors];
+    world.applySpec();
+    for (const director of directors) {
+      director.statuses = memoryStatuses();
+      director.probed = probed;
+      director.start();
+    }
+    await world.clock.advance(20_000);
+    for (const director of directors) director.crash();
+    await world.clock.advance(120_000);
+    expect(world.cluster.entries(`${keys.prefix}run/vote/`)).toEqual([]);
+    return { world, directors };
+  }
+
+  it('what was down stays down until it is seen up: it gets no traffic meanwhile', async () => {
+    const { world, directors } = await away({ kind: 'down', detail: 'refused', latencyMs: 1 });
+    for (const director of directors) {
+      expect(director.ipvs.table().services[0]?.destinations).toEqual([]);
+      director.probed = { kind: 'hang' };
+      director.start();
+    }
+    await world.clock.advance(700);
+    for (const director of directors) {
+      const { realServers = [] } = statusOf(director).services[0] ?? {};
+      expect(realServers.map(({ health, basis }) => [health, basis])).toEqual([
+        ['down', 'kept'],
+        ['down', 'kept'],
+      ]);
+      expect(director.ipvs.table().services[0]?.destinations ?? []).toEqual([]);
+      director.probed = { kind: 'up', detail: 'up', latencyMs: 1 };
+    }
+    await world.clock.advance(20_000);
+    for (const director of directors)
+      expect(director.ipvs.table().services[0]?.destinations).toHaveLength(2);
+  });
+});
+
+const memoryStatuses = (): StatusLedger => {
+  let kept: KnownStatuses = new Map();
+  return {
+    load: async () => ok(kept),
+    save: async (statuses) => {
+      kept = statuses;
+      return ok(undefined);
+    },
+  };
+};
 
 describe('operators', () => {
   it('drain a director, and give it back', async () => {

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { createHealthDesk, type HealthDesk } from '../../../src/agent/health-desk.ts';
 import type { Vote } from '../../../src/model/health.ts';
-import { directorId, monoMs } from '../../../src/model/ids.ts';
+import { checkId, directorId, monoMs } from '../../../src/model/ids.ts';
+import { ip } from '../../fakes/fake-real-server-host.ts';
 import { anyService, anySpec, server, TCP_CHECK } from '../core/desired/spec-builders.ts';
 
 const directors = ['d1', 'd2', 'd3', 'd4'].map(directorId);
@@ -32,6 +33,26 @@ describe('the health desk', () => {
       expect(mine).toHaveLength(2);
     }
     expect(desk.assignmentsOf(directorId('d1'), [directorId('d1')])).toHaveLength(2);
+  });
+
+  it('recalls what was known before the start where nobody of the spec votes', () => {
+    const desk = createHealthDesk();
+    const [d1 = directorId('d1'), d2 = directorId('d2')] = directors;
+    const address = ip('10.90.0.11');
+    desk.setSpec({ ...anySpec([service]), directors: [{ id: d1, address, zone: null }] });
+    const [a, b] = desk.checks().checks.map(({ id }) => id);
+    if (a === undefined || b === undefined) throw new Error('two checks');
+    const votes = new Map([
+      [a, new Map([vote(directorId('left-long-ago'), true)])],
+      [b, new Map([vote(d1, true)])],
+    ]);
+    const known = [a, b, checkId('gone')].map((id) => [id, false] as const);
+    desk.recall(new Map(known), votes);
+    live(desk, [d1, d2]);
+    desk.count(votes);
+    expect(desk.statuses().get(a)).toMatchObject({ isUp: false, basis: 'kept' });
+    expect(desk.statuses().get(b)).toMatchObject({ isUp: true, basis: 'majority' });
+    expect(desk.statuses().size).toBe(2);
   });
 
   it('counts the votes of directors that the spec names, and tells what changed', () => {

@@ -48,6 +48,12 @@ describe('since when a real server is up', () => {
     expect(stepUpSince(new Map(), input([{ isUp: true, since: 'soon' }])).size).toBe(0);
   });
 
+  it('is for ever where it is known to be up from before the start, and nobody votes yet', () => {
+    const recalled = stepUpSince(new Map(), input([], { ...UP, basis: 'kept' }));
+    expect([...recalled]).toEqual([[A, FROM_THE_BEGINNING]]);
+    expect(stepUpSince(recalled, input([up(50), up(60)]))).toEqual(recalled);
+  });
+
   it('stays what it was while it stays up: other voters, or none for a while, are no recovery', () => {
     const known = new Map([[A, 20_000]]);
     expect(stepUpSince(known, input([up(50), up(60)]))).toBe(known);
