@@ -8,9 +8,9 @@ import { createStatusFile } from './adapters/ledger/status-file.ts';
 import { createSysctlLedger } from './adapters/ledger/sysctl-ledger.ts';
 import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
 import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
-import { createNftMarks, uninstallMarks } from './adapters/linux/nft-marks.ts';
+import { createNftMarks } from './adapters/linux/nft-marks.ts';
 import { createSysctls } from './adapters/linux/sysctls.ts';
-import { detectFence, uninstallFences } from './adapters/linux/nft-fence-detect.ts';
+import { detectFence } from './adapters/linux/nft-fence-detect.ts';
 import { missingCapabilities } from './adapters/machine/capabilities.ts';
 import { readMachineIdentity } from './adapters/machine/identity.ts';
 import { createPlaceReader } from './adapters/machine/place.ts';
@@ -36,10 +36,9 @@ import { checkShrink } from './core/shrink-guard.ts';
 import { err, messageOf, ok, type Result } from './lib/result.ts';
 import { formatIp, type IpAddress } from './model/address.ts';
 import type { ClusterSpec } from './model/cluster.ts';
-import { ADDRESS_PROTOCOL } from './model/kernel.ts';
 import { createKeys } from './model/keys.ts';
 import type { Clock } from './ports/clock.ts';
-import { type Log, silentLog } from './ports/log.ts';
+import type { Log } from './ports/log.ts';
 import type { Random } from './ports/random.ts';
 
 export type AgentProcess = {
@@ -160,62 +159,6 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
     for (const part of [peerLink, announcer, neighbours, ipvs, network, store]) part.close();
     fence?.close();
     adapters.marks?.close();
-  }
-}
-
-/**
- * Removes the kernel rules that silence VIPs, and those that mark packets, on a director that is none any more;
- * answers the exit code.
- */
-export async function runUninstallGate({
-  clock,
-  stdout,
-  stderr,
-}: Pick<AgentProcess, 'clock' | 'stdout' | 'stderr'>): Promise<number> {
-  // Under a running agent its VIPs would be without rules until it has made them anew.
-  const lock = await takeInstanceLock();
-  if (!lock.ok) {
-    stderr(`${lock.error}\n`);
-    return EXIT_BAD_INPUT;
-  }
-  try {
-    // A crashed or frozen agent may have left VIPs: without their rules nothing would silence them.
-    const unbound = await unbindOwn(clock);
-    if (!unbound.ok) {
-      stderr(`the gate stays: the VIPs of an earlier agent cannot be removed: ${unbound.error}\n`);
-      return EXIT_FAILED;
-    }
-    if (unbound.value > 0) stdout(`addresses of an earlier agent removed: ${unbound.value}\n`);
-    const removed = await uninstallFences({ clock, log: silentLog });
-    if (!removed.ok) {
-      stderr(`the gate cannot be removed: ${removed.error.message}\n`);
-      return EXIT_FAILED;
-    }
-    const kinds = removed.value.join(', ');
-    stdout(kinds === '' ? 'no gate was installed here\n' : `the gate was removed: ${kinds}\n`);
-    const unmarked = await uninstallMarks({ clock, log: silentLog });
-    if (!unmarked.ok) {
-      stderr(`the firewall marks cannot be removed: ${unmarked.error.message}\n`);
-      return EXIT_FAILED;
-    }
-    if (unmarked.value) stdout('the table of firewall marks was removed\n');
-    return EXIT_OK;
-  } finally {
-    lock.value.release();
-  }
-}
-
-/** Removes every address that is tagged as leasehold's; how many. */
-async function unbindOwn(clock: Clock): Promise<Result<number, string>> {
-  const kernel = createNetworkKernel({ clock, log: silentLog });
-  try {
-    const bound = await kernel.addresses();
-    if (!bound.ok) return err(bound.error.message);
-    const own = bound.value.filter(({ protocol }) => protocol === ADDRESS_PROTOCOL);
-    for (const result of await kernel.unbind(own)) if (!result.ok) return err(result.error.message);
-    return ok(own.length);
-  } finally {
-    kernel.close();
   }
 }
 

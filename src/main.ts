@@ -41,9 +41,9 @@ async function startAgent(options: { config: string; dev: boolean }): Promise<nu
   });
 }
 
-async function uninstallGate(): Promise<number> {
-  const { runUninstallGate } = await import('./agent-process.ts');
-  return runUninstallGate({ clock, stdout: io.stdout, stderr: io.stderr });
+async function uninstallGate(file: string | null): Promise<number> {
+  const { runUninstallGate } = await import('./uninstall-process.ts');
+  return runUninstallGate({ file, clock, stdout: io.stdout, stderr: io.stderr });
 }
 
 async function realServer(request: RealServerRequest): Promise<Result<RealServerAnswer, string>> {

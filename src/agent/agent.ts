@@ -158,7 +158,9 @@ class Director implements Agent {
     const ended = await Promise.allSettled(running);
     // After the last sweep, which would make it anew; what may still be bound needs its rules.
     if (isReleased && !isFreeze) await gates.remove();
-    if (isReleased && !isFreeze && wasAsked) await this.#plane.release();
+    if (isFreeze) this.#plane.keep('a new process of this director goes on with it');
+    else if (isReleased && wasAsked) await this.#plane.release();
+    else this.#plane.keep('the groups were not given up in order');
     await prober.close();
     const failed = ended.find((one) => one.status === 'rejected');
     if (failed !== undefined) throw new Error('a loop failed', { cause: failed.reason });

@@ -4,6 +4,7 @@
  */
 import { BACKUP_ONLY } from '../core/sysctls/judge-sysctls.ts';
 import { isOwnService, type OwnServing } from '../core/service/own-standby.ts';
+import { ok } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import { type DirectorId, type GroupId, groupId } from '../model/ids.ts';
@@ -155,16 +156,51 @@ export class DataPlane {
 
   /**
    * At the very end, when nothing answers for a VIP here and no loop runs: takes away what is ours, if the
-   * document says so.
+   * document says so, and tells what is gone and what stays.
    */
   async release(): Promise<void> {
     const { log } = this.#ports;
-    const spec = this.#hooks.parts().specs.spec();
-    if (spec?.ipvs.onExit !== 'release') return;
-    const released = await this.reconcile.release();
-    if (released.ok) log.info({}, 'ipvs.released');
-    else log.warn({ problem: released.error }, 'ipvs.left');
-    await this.marks?.remove();
+    const onExit = this.#hooks.parts().specs.spec()?.ipvs.onExit;
+    if (onExit === undefined) return this.keep('there is no cluster document that says otherwise');
+    if (onExit === 'freeze') return this.keep('the cluster document says onExit: freeze');
+    const hadMarks = (this.marks?.state().entries.length ?? 0) > 0;
+    const table = await this.reconcile.release();
+    const marks = (await this.marks?.remove()) ?? ok(undefined);
+    const problems = [table, marks].flatMap((one) => (one.ok ? [] : [one.error]));
+    const { services, daemons } = table.ok ? table.value : { services: 0, daemons: [] };
+    const gone = {
+      services,
+      daemons,
+      marks: marks.ok && hadMarks,
+      stays: this.#settingsLeft(),
+    };
+    if (problems.length === 0) log.info(gone, 'ipvs.released');
+    else log.warn({ ...gone, problem: problems.join('; ') }, 'ipvs.left');
+  }
+
+  /** At an end that takes nothing away: tells what stays, and why. Silent where there is nothing. */
+  keep(why: string): void {
+    const { table, daemons, foreign, foreignDaemons } = this.reconcile.state();
+    const own = (table?.services.length ?? 0) - foreign.length;
+    const states = (daemons ?? [])
+      .map(({ state }) => state)
+      .filter((state) => !foreignDaemons.some((one) => one.state === state));
+    const marks = this.marks?.state().entries.length ?? 0;
+    const stays = this.#settingsLeft();
+    if (own <= 0 && states.length === 0 && marks === 0 && stays.length === 0) return;
+    this.#ports.log.info({ why, services: own, daemons: states, marks, stays }, 'ipvs.kept');
+  }
+
+  /** No end gives kernel settings back: connections and other programs may live by them. */
+  #settingsLeft(): readonly string[] {
+    const { timeouts } = this.#hooks.parts().specs.spec()?.ipvs ?? {};
+    const isSet = timeouts !== undefined && Object.values(timeouts).some((one) => one !== null);
+    return [
+      ...[...(this.sysctls?.state().changed ?? [])].map(
+        ([name, { was, set }]) => `${name} = ${set} (${was} before)`,
+      ),
+      ...(isSet ? ['the IPVS timeouts of the document'] : []),
+    ];
   }
 
   #input(): ReconcileInput | null {

@@ -91,12 +91,8 @@ export function createHealthDesk(): HealthDesk {
       awaited = next;
       return !isSame;
     },
-    recall: (known, votes) => {
-      const directors = new Set(spec?.directors.map(({ id }) => id));
-      const isSilent = (check: CheckId): boolean =>
-        ![...(votes.get(check)?.keys() ?? [])].some((director) => directors.has(director));
-      book.seed(new Map([...known].filter(([id]) => derived.alphaByCheck.has(id) && isSilent(id))));
-    },
+    recall: (known, votes) =>
+      book.seed(silentOf(known, votes, new Set(spec?.directors.map(({ id }) => id)), derived)),
     count: (votes) => {
       const counted = new Map<CheckId, readonly Vote[]>();
       for (const [check, byDirector] of votes) {
@@ -124,6 +120,18 @@ export function createHealthDesk(): HealthDesk {
     statuses: () => book.statuses(),
     upSince: () => upSince,
   };
+}
+
+/** Of checks that there are, and that none of the directors votes on. */
+function silentOf(
+  known: ReadonlyMap<CheckId, boolean>,
+  votes: Votes,
+  directors: ReadonlySet<DirectorId>,
+  { alphaByCheck }: DerivedChecks,
+): ReadonlyMap<CheckId, boolean> {
+  const isVoted = (check: CheckId): boolean =>
+    [...(votes.get(check)?.keys() ?? [])].some((director) => directors.has(director));
+  return new Map([...known].filter(([id]) => alphaByCheck.has(id) && !isVoted(id)));
 }
 
 /** Directors whose report stands in etcd are alive; `me` always counts itself. */

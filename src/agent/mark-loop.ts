@@ -7,7 +7,7 @@ import { type BackoffConfig, deriveBackoffMs } from '../core/backoff.ts';
 import { deriveMarks, type DesiredMarks, NO_MARKS } from '../core/marks/desired-marks.ts';
 import { type MarkPlan, planMarks } from '../core/marks/plan-marks.ts';
 import { Wakeup } from '../lib/async.ts';
-import type { Result } from '../lib/result.ts';
+import { err, type Result } from '../lib/result.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { ServiceId } from '../model/ids.ts';
 import type { KernelError } from '../model/kernel.ts';
@@ -63,8 +63,8 @@ export type MarkLoop = {
   /** The spec may have changed. */
   wake(): void;
   state(): MarkState;
-  /** Takes the table away: at an exit that releases, once `run` has ended. */
-  remove(): Promise<void>;
+  /** Takes the table away: at an exit that releases, once `run` has ended. The error says why it stays. */
+  remove(): Promise<Result<void, string>>;
 };
 
 export function createMarkLoop(options: Partial<MarkLoopOptions>, ports: MarkLoopPorts): MarkLoop {
@@ -118,10 +118,11 @@ class Loop {
     };
   }
 
-  async remove(): Promise<void> {
+  async remove(): Promise<Result<void, string>> {
     const removed = await this.#ports.marks.remove();
-    if (removed.ok) this.#observed = null;
-    else this.#ports.log.warn({ reason: removed.error.message }, 'marks.left');
+    if (!removed.ok) return err(`the table of firewall marks: ${removed.error.message}`);
+    this.#observed = null;
+    return removed;
   }
 
   async run(signal: AbortSignal): Promise<void> {

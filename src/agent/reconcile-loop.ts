@@ -12,7 +12,7 @@ import {
   NO_FACTS,
 } from '../core/desired/desired-state.ts';
 import type { DesiredSync, SyncInput } from '../core/desired/sync-daemons.ts';
-import { type KernelPlan, planKernel, planKernelSteps } from '../core/plan/control-plan.ts';
+import { type KernelPlan, planKernelSteps } from '../core/plan/control-plan.ts';
 import { formatOperation } from '../core/plan/failure-text.ts';
 import type { Drains } from '../core/service/drain.ts';
 import { Wakeup } from '../lib/async.ts';
@@ -30,6 +30,7 @@ import { IpvsFacts, type Surroundings } from './ipvs-facts.ts';
 import { type KernelLook, lookAgain, lookAtKernel } from './kernel-look.ts';
 import { type DesiredByKey, ReconcileBook } from './reconcile-book.ts';
 import { type ControlKey, desiredPartOf, type ReconcileState } from './reconcile-state.ts';
+import { type Released, releaseTable } from './release-table.ts';
 import { isSameSet, SyncDesk } from './sync-desk.ts';
 
 export type { ReconcileState };
@@ -96,7 +97,7 @@ export type ReconcileLoop = {
    * After `run` has ended: takes our services and sync daemons out of the kernel. The error says what is
    * left of them and why; it is ours still, by the ledger.
    */
-  release(): Promise<Result<void, string>>;
+  release(): Promise<Result<Released, string>>;
 };
 
 export function createReconcileLoop(
@@ -133,6 +134,7 @@ type Held = { readonly services: ReadonlySet<string>; readonly control: Readonly
 const LEDGER_TRIES = 3;
 /** Names in one log line. */
 const LISTED = 10;
+const NOTHING_RELEASED: Released = { services: 0, daemons: [] };
 const NOBODY: ReadonlySet<GroupId> = new Set();
 
 class Loop {
@@ -219,26 +221,19 @@ class Loop {
     }
   }
 
-  async release(): Promise<Result<void, string>> {
+  async release(): Promise<Result<Released, string>> {
     const owned = await this.#loadLedger();
     if (owned === null) return err(this.#problem ?? 'the ledger cannot be read');
-    if (owned.size === 0) return ok(undefined);
-    const look = await this.#dump();
-    if (look === null) return err(this.#problem ?? 'the IPVS table cannot be read');
-    const plan = planKernel({
-      desired: [],
-      observed: look.table,
-      owned,
-      daemons: { desired: [], observed: look.daemons },
-      timeouts: { desired: { tcpS: null, tcpFinS: null, udpS: null }, observed: null },
-    });
-    const { failed, controlFailed, done } = await applyPlan(this.#ports, plan.operations);
-    const gone = new Set(done.map(ledgerKeyOf));
-    const left = [...plan.nextOwned].filter((key) => !gone.has(key));
-    const isSaved = await this.#saveLedger(new Set(left));
-    const problems = [...failed.values(), ...controlFailed.values()];
+    if (owned.size === 0) return ok(NOTHING_RELEASED);
+    const outcome = await releaseTable(this.#ports, owned);
+    if (!outcome.ok) return outcome;
+    const { released, left } = outcome.value;
+    const problems = [...outcome.value.problems];
+    const isSaved = await this.#saveLedger(left);
     if (!isSaved && this.#problem !== null) problems.push(this.#problem);
-    return problems.length === 0 ? ok(undefined) : err(listSome(problems).join('; '));
+    if (problems.length === 0) return ok(released);
+    const more = problems.length - LISTED;
+    return err(listSome(problems).join('; ') + (more > 0 ? `; and ${more} more` : ''));
   }
 
   /** Returns the milliseconds to the next pass, unless something wakes the loop before. */

@@ -85,10 +85,10 @@ function addAgentCommand(
     .option('--dev', 'readable log, for development')
     .option(
       '--uninstall-gate',
-      'remove the kernel rules that silence VIPs or mark packets, and end; for machines that are no director any more',
+      'remove left VIPs and the kernel rules that silence VIPs or mark packets, tell what stays, and end; for machines that are no director any more (--config: for another stateDir)',
     )
     .action(async ({ config, dev, uninstallGate: isUninstall }: Options) => {
-      if (isUninstall === true) return done(await uninstallGate());
+      if (isUninstall === true) return done(await uninstallGate(config ?? null));
       if (config === undefined)
         throw new CliError(EXIT.badInput, "error: required option '--config <file>' not specified");
       done(await runAgent({ config, dev: dev ?? false }));

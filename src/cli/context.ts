@@ -47,8 +47,11 @@ export type CliDeps = {
     readonly config: string;
     readonly dev: boolean;
   }) => Promise<number>;
-  /** Removes the kernel rules that silence VIPs on this machine; answers the exit code. */
-  readonly uninstallGate: () => Promise<number>;
+  /**
+   * Removes the kernel rules that silence VIPs on this machine, and tells what stays; `config`: agent.yaml, where
+   * it is known. Answers the exit code.
+   */
+  readonly uninstallGate: (config: string | null) => Promise<number>;
   /** Prepares this machine as a real server; the error is a sentence. */
   readonly realServer: (request: RealServerRequest) => Promise<Result<RealServerAnswer, string>>;
   /** The IPVS table of a document as if every real server were up. */

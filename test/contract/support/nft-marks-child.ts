@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSystemClock } from '../../../src/adapters/clock/system-clock.ts';
-import { runUninstallGate } from '../../../src/agent-process.ts';
+import { runUninstallGate } from '../../../src/uninstall-process.ts';
 import { createNftMarks, uninstallMarks } from '../../../src/adapters/linux/nft-marks.ts';
 import { silentLog } from '../../../src/ports/log.ts';
 import { runCases, type ContractCase } from '../contract-case.ts';
@@ -281,7 +281,8 @@ const linuxCases: readonly ContractCase<MarksWorld>[] = [
     run: async ({ marks }) => {
       const said: string[] = [];
       const say = (text: string): void => void said.push(text);
-      const uninstall = () => runUninstallGate({ clock: ports.clock, stdout: say, stderr: say });
+      const uninstall = () =>
+        runUninstallGate({ file: null, clock: ports.clock, stdout: say, stderr: say });
       succeeded(await marks.replace(SHOP));
       sh('nft add table inet other');
       assert.equal(await uninstall(), 0);

@@ -1,11 +1,13 @@
 /** What the election holds, as the data plane takes it: who tells connections, what a cold standby has, the end. */
 import { describe, expect, it } from 'vitest';
 import { DataPlane } from '../../../src/agent/data-plane.ts';
-import type { AgentParts } from '../../../src/agent/agent-parts.ts';
+import type { AgentParts, AgentPorts } from '../../../src/agent/agent-parts.ts';
+import { ok } from '../../../src/lib/result.ts';
 import type { ClusterSpec, IpvsSpec } from '../../../src/model/cluster.ts';
 import { directorId, groupId, type GroupId } from '../../../src/model/ids.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
 import { FakeIpvsKernel } from '../../fakes/fake-kernel.ts';
+import { FakeMarks } from '../../fakes/fake-marks.ts';
 import { FakeNotifier } from '../../fakes/fake-notifier.ts';
 import { silentMetrics } from '../../fakes/silent-metrics.ts';
 import { anyService, ip, server } from '../core/desired/spec-builders.ts';
@@ -24,11 +26,27 @@ const SYNC = {
 };
 type Kind = 'owned' | 'open' | 'leaving' | 'closing' | 'shut';
 
+/** Kernel settings in memory. */
+function memorySysctls(): NonNullable<AgentPorts['sysctls']> {
+  const values = new Map([['net.ipv4.vs.conntrack', '0']]);
+  return {
+    sysctls: {
+      read: async (names) => new Map(names.map((name) => [name, ok(values.get(name) ?? null)])),
+      write: async (name, value) => {
+        values.set(name, value);
+        return ok(undefined);
+      },
+    },
+    ledger: { load: async () => ok(new Map()), save: async () => ok(undefined) },
+  };
+}
+
 function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
   const clock = new FakeClock();
   const kernel = new FakeIpvsKernel();
   const ledger = new FakeLedger();
   const log = new RecordingLog();
+  const marks = new FakeMarks();
   const realServers = [...own, '10.90.0.21'].map((each) => server(each, { weight: 10 }));
   const input = inputOf([own.length === 0 ? anyService() : anyService({ realServers })]);
   const spec: ClusterSpec = {
@@ -67,6 +85,8 @@ function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
       log,
       metrics: silentMetrics,
       notifier: new FakeNotifier({ clock }),
+      marks,
+      sysctls: memorySysctls(),
     },
     { parts: () => parts, passed: () => {}, record: () => {} },
   );
@@ -82,7 +102,7 @@ function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
     const read = await kernel.daemons();
     return read.ok ? (read.value[0]?.state ?? null) : null;
   };
-  return { clock, kernel, ledger, log, election, document, plane, stop, is, daemon };
+  return { clock, kernel, ledger, log, marks, election, document, plane, stop, is, daemon };
 }
 
 describe('connections are told', () => {
@@ -253,7 +273,36 @@ describe('an end', () => {
     await plane.release();
     expect(tableOf(kernel)).toEqual([]);
     expect(await daemon()).toBeNull();
-    expect(log.events()).toContain('ipvs.released');
+    expect(log.of('ipvs.released')).toEqual([
+      { services: 1, daemons: ['master'], marks: false, stays: [] },
+    ]);
+  });
+
+  it('tells what stays although it releases: settings of the kernel', async () => {
+    const { plane, log } = await ended({
+      onExit: 'release',
+      sysctls: [{ name: 'net.ipv4.vs.conntrack', value: '1' }],
+      timeouts: { tcpS: 900, tcpFinS: null, udpS: null },
+    });
+    await plane.release();
+    expect(log.of('ipvs.released')).toMatchObject([
+      { stays: ['net.ipv4.vs.conntrack = 1 (0 before)', 'the IPVS timeouts of the document'] },
+    ]);
+  });
+
+  it('does not say released where the marks or the table could not be taken away', async () => {
+    const { plane, kernel, marks, log } = await ended({ onExit: 'release' });
+    marks.fail('remove', { code: 'EPERM', message: 'remove the table: EPERM' });
+    kernel.failNext('EBUSY');
+    await plane.release();
+    expect(log.events()).not.toContain('ipvs.released');
+    expect(log.of('ipvs.left')).toMatchObject([
+      {
+        problem: expect.stringMatching(
+          /EBUSY.*; the table of firewall marks: remove the table: EPERM$/,
+        ),
+      },
+    ]);
   });
 
   it('leaves all where the document says so, or where there is none', async () => {
@@ -262,6 +311,18 @@ describe('an end', () => {
     const unknown = await ended({ onExit: 'release' });
     unknown.document.spec = null;
     await unknown.plane.release();
+    expect(frozen.log.of('ipvs.kept')).toEqual([
+      {
+        why: 'the cluster document says onExit: freeze',
+        services: 1,
+        daemons: ['master'],
+        marks: 0,
+        stays: [],
+      },
+    ]);
+    expect(unknown.log.of('ipvs.kept')).toMatchObject([
+      { why: 'there is no cluster document that says otherwise', services: 1 },
+    ]);
     for (const { kernel, daemon } of [frozen, unknown]) {
       expect(tableOf(kernel)).toHaveLength(2);
       expect(await daemon()).toBe('master');

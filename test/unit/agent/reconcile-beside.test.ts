@@ -440,6 +440,44 @@ describe('an end that releases', () => {
     expect(tableOf(kernel)).toEqual([]);
   });
 
+  it('ends a daemon of ours, too, where the kernel does not tell which run', async () => {
+    const { world, loop, ledger, kernel } = await running(around([WEB], { held: new Set() }));
+    expect(ledger.stored).toContain('sync backup');
+    world.stop.abort();
+    await world.clock.advance(100);
+    const tell = kernel.daemons.bind(kernel);
+    kernel.daemons = async () => err({ code: 'EPERM', message: 'dump the sync daemons' });
+    expect(await loop.release()).toEqual({
+      ok: true,
+      value: { services: 1, daemons: ['backup'] },
+    });
+    expect(await tell()).toMatchObject({ ok: true, value: [] });
+    expect(ledger.stored.size).toBe(0);
+  });
+
+  it('says what is left where such a daemon cannot be ended', async () => {
+    const { world, loop, ledger, kernel } = await running(around([WEB], { held: new Set() }));
+    world.stop.abort();
+    await world.clock.advance(100);
+    kernel.daemons = async () => err({ code: 'EPERM', message: 'dump the sync daemons' });
+    kernel.failNextControl('EPERM', 'delete-daemon');
+    const released = await loop.release();
+    expect(released.ok ? '' : released.error).toBe('delete-daemon: EPERM (EPERM)');
+    expect(ledger.stored).toEqual(new Set(['sync backup']));
+  });
+
+  it('believes what it sees, not what the kernel says that it did', async () => {
+    const { world, loop, ledger, kernel } = await running(around([WEB], { held: new Set() }));
+    world.stop.abort();
+    await world.clock.advance(100);
+    kernel.apply = async (operations) => operations.map(() => ({ ok: true, value: undefined }));
+    const released = await loop.release();
+    expect(released.ok ? '' : released.error).toBe(
+      'tcp 10.90.0.100:80: still there after its removal; sync backup: still there after its removal',
+    );
+    expect(ledger.stored).toEqual(new Set(['tcp 10.90.0.100:80', 'sync backup']));
+  });
+
   it('does nothing where nothing was ours, and touches nothing where the ledger cannot be read', async () => {
     const world = setUp();
     expect(await world.loop.release()).toMatchObject({ ok: true });

@@ -144,6 +144,9 @@ describe('docs/design.md', () => {
   });
 });
 
+/** What becomes of the IPVS table at an end. */
+const ENDS = ['ipvs.released', 'ipvs.left', 'ipvs.kept'];
+
 describe('docs/operations.md', () => {
   it('explains every reason for a change of holder, and none that is not', () => {
     const explained = explainedIn('Why a group changed its holder');
@@ -194,9 +197,19 @@ describe('docs/operations.md', () => {
     expect(fragments.filter((fragment) => !source.includes(fragment))).toEqual([]);
   });
 
+  it('names what the log says at an end', () => {
+    const source = read('src/agent/data-plane.ts');
+    for (const event of ENDS) {
+      expect(operationsCode).toContain(event);
+      expect(source).toContain(`'${event}'`);
+    }
+  });
+
   it('names fields that status has', () => {
     const source = read('src/model/status.ts');
-    const fields = operationsCode.filter((code) => /^(hold|store|ipvs)\.[a-zA-Z]+$/.test(code));
+    const fields = operationsCode.filter(
+      (code) => /^(hold|store|ipvs)\.[a-zA-Z]+$/.test(code) && !ENDS.includes(code),
+    );
     expect(fields.length).toBeGreaterThan(3);
     for (const field of fields) expect(source, field).toContain(`${field.split('.')[1]}:`);
   });
