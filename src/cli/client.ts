@@ -23,6 +23,11 @@ export type ApiRequest = {
   readonly headers?: Readonly<Record<string, string>>;
   /** May be sent again to another director when the outcome of the first is in doubt. */
   readonly isRepeatable?: boolean;
+  /**
+   * It changes the machine of the director that is asked, and of no other: once that one has got it, its answer
+   * counts, whatever it is.
+   */
+  readonly isLocal?: boolean;
 };
 
 export type ApiAnswer = {
@@ -60,18 +65,18 @@ export class ApiClient {
 
   /** Any answer of a director that has the store; throws when none can be had. */
   async send(request: ApiRequest): Promise<ApiAnswer> {
-    const { isRepeatable = request.method === 'GET' } = request;
+    const { isLocal = false, isRepeatable = request.method === 'GET' } = request;
     const failures: string[] = [];
     let withoutStore: ApiAnswer | null = null;
     for (const url of this.#options.urls) {
       try {
         const answer = await this.#try(url, request);
-        if (problemOf(answer).code !== 'store-unavailable') return answer;
+        if (isLocal || problemOf(answer).code !== 'store-unavailable') return answer;
         withoutStore = answer;
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error;
         failures.push(`${url.origin}: ${error.message}`);
-        if (error.isInDoubt && !isRepeatable)
+        if (error.isInDoubt && (isLocal || !isRepeatable))
           throw new CliError(
             EXIT.unreachable,
             `${failures.join('\n')}\nThe request may have been carried out; look before you try again.`,

@@ -9,6 +9,7 @@ import {
   type TableRow as Row,
 } from '../../model/ipvs-listing.ts';
 import { type IpvsConnection, type KernelError } from '../../model/kernel.ts';
+import { messageOf } from '../../lib/result.ts';
 import { commitIntent } from '../commit.ts';
 import type { ApiContext, Caller, TypedApp } from '../context.ts';
 import { breathe, type LineAnswers, type LineSink } from '../lines.ts';
@@ -221,6 +222,9 @@ async function zero(ctx: ApiContext, request: Zero): Promise<ZeroResult> {
       compares: [],
       operations: [],
       event: { kind: 'counters.kept', subject: name ?? director, message, reason },
+    }).catch((error: unknown) => {
+      // Who asked hears of the kernel all the same: that is what went wrong.
+      ctx.log.warn({ message, error: messageOf(error) }, 'counters.kept-untold');
     });
     throw kernelProblem(zeroed.error);
   }

@@ -267,6 +267,7 @@ function addZero(ipvs: Command, io: CliIo, done: Done): void {
         method: 'POST',
         path: `/api/v1/ipvs/zero${options.dryRun === true ? '?dryRun=true' : ''}`,
         body: { reason: options.reason, ...(service === undefined ? {} : { service }) },
+        isLocal: true,
       });
       const { dryRun, summary, services } = parseAnswer(ZeroResult, answer.body);
       const count = `${services} IPVS service${services === 1 ? '' : 's'}`;

@@ -249,6 +249,18 @@ describe('counters to 0', () => {
     ]);
   });
 
+  it('say what the kernel refused also where that cannot be written down', async () => {
+    const at = bench();
+    at.view.ipvs.failure = NO_IPVS;
+    const zeroKernel = at.view.ipvs.zero.bind(at.view.ipvs);
+    at.view.ipvs.zero = async (services) => {
+      at.store.isDown = true;
+      return zeroKernel(services);
+    };
+    const { body } = await call(at, zero({ reason: 'x' }), 503);
+    expect(body).toMatchObject({ code: 'ipvs-unavailable', detail: NO_IPVS.message });
+  });
+
   it('are not even tried, nor audited, where the kernel is known to have none', async () => {
     const at = bench();
     at.view.statusDocument.ipvs.available = false;

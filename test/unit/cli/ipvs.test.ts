@@ -4,7 +4,7 @@ import type { TableRow } from '../../../src/model/ipvs-listing.ts';
 import type { IpvsConnection } from '../../../src/model/kernel.ts';
 import { decodeConnection } from '../../../src/wire/ipvs-connections.ts';
 import { NO_IPVS } from '../../fakes/fake-ipvs-view.ts';
-import { type Rig, startRig } from './harness.ts';
+import { type Rig, runCli, startRig } from './harness.ts';
 
 let rig: Rig;
 beforeEach(async () => {
@@ -188,5 +188,29 @@ describe('ipvs zero', () => {
     expect((await rig.run('ipvs zero')).code).toBe(2);
     expect((await rig.run('ipvs zero ftp --reason x')).err).toContain('known: web-http');
     expect(rig.view.ipvs.zeroed).toEqual(['smtp', 'web-http', 'web6-http', 'smtp']);
+  });
+
+  it('is never asked of the next director once this one has got it', async () => {
+    const second = await startRig();
+    try {
+      rig.store.isDown = true;
+      const refused = await runCli(
+        ['ipvs', 'zero', '--reason', 'test', '--api', `${rig.url},${second.url}`],
+        {},
+      );
+      expect(refused).toMatchObject({ code: 5, out: '' });
+      expect(refused.err).toContain('nothing was changed');
+      expect(second.view.ipvs.zeroed).toEqual([]);
+      // Nobody has got it where nobody listens.
+      const none = 'http://127.0.0.1:9';
+      const asked = await runCli(
+        ['ipvs', 'zero', '--reason', 'test', '--api', `${none},${second.url}`],
+        {},
+      );
+      expect(asked.code).toBe(0);
+      expect(second.view.ipvs.zeroed).not.toEqual([]);
+    } finally {
+      await second.api.close();
+    }
   });
 });
