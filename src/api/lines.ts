@@ -1,13 +1,13 @@
 /**
  * Answers of any length as newline-delimited JSON: what the reader does not take is not made, and a reader
- * that takes nothing for long is cut off. Nothing is collected.
+ * that takes too little for long is cut off. Nothing is collected.
  */
 import type { FastifyReply } from 'fastify';
-import type { ServerResponse } from 'node:http';
 import { messageOf } from '../lib/result.ts';
 import type { ApiContext } from './context.ts';
 import { jsonPieces } from './json-pieces.ts';
 import { problemError } from './problem.ts';
+import { Patience } from './slow-readers.ts';
 
 export const LINES_TYPE = 'application/x-ndjson; charset=utf-8';
 
@@ -15,8 +15,6 @@ export const LINES_TYPE = 'application/x-ndjson; charset=utf-8';
 const LISTS_MAX = 4;
 /** Large documents at a time: each is tens of megabytes. */
 const DOCUMENTS_MAX = 8;
-/** A reader that takes nothing for so long is cut off. */
-const STALLED_MS = 30_000;
 
 export type LineSink = {
   readonly signal: AbortSignal;
@@ -106,6 +104,9 @@ async function answer(
     ctx.streams.delete(reader);
     reader.abort();
   });
+  const patience = new Patience(ctx.clock, raw, () =>
+    ctx.log.warn({ url: reply.request.url }, 'listing.cut-off'),
+  );
   let isBegun = false;
   const begin = (): void => {
     if (isBegun) return;
@@ -118,11 +119,11 @@ async function answer(
       signal: reader.signal,
       write: (lines) => {
         begin();
-        return write(ctx, raw, lines);
+        return patience.write(lines);
       },
     });
     begin();
-    raw.end();
+    await patience.end();
   } catch (error) {
     if (!isBegun) throw error;
     ctx.log.error({ error: messageOf(error) }, 'listing.failed');
@@ -134,27 +135,3 @@ const HEADERS = {
   'cache-control': 'no-store',
   'x-accel-buffering': 'no',
 };
-
-async function write(ctx: ApiContext, raw: ServerResponse, lines: string): Promise<boolean> {
-  if (raw.destroyed) return false;
-  if (!raw.write(lines)) await drained(ctx, raw);
-  return !raw.destroyed;
-}
-
-/** Until the reader has taken what there is, has gone, or was cut off. */
-function drained(ctx: ApiContext, raw: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const cancel = ctx.clock.schedule(STALLED_MS, () => {
-      ctx.log.warn({ stalledMs: STALLED_MS }, 'listing.cut-off');
-      raw.destroy();
-    });
-    const done = (): void => {
-      cancel();
-      raw.off('drain', done);
-      raw.off('close', done);
-      resolve();
-    };
-    raw.on('drain', done);
-    raw.on('close', done);
-  });
-}

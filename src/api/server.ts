@@ -27,6 +27,7 @@ import { registerRebalanceRoute } from './routes/rebalance.ts';
 import { registerRealServerRoutes } from './routes/real-servers.ts';
 import { registerStatusRoutes } from './routes/status.ts';
 import { Problem } from './schemas/problem.ts';
+import { limitUntaken } from './slow-readers.ts';
 import { compileValidator } from './validation.ts';
 
 /** Below etcd's limit of 1.5 MiB for a request, with room for the record around the document. */
@@ -62,6 +63,7 @@ export function createApi(options: ApiOptions, ports: ApiPorts): Api {
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   handleErrors(app, ctx);
   guard(app, ctx);
+  limitUntaken(app, ctx);
   describe(app);
   app.addHook('preClose', async () => {
     for (const stream of ctx.streams) stream.abort();

@@ -5,6 +5,7 @@ import type { Stored } from '../../ports/agent-view.ts';
 import { messageOf } from '../../lib/result.ts';
 import type { ApiContext, TypedApp } from '../context.ts';
 import { problemError } from '../problem.ts';
+import { streamWriter } from '../slow-readers.ts';
 import { problemResponses } from '../schemas/problem.ts';
 import { EventsQuery, NoQuery } from '../schemas/requests.ts';
 import { type Event, EventList } from '../schemas/responses.ts';
@@ -13,9 +14,6 @@ const tags = ['events'];
 const LIMIT_DEFAULT = 100;
 const HEARTBEAT_MS = 15_000;
 const STREAMS_MAX = 100;
-/** A reader that leaves this much unread is cut off; it can resume by Last-Event-ID. */
-const UNREAD_BYTES_MAX = 1024 * 1024;
-
 export function registerEventRoutes(app: TypedApp, ctx: ApiContext): void {
   app.get(
     '/api/v1/events',
@@ -81,10 +79,7 @@ async function stream(ctx: ApiContext, raw: ServerResponse, lastId: string | nul
   const controller = new AbortController();
   ctx.streams.add(controller);
   raw.on('close', () => controller.abort());
-  const write = (text: string): void => {
-    if (raw.writableLength > UNREAD_BYTES_MAX) raw.destroy();
-    else raw.write(text);
-  };
+  const write = streamWriter(ctx.clock, raw);
   let cancelBeat = (): void => {};
   const beat = (): void => {
     write(': still here\n\n');

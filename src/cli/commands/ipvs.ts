@@ -186,7 +186,7 @@ function parseLine<T>(
 const brokenOff = (): CliError =>
   new CliError(
     EXIT.unreachable,
-    'the list broke off: the director ended it. It cuts off who takes nothing for 30 seconds: write to a file, or ask for less (--service, --limit).',
+    'the list broke off: the director ended it. It cuts off who takes nothing for 30 seconds, or too little for long: write to a file, or ask for less (--service, --limit).',
   );
 
 type ConnsOptions = {

@@ -26,6 +26,7 @@ export type Bench = {
   readonly clock: FakeClock;
   /** Lines of the log: event names with fields. */
   readonly logged: string[];
+  readonly metrics: { text: string };
 };
 
 /** Without a document in the store unless `applyDocument` is called. */
@@ -38,6 +39,11 @@ export function createBench(options: Partial<ApiOptions> = {}): Bench {
   const log = {
     ...silentLog,
     error: (fields: object, event: string) => logged.push(`${event} ${JSON.stringify(fields)}`),
+  };
+  const metrics = {
+    contentType: 'text/plain; version=0.0.4; charset=utf-8',
+    text: 'leasehold_holder{group="web"} 1\n',
+    render: async () => metrics.text,
   };
   const api = createApi(
     {
@@ -53,14 +59,11 @@ export function createBench(options: Partial<ApiOptions> = {}): Bench {
       keys,
       clock,
       random: new SeededRandom(1),
-      metrics: {
-        contentType: 'text/plain; version=0.0.4; charset=utf-8',
-        render: async () => 'leasehold_holder{group="web"} 1\n',
-      },
+      metrics,
       log,
     },
   );
-  return { api, view, store, keys, clock, logged };
+  return { api, view, store, keys, clock, logged, metrics };
 }
 
 /** Puts the fake view's document into the store; answers its revision. */
