@@ -21,6 +21,8 @@ export type InstanceLockOptions = {
   readonly directory?: string;
   /** Of the abstract socket; default `leasehold/agent`. */
   readonly socketName?: string;
+  /** Users whose programs may be agents; default root and this process's. */
+  readonly trusted?: readonly number[];
 };
 
 /** Taken at once or refused; the error is a sentence with the remedy. */
@@ -28,6 +30,7 @@ export async function takeInstanceLock(
   options: InstanceLockOptions = {},
 ): Promise<Result<InstanceLock, string>> {
   const { directory = RUN_DIRECTORY, socketName = 'leasehold/agent' } = options;
+  const trusted = new Set(options.trusted ?? [0, process.geteuid?.() ?? 0]);
   const place = readPlace();
   const name = place.ok ? `agent-${place.value.namespace}` : 'agent';
   const lock = tryRunLock(name, directory);
@@ -37,7 +40,7 @@ export async function takeInstanceLock(
         ? runsAlready(lock.error.pid)
         : `the instance lock cannot be taken: ${lock.error.message}`,
     );
-  const named = await takeName(socketName);
+  const named = await takeName(socketName, trusted);
   if (!named.ok) {
     lock.value.release();
     return named;
@@ -57,9 +60,12 @@ const runsAlready = (pid: number | null): string =>
 
 type Named = { readonly warning: string | null; readonly close: () => void };
 
-async function takeName(name: string): Promise<Result<Named, string>> {
+async function takeName(
+  name: string,
+  trusted: ReadonlySet<number>,
+): Promise<Result<Named, string>> {
   const owner = readOwner(name);
-  if (owner !== null && (owner.uid === 0 || owner.uid === process.geteuid?.()))
+  if (owner !== null && trusted.has(owner.uid))
     return err(runsAlready(owner.pid === 0 ? null : owner.pid));
   const server = createServer((socket) => socket.destroy());
   const code = await new Promise<string | null>((resolve) => {

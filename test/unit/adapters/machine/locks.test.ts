@@ -9,7 +9,6 @@ import { tryRunLock } from '../../../../src/adapters/machine/run-lock.ts';
 import { takeInstanceLock } from '../../../../src/adapters/machine/single-instance.ts';
 import { isSamePlace } from '../../../../src/model/place.ts';
 
-const isRoot = process.geteuid?.() === 0;
 let directory: string;
 let socketName: string;
 const children: ChildProcess[] = [];
@@ -23,11 +22,10 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-/** A process that does `code`, says so on its output, and stays; `uid` null: this one's. */
-async function stay(code: string, uid: number | null = null): Promise<ChildProcess> {
+/** A process that does `code`, says so on its output, and stays. */
+async function stay(code: string): Promise<ChildProcess> {
   const child = spawn(process.execPath, ['-e', `${code}; setInterval(() => {}, 1e6)`], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    ...(uid === null ? {} : { uid, gid: uid }),
   });
   children.push(child);
   await new Promise((resolve) => child.stdout?.once('data', resolve));
@@ -113,13 +111,13 @@ describe('the lock of the agent', () => {
     );
   });
 
-  it.runIf(isRoot)('is not for any user to take: a foreign name is told, and no more', async () => {
-    const child = await stay(listenCode(socketName), 65534);
-    const taken = await take();
+  it('is not for any user to take: a foreign name is told, and no more', async () => {
+    const child = await stay(listenCode(socketName));
+    const taken = await takeInstanceLock({ directory, socketName, trusted: [4_711_000] });
     expect(taken).toMatchObject({
       ok: true,
       value: {
-        warning: `user 65534 (process ${child.pid}), who is no agent, has the socket @${socketName} (see: ss -xlp): an agent in another container of this network namespace would not be seen`,
+        warning: `user ${process.geteuid?.()} (process ${child.pid}), who is no agent, has the socket @${socketName} (see: ss -xlp): an agent in another container of this network namespace would not be seen`,
       },
     });
     if (taken.ok) taken.value.release();
