@@ -91,7 +91,9 @@ export class DataPlane {
     this.marks =
       marks === undefined ? null : createMarkLoop({}, { marks, clock, log, metrics, spec });
     this.sysctls =
-      sysctls === undefined ? null : createSysctlKeeper(me, { ...sysctls, clock, log, spec });
+      sysctls === undefined
+        ? null
+        : createSysctlKeeper({ me, devices }, { ...sysctls, clock, log, spec });
   }
 
   loops(): readonly ((signal: AbortSignal) => Promise<void>)[] {

@@ -3,7 +3,7 @@
  * longer names them; and looks at all that matter for what the document asks of this director.
  */
 import {
-  JUDGED_SYSCTLS,
+  judgedSysctls,
   judgeSysctls,
   type SysctlFinding,
   type SysctlValues,
@@ -46,20 +46,26 @@ const CHECK_MS = 10_000;
 
 const NOTHING_KNOWN: SysctlState = { findings: [], values: new Map(), changed: new Map() };
 
-export function createSysctlKeeper(me: DirectorId, ports: SysctlPorts): SysctlKeeper {
-  return new Keeper(me, ports);
+export type SysctlOptions = {
+  readonly me: DirectorId;
+  /** Logical interface name to device. */
+  readonly devices: ReadonlyMap<string, string>;
+};
+
+export function createSysctlKeeper(options: SysctlOptions, ports: SysctlPorts): SysctlKeeper {
+  return new Keeper(options, ports);
 }
 
 class Keeper implements SysctlKeeper {
-  readonly #me: DirectorId;
+  readonly #options: SysctlOptions;
   readonly #ports: SysctlPorts;
   readonly #wakeup = new Wakeup();
   /** As it is on disk; null: not read yet. */
   #changed: ChangedSysctls | null = null;
   #state = NOTHING_KNOWN;
 
-  constructor(me: DirectorId, ports: SysctlPorts) {
-    this.#me = me;
+  constructor(options: SysctlOptions, ports: SysctlPorts) {
+    this.#options = options;
     this.#ports = ports;
   }
 
@@ -84,14 +90,15 @@ class Keeper implements SysctlKeeper {
     const failures: SysctlFinding[] = [];
     const changed = await this.#load(failures);
     const wanted = new Map(spec.ipvs.sysctls.map(({ name, value }) => [name, value]));
-    const names = new Set([...wanted.keys(), ...(changed?.keys() ?? []), ...JUDGED_SYSCTLS]);
+    const judged = judgedSysctls(this.#options.devices);
+    const names = new Set([...wanted.keys(), ...(changed?.keys() ?? []), ...judged]);
     const values = await this.#read([...names], failures);
     if (changed !== null) {
       await this.#set(wanted, values, failures);
       await this.#giveBack(wanted, { spec, values }, failures);
     }
     this.#tell({
-      findings: [...failures, ...judgeSysctls({ me: this.#me, spec, values })],
+      findings: [...failures, ...judgeSysctls({ ...this.#options, spec, values })],
       values,
       changed: this.#changed ?? NOTHING_KNOWN.changed,
     });
@@ -165,7 +172,7 @@ class Keeper implements SysctlKeeper {
     { spec, values }: { readonly spec: ClusterSpec; readonly values: SysctlValues },
   ): string | null {
     const problemWith = (known: SysctlValues): string | null =>
-      judgeSysctls({ me: this.#me, spec, values: known }).find(
+      judgeSysctls({ ...this.#options, spec, values: known }).find(
         (one) => one.name === name && one.severity === 'problem',
       )?.text ?? null;
     if (problemWith(values) !== null) return null;

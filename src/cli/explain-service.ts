@@ -24,7 +24,19 @@ export function explainService(status: StatusDocument, service: ServiceStatus): 
     'Real servers:',
     ...indent(service.realServers.map((server) => realServerLine(server))),
     ...leavingLines(service),
+    ...settingLines(status),
   ]);
+}
+
+/** What is to be said of kernel settings concerns services of one kind or another. */
+function settingLines({ director, ipvs }: StatusDocument): readonly string[] {
+  const { settings = [] } = ipvs;
+  if (settings.length === 0) return [];
+  return [
+    '',
+    `Kernel settings of ${director}:`,
+    ...indent(settings.map(({ severity, text }) => `${severity}: ${text}`)),
+  ];
 }
 
 function stateOf({ isHere, problem, isProgrammed, quorum, sorryServer }: ServiceStatus): string {

@@ -330,13 +330,16 @@ const cases: readonly ContractCase<World>[] = [
         { name: 'net.ipv4.vs.sync_threshold', value: '4 60' },
       ];
       const folder = mkdtempSync(join(tmpdir(), 'lh-sysctls-'));
-      const keeper = createSysctlKeeper(ME, {
-        sysctls: createSysctls(),
-        ledger: createSysctlLedger(join(folder, 'sysctls.json'), createPlaceReader()),
-        clock,
-        log,
-        spec: () => inputOf([], { ipvs: { sysctls } }).spec,
-      });
+      const keeper = createSysctlKeeper(
+        { me: ME, devices: new Map() },
+        {
+          sysctls: createSysctls(),
+          ledger: createSysctlLedger(join(folder, 'sysctls.json'), createPlaceReader()),
+          clock,
+          log,
+          spec: () => inputOf([], { ipvs: { sysctls } }).spec,
+        },
+      );
       const ending = new AbortController();
       const running = keeper.run(ending.signal);
       await until(

@@ -6,8 +6,8 @@ import type { Sysctls } from '../../ports/sysctls.ts';
 
 const ROOT = '/proc/sys';
 
-/** Every part is a folder or a file below the root: nothing leaves it. */
-const NAME = /^[a-z0-9_]+(\.[a-z0-9_]+)+$/;
+/** Every part is a folder or a file below the root: nothing leaves it. A slash is a dot in a device's name (sysctl(8)). */
+const NAME = /^[a-z0-9_]+(\.[A-Za-z0-9_@:-]+(\/[A-Za-z0-9_@:-]+)*)+$/;
 
 /** `root` is for tests. */
 export function createSysctls(root = ROOT): Sysctls {
@@ -21,7 +21,7 @@ export function createSysctls(root = ROOT): Sysctls {
 }
 
 const pathOf = (root: string, name: string): string | null =>
-  NAME.test(name) ? join(root, ...name.split('.')) : null;
+  NAME.test(name) ? join(root, ...name.split('.').map((part) => part.replaceAll('/', '.'))) : null;
 
 async function readOne(root: string, name: string): Promise<Result<string | null, string>> {
   const path = pathOf(root, name);

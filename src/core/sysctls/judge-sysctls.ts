@@ -1,6 +1,11 @@
 /** What a director's kernel settings mean for what the cluster document asks of it. */
 import { familyOf, type IpFamily } from '../../model/address.ts';
-import type { ClusterSpec, ForwardTarget, VirtualService } from '../../model/cluster.ts';
+import {
+  type ClusterSpec,
+  familyOfKey,
+  type ForwardTarget,
+  type VirtualService,
+} from '../../model/cluster.ts';
 import type { DirectorId } from '../../model/ids.ts';
 
 export type SysctlFinding = {
@@ -23,18 +28,33 @@ const CONNTRACK = 'net.ipv4.vs.conntrack';
 const QUIESCENT = 'net.ipv4.vs.expire_quiescent_template';
 export const BACKUP_ONLY = 'net.ipv4.vs.backup_only';
 
-/** Everything that `judgeSysctls` looks at. */
-export const JUDGED_SYSCTLS: readonly string[] = [
+const RP_FILTER = 'net.ipv4.conf.all.rp_filter';
+
+/** Everything that `judgeSysctls` looks at on a director with these devices. */
+export const judgedSysctls = (devices: Devices): readonly string[] => [
   FORWARD_4,
   FORWARD_6,
   REDIRECTS,
   CONNTRACK,
   QUIESCENT,
   BACKUP_ONLY,
+  RP_FILTER,
+  ...[...new Set(devices.values())].flatMap((device) => [
+    ofDevice(device, 'send_redirects'),
+    ofDevice(device, 'rp_filter'),
+  ]),
 ];
+
+/** As sysctl(8) writes it: eth0/100 is the device eth0.100. */
+const ofDevice = (device: string, setting: string): string =>
+  `net.ipv4.conf.${device.replaceAll('.', '/')}.${setting}`;
+
+/** Logical interface name to device, as in agent.yaml. */
+type Devices = ReadonlyMap<string, string>;
 
 export type SysctlJudgement = {
   readonly me: DirectorId;
+  readonly devices: Devices;
   readonly spec: ClusterSpec;
   readonly values: SysctlValues;
 };
@@ -47,6 +67,7 @@ export function judgeSysctls(input: SysctlJudgement): readonly SysctlFinding[] {
     ...judgeForwarding(input, nat, 6),
     ...judgeNat(input, nat),
     ...judgeTemplates(input),
+    ...judgeReversePath(input),
     ...judgeLoop(input),
   ];
 }
@@ -84,18 +105,13 @@ function judgeForwarding(
 }
 
 function judgeNat(
-  { values }: SysctlJudgement,
+  { values, devices }: SysctlJudgement,
   nat: readonly VirtualService[],
 ): readonly SysctlFinding[] {
   if (nat.length === 0) return [];
   const findings: SysctlFinding[] = [];
-  if (values.get(REDIRECTS) === '1' && nat.some((one) => targetsOf(one).some(isNatOver4)))
-    findings.push({
-      name: REDIRECTS,
-      value: '1',
-      severity: 'advice',
-      text: `${REDIRECTS} is 1: where clients and NAT real servers share a network, this director tells the real servers to answer past it, and connections break; if so: ${inDocument(REDIRECTS, '0')}`,
-    });
+  if (nat.some((one) => targetsOf(one).some(isNatOver4)))
+    findings.push(...judgeRedirects(values, devices));
   if (values.get(CONNTRACK) === '0')
     findings.push({
       name: CONNTRACK,
@@ -105,6 +121,61 @@ function judgeNat(
     });
   return findings;
 }
+
+/** The kernel sends them where the setting of all, or that of the device, is 1. */
+function judgeRedirects(values: SysctlValues, devices: Devices): readonly SysctlFinding[] {
+  const sending = [REDIRECTS, ...namesOf(devices, 'send_redirects')].filter(
+    (name) => values.get(name) === '1',
+  );
+  const [name, ...others] = sending;
+  if (name === undefined) return [];
+  const remedy = [
+    name === REDIRECTS ? inDocument(name, '0') : onDirector(name, '0'),
+    ...others.map((other) => onDirector(other, '0')),
+  ].join('; and ');
+  return [
+    {
+      name,
+      value: '1',
+      severity: 'advice',
+      text: `${name} is 1: where clients and NAT real servers share a network, this director tells the real servers to answer past it, and connections break; if so: ${remedy}`,
+    },
+  ];
+}
+
+const namesOf = (devices: Devices, setting: string): readonly string[] =>
+  [...new Set(devices.values())].map((device) => ofDevice(device, setting));
+
+const onDirector = (name: string, value: string): string =>
+  `sysctl -w ${name}=${value} on this director`;
+
+/**
+ * Strict, the kernel drops what comes in by another interface than the way back, before IPVS sees it: with one
+ * network that cannot be. The greater of the settings of all and of the device counts.
+ */
+function judgeReversePath({ spec, values, devices }: SysctlJudgement): readonly SysctlFinding[] {
+  if (new Set(devices.values()).size < 2) return [];
+  const groups = new Set(
+    spec.services.filter(({ keys }) => keys.some((key) => familyOfKey(key) === 4)).map(groupOf),
+  );
+  const used = spec.groups
+    .filter(({ id }) => groups.has(id))
+    .flatMap(({ addresses }) => addresses.flatMap((one) => devices.get(one.interface) ?? []));
+  const strict = [...new Set(used)].flatMap((device) => {
+    const own = ofDevice(device, 'rp_filter');
+    const [all, one] = [values.get(RP_FILTER), values.get(own)];
+    if (all === undefined || one === undefined || all === '2' || one === '2') return [];
+    return all === '1' || one === '1' ? [{ device, own, isOwn: one === '1' }] : [];
+  });
+  return strict.map(({ device, own, isOwn }) => ({
+    name: isOwn ? own : RP_FILTER,
+    value: '1',
+    severity: 'advice',
+    text: `${isOwn ? own : RP_FILTER} is 1: clients whose packets come in by ${device}, while the way back to them is another interface, are dropped before IPVS sees them; if there are such clients: ${onDirector(own, '2')}`,
+  }));
+}
+
+const groupOf = ({ group }: VirtualService): VirtualService['group'] => group;
 
 const isNatOver4 = (target: ForwardTarget): boolean =>
   isNat(target) && familyOf(target.address) === 4;

@@ -70,13 +70,16 @@ function setUp(spec: ClusterSpec | null) {
   const ledger = new FakeSysctlLedger();
   const log = new RecordingLog();
   const world = { clock, sysctls, ledger, log, spec };
-  const keeper = createSysctlKeeper(directorId('d1'), {
-    sysctls,
-    ledger,
-    clock,
-    log,
-    spec: () => world.spec,
-  });
+  const keeper = createSysctlKeeper(
+    { me: directorId('d1'), devices: new Map() },
+    {
+      sysctls,
+      ledger,
+      clock,
+      log,
+      spec: () => world.spec,
+    },
+  );
   const stop = new AbortController();
   const start = async (): Promise<void> => {
     void keeper.run(stop.signal);

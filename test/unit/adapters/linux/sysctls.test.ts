@@ -41,14 +41,28 @@ describe('kernel settings', () => {
     });
   });
 
-  it.each(['../etc/passwd', 'net..ipv4', 'net/ipv4/ip_forward', '', 'net'])(
-    'are none under the name "%s"',
-    async (name) => {
-      const sysctls = createSysctls(root);
-      expect((await sysctls.read([name])).get(name)?.ok).toBe(false);
-      expect((await sysctls.write(name, '1')).ok).toBe(false);
-    },
-  );
+  it('of a device with dots are named as sysctl(8) does', async () => {
+    mkdirSync(join(root, 'net/ipv4/conf/eth0.100'), { recursive: true });
+    writeFileSync(join(root, 'net/ipv4/conf/eth0.100/rp_filter'), '1\n');
+    const name = 'net.ipv4.conf.eth0/100.rp_filter';
+    const read = await createSysctls(root).read([name]);
+    expect(read.get(name)).toEqual({ ok: true, value: '1' });
+  });
+
+  it.each([
+    'net.ipv4.conf.../..',
+    'net.ipv4./',
+    'net.ipv4.a//b',
+    '../etc/passwd',
+    'net..ipv4',
+    'net/ipv4/ip_forward',
+    '',
+    'net',
+  ])('are none under the name "%s"', async (name) => {
+    const sysctls = createSysctls(root);
+    expect((await sysctls.read([name])).get(name)?.ok).toBe(false);
+    expect((await sysctls.write(name, '1')).ok).toBe(false);
+  });
 
   it('that a document may name are all read from this kernel, or not there', async () => {
     const names = SYSCTLS.map(({ name }) => name);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { JUDGED_SYSCTLS, judgeSysctls } from '../../../../src/core/sysctls/judge-sysctls.ts';
+import { judgedSysctls, judgeSysctls } from '../../../../src/core/sysctls/judge-sysctls.ts';
 import type { ClusterSpec, IpvsSpec, VirtualService } from '../../../../src/model/cluster.ts';
 import { directorId, groupId } from '../../../../src/model/ids.ts';
 import {
@@ -22,6 +22,13 @@ const SYNC = {
   maxLength: null,
   catchUpMs: 0,
 };
+const VIP = {
+  address: ip('10.90.0.100'),
+  prefix: 24,
+  interface: 'public',
+  label: null,
+  scope: 'global',
+} as const;
 /** As a fresh kernel has them. */
 const FRESH = new Map<string, string | null>([
   ['net.ipv4.ip_forward', '0'],
@@ -39,18 +46,24 @@ function judge(
     ipvs = {},
     hasSync = false,
     others = [],
-  }: { ipvs?: Partial<IpvsSpec>; hasSync?: boolean; others?: readonly string[] } = {},
+    devices = {},
+  }: {
+    ipvs?: Partial<IpvsSpec>;
+    hasSync?: boolean;
+    others?: readonly string[];
+    devices?: Record<string, string>;
+  } = {},
 ): string[] {
   const spec: ClusterSpec = {
     ...anySpec(services),
     ipvs: { ...ANY_IPVS, ...ipvs },
     directors: [{ id: D1, address: ip('10.90.0.11'), zone: null }],
     groups: ['web', ...others].map((id) =>
-      group(groupId(id), hasSync ? { connectionSync: SYNC } : {}),
+      group(groupId(id), { addresses: [VIP], ...(hasSync ? { connectionSync: SYNC } : {}) }),
     ),
   };
   const all = new Map([...FRESH, ...Object.entries(values)]);
-  return judgeSysctls({ me: D1, spec, values: all }).map(
+  return judgeSysctls({ me: D1, devices: new Map(Object.entries(devices)), spec, values: all }).map(
     ({ name, severity }) => `${severity} ${name}`,
   );
 }
@@ -94,7 +107,7 @@ describe('kernel settings of a director', () => {
       'problem net.ipv6.conf.all.forwarding',
     );
     const spec = anySpec([nat, nat6]);
-    expect(judgeSysctls({ me: D1, spec, values: new Map() })).toEqual([]);
+    expect(judgeSysctls({ me: D1, devices: new Map(), spec, values: new Map() })).toEqual([]);
   });
 
   it('leave persistent clients with a drained real server, which is worth a word', () => {
@@ -124,7 +137,42 @@ describe('kernel settings of a director', () => {
       sorryServer: sorryServer('10.90.0.29', { forward: 'nat' }),
       persistence: { timeoutS: 60, prefix: 32, engine: null },
     });
-    const named = judge([everything]).map((text) => text.split(' ')[1] ?? '');
-    expect(named.toSorted()).toEqual(JUDGED_SYSCTLS.toSorted());
+    const strict = { 'net.ipv4.conf.all.rp_filter': '1', 'net.ipv4.conf.eth0.rp_filter': '0' };
+    const devices = { public: 'eth0', inside: 'eth1' };
+    const named = judge([everything], strict, { devices }).map((text) => text.split(' ')[1] ?? '');
+    const known = judgedSysctls(new Map(Object.entries(devices)));
+    expect(named.filter((name) => !known.includes(name))).toEqual([]);
+    expect(named.toSorted()).toEqual(judgedSysctls(new Map()).toSorted());
+  });
+
+  it('of the devices count for redirects as much as those of all', () => {
+    const set = { [ONE_TO_ONE]: '0', 'net.ipv4.ip_forward': '1', 'net.ipv4.vs.conntrack': '1' };
+    const devices = { public: 'eth0.100', inside: 'eth1' };
+    const vlan = 'net.ipv4.conf.eth0/100.send_redirects';
+    const inside = 'net.ipv4.conf.eth1.send_redirects';
+    expect(judge([nat], { ...set, [vlan]: '1', [inside]: '0' }, { devices })).toEqual([
+      `advice ${vlan}`,
+    ]);
+    expect(judge([nat], { ...set, [vlan]: '0', [inside]: '0' }, { devices })).toEqual([]);
+    expect(judge([dr], { ...set, [vlan]: '1' }, { devices })).toEqual([]);
+  });
+
+  it('that drop by the way back are worth a word where a director has several networks', () => {
+    const all = 'net.ipv4.conf.all.rp_filter';
+    const own = 'net.ipv4.conf.eth0.rp_filter';
+    const devices = { public: 'eth0', inside: 'eth1' };
+    const at = (a: string, b: string, few = devices) =>
+      judge([dr], { [all]: a, [own]: b }, { devices: few });
+    expect(at('1', '0')).toEqual([`advice ${all}`]);
+    expect(at('0', '1')).toEqual([`advice ${own}`]);
+    for (const [a, b] of [
+      ['0', '0'],
+      ['2', '1'],
+      ['1', '2'],
+    ] as const)
+      expect(at(a, b)).toEqual([]);
+    expect(at('1', '1', { public: 'eth0', inside: 'eth0' })).toEqual([]);
+    const six = anyService({ address: 'fd90::100', realServers: [server('fd90::21')] });
+    expect(judge([six], { [all]: '1', [own]: '1' }, { devices })).toEqual([]);
   });
 });
