@@ -16,7 +16,7 @@ import { explainShape } from './shape.ts';
 import { buildTiming } from './timing.ts';
 
 /** The store refuses values above 1.5 MiB; what is longer than this is a mistake anyway. */
-const MAX_TEXT_LENGTH = 1_000_000;
+export const MAX_TEXT_LENGTH = 1_000_000;
 
 export type ParsedCluster = { readonly spec: ClusterSpec; readonly warnings: readonly Problem[] };
 

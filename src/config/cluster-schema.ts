@@ -32,6 +32,9 @@ export const TimingSchema = Type.Object(
 
 const DirectorSchema = Type.Object({ address: Address, zone: Type.Optional(Name) }, strict);
 
+/** VIPs of one group. */
+export const GROUP_ADDRESSES_MAX = 200;
+
 /** One kind a track; which of the others belong to it: `rules-groups.ts`. */
 export const TrackSchema = Type.Object(
   {
@@ -154,7 +157,7 @@ export const GroupSchema = Type.Object(
   {
     addresses: Type.Array(Type.Union([Cidr, GroupAddressSchema]), {
       minItems: 1,
-      maxItems: 200,
+      maxItems: GROUP_ADDRESSES_MAX,
       description: 'a list of 1 to 200 addresses, each "address/prefix" or a map with address',
     }),
     interface: Type.Optional(Name),

@@ -13,12 +13,15 @@ import {
   type IpvsService,
 } from '../model/kernel.ts';
 import { parseClusterDocument } from './cluster-document.ts';
+import { GROUP_ADDRESSES_MAX } from './cluster-schema.ts';
+import { DEFAULT_WEIGHT } from './defaults.ts';
+import { complain, type Complaint } from './ipvsadm-line.ts';
 import { type ReadService, readIpvsadm } from './ipvsadm-parse.ts';
 import { joinPath, type Problem } from './problem.ts';
 import type { RealServerDocument, ServiceDocument, TunnelDocument } from './service-schema.ts';
 
 export type ImportOptions = {
-  /** Of the one VIP group that all services come to be in. */
+  /** Of the VIP group that all services come to be in; where it is full, of the first of several. */
   readonly group: string;
   /** Logical name of its interface. */
   readonly interface: string;
@@ -42,54 +45,47 @@ export function importIpvsadm(
   text: string,
   options: ImportOptions,
 ): Result<Imported, readonly Problem[]> {
-  const read = readIpvsadm(text);
+  const read = readIpvsadm(text, strangeWord);
   if (!read.ok) return read;
   if (read.value.length === 0)
     return err([{ path: '', message: 'names no service', allowed: 'what "ipvsadm -S -n" prints' }]);
-  const strangers = read.value.flatMap(strangeWords);
-  if (strangers.length > 0) return err(strangers);
   const made = build(read.value, options);
   const problems = judge(made);
   return problems.length > 0 ? err(problems) : ok(finish(made, options));
 }
 
-/** Words that a document has no place for. */
-function strangeWords({ service, line }: ReadService): readonly Problem[] {
+/** A word that a document has no place for. */
+function strangeWord(service: IpvsService): Complaint | null {
   const { scheduler, persistenceEngine: engine, flags } = service;
-  const path = `line ${line}`;
-  const problems: Problem[] = [];
   if (!SCHEDULERS.some((one) => one === scheduler))
-    problems.push({
-      path,
-      message: `scheduler "${scheduler}" is not known`,
-      allowed: SCHEDULERS.join(' '),
-    });
+    return complain(`scheduler "${scheduler}" is not known`, SCHEDULERS.join(' '));
   if (engine !== null && engine !== 'sip')
-    problems.push({ path, message: `persistence engine "${engine}" is not known`, allowed: 'sip' });
+    return complain(`persistence engine "${engine}" is not known`, 'sip');
   if ((flags & IP_VS_SVC_F_PERSISTENT) === 0 && engine !== null)
-    problems.push({
-      path,
-      message: 'a persistence engine without persistence',
-      allowed: '-p with --pe',
-    });
-  return problems;
+    return complain('a persistence engine without persistence', '-p with --pe');
+  return null;
 }
 
 type Made = {
   readonly options: ImportOptions;
   readonly services: ReadonlyMap<string, ServiceDocument>;
-  readonly vips: readonly IpAddress[];
+  /** By group. */
+  readonly vips: ReadonlyMap<string, readonly IpAddress[]>;
   /** Path in the document to the number of its line. */
   readonly lines: ReadonlyMap<string, number>;
   readonly marks: readonly string[];
+  /** Services whose real servers had ports that say nothing. */
+  readonly portless: readonly string[];
   readonly idle: number;
 };
 
 function build(read: readonly ReadService[], options: ImportOptions): Made {
   const services = new Map<string, ServiceDocument>();
   const lines = new Map<string, number>();
-  const vips = new Map<IpAddress, number>();
+  const vips = new Map<string, IpAddress[]>([[options.group, []]]);
+  const groups = new Map<IpAddress, string>();
   const marks: string[] = [];
+  const portless: string[] = [];
   let idle = 0;
   for (const { service, line, lines: serverLines } of read) {
     const { key } = service;
@@ -97,15 +93,40 @@ function build(read: readonly ReadService[], options: ImportOptions): Made {
     const path = joinPath('services', name);
     lines.set(path, line);
     for (const [i, at] of serverLines.entries()) lines.set(`${path}.realServers[${i}]`, at);
+    let group = options.group;
     if (key.kind === 'fwmark') marks.push(name);
-    else if (!vips.has(key.address)) vips.set(key.address, line);
+    else {
+      const known = groups.get(key.address);
+      group = known ?? groupWithRoom(options.group, groups.size);
+      if (known === undefined) {
+        groups.set(key.address, group);
+        const inGroup = vips.get(group) ?? [];
+        lines.set(`${joinPath('groups', group)}.addresses[${inGroup.length}]`, line);
+        vips.set(group, [...inGroup, key.address]);
+      }
+    }
     idle += service.destinations.filter(({ weight }) => weight === 0).length;
-    services.set(name, serviceDocument(service, service.destinations, options.group));
+    const destinations = service.destinations.map((one) => withoutIdlePort(key, one));
+    if (destinations.some((one, i) => one !== service.destinations[i])) portless.push(name);
+    services.set(name, serviceDocument(service, destinations, group));
   }
-  for (const [i, line] of [...vips.values()].entries())
-    lines.set(`${joinPath('groups', options.group)}.addresses[${i}]`, line);
-  return { options, services, vips: [...vips.keys()], lines, marks, idle };
+  return { options, services, vips, lines, marks, portless, idle };
 }
+
+/** For one more VIP after so many: `imported`, `imported-2`, …, each filled before the next. */
+function groupWithRoom(first: string, vips: number): string {
+  const number = Math.floor(vips / GROUP_ADDRESSES_MAX) + 1;
+  return number === 1 ? first : `${first}-${number}`;
+}
+
+/**
+ * Nothing but NAT rewrites ports: where the mark of a service stands for many, the port of a real server of DR or a
+ * tunnel is no more than a part of its name. keepalived puts that of its check there.
+ */
+const withoutIdlePort = (key: ServiceKey, destination: IpvsDestination): IpvsDestination =>
+  key.kind === 'fwmark' && destination.forward !== 'nat' && destination.port !== 0
+    ? { ...destination, port: 0 }
+    : destination;
 
 /** `tcp-10.90.0.100-80`, `fwmark-7`: fit for keys and URLs. */
 function nameOf(key: ServiceKey): string {
@@ -201,7 +222,7 @@ function realServer(
   return {
     address,
     ...(port === own ? {} : { port }),
-    weight,
+    ...(weight === DEFAULT_WEIGHT ? {} : { weight }),
     ...(withForward ? forwardOf(destination) : {}),
     ...(upperThreshold === 0 ? {} : { upperThreshold }),
     ...(lowerThreshold === 0 ? {} : { lowerThreshold }),
@@ -212,17 +233,22 @@ function documentOf({ options, services, vips }: Made, isJudged: boolean): objec
   const directors = Object.fromEntries(
     [...options.directors].map(([name, address]) => [name, { address }]),
   );
-  const addresses = vips.map((vip) => `${vip}/${familyOf(vip) === 6 ? 128 : 32}`);
-  const isPlaceholder = isJudged && addresses.length === 0;
+  const groups = [...vips].map(([group, addresses]): [string, object] => {
+    const isPlaceholder = isJudged && addresses.length === 0;
+    return [
+      group,
+      {
+        addresses: isPlaceholder
+          ? [PLACEHOLDER_VIP]
+          : addresses.map((vip) => `${vip}/${familyOf(vip) === 6 ? 128 : 32}`),
+        interface: options.interface,
+      },
+    ];
+  });
   return {
     apiVersion: 'leasehold/v1',
     directors: isJudged && options.directors.size === 0 ? PLACEHOLDER_DIRECTORS : directors,
-    groups: {
-      [options.group]: {
-        addresses: isPlaceholder ? [PLACEHOLDER_VIP] : addresses,
-        interface: options.interface,
-      },
-    },
+    groups: Object.fromEntries(groups),
     services: Object.fromEntries(services),
   };
 }
@@ -253,21 +279,31 @@ function placeIn(
 }
 
 function finish(made: Made, options: ImportOptions): Imported {
-  const { services, vips, marks, idle } = made;
+  const { services, vips, marks, portless, idle } = made;
   const { group } = options;
+  const names = [...vips.keys()];
+  const isEmpty = [...vips.values()].every((addresses) => addresses.length === 0);
   const byHand: string[] = [];
   if (options.directors.size === 0)
     byHand.push('directors: each with its name and address, as { d1: { address: 10.90.0.11 } }');
   byHand.push(
-    vips.length === 0
+    isEmpty
       ? `groups.${group}.addresses: the VIPs; a firewall mark does not tell them`
       : `groups.${group}.addresses: the prefix of each VIP (/32 and /128 are put in), and more groups where VIPs shall move apart from each other`,
     `groups.${group}.interface: "${options.interface}" is a name that each agent.yaml maps to a device`,
     'check of each service: without one every real server counts as up',
   );
+  if (names.length > 1)
+    byHand.push(
+      `groups ${names.join(', ')}: a group has ${GROUP_ADDRESSES_MAX} addresses at most; see that VIPs which belong together are in one`,
+    );
   if (marks.length > 0)
     byHand.push(
       `marks of ${marks.join(', ')}: ipvsadm does not tell which packets have the mark; without marks, keep the rule that sets it`,
+    );
+  if (portless.length > 0)
+    byHand.push(
+      `ports of the real servers of ${portless.join(', ')} are left out: with dr and tun a real server of a firewall mark gets the port that the client asked for; a check needs a "port" of its own`,
     );
   if (idle > 0)
     byHand.push(

@@ -19,9 +19,10 @@ export type CommandName = keyof typeof COMMANDS;
 
 /** Commands that concern no table, and where a document says what they do. */
 const OTHER_COMMANDS: Readonly<Record<string, string>> = {
-  set: 'set "ipvs.timeouts" in the cluster document',
-  'start-daemon': 'set "connectionSync" of the group in the cluster document',
-  'stop-daemon': 'set "connectionSync" of the group in the cluster document',
+  set: 'take the line out, and set "ipvs.timeouts" in the cluster document',
+  'start-daemon':
+    'take the line out, and set "connectionSync" of the group in the cluster document',
+  'stop-daemon': 'take the line out',
   zero: 'take the line out',
   Z: 'take the line out',
   list: 'take the line out',
@@ -138,8 +139,7 @@ function switchesOf(word: string): Result<readonly Switch[], Complaint> {
     if (cut < 0) return ok([{ word: word.slice(2), attached: null }]);
     return ok([{ word: word.slice(2, cut), attached: word.slice(cut + 1) }]);
   }
-  if (!word.startsWith('-') || word === '-' || word === '--')
-    return err(complain(`"${word}" stands alone`, 'options as of ipvsadm(8)'));
+  if (!word.startsWith('-') || word === '-' || word === '--') return err(lonely(word));
   const switches: Switch[] = [];
   for (let i = 1; i < word.length; i++) {
     const letter = word[i] ?? '';
@@ -176,6 +176,13 @@ const isOptionName = (word: string): word is OptionName => Object.hasOwn(OPTIONS
 const OPTION_NAMES = Object.keys(OPTIONS).filter(isOptionName);
 
 const dashed = (word: string): string => (word.length === 1 ? `-${word}` : `--${word}`);
+
+/** Not after an option that takes a value: a word of something else, most often of a shell script. */
+const lonely = (word: string): Complaint =>
+  complain(
+    `"${word}" is no option of ipvsadm`,
+    'lines of ipvsadm alone; a script is not run: let "ipvsadm -S -n" print what it makes',
+  );
 
 function noCommand(word: string): Complaint {
   const remedy = Object.hasOwn(OTHER_COMMANDS, word) ? OTHER_COMMANDS[word] : undefined;

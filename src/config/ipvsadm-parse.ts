@@ -1,7 +1,12 @@
 /** What `ipvsadm -S -n` printed, or a script for `ipvsadm -R`, as an IPVS table. Source: ipvsadm(8). */
 import { err, ok, type Result } from '../lib/result.ts';
 import { formatEndpoint } from '../model/address.ts';
-import { type DesiredService, formatServiceKey, type IpvsDestination } from '../model/kernel.ts';
+import {
+  type DesiredService,
+  formatServiceKey,
+  type IpvsDestination,
+  type IpvsService,
+} from '../model/kernel.ts';
 import { type Command, complain, type Complaint, readCommand } from './ipvsadm-line.ts';
 import { readDestination, readEndpoint, readKey, readService } from './ipvsadm-values.ts';
 import type { Problem } from './problem.ts';
@@ -34,14 +39,22 @@ export function parseIpvsadm(text: string): Result<readonly DesiredService[], re
   return read.ok ? ok(read.value.map(({ service }) => service)) : read;
 }
 
+/** What else speaks against a service; null: nothing. */
+export type Judge = (service: IpvsService) => Complaint | null;
+
 /** The same, with the lines where everything stands. */
-export function readIpvsadm(text: string): Result<readonly ReadService[], readonly Problem[]> {
+export function readIpvsadm(
+  text: string,
+  judge: Judge = () => null,
+): Result<readonly ReadService[], readonly Problem[]> {
   const table = new Map<string, Entry | null>();
   const problems: Problem[] = [];
   let count = 0;
   for (const [index, line] of text.split('\n').entries()) {
     const command = readCommand(line);
-    const complaint = command.ok ? apply(table, command.value, index + 1) : command.error;
+    const complaint = command.ok
+      ? apply({ table, judge, line: index + 1 }, command.value)
+      : command.error;
     if (complaint === null) continue;
     count++;
     if (count <= MAX_PROBLEMS) problems.push({ path: `line ${index + 1}`, ...complaint });
@@ -65,9 +78,16 @@ export function readIpvsadm(text: string): Result<readonly ReadService[], readon
 
 /** A service that could not be read stays in the table as null. Null: done. */
 function apply(
-  table: Map<string, Entry | null>,
+  {
+    table,
+    judge,
+    line,
+  }: {
+    readonly table: Map<string, Entry | null>;
+    readonly judge: Judge;
+    readonly line: number;
+  },
   command: Command | null,
-  line: number,
 ): Complaint | null {
   if (command === null) return null;
   if (command.name === 'clear') {
@@ -85,10 +105,9 @@ function apply(
         return complain(`a second service ${text}`, 'each service once; -E changes one');
       if (command.name === 'edit-service' && entry === undefined) return noService(text);
       const service = readService(key.value, command.options);
-      if (!service.ok) {
-        if (entry === undefined) table.set(text, null);
-        return service.error;
-      }
+      const complaint = service.ok ? judge(service.value) : service.error;
+      if (complaint !== null && entry === undefined) table.set(text, null);
+      if (!service.ok || complaint !== null) return complaint;
       table.set(text, {
         service: service.value,
         line,

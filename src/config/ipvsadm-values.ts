@@ -217,6 +217,11 @@ function parseEndpoint(
   const cut = text.indexOf(':');
   const host = bracketed?.[1] ?? (isBare ? text : text.slice(0, cut));
   const portText = bracketed === null ? (isBare ? undefined : text.slice(cut + 1)) : bracketed[2];
+  if (text.includes('$'))
+    return fail(
+      `"${text}" has a variable`,
+      'numbers; a script is not run: let "ipvsadm -S -n" print what it makes',
+    );
   const address = parseIp(host);
   if (!address.ok)
     return fail(`"${host}" is no address`, 'numbers, as "ipvsadm -S -n" prints them');

@@ -2,7 +2,11 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { ConfigDocument } from '../../api/schemas/responses.ts';
-import { parseClusterDocument, parseClusterText } from '../../config/cluster-document.ts';
+import {
+  MAX_TEXT_LENGTH,
+  parseClusterDocument,
+  parseClusterText,
+} from '../../config/cluster-document.ts';
 import { formatYaml } from '../../config/format-yaml.ts';
 import { formatIpvsadm, type IpvsadmForm } from '../../config/ipvsadm-format.ts';
 import { importIpvsadm } from '../../config/ipvsadm-import.ts';
@@ -68,13 +72,17 @@ async function fetchSpec(io: CliIo, command: Command): Promise<ClusterSpec> {
 async function loadSpec(io: CliIo, file: string): Promise<ClusterSpec> {
   const parsed = parseClusterText(file === '-' ? await io.readStdin() : await loadText(file));
   if (parsed.ok) return parsed.value.spec;
-  throw badInput(file, parsed.error);
+  throw badInput(nameOf(file), parsed.error);
 }
+
+const nameOf = (file: string): string => (file === '-' ? 'standard input' : file);
 
 function badInput(name: string, problems: readonly Problem[]): CliError {
   const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
   return new CliError(EXIT.badInput, `${name}: ${count}\n${formatProblems(problems)}`);
 }
+
+const count = (n: number, one: string): string => `${n} ${one}${n === 1 ? '' : 's'}`;
 
 /** What ipvsadm has no words for, as far as the document has it. */
 function notExported(
@@ -82,7 +90,6 @@ function notExported(
   table: readonly DesiredService[],
   form: IpvsadmForm,
 ): readonly string[] {
-  const count = (n: number, one: string): string => `${n} ${one}${n === 1 ? '' : 's'}`;
   const checked = services.filter(({ check }) => check !== null).length;
   const sorry = services.filter(({ sorryServer }) => sorryServer !== null).length;
   const marked = services.filter(({ marks }) => marks.length > 0).length;
@@ -130,13 +137,19 @@ function addImport(program: Command, io: CliIo, done: Done): void {
         interface: requireName(options.interface, '--interface'),
         directors: readDirectors(options.director),
       });
-      if (!imported.ok) throw badInput(file, imported.error);
+      if (!imported.ok) throw badInput(nameOf(file), imported.error);
       const { document, byHand, counts } = imported.value;
       const head = ['From ipvsadm. By hand:', ...byHand.map((line) => `- ${line}`)];
       const comment = head.map((line) => `# ${line}\n`).join('');
-      await writeOut(io, options.output, comment + formatYaml(document));
+      const made = comment + formatYaml(document);
+      if (made.length > MAX_TEXT_LENGTH)
+        throw new CliError(
+          EXIT.badInput,
+          `${nameOf(file)}: ${count(counts.services, 'service')} and ${count(counts.realServers, 'real server')} make a document of ${made.length} characters, and one has ${MAX_TEXT_LENGTH} at most: import a part of the lines, and write services with the same real servers as one, with "addresses" and "ports"`,
+        );
+      await writeOut(io, options.output, made);
       io.stderr(
-        `${counts.services} services and ${counts.realServers} real servers; by hand:\n${byHand.map((line) => `  ${line}\n`).join('')}then: leasehold validate ${options.output ?? 'FILE'}, and leasehold apply -f ${options.output ?? 'FILE'}\n`,
+        `${count(counts.services, 'service')} and ${count(counts.realServers, 'real server')}; by hand:\n${byHand.map((line) => `  ${line}\n`).join('')}then: leasehold validate ${options.output ?? 'FILE'}, and leasehold apply -f ${options.output ?? 'FILE'}\n`,
       );
       done(EXIT.ok);
     });

@@ -38,7 +38,7 @@ function fitting(
   const taken = destinations
     .filter((one) => isPlain(one) && one.lowerThreshold <= one.upperThreshold)
     .map((one) =>
-      key.kind === 'fwmark' || one.forward === 'nat' ? one : { ...one, port: key.port },
+      one.forward === 'nat' ? one : { ...one, port: key.kind === 'fwmark' ? 0 : key.port },
     );
   return [...new Map(taken.map((one) => [one.address, one])).values()];
 }
@@ -91,8 +91,9 @@ describe('import ipvsadm', () => {
     const { code, out, err } = await run(`import ipvsadm - -o ${file}`, text);
     expect({ code, out }).toEqual({ code: 2, out: '' });
     expect(err.split('\n').slice(0, -1)).toEqual([
-      '-: 4 problems',
+      'standard input: 5 problems',
       expect.stringMatching(/^line 1: .*"http" is no port/),
+      expect.stringMatching(/^line 2: scheduler "fancy" is not known/),
       expect.stringMatching(/^line 4: .*-w 70000000000/),
       expect.stringMatching(/^line 5: .*ipvs.timeouts/),
       expect.stringMatching(/^line 6: /),
@@ -117,6 +118,57 @@ describe('import ipvsadm', () => {
     expect(rule.code).toBe(2);
     expect(rule.err).toMatch(/^line 2: address: /m);
   });
+
+  it('leaves out the ports that say nothing: those of a firewall mark with dr or a tunnel', async () => {
+    const text = [
+      '-A -f 7 -s rr',
+      '-a -f 7 -r 10.90.0.21:80 -g -w 1',
+      '-a -f 7 -r 10.90.0.22:8080 -m -w 1',
+    ];
+    const { code, out, err } = await run(`import ipvsadm - ${DIRECTORS}`, text.join('\n'));
+    expect(code, err).toBe(0);
+    expect(err).toContain('1 service and 2 real servers; by hand:');
+    expect(err).toContain('ports of the real servers of fwmark-7 are left out');
+    // Its VIPs are still to be told.
+    const parsed = parseClusterText(out.replace('addresses: []', 'addresses: [10.90.0.100/32]'));
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+    expect(formatIpvsadm(deriveWholeTable(parsed.value.spec), 'save')).toBe(
+      '-A -f 7 -s rr\n-a -f 7 -r 10.90.0.21:0 -g -w 1\n-a -f 7 -r 10.90.0.22:8080 -m -w 1\n',
+    );
+    // Two names for one.
+    const twice = await run(
+      'import ipvsadm -',
+      `${text[0]}\n${text[1]}\n-a -f 7 -r 10.90.0.21:443 -g`,
+    );
+    expect(twice.code).toBe(2);
+    expect(twice.err).toMatch(/^line 3: /m);
+  });
+
+  it('takes tens of thousands of lines', async () => {
+    const lines = Array.from({ length: 400 }, (_, i) => {
+      const vip = `10.1.${i >> 8}.${i & 255}:80`;
+      const servers = Array.from(
+        { length: 50 },
+        (__, n) => `-a -t ${vip} -r 10.2.${n}.${i % 250}:80 -g -w ${n + 1}`,
+      );
+      return [`-A -t ${vip} -s wlc`, ...servers].join('\n');
+    });
+    const { code, out, err } = await run(`import ipvsadm - ${DIRECTORS}`, lines.join('\n'));
+    expect(code, err).toBe(0);
+    expect(err).toContain('400 services and 20000 real servers');
+    // A group has room for 200 VIPs.
+    expect(err).toContain('groups imported, imported-2: a group has 200 addresses at most');
+    const parsed = parseClusterText(out);
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.error.slice(0, 3)));
+    expect(parsed.value.spec.groups.map(({ addresses }) => addresses.length)).toEqual([200, 200]);
+    expect(parsed.value.spec.services.at(-1)?.group).toBe('imported-2');
+    const twice = `${lines.join('\n')}\n${lines.join('\n').replaceAll(':80', ':81')}`;
+    const large = await run(`import ipvsadm - ${DIRECTORS}`, twice);
+    expect(large).toMatchObject({ code: 2, out: '' });
+    expect(large.err).toMatch(
+      /800 services and 40000 real servers make a document of \d+ characters/,
+    );
+  }, 20_000);
 
   it('refuses what is no such text, and options that are none', async () => {
     expect((await run('import ipvsadm -', '')).err).toContain('names no service');

@@ -245,7 +245,7 @@ describe('lines that cannot be read', () => {
     expect(problems(text.join('\n'))).toEqual([
       'line 2: "www.example.com" is no address (allowed: numbers, as "ipvsadm -S -n" prints them)',
       'line 3: more than one forwarding method (allowed: one of -g -i -m)',
-      'line 4: "--set" changes no table (allowed: set "ipvs.timeouts" in the cluster document)',
+      'line 4: "--set" changes no table (allowed: take the line out, and set "ipvs.timeouts" in the cluster document)',
       'line 5: unknown option "--schedular" (allowed: perhaps --scheduler)',
       'line 6: there is no service tcp 10.90.0.102:80 here (allowed: a line "-A" for it before this one)',
     ]);
@@ -304,6 +304,12 @@ describe('lines that cannot be read', () => {
     [`${a} 10.90.0.21\n-a -t 10.90.0.100:80 -r 10.90.0.21`, 'a second real server 10.90.0.21:80'],
     [`${A}\n-e -t 10.90.0.100:80 -r 10.90.0.21`, 'there is no real server 10.90.0.21:80'],
     [`${A}\n-d -t 10.90.0.100:80 -r 10.90.0.21`, 'there is no real server 10.90.0.21:80'],
+    [
+      'VIP=10.90.0.100',
+      '"VIP=10.90.0.100" is no option of ipvsadm (allowed: lines of ipvsadm alone; a script is not run',
+    ],
+    ['-A -t $VIP:80', '"$VIP:80" has a variable (allowed: numbers; a script is not run'],
+    [`${a} ${'${RS}'}`, '"${RS}" has a variable'],
     ['--restore', '"--restore" changes no table'],
     ['-L -n', '"-L" changes no table'],
   ])('%s', (text, words) => {
