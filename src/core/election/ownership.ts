@@ -136,7 +136,7 @@ function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
       break;
   }
   const told = known.value?.reason;
-  const mustProbe = isKept ? !state.keptUntil.has(group) : !isHandedOver(draft, known);
+  const mustProbe = isKept ? !state.keptUntil.has(group) : !isHandedOver(draft, group, known);
   hold(draft, group, ownedHolding(epoch, now, formers, { right: 'record', mustProbe }));
   hurryRound(draft);
   const reason = HOLD_REASONS.find((one) => one === told);
@@ -148,12 +148,16 @@ function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
 }
 
 /**
- * Whoever held it gave it, to this life: its kernel was silent by then, or is awaited by its entry. An older
- * record says nothing of what happened since.
+ * Whoever held it gave it just now, to this life: its kernel was silent by then, or is awaited by its entry. An
+ * older record says nothing of what happened since: under it this director may have yielded to another.
  */
-function isHandedOver({ state }: Draft, { rev, value }: Known<OwnerRecord>): boolean {
+function isHandedOver(
+  { state, now }: Draft,
+  group: GroupId,
+  { rev, value }: Known<OwnerRecord>,
+): boolean {
   if (state.session.kind !== 'open' || rev < state.session.rev) return false;
-  return !TAKEN.has(value?.reason ?? 'vacant');
+  return state.ownerSeenAt.get(group)?.at === now && !TAKEN.has(value?.reason ?? 'vacant');
 }
 
 /**

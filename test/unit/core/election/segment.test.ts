@@ -1,8 +1,9 @@
 /** Neither the store nor all peers: what a holder does by its gateway alone (design 4.10). */
 import { describe, expect, it } from 'vitest';
 import type { Timing } from '../../../../src/model/cluster.ts';
+import { formatRecord } from '../../../../src/model/records.ts';
 import type { ElectionDriver } from './election-driver.ts';
-import { D1, D2, D3, G1, holder, live, TIMING, WAIT_MS } from './election-driver.ts';
+import { D1, D2, D3, G1, holder, keys, live, ownerOf, TIMING, WAIT_MS } from './election-driver.ts';
 import { only, promise, roundOf, type Scene, withoutStore } from './isolation.ts';
 
 const directors = [D1, D2, D3].map((id) => ({ id, zone: null }));
@@ -114,6 +115,25 @@ describe('a holder that only its gateway answers', () => {
     driver.advance(2 * TIMING.roundMs);
     expect(driver.holding()).toBe('open');
     expect(driver.state.basis).toBe('consensus');
+  });
+
+  it('asks the network before it opens again what it yielded, also where the group was given to it', () => {
+    const driver = isolated();
+    const given = ownerOf({ director: D1, session: driver.sessionId, reason: 'switchover' });
+    driver.store.write(keys.owner(G1), formatRecord(given));
+    driver.see();
+    driver.audible = [];
+    withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true });
+    driver.feed({ kind: 'contested', group: G1 });
+    driver.settle();
+    expect(driver.holding()).toBe('owned');
+    driver.forget();
+    driver.keep = () => false;
+    for (const { effect } of driver.kept.splice(0)) if (effect.kind === 'txn') driver.doubt(effect);
+    for (let passed = 0; driver.holding() !== 'open' && passed < WAIT_MS; passed += 100)
+      driver.advance(100);
+    expect(driver.holding()).toBe('open');
+    expect(driver.of('probe').at(-1)).toMatchObject({ group: G1, length: 'short' });
   });
 
   it('is announced again each second, for who holds by the segment, too, may hear no word of it', () => {
