@@ -9,6 +9,9 @@ export const FREEZE = 'freeze';
 
 /** How long an end may take before the agent goes without it; the kernel's deadlines do the rest. */
 const END_MS = 4000;
+/** A handover that has begun by then ends by its own deadlines, and the session is closed after it. */
+const LEAVING_MS = 2000;
+const LEFT_MS = 500;
 const LOOK_MS = 10;
 
 export type ShutDownPorts = {
@@ -38,7 +41,16 @@ async function isSoon(
   clock: Clock,
   test: (state: ElectionState) => boolean,
 ): Promise<boolean> {
-  const endAt = clock.now() + END_MS;
-  while (!test(hold.state()) && clock.now() < endAt) await clock.sleep(LOOK_MS);
+  let endAt = clock.now() + END_MS;
+  const lastAt = endAt + LEAVING_MS;
+  while (!test(hold.state()) && clock.now() < endAt) {
+    if (isLeaving(hold.state())) endAt = Math.max(endAt, Math.min(clock.now() + LEFT_MS, lastAt));
+    await clock.sleep(LOOK_MS);
+  }
   return test(hold.state());
+}
+
+function isLeaving({ holdings }: ElectionState): boolean {
+  for (const { kind } of holdings.values()) if (kind === 'leaving') return true;
+  return false;
 }
