@@ -27,15 +27,19 @@ type Dumped = { readonly table: IpvsTable; readonly msAgo: number };
 export function createIpvsDesk({ me, kernel, clock, parts }: IpvsDeskPorts): IpvsView {
   /** Many who ask at once share one dump. */
   let dumping: Promise<Result<IpvsTable, KernelError>> | null = null;
+  /** A table that was read before still has the old counters. */
+  let zeroedAt = -Infinity;
 
   async function dump(): Promise<Result<Dumped, KernelError>> {
-    const { table, lastReconcileAt } = parts.reconcile.state();
+    const { table, lastReconcileAt, lastReconcileMs } = parts.reconcile.state();
     const msAgo = lastReconcileAt === null ? Infinity : clock.now() - lastReconcileAt;
-    if (table !== null && msAgo < FRESH_MS) return ok({ table, msAgo: Math.round(msAgo) });
-    dumping ??= kernel.dump().finally(() => {
-      dumping = null;
+    const isSince = (lastReconcileAt ?? -Infinity) - (lastReconcileMs ?? 0) > zeroedAt;
+    if (table !== null && msAgo < FRESH_MS && isSince)
+      return ok({ table, msAgo: Math.round(msAgo) });
+    const own = (dumping ??= kernel.dump());
+    const dumped = await own.finally(() => {
+      if (dumping === own) dumping = null;
     });
-    const dumped = await dumping;
     return dumped.ok ? ok({ table: dumped.value, msAgo: 0 }) : dumped;
   }
 
@@ -73,6 +77,8 @@ export function createIpvsDesk({ me, kernel, clock, parts }: IpvsDeskPorts): Ipv
         .flatMap((service) => service.keys);
       const results = await kernel.apply(keys.map((service) => ({ op: 'zero', service })));
       // The next listing shows it.
+      zeroedAt = clock.now();
+      dumping = null;
       parts.reconcile.wake();
       const missing = results.filter((one) => !one.ok && isGone(one.error)).length;
       const failed = results.find((one) => !one.ok && !isGone(one.error));

@@ -74,7 +74,7 @@ async function setUp() {
     },
   ]);
   const clock = new FakeClock();
-  const state: ReconcileState = {
+  let state: ReconcileState = {
     ...NOTHING_RECONCILED,
     available: true,
     foreign: [formatServiceKey(foreign.key)],
@@ -82,6 +82,12 @@ async function setUp() {
     serviceExplanations: made.serviceExplanations,
   };
   let woken = 0;
+  /** As the reconcile loop says it after a pass. */
+  const reconciled = async (): Promise<void> => {
+    const dumped = await kernel.dump();
+    if (!dumped.ok) throw new Error(dumped.error.message);
+    state = { ...state, table: dumped.value, lastReconcileAt: clock.now(), lastReconcileMs: 0 };
+  };
   const desk = createIpvsDesk({
     me: directorId('d1'),
     kernel,
@@ -96,7 +102,7 @@ async function setUp() {
     if (!listing.ok) throw new Error(listing.error.message);
     return [...listing.value.rows()];
   };
-  return { kernel, desk, list, woken: () => woken };
+  return { kernel, clock, desk, list, reconciled, woken: () => woken };
 }
 
 const short = (row: TableRow): string => {
@@ -153,6 +159,28 @@ describe('counters to 0', () => {
       'tcp 10.90.0.100:443',
       'tcp 10.90.0.101:25',
     ]);
+  });
+
+  it('are 0 in the next listing, though the table was read a moment ago', async () => {
+    const { kernel, clock, desk, list, reconciled } = await setUp();
+    const [key] = SPEC.services.find(({ id }) => id === 'mail')?.keys ?? [];
+    if (key === undefined) throw new Error('none');
+    const counted = async (): Promise<readonly (number | undefined)[]> =>
+      (await list('mail')).map((row) =>
+        row.kind === 'service' ? Number(row.counters.connections) : undefined,
+      );
+    const once = { connections: 5, packetsIn: 9, packetsOut: 0, bytesIn: 99, bytesOut: 0 };
+    kernel.setStatistics(key, null, { counters: once });
+    await reconciled();
+    expect((await counted())[0]).toBe(5);
+    await clock.advance(100);
+    await desk.zero([serviceId('mail')]);
+    expect((await counted())[0]).toBe(0);
+    // The table of a pass that began after that is as good as any.
+    await clock.advance(100);
+    await reconciled();
+    kernel.setStatistics(key, null, { counters: once });
+    expect((await counted())[0]).toBe(0);
   });
 
   it('are none of a service that is not in the table', async () => {
