@@ -7,16 +7,24 @@ import { fenceCases, LINUX_FENCE_CASES } from './fence.contract.ts';
 
 const TWO_TABLES = ['one of two tables gone: MISSING, then managed as before and nothing enabled'];
 
-describe.each([
+/** Each has a network of its own and mostly waits: all run at the same time. */
+const runs = new Map<string, Promise<Ended>>();
+const KINDS = [
   { kind: 'netdev', more: [] },
   { kind: 'arp-inet-ip6', more: TWO_TABLES },
   { kind: 'bridge', more: [] },
-])('fence contract: Linux, $kind', ({ kind, more }) => {
+] as const;
+
+beforeAll(() => {
+  for (const { kind } of KINDS) runs.set(kind, runInNamespace(kind, 55_000));
+});
+
+describe.each(KINDS)('fence contract: Linux, $kind', ({ kind, more }) => {
   let results: readonly CaseResult[] = [];
   let ending = '';
 
   beforeAll(async () => {
-    const run = await runInNamespace(kind, 55_000);
+    const run = await (runs.get(kind) ?? Promise.reject(new Error(`no run of ${kind}`)));
     ending = `exit ${run.code ?? run.signal}: ${run.errors}`;
     try {
       results = JSON.parse(run.output);
