@@ -1,6 +1,17 @@
 import { defineConfig } from 'vitest/config';
 
+// Projects of one group run at the same time, group after group: alone where times are judged.
 const serial = { fileParallelism: false, maxWorkers: 1 } as const;
+/** They mostly wait, each in namespaces, on ports or in a guest of its own. */
+const inPairs = { maxWorkers: 2 } as const;
+/** Nothing of these is judged by parts of a second. */
+const calmLabs = ['vrrp', 'bad-days', 'network', 'realserver', 'marks', 'confirm-dead'].map(
+  (name) => `test/lab/${name}.test.ts`,
+);
+const inLabs = { testTimeout: 180_000, hookTimeout: 120_000 } as const;
+/** Several machines at work, and bounds on how long they take: nothing runs beside these. */
+const racks = ['test/rack/forwarding.test.ts', 'test/rack/methods.test.ts'];
+const inGuests = { testTimeout: 300_000, hookTimeout: 300_000 } as const;
 
 export default defineConfig({
   test: {
@@ -13,25 +24,46 @@ export default defineConfig({
           include: ['test/contract/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          ...serial,
+          ...inPairs,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'lab-calm',
+          include: calmLabs,
+          ...inLabs,
+          ...inPairs,
+          sequence: { groupOrder: 2 },
         },
       },
       {
         test: {
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],
-          testTimeout: 180_000,
-          hookTimeout: 120_000,
+          exclude: calmLabs,
+          ...inLabs,
           ...serial,
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
+          name: 'rack-guest',
+          include: ['test/rack/**/*.test.ts'],
+          exclude: racks,
+          ...inGuests,
+          ...inPairs,
+          sequence: { groupOrder: 4 },
         },
       },
       {
         test: {
           name: 'rack',
-          include: ['test/rack/**/*.test.ts'],
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
+          include: racks,
+          ...inGuests,
           ...serial,
+          sequence: { groupOrder: 5 },
         },
       },
     ],

@@ -153,8 +153,8 @@ async function everything() {
   await suite('unit on Node 24', 'unit', toolchain(24), 4);
   await suite('sim', 'sim', node, 8);
   await suite('contract', 'contract', node, 6);
-  await suite('lab', 'lab', node, 18);
-  await suite('rack', 'rack', node, 8);
+  await suite('lab', 'lab*', node, 18);
+  await suite('rack', 'rack*', node, 8);
 }
 
 function interrupt() {
