@@ -15,7 +15,14 @@ import type { ElectionNotice } from '../core/election/notices.ts';
 import { step } from '../core/election/step.ts';
 import { mergeView, type ViewChange } from '../core/election/view.ts';
 import { messageOf } from '../lib/result.ts';
-import { type Epoch, type GroupId, type MonoMs, monoMs, type Revision } from '../model/ids.ts';
+import {
+  type DirectorId,
+  type Epoch,
+  type GroupId,
+  type MonoMs,
+  monoMs,
+  type Revision,
+} from '../model/ids.ts';
 import type { Announcement, Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore, StoreRead, TxnAnswer } from '../ports/cluster-store.ts';
@@ -279,7 +286,8 @@ class Loop implements HoldLoop {
       case 'heartbeat': {
         const { session, armed } = effect;
         for (const peer of ports.peers())
-          if (!peer.isOver) ports.peerLink.send(peer, { kind: 'heartbeat', session, armed });
+          if (peer.isNamed || this.#isHeard(peer.director))
+            ports.peerLink.send(peer, { kind: 'heartbeat', session, armed });
         return;
       }
       case 'ask-gateway':
@@ -298,6 +306,11 @@ class Loop implements HoldLoop {
         ports.tell(effect.event);
         return;
     }
+  }
+
+  #isHeard(director: DirectorId): boolean {
+    const heardAt = this.#state.lastHeard.get(director) ?? Number.NEGATIVE_INFINITY;
+    return this.#ports.clock.now() < heardAt + (this.#config?.timing.suspectMs ?? 0);
   }
 
   #epochOf(group: GroupId): Epoch | null {

@@ -1,4 +1,4 @@
-/** Where the other directors are told things: those of the document, and those that it names no more and that go on. */
+/** Where the other directors are told things: those of the document, and those that may go on without being named. */
 import type { ElectionView } from '../core/election/view.ts';
 import { type IpAddress, parseIp } from '../model/address.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
@@ -8,11 +8,8 @@ import type { PeerLink } from '../ports/peer-link.ts';
 type PeerTarget = Parameters<PeerLink['send']>[0];
 
 export type Peer = PeerTarget & {
-  /**
-   * Dead by record, and not in the document: it may not know either, and speak by its gateway. It is told what it
-   * must do, but not who holds what.
-   */
-  readonly isOver: boolean;
+  /** By the document. Others are told what they must do; who holds what they hear only while they speak, too. */
+  readonly isNamed: boolean;
 };
 
 export type Peers = (
@@ -30,14 +27,13 @@ export function createPeers(me: DirectorId): Peers {
     const peers = new Map<DirectorId, Peer>();
     for (const { id, address } of spec?.directors ?? []) {
       named.set(id, address);
-      if (id !== me) peers.set(id, { director: id, address, isOver: false });
+      if (id !== me) peers.set(id, { director: id, address, isNamed: true });
     }
     for (const [id, { value }] of sessions) {
       if (id === me || peers.has(id) || value === null || value.state === 'closed') continue;
       const told = parseIp(value.address);
       const address = told.ok ? told.value : named.get(id);
-      const isOver = value.state === 'broken';
-      if (address !== undefined) peers.set(id, { director: id, address, isOver });
+      if (address !== undefined) peers.set(id, { director: id, address, isNamed: false });
     }
     return [...peers.values()];
   };

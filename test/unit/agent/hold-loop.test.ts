@@ -120,8 +120,8 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     gateGroup: (id) => ({ group: id, addresses: [] }),
     announcements: () => [{ device: 'eth0', address: ip('10.90.0.100') }],
     peers: () => [
-      { director: D2, address: ip('10.90.0.12'), isOver: false },
-      { director: directorId('old'), address: ip('10.90.0.99'), isOver: true },
+      { director: D2, address: ip('10.90.0.12'), isNamed: true },
+      { director: directorId('old'), address: ip('10.90.0.99'), isNamed: false },
     ],
     askGateway: () => Promise.resolve(false),
     probe: () => Promise.resolve(new Map()),
@@ -333,7 +333,23 @@ describe('the hold loop', () => {
     await clock.advance(3000);
     expect(sent.length).toBeGreaterThanOrEqual(3);
     expect(sent[0]).toMatchObject({ kind: 'heartbeat', armed: [{ group: 'g1' }] });
-    // But for those who are dead by record.
+    expect([...told]).toEqual([D2]);
+  });
+
+  it('sends them to whom the document does not name while it is heard', async () => {
+    const { told, begin, clock, loop } = setUp();
+    await begin();
+    const from = directorId('old');
+    loop.offer({
+      kind: 'peer',
+      from,
+      message: { kind: 'heartbeat', session: sessionIdOf(revision(1)), armed: [] },
+    });
+    await clock.advance(2 * TIMING.heartbeatMs);
+    expect([...told].toSorted()).toEqual(['d2', 'old']);
+    await clock.advance(TIMING.suspectMs);
+    told.clear();
+    await clock.advance(2 * TIMING.heartbeatMs);
     expect([...told]).toEqual([D2]);
   });
 

@@ -38,10 +38,10 @@ describe('whom a director tells things', () => {
     expect(told(moved)).toEqual(named);
   });
 
-  it('and who is dead by record but may not know it, though not who holds what', () => {
+  it('and who is dead by record, for it may not know that', () => {
     const sessions = new Map([[OLD, known({ address: '10.90.0.99', state: 'broken' })]]);
     const peers = createPeers(D1)(specOf(), { sessions });
-    expect(peers.filter(({ isOver }) => isOver).map(({ director }) => director)).toEqual([OLD]);
+    expect(peers.filter(({ isNamed }) => !isNamed).map(({ director }) => director)).toEqual([OLD]);
   });
 
   it('and whose session tells no address, where an earlier document had it', () => {
@@ -50,7 +50,7 @@ describe('whom a director tells things', () => {
     expect(peers(null, { sessions })).toEqual([]);
     peers(specOf(), { sessions });
     expect(peers(null, { sessions })).toEqual([
-      { director: D2, address: '10.90.0.12', isOver: false },
+      { director: D2, address: '10.90.0.12', isNamed: false },
     ]);
   });
 
