@@ -301,6 +301,7 @@ class Director implements Agent {
         const group = this.#allowedGroup(id);
         return group === undefined ? null : this.#places.gateGroup(group);
       },
+      isAwaited: (id) => this.#plane.isAwaited(id),
       announcements: (id) => {
         const group = this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);

@@ -7,7 +7,7 @@ import { isOwnService, type OwnServing } from '../core/service/own-standby.ts';
 import { ok } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
-import { type DirectorId, type GroupId, groupId } from '../model/ids.ts';
+import { type DirectorId, type GroupId, groupId, type MonoMs } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
 import { desiredInput } from './check-desk.ts';
@@ -36,6 +36,9 @@ export type DataPlaneHooks = {
 /** Checks that say weights come with their kinds; until then none says one. */
 const NO_WEIGHTS: NonNullable<ReconcileInput['around']>['dynamicWeights'] = new Map();
 
+/** So long a planned move waits for what forwards here to be made; its holder waits little longer. */
+const MAKE_MS = 250;
+
 export class DataPlane {
   readonly reconcile: ReconcileLoop;
   /** Null: marks cannot be written here. */
@@ -48,6 +51,8 @@ export class DataPlane {
   readonly #hooks: DataPlaneHooks;
   readonly #quorums: QuorumDesk;
   #wasAvailable = false;
+  /** A setting waits for the end of a daemon that listens. */
+  #awaitsSilence = false;
   /** The election has told once what is held. */
   #isKnown = false;
   #held: ReadonlySet<GroupId> = new Set();
@@ -55,6 +60,8 @@ export class DataPlane {
   #serving: ReadonlySet<GroupId> = new Set();
   /** All of them, and what an operator sends here. */
   #here: ReadonlySet<GroupId> = new Set();
+  /** Since when each of those is. */
+  readonly #hereSince = new Map<GroupId, MonoMs>();
   #own: OwnServing | null = null;
 
   constructor({ me, devices }: Options, ports: Ports, hooks: DataPlaneHooks) {
@@ -93,7 +100,16 @@ export class DataPlane {
     this.sysctls =
       sysctls === undefined
         ? null
-        : createSysctlKeeper({ me, devices }, { ...sysctls, clock, log, spec });
+        : createSysctlKeeper(
+            { me, devices },
+            {
+              ...sysctls,
+              clock,
+              log,
+              spec,
+              postponed: (name, to) => this.#postponed(name, to),
+            },
+          );
   }
 
   loops(): readonly ((signal: AbortSignal) => Promise<void>)[] {
@@ -106,9 +122,21 @@ export class DataPlane {
   #passed(): void {
     const { available } = this.reconcile.state();
     // It brings settings of its own.
-    if (available && !this.#wasAvailable) this.sysctls?.wake();
+    if ((available && !this.#wasAvailable) || this.#awaitsSilence) this.sysctls?.wake();
+    this.#awaitsSilence = false;
     this.#wasAvailable = available;
     this.#hooks.passed();
+  }
+
+  /** A kernel that listens would forward nothing from the moment on in which it is set. */
+  #postponed(name: string, to: string): string | null {
+    if (name !== BACKUP_ONLY || to === '0' || this.#serving.size === 0) return null;
+    const { daemons, available, lastReconcileAt } = this.reconcile.state();
+    this.#awaitsSilence =
+      daemons?.some(({ state }) => state === 'backup') ?? (available && lastReconcileAt === null);
+    return this.#awaitsSilence
+      ? 'this director serves a group, and would forward nothing while its sync daemon listens: it is set when that has ended'
+      : null;
   }
 
   /** The document may be another one. */
@@ -148,7 +176,25 @@ export class DataPlane {
     if (!isSameSet(serving, this.#serving)) this.#serving = serving;
     if (!isSameSet(held, this.#held)) this.#held = held;
     if (!isSameSet(here, this.#here)) this.#here = here;
+    const now = this.#ports.clock.now();
+    for (const group of here) if (!this.#hereSince.has(group)) this.#hereSince.set(group, now);
+    for (const group of this.#hereSince.keys()) if (!here.has(group)) this.#hereSince.delete(group);
     this.reconcile.wake();
+  }
+
+  /**
+   * The group comes here by plan, and no pass has been made since that knows of it: before it speaks it needs
+   * what a standby has not, or the kernel must stop to listen.
+   */
+  isAwaited(group: GroupId): boolean {
+    const spec = this.#hooks.parts().specs.spec();
+    const since = this.#hereSince.get(group);
+    const now = this.#ports.clock.now();
+    if (spec === null || since === undefined || now - since >= MAKE_MS) return false;
+    const hasAll = spec.ipvs.standby === 'warm' && this.#own === null && !this.#isBackupOnly(spec);
+    const { available, lastReconcileAt, lastReconcileMs } = this.reconcile.state();
+    if (hasAll || !available) return false;
+    return lastReconcileAt === null || lastReconcileAt - (lastReconcileMs ?? 0) < since;
   }
 
   /** No program is started any more. */

@@ -19,6 +19,8 @@ export type GateWorkPorts = {
   readonly voices: Pick<Voices, 'limit'>;
   /** Where a group's addresses are bound; null while an interface is missing. */
   readonly gateGroup: (group: GroupId) => GateGroup | null;
+  /** What forwards for a group that comes here is being made in the kernel. Absent: of none. */
+  readonly isAwaited?: (group: GroupId) => boolean;
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
   readonly clearGate: (keep: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, MonoMs> | null>;
 };
@@ -118,7 +120,7 @@ export class GateWork {
   }
 
   async #arm(effect: GateEffect & { kind: 'arm' }, epochs: Epochs): Promise<ElectionEvent> {
-    const { gate, log, voices } = this.#ports;
+    const { gate, log, voices, isAwaited } = this.#ports;
     const { round, until, aliveMs } = effect;
     const left: GroupId[] = [];
     const groups: (GateGroup & { readonly mode: ArmMode })[] = [];
@@ -132,12 +134,14 @@ export class GateWork {
       log.warn({ round, problem: armed.error.message }, 'round.unarmed');
       return failureOf(effect);
     }
-    const { speaksUntil, opened, unsettled, deferred } = armed.value;
+    const { speaksUntil, opened, deferred } = armed.value;
     const failed = [...left, ...this.#noteRefusals(groups, armed.value.failed)];
     const isDeferred = new Set(deferred);
     for (const { group, mode } of groups)
       if (mode === 'open' && !isDeferred.has(group)) voices.limit(group, speaksUntil);
     const names = effect.groups.map((one) => one.group).filter((group) => !isDeferred.has(group));
+    const unmade = groups.filter(({ group, mode }) => mode === 'prepared' && isAwaited?.(group));
+    const unsettled = [...armed.value.unsettled, ...unmade.map(({ group }) => group)];
     const told = { groups: names, opened, unsettled, failed, speaksUntil };
     return { kind: 'armed', round, isOk: true, ...told };
   }

@@ -49,6 +49,8 @@ export type HoldPorts = {
   readonly parseReads: (reads: readonly StoreRead[], asOf: Revision) => readonly ViewChange[];
   /** Where a group's addresses are bound; null while an interface is missing. */
   readonly gateGroup: (group: GroupId) => GateGroup | null;
+  /** What forwards for a group that comes here is being made in the kernel. Absent: of none. */
+  readonly isAwaited?: (group: GroupId) => boolean;
   readonly announcements: (group: GroupId) => readonly Announcement[];
   readonly peers: () => readonly Peer[];
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */

@@ -39,6 +39,8 @@ export type SysctlPorts = {
   readonly log: Log;
   /** Null: there is no usable document, and nothing is touched. */
   readonly spec: () => ClusterSpec | null;
+  /** Why it must not be written yet, a sentence; null: it may. Whoever says so wakes it when it may. */
+  readonly postponed?: (name: string, to: string) => string | null;
 };
 
 /** Somebody may change a setting at any time, and ip_vs brings its own when it is loaded. */
@@ -136,10 +138,23 @@ class Keeper implements SysctlKeeper {
         failures.push(failed(name, null, absentText(name, value)));
         continue;
       }
+      if (this.#isPostponed(name, { from: now, to: value }, failures)) continue;
       const was = this.#changed?.get(name)?.was ?? now;
       const isKept = await this.#keep(name, { was, set: value }, failures);
       if (isKept) await this.#write(name, { from: now, to: value }, values, failures);
     }
+  }
+
+  #isPostponed(
+    name: string,
+    { from, to }: { readonly from: string; readonly to: string },
+    failures: SysctlFinding[],
+  ): boolean {
+    const why = this.#ports.postponed?.(name, to) ?? null;
+    if (why === null) return false;
+    const text = `${name} is ${from} and not yet ${to}: ${why}`;
+    failures.push({ name, value: from, severity: 'advice', text });
+    return true;
   }
 
   /** Only what is still as it was set: whoever changed it since has the last word. */
@@ -158,6 +173,7 @@ class Keeper implements SysctlKeeper {
           failures.push({ name, value: now, severity: 'advice', text: keptText(name, now, harm) });
           continue;
         }
+        if (this.#isPostponed(name, { from: now, to: was }, failures)) continue;
         const isBack = await this.#write(name, { from: now, to: was }, values, failures);
         if (!isBack) continue;
       }

@@ -1,9 +1,10 @@
 /** What the election holds, as the data plane takes it: who tells connections, what a cold standby has, the end. */
 import { describe, expect, it } from 'vitest';
 import { DataPlane } from '../../../src/agent/data-plane.ts';
-import type { AgentParts, AgentPorts } from '../../../src/agent/agent-parts.ts';
-import { ok } from '../../../src/lib/result.ts';
+import type { AgentParts } from '../../../src/agent/agent-parts.ts';
 import type { ClusterSpec, IpvsSpec } from '../../../src/model/cluster.ts';
+import { ok } from '../../../src/lib/result.ts';
+import type { Sysctls } from '../../../src/ports/sysctls.ts';
 import { directorId, groupId, type GroupId } from '../../../src/model/ids.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
 import { FakeIpvsKernel } from '../../fakes/fake-kernel.ts';
@@ -26,22 +27,31 @@ const SYNC = {
 };
 type Kind = 'owned' | 'open' | 'leaving' | 'closing' | 'shut';
 
-/** Kernel settings in memory. */
-function memorySysctls(): NonNullable<AgentPorts['sysctls']> {
-  const values = new Map([['net.ipv4.vs.conntrack', '0']]);
-  return {
-    sysctls: {
-      read: async (names) => new Map(names.map((name) => [name, ok(values.get(name) ?? null)])),
-      write: async (name, value) => {
-        values.set(name, value);
-        return ok(undefined);
-      },
-    },
-    ledger: { load: async () => ok(new Map()), save: async () => ok(undefined) },
-  };
+const ONLY = 'net.ipv4.vs.backup_only';
+
+class FakeSysctls implements Sysctls {
+  readonly values = new Map([
+    [ONLY, '0'],
+    ['net.ipv4.vs.conntrack', '0'],
+  ]);
+  /** Tells of each write. */
+  wrote: () => void = () => {};
+  async read(names: readonly string[]): ReturnType<Sysctls['read']> {
+    return new Map(names.map((name) => [name, ok(this.values.get(name) ?? null)]));
+  }
+  async write(name: string, value: string): ReturnType<Sysctls['write']> {
+    this.values.set(name, value);
+    this.wrote();
+    return ok(undefined);
+  }
 }
 
 function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
+  const sysctls = new FakeSysctls();
+  const settings = {
+    sysctls,
+    ledger: { load: async () => ok(new Map()), save: async () => ok(undefined) },
+  };
   const clock = new FakeClock();
   const kernel = new FakeIpvsKernel();
   const ledger = new FakeLedger();
@@ -86,7 +96,7 @@ function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
       metrics: silentMetrics,
       notifier: new FakeNotifier({ clock }),
       marks,
-      sysctls: memorySysctls(),
+      sysctls: settings,
     },
     { parts: () => parts, passed: () => {}, record: () => {} },
   );
@@ -102,7 +112,20 @@ function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
     const read = await kernel.daemons();
     return read.ok ? (read.value[0]?.state ?? null) : null;
   };
-  return { clock, kernel, ledger, log, marks, election, document, plane, stop, is, daemon };
+  return {
+    clock,
+    kernel,
+    ledger,
+    log,
+    marks,
+    election,
+    document,
+    plane,
+    stop,
+    is,
+    daemon,
+    sysctls,
+  };
 }
 
 describe('connections are told', () => {
@@ -161,6 +184,77 @@ describe('connections are told', () => {
     await is('open');
     expect(await daemon()).toBe('master');
     expect(kernel.takeControlled()).toEqual([]);
+  });
+});
+
+describe('a kernel that is to forward nothing while it listens', () => {
+  const other = groupId('mail');
+
+  it('is told so when its daemon has ended, where this director serves another group', async () => {
+    const { clock, document, kernel, sysctls, plane, is, daemon } = setUp();
+    const { spec } = document;
+    if (spec === null) throw new Error('no document');
+    // It holds one and listens for the other.
+    document.spec = { ...spec, groups: [...spec.groups, group(other, { connectionSync: SYNC })] };
+    await is('open');
+    const states = async (): Promise<readonly string[]> => {
+      const read = await kernel.daemons();
+      return read.ok ? read.value.map(({ state }) => state) : [];
+    };
+    expect(await states()).toEqual(['master', 'backup']);
+    const seen: Promise<readonly string[]>[] = [];
+    sysctls.wrote = () => seen.push(states());
+    const ipvs = { ...spec.ipvs, sysctls: [{ name: ONLY, value: '1' }] };
+    document.spec = { ...document.spec, ipvs };
+    plane.specChanged();
+    await clock.advance(200);
+    expect(sysctls.values.get(ONLY)).toBe('1');
+    expect(await Promise.all(seen)).toEqual([['master']]);
+    expect(await daemon()).toBe('master');
+    expect(plane.sysctls?.state().findings).toEqual([]);
+  });
+
+  it('is told so at once where it serves nothing', async () => {
+    const { clock, document, sysctls, plane, is, daemon } = setUp();
+    await is(null);
+    const { spec } = document;
+    if (spec === null) throw new Error('no document');
+    const ipvs = { ...spec.ipvs, sysctls: [{ name: ONLY, value: '1' }] };
+    document.spec = { ...spec, ipvs };
+    plane.specChanged();
+    await clock.advance(1);
+    expect([sysctls.values.get(ONLY), await daemon()]).toEqual(['1', 'backup']);
+  });
+});
+
+describe('a group that comes by plan', () => {
+  it.each<[string, Partial<IpvsSpec>, readonly string[], boolean]>([
+    ['a cold standby has its services', { standby: 'cold' }, [], true],
+    ['a director that serves it itself has the others', {}, ['10.0.0.1'], true],
+    ['a kernel does not listen any more', { sysctls: [{ name: ONLY, value: '1' }] }, [], true],
+    ['nothing is made: a warm standby has all', {}, [], false],
+  ])('is awaited until %s', async (_, ipvs, own, isAwaited) => {
+    const { clock, kernel, election, plane, is } = setUp(ipvs, own);
+    await is(null);
+    expect(plane.isAwaited(WEB), 'not here').toBe(false);
+    const before = [tableOf(kernel), await kernel.daemons()];
+    election.holdings = new Map([[WEB, { kind: 'owned' }]]);
+    plane.look();
+    expect(plane.isAwaited(WEB)).toBe(isAwaited);
+    while (plane.isAwaited(WEB)) await clock.advance(1);
+    if (isAwaited) expect([tableOf(kernel), await kernel.daemons()]).not.toEqual(before);
+    expect(clock.now()).toBeLessThan(150);
+  });
+
+  it('is awaited no longer where the kernel refuses', async () => {
+    const { clock, kernel, plane, is } = setUp({ standby: 'cold' });
+    await is(null);
+    kernel.failNextDump('EIO');
+    await is('owned', 0);
+    await clock.advance(240);
+    expect(plane.isAwaited(WEB)).toBe(true);
+    await clock.advance(20);
+    expect(plane.isAwaited(WEB)).toBe(false);
   });
 });
 

@@ -227,3 +227,26 @@ describe('groups that are to be closed', () => {
     ]);
   });
 });
+
+describe('a group that is prepared', () => {
+  const prepare = (fields: Partial<GateWorkPorts>) => {
+    const { work } = setUp(fields);
+    const groups = [
+      { group: G, mode: 'prepared' as const },
+      { group: H, mode: 'open' as const },
+    ];
+    return work.carryOut(
+      { kind: 'arm', round: 1, groups, until: monoMs(500), aliveMs: 375 },
+      EPOCHS,
+    );
+  };
+
+  it('is not told so while what forwards for it is being made; what opens is not held up', async () => {
+    expect(await prepare({ isAwaited: () => true })).toMatchObject({
+      groups: [G, H],
+      unsettled: [G],
+    });
+    expect(await prepare({ isAwaited: () => false })).toMatchObject({ unsettled: [] });
+    expect(await prepare({})).toMatchObject({ unsettled: [] });
+  });
+});

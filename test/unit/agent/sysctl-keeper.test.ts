@@ -69,7 +69,8 @@ function setUp(spec: ClusterSpec | null) {
   const sysctls = new FakeSysctls();
   const ledger = new FakeSysctlLedger();
   const log = new RecordingLog();
-  const world = { clock, sysctls, ledger, log, spec };
+  const postponed = (_name: string, _to: string): string | null => null;
+  const world = { clock, sysctls, ledger, log, spec, postponed };
   const keeper = createSysctlKeeper(
     { me: directorId('d1'), devices: new Map() },
     {
@@ -78,6 +79,7 @@ function setUp(spec: ClusterSpec | null) {
       clock,
       log,
       spec: () => world.spec,
+      postponed: (name, to) => world.postponed(name, to),
     },
   );
   const stop = new AbortController();
@@ -103,6 +105,31 @@ describe('a setting that the document names', () => {
     expect([...world.ledger.stored]).toEqual([[REUSE, { was: '1', set: '0' }]]);
     expect(world.keeper.state().changed).toEqual(world.ledger.stored);
     expect(world.log.of('sysctl.set')).toEqual([{ name: REUSE, from: '1', to: '0' }]);
+  });
+
+  it('waits while it must not be written yet, says why, and is written when it is woken', async () => {
+    const world = setUp(specOf({ [REUSE]: '0', [FORWARD]: '1' }));
+    world.postponed = (name, to) => (name === REUSE && to === '0' ? 'not while it serves' : null);
+    await world.start();
+    expect(world.sysctls.writes).toEqual([`${FORWARD} 1`]);
+    expect(world.keeper.state().findings[0]).toEqual({
+      name: REUSE,
+      value: '1',
+      severity: 'advice',
+      text: `${REUSE} is 1 and not yet 0: not while it serves`,
+    });
+    world.postponed = () => null;
+    world.keeper.wake();
+    await world.clock.advance(10);
+    expect(world.sysctls.values.get(REUSE)).toBe('0');
+    expect(world.problems()).toEqual([]);
+    world.postponed = (_, to) => (to === '1' ? 'not back yet' : null);
+    await world.change(specOf({ [FORWARD]: '1' }));
+    expect(world.sysctls.values.get(REUSE)).toBe('0');
+    world.postponed = () => null;
+    world.keeper.wake();
+    await world.clock.advance(10);
+    expect(world.sysctls.values.get(REUSE)).toBe('1');
   });
 
   it('that is as wanted already is not written, and not given back later', async () => {
