@@ -3,6 +3,7 @@
  * longer names them; and looks at all that matter for what the document asks of this director.
  */
 import {
+  BACKUP_ONLY,
   judgedSysctls,
   judgeSysctls,
   type SysctlFinding,
@@ -92,7 +93,7 @@ class Keeper implements SysctlKeeper {
     const failures: SysctlFinding[] = [];
     const changed = await this.#load(failures);
     const wanted = new Map(spec.ipvs.sysctls.map(({ name, value }) => [name, value]));
-    const judged = judgedSysctls(this.#options.devices);
+    const judged = [...judgedSysctls(this.#options.devices), BACKUP_ONLY];
     const names = new Set([...wanted.keys(), ...(changed?.keys() ?? []), ...judged]);
     const values = await this.#read([...names], failures);
     if (changed !== null) {

@@ -141,34 +141,3 @@ export function syncWarnings(groups: Raw): readonly Problem[] {
       allowed: 'the same interface, group, port, ttl and maxLength for all groups; another id',
     }));
 }
-
-/**
- * What the holder forwards to another director by DR or a tunnel still has the VIP as its destination:
- * where that one has the table too, it balances the packet once more, and may send it back.
- */
-export function standbyWarnings(root: Raw): readonly Problem[] {
-  if (textOf(at(at(root, 'ipvs'), 'standby')) === 'cold') return [];
-  const directors = new Map(
-    entriesOf(at(root, 'directors')).map(([name, director]) => [
-      addressOf(at(director, 'address')),
-      name,
-    ]),
-  );
-  return entriesOf(at(root, 'services')).flatMap(([, service]) => {
-    const servers = [...itemsOf(at(service, 'realServers')), at(service, 'sorryServer')];
-    const own = servers.find((server) => {
-      const address = addressOf(at(server, 'address'));
-      return address !== null && directors.has(address) && forwardOf(service, server) !== 'nat';
-    });
-    if (own === undefined) return [];
-    const place = at(own, 'address');
-    const name = directors.get(addressOf(place)) ?? '';
-    return [
-      {
-        path: place.path,
-        message: `is director ${name}, whose own table would balance once more what the holder forwards to it`,
-        allowed: 'ipvs: { standby: cold }, or forward: nat',
-      },
-    ];
-  });
-}

@@ -8,7 +8,7 @@ import { addressOf, at, entriesOf, itemsOf, numberOf, type Raw, textOf } from '.
 import { addressProblem, firstUseOf } from './rules-common.ts';
 import { gatewayProblems, isolationProblems, isolationWarnings } from './rules-gateway.ts';
 import { groupProblems } from './rules-groups.ts';
-import { ipvsProblems, standbyWarnings, syncWarnings } from './rules-ipvs.ts';
+import { ipvsProblems, syncWarnings } from './rules-ipvs.ts';
 import { serviceProblems, serviceWarnings } from './rules-services.ts';
 import { vrrpProblems } from './rules-vrrp.ts';
 import { timingProblems, timingWarnings } from './timing.ts';
@@ -53,7 +53,6 @@ export function clusterWarnings(document: unknown): readonly Problem[] {
       allowed: `1 to ${directors}`,
     });
   warnings.push(...serviceWarnings(at(root, 'services')), ...syncWarnings(at(root, 'groups')));
-  warnings.push(...standbyWarnings(root));
   return warnings;
 }
 

@@ -7,6 +7,7 @@ import {
   type VirtualService,
 } from '../../model/cluster.ts';
 import type { DirectorId } from '../../model/ids.ts';
+import { isOwnService } from '../service/own-standby.ts';
 
 export type SysctlFinding = {
   readonly name: string;
@@ -26,6 +27,8 @@ const FORWARD_6 = 'net.ipv6.conf.all.forwarding';
 const REDIRECTS = 'net.ipv4.conf.all.send_redirects';
 const CONNTRACK = 'net.ipv4.vs.conntrack';
 const QUIESCENT = 'net.ipv4.vs.expire_quiescent_template';
+const NODEST = 'net.ipv4.vs.expire_nodest_conn';
+/** Connection sync goes by it. */
 export const BACKUP_ONLY = 'net.ipv4.vs.backup_only';
 
 const RP_FILTER = 'net.ipv4.conf.all.rp_filter';
@@ -37,7 +40,7 @@ export const judgedSysctls = (devices: Devices): readonly string[] => [
   REDIRECTS,
   CONNTRACK,
   QUIESCENT,
-  BACKUP_ONLY,
+  NODEST,
   RP_FILTER,
   ...[...new Set(devices.values())].flatMap((device) => [
     ofDevice(device, 'send_redirects'),
@@ -68,7 +71,7 @@ export function judgeSysctls(input: SysctlJudgement): readonly SysctlFinding[] {
     ...judgeNat(input, nat),
     ...judgeTemplates(input),
     ...judgeReversePath(input),
-    ...judgeLoop(input),
+    ...judgeOwn(input),
   ];
 }
 
@@ -193,31 +196,21 @@ function judgeTemplates({ spec, values }: SysctlJudgement): readonly SysctlFindi
   ];
 }
 
-/** What a holder sends to a real server that is a director too would be shared out there once more. */
-function judgeLoop({ me, spec, values }: SysctlJudgement): readonly SysctlFinding[] {
+/**
+ * A director that was the holder keeps the connections that it shared out to others. The next holder may send
+ * it the same client and port again: such a packet is dropped until the old connection has expired.
+ */
+function judgeOwn({ me, spec, values }: SysctlJudgement): readonly SysctlFinding[] {
   const address = spec.directors.find(({ id }) => id === me)?.address;
-  if (spec.ipvs.standby === 'cold' || address === undefined) return [];
-  const synced = new Set(
-    spec.groups.flatMap(({ id, connectionSync }) => (connectionSync === null ? [] : [id])),
-  );
-  const value = values.get(BACKUP_ONLY);
-  // A director that serves one of several groups does not listen, and forwards what comes for the others.
-  const isOnlyGroup = spec.groups.length === 1;
-  const looping = spec.services.filter(
-    (service) =>
-      service.realServers.some((one) => one.address === address && one.forward !== 'nat') &&
-      !(isOnlyGroup && value === '1' && synced.has(service.group)),
-  );
-  if (looping.length === 0 || value === undefined) return [];
-  const or = isOnlyGroup
-    ? `, or connectionSync of the group and ${inDocument(BACKUP_ONLY, '1')}`
-    : '';
+  if (address === undefined || values.get(NODEST) !== '0') return [];
+  const own = spec.services.filter((service) => isOwnService(service, new Set([address])));
+  if (own.length === 0) return [];
   return [
     {
-      name: BACKUP_ONLY,
-      value,
-      severity: 'problem',
-      text: `this director is a real server of ${listSome(looping)}, and while another one holds them its own table shares out once more what that one sends: use ipvs: { standby: cold }${or}`,
+      name: NODEST,
+      value: '0',
+      severity: 'advice',
+      text: `${NODEST} is 0, and this director is a real server of ${listSome(own)}: a client that comes again from the same port after its group has moved away from here may get no answer until the old connection has expired; to answer it: ${inDocument(NODEST, '1')}`,
     },
   ];
 }

@@ -1,27 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { judgedSysctls, judgeSysctls } from '../../../../src/core/sysctls/judge-sysctls.ts';
-import type { ClusterSpec, IpvsSpec, VirtualService } from '../../../../src/model/cluster.ts';
+import type { ClusterSpec, VirtualService } from '../../../../src/model/cluster.ts';
 import { directorId, groupId } from '../../../../src/model/ids.ts';
-import {
-  ANY_IPVS,
-  anyService,
-  anySpec,
-  ip,
-  server,
-  sorryServer,
-} from '../desired/spec-builders.ts';
+import { anyService, anySpec, ip, server, sorryServer } from '../desired/spec-builders.ts';
 import { group } from '../election/election-driver.ts';
 
 const D1 = directorId('d1');
-const SYNC = {
-  syncId: 1,
-  interface: 'public',
-  group: ip('224.0.0.81'),
-  port: 8848,
-  ttl: 1,
-  maxLength: null,
-  catchUpMs: 0,
-};
 const VIP = {
   address: ip('10.90.0.100'),
   prefix: 24,
@@ -36,31 +20,18 @@ const FRESH = new Map<string, string | null>([
   ['net.ipv4.conf.all.send_redirects', '1'],
   ['net.ipv4.vs.conntrack', '0'],
   ['net.ipv4.vs.expire_quiescent_template', '0'],
-  ['net.ipv4.vs.backup_only', '0'],
+  ['net.ipv4.vs.expire_nodest_conn', '0'],
 ]);
 
 function judge(
   services: readonly VirtualService[],
   values: Record<string, string | null> = {},
-  {
-    ipvs = {},
-    hasSync = false,
-    others = [],
-    devices = {},
-  }: {
-    ipvs?: Partial<IpvsSpec>;
-    hasSync?: boolean;
-    others?: readonly string[];
-    devices?: Record<string, string>;
-  } = {},
+  { devices = {} }: { devices?: Record<string, string> } = {},
 ): string[] {
   const spec: ClusterSpec = {
     ...anySpec(services),
-    ipvs: { ...ANY_IPVS, ...ipvs },
     directors: [{ id: D1, address: ip('10.90.0.11'), zone: null }],
-    groups: ['web', ...others].map((id) =>
-      group(groupId(id), { addresses: [VIP], ...(hasSync ? { connectionSync: SYNC } : {}) }),
-    ),
+    groups: [group(groupId('web'), { addresses: [VIP] })],
   };
   const all = new Map([...FRESH, ...Object.entries(values)]);
   return judgeSysctls({ me: D1, devices: new Map(Object.entries(devices)), spec, values: all }).map(
@@ -117,18 +88,16 @@ describe('kernel settings of a director', () => {
     expect(judge([persistent], { [name]: '1' })).toEqual([]);
   });
 
-  it('let a director that is a real server share out twice, unless something prevents it', () => {
+  it('let a director that is a real server drop who comes back, which is worth a word', () => {
+    const name = 'net.ipv4.vs.expire_nodest_conn';
     const self = anyService({ realServers: [server('10.90.0.11'), server('10.90.0.12')] });
-    const only = { 'net.ipv4.vs.backup_only': '1' };
-    expect(judge([self])).toEqual(['problem net.ipv4.vs.backup_only']);
-    expect(judge([self], only)).toEqual(['problem net.ipv4.vs.backup_only']);
-    expect(judge([self], only, { hasSync: true })).toEqual([]);
-    // One that serves the other group does not listen, and shares out what comes for this one.
-    expect(judge([self], only, { hasSync: true, others: ['mail'] })).toEqual([
-      'problem net.ipv4.vs.backup_only',
-    ]);
-    expect(judge([self], {}, { hasSync: true })).toEqual(['problem net.ipv4.vs.backup_only']);
-    expect(judge([self], {}, { ipvs: { standby: 'cold' } })).toEqual([]);
+    expect(judge([self])).toEqual([`advice ${name}`]);
+    expect(judge([self], { [name]: '1' })).toEqual([]);
+    expect(judge([dr])).toEqual([]);
+    const sorry = anyService({ sorryServer: sorryServer('10.90.0.11', { forward: 'tun' }) });
+    expect(judge([sorry])).toEqual([`advice ${name}`]);
+    const bySourceNat = { realServers: [server('10.90.0.11', { forward: 'nat' })] };
+    expect(judge([anyService(bySourceNat)])).not.toContain(`advice ${name}`);
   });
 
   it('are looked at as far as anything is said of them', () => {
