@@ -13,6 +13,7 @@ import {
   openSync,
   readFileSync,
   statSync,
+  unlinkSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -78,9 +79,22 @@ function tryOnce(path: string): Result<RunLock, LockFailure> | null {
     ftruncateSync(fd);
     writeSync(fd, `${process.pid}\n`, 0);
     isKept = true;
-    return ok({ release: () => closeSync(fd) });
+    return ok({ release: () => release(path, fd) });
   } finally {
     if (!isKept) closeSync(fd);
+  }
+}
+
+/** While it is ours: who opened the file before finds after the lock that it is not there any more. */
+function release(path: string, fd: number): void {
+  try {
+    // Somebody may have removed it, and another one may have made it anew.
+    if (isThere(path, fstatSync(fd).ino)) unlinkSync(path);
+  } catch (error) {
+    // The lock counts, not the file; systemd may have removed the directory.
+    if (!hasCode(error, 'ENOENT')) throw error;
+  } finally {
+    closeSync(fd);
   }
 }
 
