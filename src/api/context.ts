@@ -18,6 +18,7 @@ import type { Log } from '../ports/log.ts';
 import type { MetricsText } from '../ports/metrics-text.ts';
 import type { Random } from '../ports/random.ts';
 import type { RebalanceMove } from './schemas/responses.ts';
+import type { Turns } from './turns.ts';
 
 /** Each role may do all that the ones before it may. */
 export const ROLES = ['viewer', 'operator', 'admin'] as const;
@@ -87,6 +88,8 @@ export type ApiContext = ApiOptions &
   ApiPorts & {
     /** Open event streams; aborted when the server closes. */
     readonly streams: Set<AbortController>;
+    /** For all that reads whole documents. */
+    readonly documents: Turns;
   };
 
 /** Lets Fastify derive the types of body, query, params and headers from the TypeBox schemas. */

@@ -24,7 +24,7 @@ const TITLES = {
   'store-unavailable': [503, 'The cluster store did not answer'],
   'not-holding': [503, 'This director does not hold the group'],
   'ipvs-unavailable': [503, 'The kernel’s IPVS cannot be used here'],
-  overloaded: [503, 'Too many open streams'],
+  overloaded: [503, 'Too much is under way'],
   'outcome-unknown': [504, 'It may have happened'],
 } as const satisfies Record<string, readonly [number, string]>;
 

@@ -28,6 +28,7 @@ import { registerRealServerRoutes } from './routes/real-servers.ts';
 import { registerStatusRoutes } from './routes/status.ts';
 import { Problem } from './schemas/problem.ts';
 import { limitUntaken } from './slow-readers.ts';
+import { Turns } from './turns.ts';
 import { compileValidator } from './validation.ts';
 
 /** Below etcd's limit of 1.5 MiB for a request, with room for the record around the document. */
@@ -49,7 +50,12 @@ export type Api = {
 };
 
 export function createApi(options: ApiOptions, ports: ApiPorts): Api {
-  const ctx: ApiContext = { ...options, ...ports, streams: new Set() };
+  const ctx: ApiContext = {
+    ...options,
+    ...ports,
+    streams: new Set(),
+    documents: new Turns(ports.clock),
+  };
   const app: FastifyInstance = Fastify({
     logger: false,
     bodyLimit: BODY_BYTES_MAX,

@@ -28,11 +28,13 @@ import {
 const tags = ['config'];
 /** Changes listed in an answer. */
 const CHANGES_MAX = 1000;
+/** Problems, or warnings, in an answer; more are counted. */
+const PROBLEMS_MAX = 1000;
 
 export function registerConfigRoutes(app: TypedApp, ctx: ApiContext): void {
   registerGet(app, ctx);
   registerPut(app, ctx);
-  registerValidate(app);
+  registerValidate(app, ctx);
   registerDiff(app, ctx);
 }
 
@@ -93,15 +95,23 @@ type Judged = { readonly spec: ClusterSpec; readonly warnings: string[] };
 /** Throws 422 with every problem of the document. */
 function requireValid(document: unknown): Judged {
   const parsed = parseClusterDocument(document);
-  if (parsed.ok) return { spec: parsed.value.spec, warnings: parsed.value.warnings.map(inWords) };
-  const problems = parsed.error.map((problem) => ({ ...problem }));
-  const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
+  if (parsed.ok) return { spec: parsed.value.spec, warnings: inWords(parsed.value.warnings) };
+  const { length } = parsed.error;
+  const count = length === 1 ? 'one problem' : `${length} problems`;
   throw problemError('invalid-document', `the cluster document has ${count}; nothing was applied`, {
-    problems,
+    problems: listed(parsed.error),
   });
 }
 
-const inWords = ({ path, message }: Problem): string => `${path}: ${message}`;
+/** Tens of thousands would be megabytes that nobody reads. */
+function listed(problems: readonly Problem[]): Problem[] {
+  const shown = problems.slice(0, PROBLEMS_MAX).map((problem) => ({ ...problem }));
+  const rest = problems.length - shown.length;
+  return rest === 0 ? shown : [...shown, { path: '', message: `${rest} more`, allowed: '' }];
+}
+
+const inWords = (problems: readonly Problem[]): string[] =>
+  listed(problems).map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
 
 type Current = { readonly revision: Revision; readonly record: SpecRecord | null };
 
@@ -111,15 +121,16 @@ function specOf(record: SpecRecord | null): ClusterSpec | null {
 }
 
 /** Asks also where a document is stored that nobody can read: then nothing can be compared. */
-function shrinkOf(
+function compareSpecs(
   ctx: ApiContext,
   { revision: at, record }: Current,
   next: ClusterSpec,
-): ShrinkRefusal | null {
+): { readonly before: ClusterSpec | null; readonly shrink: ShrinkRefusal | null } {
   const before = specOf(record);
-  if (at === ABSENT || before !== null) return ctx.checkShrink(before, next);
+  if (at === ABSENT || before !== null) return { before, shrink: ctx.checkShrink(before, next) };
   const message = `the stored document (revision ${at}) cannot be read, so what this would remove is not known`;
-  return { message, removedGroups: [], removedServices: [], removedRealServers: [] };
+  const shrink = { message, removedGroups: [], removedServices: [], removedRealServers: [] };
+  return { before, shrink };
 }
 
 function registerPut(app: TypedApp, ctx: ApiContext): void {
@@ -142,7 +153,7 @@ function registerPut(app: TypedApp, ctx: ApiContext): void {
       },
     },
     async (request, reply) => {
-      const judged = requireValid(request.body.document);
+      const judged = await ctx.documents.run(() => requireValid(request.body.document));
       const current = await loadSpec(ctx);
       checkGuards(current.revision, request.headers);
       const result = await replaceSpec(ctx, {
@@ -202,13 +213,15 @@ type Replacement = {
 
 async function replaceSpec(ctx: ApiContext, replacement: Replacement): Promise<ConfigResult> {
   const { current, judged, document, dryRun, caller } = replacement;
-  const shrink = shrinkOf(ctx, current, judged.spec);
+  const { shrink, before } = await ctx.documents.run(() => compareSpecs(ctx, current, judged.spec));
   if (shrink !== null && !replacement.confirmShrink) throw shrinkRefused(shrink);
   const old = current.record?.document;
-  const changes = [...diffDocuments(old, document, CHANGES_MAX)];
-  const changed = current.record === null || !equalDocuments(old, document);
+  const { changes, changed } = await ctx.documents.run(() => ({
+    changes: [...diffDocuments(old, document, CHANGES_MAX)],
+    changed: current.record === null || !equalDocuments(old, document),
+  }));
   const summary = changed ? summarize(changes.length) : 'the document is applied already';
-  const leftovers = await leftoverWarnings(ctx, specOf(current.record), judged.spec);
+  const leftovers = await leftoverWarnings(ctx, before, judged.spec);
   const warnings = [...judged.warnings, ...leftovers];
   const base = { changed, dryRun, summary, changes, warnings };
   if (!changed || dryRun) return { ...base, revision: null, event: null };
@@ -245,7 +258,7 @@ const shrinkRefused = (shrink: ShrinkRefusal): ProblemError =>
     }),
   );
 
-function registerValidate(app: TypedApp): void {
+function registerValidate(app: TypedApp, ctx: ApiContext): void {
   app.post(
     '/api/v1/config/validate',
     {
@@ -255,14 +268,14 @@ function registerValidate(app: TypedApp): void {
         tags,
         querystring: NoQuery,
         body: DocumentBody,
-        response: { 200: ConfigValidation, ...problemResponses(400, 401) },
+        response: { 200: ConfigValidation, ...problemResponses(400, 401, 503) },
       },
     },
-    (request) => {
-      const parsed = parseClusterDocument(request.body.document);
+    async (request) => {
+      const parsed = await ctx.documents.run(() => parseClusterDocument(request.body.document));
       return parsed.ok
-        ? { valid: true, problems: [], warnings: parsed.value.warnings.map(inWords) }
-        : { valid: false, problems: parsed.error, warnings: [] };
+        ? { valid: true, problems: [], warnings: inWords(parsed.value.warnings) }
+        : { valid: false, problems: listed(parsed.error), warnings: [] };
     },
   );
 }
@@ -282,14 +295,18 @@ function registerDiff(app: TypedApp, ctx: ApiContext): void {
     },
     async (request) => {
       const { document } = request.body;
-      const { spec, warnings } = requireValid(document);
+      const { documents } = ctx;
+      const { spec, warnings } = await documents.run(() => requireValid(document));
       const current = await loadSpec(ctx);
-      const shrink = shrinkOf(ctx, current, spec);
+      const { shrink, before } = await documents.run(() => compareSpecs(ctx, current, spec));
+      const changes = await documents.run(() =>
+        diffDocuments(current.record?.document, document, CHANGES_MAX),
+      );
       return {
         revision: current.revision,
-        changes: diffDocuments(current.record?.document, document, CHANGES_MAX),
+        changes,
         shrink: shrink === null ? null : { message: shrink.message, removed: removedBy(shrink) },
-        warnings: [...warnings, ...(await leftoverWarnings(ctx, specOf(current.record), spec))],
+        warnings: [...warnings, ...(await leftoverWarnings(ctx, before, spec))],
       };
     },
   );

@@ -22,6 +22,7 @@ import {
   IdempotencyHeaders,
   NoQuery,
   OperationParams,
+  OperationsQuery,
   SwitchoverBody,
   WriteQuery,
 } from '../schemas/requests.ts';
@@ -29,6 +30,7 @@ import { Operation, OperationAccepted, OperationList } from '../schemas/response
 
 const tags = ['operations'];
 const OPERATION_ID_CHARS = 26;
+const LIST_DEFAULT = 100;
 
 export function registerOperationRoutes(app: TypedApp, ctx: ApiContext): void {
   registerSwitchover(app, ctx);
@@ -39,11 +41,11 @@ export function registerOperationRoutes(app: TypedApp, ctx: ApiContext): void {
         operationId: 'listOperations',
         summary: 'Operations, the running and the lately ended',
         tags,
-        querystring: NoQuery,
-        response: { 200: OperationList, ...problemResponses(401) },
+        querystring: OperationsQuery,
+        response: { 200: OperationList, ...problemResponses(400, 401) },
       },
     },
-    () => ({ operations: ctx.view.operations().map(toOperation) }),
+    (request) => ({ operations: newest(ctx, request.query.limit ?? LIST_DEFAULT) }),
   );
   app.get(
     '/api/v1/operations/:id',
@@ -64,6 +66,14 @@ export function registerOperationRoutes(app: TypedApp, ctx: ApiContext): void {
       throw unknownName('operation', request.params.id, known);
     },
   );
+}
+
+/** In the order of the view; records are kept for a day, however many there are. */
+function newest(ctx: ApiContext, limit: number): Operation[] {
+  const all = ctx.view.operations();
+  const byAge = all.toSorted((a, b) => (a.record.at < b.record.at ? 1 : -1));
+  const shown = new Set(byAge.slice(0, limit).map(({ id }) => id));
+  return all.filter(({ id, record }) => shown.has(id) || isUnderWay(ctx, record)).map(toOperation);
 }
 
 function registerSwitchover(app: TypedApp, ctx: ApiContext): void {

@@ -125,6 +125,19 @@ export const EventsQuery = Type.Object(
   closed,
 );
 
+export const OperationsQuery = Type.Object(
+  {
+    limit: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1000,
+        description: 'the newest so many, and all that are under way; default 100',
+      }),
+    ),
+  },
+  closed,
+);
+
 export const OwnerQuery = Type.Object({ group: Type.String() }, closed);
 
 export const RealServersQuery = Type.Object({ service: Type.Optional(Type.String()) }, closed);

@@ -184,6 +184,20 @@ describe('judging without applying', () => {
     expect(bad.body.valid).toBe(false);
     expect(bad.body.problems.length).toBeGreaterThan(0);
     await call(bench, { method: 'POST', url, payload: {} }, 400);
+    const tables = Object.fromEntries(
+      Array.from({ length: 3000 }, (_, n) => [`s${n}`, { group: 'none' }]),
+    );
+    const { body } = await call(
+      bench,
+      {
+        method: 'POST',
+        url: '/api/v1/config/validate',
+        payload: { document: { services: tables } },
+      },
+      200,
+    );
+    expect(body.problems).toHaveLength(1001);
+    expect(body.problems.at(-1).message).toMatch(/^\d+ more$/);
   });
 
   it('compares with what is applied', async () => {

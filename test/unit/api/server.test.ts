@@ -42,6 +42,27 @@ describe('reads', () => {
     await get(bench, '/api/v1/events?limit=0', 400);
   });
 
+  it('gives the newest operations, and all that are under way', async () => {
+    const bench = createBench();
+    const at = (hour: number) => `2026-01-01T0${hour}:00:00.000Z`;
+    const operation = (id: string, hour: number, state: 'pending' | 'succeeded') => {
+      const created = createOperation(id);
+      return { ...created, record: { ...created.record, at: at(hour), state } };
+    };
+    bench.view.operationList = [
+      operation('new', 5, 'succeeded'),
+      operation('old', 1, 'succeeded'),
+      operation('newest', 6, 'succeeded'),
+      // On the clock of the bench it is midnight: this one is not over yet.
+      operation('running', 0, 'pending'),
+    ];
+    const ids = async (query: string) =>
+      (await get(bench, `/api/v1/operations${query}`)).body.operations.map(({ id }: Json) => id);
+    expect(await ids('')).toEqual(['new', 'old', 'newest', 'running']);
+    expect(await ids('?limit=2')).toEqual(['new', 'newest', 'running']);
+    await get(bench, '/api/v1/operations?limit=0', 400);
+  });
+
   it('answers unknown things with problem documents that help', async () => {
     const bench = createBench();
     expect((await get(bench, '/api/v1/groups/nope', 404)).body.known).toEqual(['web', 'mail']);
