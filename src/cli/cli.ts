@@ -47,6 +47,7 @@ function createProgram(deps: CliDeps, done: (code: number) => void): Command {
     .description('high availability for Linux Virtual Server directors')
     .exitOverride()
     .configureOutput({ writeOut: io.stdout, writeErr: io.stderr })
+    .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(leasehold --help, or leasehold COMMAND --help)');
   addGlobalOptions(program);
   addAgentCommand(program, deps, done);
@@ -65,7 +66,23 @@ function createProgram(deps: CliDeps, done: (code: number) => void): Command {
     .command('version')
     .description('print the version')
     .action(() => io.stdout(`leasehold ${io.version}\n`));
+  for (const command of program.commands)
+    if (WITHOUT_API.has(command.name())) hideGlobalOptions(command);
   return program.version(`leasehold ${io.version}`);
+}
+
+/** Commands that ask no director. */
+const WITHOUT_API: ReadonlySet<string> = new Set([
+  'agent',
+  'validate',
+  'realserver',
+  'import',
+  'version',
+]);
+
+function hideGlobalOptions(command: Command): void {
+  command.configureHelp({ showGlobalOptions: false });
+  for (const child of command.commands) hideGlobalOptions(child);
 }
 
 function addAgentCommand(

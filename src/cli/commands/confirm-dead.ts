@@ -13,7 +13,7 @@ export function addConfirmDead(director: Command, io: CliIo, done: (code: ExitCo
     .command('confirm-dead')
     .description('say that it is off, where nobody that is left may take over from it')
     .argument('<name>', 'the director')
-    .requiredOption('--reason <text>', 'how you know; kept in the audit')
+    .requiredOption('--reason <text>', 'needed: how you know; kept in the audit')
     .option('--dry-run', 'check everything, change nothing')
     .option('-y, --yes', 'do not ask whether it is off')
     .action(async (name: string, options: Options, command: Command) => {

@@ -23,7 +23,7 @@ export function addDirectorCommands(
       .command(verb)
       .description(description)
       .argument('<name>', 'the director')
-      .requiredOption('--reason <text>', 'why; kept in the audit')
+      .requiredOption('--reason <text>', 'needed: why; kept in the audit')
       .option('--dry-run', 'check everything, change nothing')
       .action(
         async (name: string, options: { reason: string; dryRun?: boolean }, command: Command) => {

@@ -259,7 +259,7 @@ function addZero(ipvs: Command, io: CliIo, done: Done): void {
     .command('zero')
     .description('set counters to 0, as "ipvsadm -Z", but never those of services of others')
     .argument('[service]', 'a virtual service; default: all of the cluster document')
-    .requiredOption('--reason <text>', 'why; kept in the audit')
+    .requiredOption('--reason <text>', 'needed: why; kept in the audit')
     .option('--dry-run', 'check everything, change nothing')
     .action(async (service: string | undefined, options: ZeroOptions, command: Command) => {
       const { client } = await openSession(io, command);

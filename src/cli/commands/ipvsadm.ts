@@ -126,9 +126,17 @@ function addImport(program: Command, io: CliIo, done: Done): void {
     .command('ipvsadm')
     .description('a cluster document from what "ipvsadm -S -n" printed')
     .argument('<file>', 'the file, - for standard input')
-    .option('--group <name>', 'the VIP group of all services', 'imported')
+    .option(
+      '--group <name>',
+      'the VIP group of all services; more than 200 VIPs make more',
+      'imported',
+    )
     .option('--interface <name>', 'logical name of its interface', 'public')
-    .option('--director <name=address>', 'a director; may be repeated', collect, [])
+    .addOption(
+      new Option('--director <name=address>', 'a director; may be repeated')
+        .argParser(collect)
+        .default([], 'none, they are added by hand'),
+    )
     .option('-o, --output <file>', 'a new file; default: standard output')
     .action(async (file: string, options: ImportOptions) => {
       const text = file === '-' ? await io.readStdin() : await loadText(file);

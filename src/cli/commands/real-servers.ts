@@ -87,7 +87,7 @@ function readDeadline(text: string): number {
 const addCommon = (command: Command): Command =>
   command
     .argument('<target>', TARGET)
-    .requiredOption('--reason <text>', 'why; kept in the audit')
+    .requiredOption('--reason <text>', 'needed: why; kept in the audit')
     .option('--service <name>', 'the virtual service, where the target does not name it')
     .option('--dry-run', 'check everything, change nothing');
 

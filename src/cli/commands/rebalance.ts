@@ -25,7 +25,7 @@ export function addRebalanceCommand(
   program
     .command('rebalance')
     .description('spread the VIP groups over the directors anew, by planned handovers')
-    .requiredOption('--reason <text>', 'why; kept in the audit')
+    .requiredOption('--reason <text>', 'needed: why; kept in the audit')
     .option('--wait <duration>', 'for the end; exit code 4 when it takes longer, 0s: do not', '60s')
     .option('--dry-run', 'show what would move, change nothing')
     .action(async (options: Options, command: Command) => {

@@ -24,7 +24,7 @@ export function addSwitchoverCommand(
     .command('switchover')
     .description('move a VIP group to another director')
     .argument('<group>', 'the VIP group')
-    .requiredOption('--reason <text>', 'why; kept in the audit')
+    .requiredOption('--reason <text>', 'needed: why; kept in the audit')
     .option('--from <director>', 'refuse unless this one is the holder')
     .option('--to <director>', 'default: the best candidate')
     .option('--wait <duration>', 'for the end; exit code 4 when it takes longer, 0s: do not', '30s')

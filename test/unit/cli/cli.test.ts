@@ -43,6 +43,13 @@ const without = (...names: string[]): string =>
   });
 
 describe('usage', () => {
+  it('shows how to name a director where one is asked, and nowhere else', async () => {
+    for (const argv of ['status', 'ipvs zero', 'rs drain', 'export ipvsadm'])
+      expect((await runCli([...argv.split(' '), '--help'])).out, argv).toContain('--api <urls>');
+    for (const argv of ['agent', 'validate', 'realserver up', 'import ipvsadm', 'version'])
+      expect((await runCli([...argv.split(' '), '--help'])).out, argv).not.toContain('--api');
+  });
+
   it('answers help and version with 0, anything misspelt with 2', async () => {
     expect((await runCli(['--help'])).out).toContain('switchover');
     expect(await runCli(['version'])).toMatchObject({ code: 0, out: 'leasehold 0.1.0\n' });
