@@ -56,6 +56,8 @@ export class DataPlane {
   /** The election has told once what is held. */
   #isKnown = false;
   #held: ReadonlySet<GroupId> = new Set();
+  /** Those of them that nobody else speaks for at the same time, as a successor does. */
+  #sharing: ReadonlySet<GroupId> = new Set();
   /** Held, about to be opened or taken, or not silenced yet; and what is sent here, once it has caught up. */
   #serving: ReadonlySet<GroupId> = new Set();
   /** All of them, and what an operator sends here. */
@@ -149,6 +151,7 @@ export class DataPlane {
     const { holdings, foreseen, session, view } = this.#hooks.parts().hold.state();
     if (!this.#isKnown && session.kind !== 'open') return;
     const held = new Set<GroupId>();
+    const sharing = new Set<GroupId>();
     const serving = new Set<GroupId>(foreseen);
     for (const [group, { kind }] of holdings) {
       if (kind === 'shut') continue;
@@ -157,7 +160,9 @@ export class DataPlane {
       if (kind === 'closing') continue;
       // What an earlier process held, or what fell silent for a moment, goes on telling its connections.
       const isBack = kind === 'owned' && (this.#held.has(group) || !this.#isKnown);
-      if (kind !== 'owned' || isBack) held.add(group);
+      if (kind === 'owned' && !isBack) continue;
+      held.add(group);
+      if (kind !== 'leaving') sharing.add(group);
     }
     const here = new Set(serving);
     // An operator sends it here: its holder is about to hand it over.
@@ -169,12 +174,14 @@ export class DataPlane {
     }
     const isSame =
       isSameSet(held, this.#held) &&
+      isSameSet(sharing, this.#sharing) &&
       isSameSet(serving, this.#serving) &&
       isSameSet(here, this.#here);
     if (this.#isKnown && isSame) return;
     this.#isKnown = true;
     if (!isSameSet(serving, this.#serving)) this.#serving = serving;
     if (!isSameSet(held, this.#held)) this.#held = held;
+    if (!isSameSet(sharing, this.#sharing)) this.#sharing = sharing;
     if (!isSameSet(here, this.#here)) this.#here = here;
     const now = this.#ports.clock.now();
     for (const group of here) if (!this.#hereSince.has(group)) this.#hereSince.set(group, now);
@@ -274,8 +281,8 @@ export class DataPlane {
     if (!services.some((service) => isOwnService(service, addresses))) return null;
     const last = this.#own;
     const isSame =
-      last?.addresses === addresses && last.held === this.#held && last.here === this.#here;
-    if (!isSame) this.#own = { addresses, held: this.#held, here: this.#here };
+      last?.addresses === addresses && last.held === this.#sharing && last.here === this.#here;
+    if (!isSame) this.#own = { addresses, held: this.#sharing, here: this.#here };
     return this.#own;
   }
 

@@ -144,8 +144,10 @@ export class ServedDesk {
   }
 
   #hear(document: ClusterSpec | null): void {
+    // One that does not say has the cards that it had.
     for (const [director, { record }] of this.#ports.reports())
-      this.#macs.set(director, (record.macs ?? []).flatMap(asMac));
+      if (record.macs !== undefined || !this.#macs.has(director))
+        this.#macs.set(director, (record.macs ?? []).flatMap(asMac));
     if (document === null) return;
     for (const director of this.#macs.keys())
       if (document.directors.every(({ id }) => id !== director)) this.#macs.delete(director);

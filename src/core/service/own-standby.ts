@@ -12,7 +12,7 @@ import type { GroupId } from '../../model/ids.ts';
 export type OwnServing = {
   /** Of this director itself; VIPs are none of them. */
   readonly addresses: ReadonlySet<IpAddress>;
-  /** Groups that it speaks for: it shares out. */
+  /** Groups that it speaks for, and nobody beside it: it shares out. */
   readonly held: ReadonlySet<GroupId>;
   /** All of them, and those that may come any moment or are just going. */
   readonly here: ReadonlySet<GroupId>;

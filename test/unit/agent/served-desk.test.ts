@@ -126,6 +126,8 @@ describe('what the gate lets through', () => {
     reports.delete(D2);
     desk.look();
     expect(desk.places()).toEqual(known);
+    report(D2);
+    expect(desk.places(), 'one that does not say').toEqual(known);
     expect(world.places).toBe(changes);
     report(D2, mac(7));
     expect(desk.places()).toEqual({ ...known, directors: [mac(7)] });
