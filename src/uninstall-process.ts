@@ -99,8 +99,12 @@ async function unbindOwn(clock: Clock): Promise<Result<number, string>> {
   }
 }
 
-/** Reads only: a kernel without ip_vs gets none for it. */
+/** There as long as ip_vs is: to ask the kernel for its netlink family could load it. */
+const IPVS_FILE = '/proc/net/ip_vs';
+
 async function lookForRest(clock: Clock, stateDir: string): Promise<LeftBehind> {
+  const ledgers = await readLedgers(stateDir);
+  if (!existsSync(IPVS_FILE)) return { table: null, daemons: null, ...ledgers };
   const kernel = createIpvsKernel({ clock, log: silentLog });
   try {
     const table = await kernel.dump();
@@ -108,7 +112,7 @@ async function lookForRest(clock: Clock, stateDir: string): Promise<LeftBehind> 
     return {
       table: table.ok ? table.value : null,
       daemons: daemons.ok ? daemons.value : null,
-      ...(await readLedgers(stateDir)),
+      ...ledgers,
     };
   } finally {
     kernel.close();
