@@ -27,7 +27,8 @@ export const RUN_DIRECTORY = '/run/leasehold';
 const LOCK_EX_NB = 2 | 4;
 /** Somebody may remove the file between the opening and the lock. */
 const TRIES = 3;
-const WRITABLE_BY_OTHERS = 0o022;
+/** A group that root lets in is root's choice. */
+const WRITABLE_BY_OTHERS = 0o002;
 const OPEN_TO_OTHERS = 0o077;
 
 /** Taken at once or not; `name` without its ending. */
