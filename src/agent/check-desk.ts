@@ -18,7 +18,8 @@ export class CheckDesk {
   readonly #probes: ProbeLoop;
   /** Null: nothing is kept on this machine. */
   readonly #keeper: StatusKeeper | null;
-  #known: KnownStatuses = new Map();
+  /** Null: it has been said, or nothing is kept. */
+  #known: KnownStatuses | null = null;
   #hasAdopted = false;
 
   constructor(
@@ -65,13 +66,16 @@ export class CheckDesk {
   adopt(): void {
     if (this.#hasAdopted) return;
     this.#hasAdopted = true;
-    this.#parts.desk.recall(this.#known, this.#parts.records.votes);
     this.#probes.adopt(votesOf(this.#me, this.#parts.records.votes));
   }
 
   /** Who is alive may have changed by the time alone; counts anew where it did, or where told to. */
   count({ isDue }: { readonly isDue: boolean }): void {
     const { desk, records, reconcile, specs } = this.#parts;
+    if (this.#known !== null && specs.spec() !== null) {
+      desk.recall(this.#known, records.votes);
+      this.#known = null;
+    }
     const isOther = desk.setLiving(this.#living());
     if (!isOther && !isDue) return;
     for (const { check, current } of desk.count(records.votes)) {
