@@ -5,7 +5,7 @@ const serial = { fileParallelism: false, maxWorkers: 1 } as const;
 /** They mostly wait, each in namespaces, on ports or in a guest of its own. */
 const inPairs = { maxWorkers: 2 } as const;
 /** Nothing of these is judged by parts of a second. */
-const calmLabs = ['vrrp', 'bad-days', 'network', 'realserver', 'marks', 'confirm-dead'].map(
+const calmLabs = ['bad-days', 'network', 'realserver', 'marks', 'confirm-dead'].map(
   (name) => `test/lab/${name}.test.ts`,
 );
 const inLabs = { testTimeout: 180_000, hookTimeout: 120_000 } as const;
