@@ -25,12 +25,17 @@ export const EDGES = ['txn', 'permit', 'commit', 'bind', 'unbind', 'observe', 'o
 export type Edge = (typeof EDGES)[number];
 export type Moment = 'before' | 'after';
 
+/** A process that reads its clock so often at one instant would never end; a busy one does it some hundred times. */
+const READS_MAX = 100_000;
+
 export class Life implements Clock {
   readonly #machine: Clock;
   readonly #onEdge: (edge: Edge, moment: Moment) => void;
   #isDead = false;
   #isPaused = false;
   #waiting: (() => void)[] = [];
+  #readAt: number = Number.NEGATIVE_INFINITY;
+  #reads = 0;
 
   constructor(machine: Clock, onEdge: (edge: Edge, moment: Moment) => void = () => {}) {
     this.#machine = machine;
@@ -72,7 +77,11 @@ export class Life implements Clock {
   }
 
   now(): MonoMs {
-    return this.#machine.now();
+    const at = this.#machine.now();
+    this.#reads = at === this.#readAt ? this.#reads + 1 : 0;
+    this.#readAt = at;
+    if (this.#reads > READS_MAX) throw new Error('works on and on while no time passes');
+    return at;
   }
   wallTime(): string {
     return this.#machine.wallTime();

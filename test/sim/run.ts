@@ -112,6 +112,7 @@ async function runWorkers(total: Summary): Promise<void> {
   const worker = async (): Promise<void> => {
     for (let next = queue.next(); !next.done; ) {
       let current: Block | null = null;
+      let hasBegun = false;
       let left = BLOCKS_PER_WORKER;
       await new Promise<void>((resolve, reject) => {
         const child = fork(file, [...process.argv.slice(2), '--worker'], {
@@ -125,17 +126,28 @@ async function runWorkers(total: Summary): Promise<void> {
           }
         };
         child.on('message', (part: Summary | 'ready') => {
+          hasBegun = true;
           if (part !== 'ready') {
             addSummary(total, part);
             if (current !== null) done.add(current.first);
+            current = null;
             left--;
             next = queue.next();
           }
           give();
         });
-        child.on('exit', (code) =>
-          code === 0 ? resolve() : reject(new Error(`a worker ended with ${code}`)),
-        );
+        child.on('exit', (code, signal) => {
+          if (code !== 0 && !hasBegun) return reject(new Error(`no worker begins: ${code}`));
+          if (code !== 0 && current !== null) {
+            const { first, count } = current;
+            const text = `the worker of the seeds ${first} to ${first + count - 1} ended with ${code ?? signal}`;
+            total.bad.push({ seed: first, problems: [text] });
+            console.log(`seed ${first}: ${text}`);
+            done.add(first);
+            next = queue.next();
+          }
+          resolve();
+        });
       });
     }
   };

@@ -240,9 +240,10 @@ const STEP_BACK = 1.5;
 function stepBack(draft: Draft, group: GroupId): void {
   const { directors, me } = draft.config;
   const holder = draft.state.view.owners.get(group)?.value?.director;
-  const others = directors.filter(({ id }) => id !== holder);
-  const place = 1 + others.findIndex(({ id }) => id === me);
-  const ms = STEP_BACK * lastVoiceMs(draft, group) * place;
+  // The holder by the record comes last: that may be an earlier life of this director.
+  const order = directors.map(({ id }) => id).filter((id) => id !== holder);
+  const place = order.includes(me) ? order.indexOf(me) : order.length;
+  const ms = STEP_BACK * lastVoiceMs(draft, group) * (1 + place);
   own(draft, 'standAfter').set(group, later(draft, ms));
 }
 

@@ -10,6 +10,7 @@ import {
   type ElectionDriver,
   G1,
   group,
+  isTxn,
   keys,
   ownerOf,
   sessionOf,
@@ -122,6 +123,19 @@ describe('a candidate without the store', () => {
     driver.isProbeAnswered = false;
     withoutStore(driver, 2 * TAKEN_MS, IN_SIGHT);
     expect(driver.holding()).toBe('open');
+  });
+
+  it('steps back from what an earlier life of its own held, too', () => {
+    const driver = orphaned();
+    const earlier = ownerOf({ director: D1, session: driver.sessionId - 1 });
+    driver.store.write(keys.owner(G1), formatRecord(earlier));
+    driver.isProbeAnswered = true;
+    driver.keep = isTxn('claim');
+    driver.see();
+    withoutStore(driver, 4 * TAKEN_MS, IN_SIGHT);
+    expect(driver.of('probe').length).toBeGreaterThan(1);
+    // A probing takes D', and the pause between two of them longer.
+    expect(driver.of('probe').length).toBeLessThan((4 * TAKEN_MS) / (2 * WAIT_MS));
   });
 
   it('stands in though it is drained, for a drain ends no traffic', () => {

@@ -41,7 +41,7 @@ export function orphaned(fields: Parameters<typeof candidate>[0] = {}): Election
 const STEP_MS = 100;
 /** The store answers nothing for so long; its txns end in doubt when their permit does. */
 export function withoutStore(driver: ElectionDriver, ms: number, scene: Scene): void {
-  driver.keep = isTxn('round', 'challenge', 'write-scope');
+  driver.keep = isTxn('round', 'challenge', 'write-scope', 'claim');
   let asked = 0;
   for (let passed = 0; passed < ms; passed += STEP_MS) {
     driver.advance(STEP_MS);
