@@ -275,10 +275,8 @@ class Director implements Agent {
       links: () => this.#parts.keeper.links(),
       spec: () => this.#parts.specs.spec(),
       reports: () => this.#parts.records.reports,
-      placesChanged: () => {
-        this.#parts.gates.place();
-        this.#parts.keeper.look();
-      },
+      placesChanged: () => this.#parts.gates.place(),
+      gateDue: () => this.#parts.keeper.look(),
       addressesChanged: () => this.#parts.reconcile.wake(),
     });
   }

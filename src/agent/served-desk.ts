@@ -22,6 +22,8 @@ export type ServedPorts = {
   readonly reports: () => ReadonlyMap<DirectorId, { readonly record: Pick<ReportRecord, 'macs'> }>;
   /** What the gate has to let through is another. */
   readonly placesChanged: () => void;
+  /** And it lets the wrong things through until then. */
+  readonly gateDue: () => void;
   /** What the table depends on is another. */
   readonly addressesChanged: () => void;
 };
@@ -73,7 +75,7 @@ export class ServedDesk {
 
   /** Document, links or reports may be others. */
   look(): void {
-    const { me, spec, placesChanged, addressesChanged } = this.#ports;
+    const { me, spec, placesChanged, gateDue, addressesChanged } = this.#ports;
     const document = spec();
     this.#hear(document);
     if (document === null || this.#bound === null) return;
@@ -90,9 +92,12 @@ export class ServedDesk {
     const isOther = !isSameSet(addresses, this.#addresses);
     if (isOther) this.#addresses = addresses;
     const places = this.#derivePlaces(document, this.#bound);
-    const isMoved = !isSamePlaces(places, this.#places);
-    if (isMoved) this.#places = places;
-    if (isMoved) placesChanged();
+    const before = this.#places;
+    if (!isSamePlaces(places, before)) {
+      this.#places = places;
+      placesChanged();
+      if (places.vips.length > 0 || (before !== undefined && before.vips.length > 0)) gateDue();
+    }
     if (isOther) addressesChanged();
   }
 

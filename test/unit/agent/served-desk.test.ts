@@ -64,7 +64,7 @@ function setUp(
     groups: [{ ...group(services[0]?.group ?? PAIR.group), addresses: [vip] }],
   };
   const reports = new Map<DirectorId, { record: { macs?: string[] } }>();
-  const world = { spec: spec as ClusterSpec | null, places: 0, addresses: 0 };
+  const world = { spec: spec as ClusterSpec | null, places: 0, urgent: 0, addresses: 0 };
   const links = new Map(
     [link(LO, 'lo', mac(0)), link(ETH0, 'eth0', mac(1)), link(ETH1, 'eth1', mac(2))].map((one) => [
       one.name,
@@ -79,6 +79,7 @@ function setUp(
     spec: () => world.spec,
     reports: () => reports,
     placesChanged: () => world.places++,
+    gateDue: () => world.urgent++,
     addressesChanged: () => world.addresses++,
   });
   const report = (id: DirectorId, ...macs: MacAddress[]): void => {
@@ -161,6 +162,17 @@ describe('what the gate lets through', () => {
     world.spec = { ...spec, services: [] };
     desk.look();
     expect(desk.places()?.vips).toEqual([]);
+  });
+
+  it('is looked at by the gate at once where it concerns a VIP', () => {
+    const { desk, report, world } = setUp();
+    desk.see(OWN);
+    report(D2, mac(9));
+    expect([world.places, world.urgent]).toEqual([1, 0]);
+    desk.see([...OWN, ON_LO]);
+    report(D2, mac(8));
+    desk.see(OWN);
+    expect([world.places, world.urgent]).toEqual([4, 3]);
   });
 
   it('takes no text for a MAC that is none', () => {
