@@ -74,8 +74,8 @@ class Keeper implements AddressKeeper {
   #linkProblem: string | null = null;
   #addressProblem: string | null = null;
   #needsLinks = true;
-  /** Bound by others than agents, when it was dumped or told of last. */
-  readonly #others = new Set<string>();
+  /** VIPs that others than agents bound, when it was dumped or told of last. */
+  readonly #served = new Set<string>();
   #isCleared = false;
 
   constructor(ports: AddressKeeperPorts) {
@@ -142,20 +142,20 @@ class Keeper implements AddressKeeper {
       case 'address':
         if (event.isGone) this.#ports.addressGone(event.address.linkIndex, event.address.address);
         else this.#ports.addressSeen(event.address.linkIndex, event.address.address);
-        if (this.#isCleared && (this.#isOthers(event) || this.#isForbiddenNow(event)))
+        if (this.#isCleared && (this.#isServed(event) || this.#isForbiddenNow(event)))
           this.#wakeup.wake();
         return;
     }
   }
 
-  /** A machine's own addresses, and VIPs that it has as a real server: others go by them. */
-  #isOthers({ address, isGone }: KernelEvent & { kind: 'address' }): boolean {
-    if (this.#isOurs(address)) return false;
+  /** A VIP that the machine gets, or loses, as a real server: others go by it. All else can wait for a sweep. */
+  #isServed({ address, isGone }: KernelEvent & { kind: 'address' }): boolean {
+    if (!this.#isVipOfOthers(address)) return false;
     const key = keyOf(address);
-    const wasBound = this.#others.has(key);
+    const wasBound = this.#served.has(key);
     // Lifetimes that a router renews are no news.
-    if (isGone) this.#others.delete(key);
-    else this.#others.add(key);
+    if (isGone) this.#served.delete(key);
+    else this.#served.add(key);
     return wasBound === isGone;
   }
 
@@ -217,9 +217,9 @@ class Keeper implements AddressKeeper {
       return false;
     }
     this.#addressProblem = null;
-    this.#others.clear();
+    this.#served.clear();
     for (const address of addresses.value)
-      if (!this.#isOurs(address)) this.#others.add(keyOf(address));
+      if (this.#isVipOfOthers(address)) this.#served.add(keyOf(address));
     this.#ports.dumped(addresses.value);
     const unwanted = addresses.value.filter(test);
     if (unwanted.length === 0) return true;
@@ -230,6 +230,13 @@ class Keeper implements AddressKeeper {
     const failed = results.find((result) => !result.ok);
     if (failed !== undefined && !failed.ok) this.#addressProblem = failed.error.message;
     return failed === undefined;
+  }
+
+  #isVipOfOthers(bound: BoundAddress): boolean {
+    if (bound.protocol === ADDRESS_PROTOCOL || this.#groupOf(bound) !== null) return false;
+    const isIt = ({ address }: { readonly address: IpAddress }): boolean =>
+      address === bound.address;
+    return this.#ports.groups().some(({ addresses }) => addresses.some(isIt));
   }
 
   /** Tagged as ours, or a VIP of the spec on its group's device. */

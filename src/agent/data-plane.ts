@@ -278,7 +278,10 @@ export class DataPlane {
 
   /** Null: it is a real server of nothing. The very same while nothing changed. */
   #deriveOwn({ services }: ClusterSpec, addresses: ReadonlySet<IpAddress>): OwnServing | null {
-    if (!services.some((service) => isOwnService(service, addresses))) return null;
+    if (!services.some((service) => isOwnService(service, addresses))) {
+      this.#own = null;
+      return null;
+    }
     const last = this.#own;
     const isSame =
       last?.addresses === addresses && last.held === this.#sharing && last.here === this.#here;

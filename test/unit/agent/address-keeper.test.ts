@@ -109,23 +109,35 @@ describe('the address keeper', () => {
     expect(bound()).toEqual([VIP]);
   });
 
-  it('dumps anew when an address of others comes or goes, not when one is renewed', async () => {
+  it('dumps anew when a VIP comes or goes on another device, not when it is renewed', async () => {
     const { clock, kernel, eth1, run, dumps } = setUp();
     void run();
     await clock.advance(10);
     const before = dumps.length;
-    const foreign = { linkIndex: eth1, address: FOREIGN, prefix: 24 };
-    kernel.addForeignAddress(foreign);
+    const served = { linkIndex: eth1, address: VIP, prefix: 32 };
+    kernel.addForeignAddress(served);
     await clock.advance(10);
     expect(dumps.length).toBe(before + 1);
-    expect(dumps.at(-1)).toEqual([FOREIGN]);
-    kernel.addForeignAddress(foreign);
+    expect(dumps.at(-1)).toEqual([VIP]);
+    kernel.addForeignAddress(served);
     await clock.advance(10);
     expect(dumps.length).toBe(before + 1);
-    await kernel.unbind([foreign]);
+    await kernel.unbind([served]);
     await clock.advance(10);
     expect(dumps.at(-1)).toEqual([]);
     expect(dumps.length).toBe(before + 2);
+  });
+
+  it('has time for other addresses of the machine until its next sweep, however many come', async () => {
+    const { clock, kernel, eth1, run, dumps } = setUp();
+    void run();
+    await clock.advance(10);
+    const before = dumps.length;
+    kernel.addForeignAddress({ linkIndex: eth1, address: FOREIGN, prefix: 24 });
+    await clock.advance(10);
+    expect(dumps.length).toBe(before);
+    await clock.advance(2000);
+    expect(dumps.at(-1)).toEqual([FOREIGN]);
   });
 
   it('looks at once when it is told to', async () => {
