@@ -26,6 +26,7 @@ import {
   StatusError,
 } from './call-status.ts';
 import { LeaseStream } from './lease-stream.ts';
+import { UnaryConnection } from './unary-connection.ts';
 
 export type EtcdTls = {
   /** Defaults to the roots that Node ships. */
@@ -48,6 +49,13 @@ export type EtcdPorts = { readonly clock: Clock; readonly log: Log; readonly ran
 export type CallAnswer<T> =
   | { readonly ok: true; readonly value: T; readonly sentAt: MonoMs }
   | { readonly ok: false; readonly failure: CallFailure; readonly sentAt: MonoMs };
+
+/** A call that was begun: how it ends, how it is given up, and what its error says. */
+type Begun<T> = {
+  readonly result: Promise<T>;
+  readonly cancel: () => void;
+  readonly statusOf: (error: unknown) => CallStatus;
+};
 
 /** bcrypt and a round of consensus; shared by all calls that wait for the token. */
 const AUTHENTICATE_DEADLINE_MS = 5000;
@@ -78,6 +86,7 @@ export class EndpointClient {
   readonly #ports: EtcdPorts;
   #etcd: Etcd3 | null = null;
   #leaseStream: LeaseStream | null = null;
+  #unary: UnaryConnection | null = null;
   #isClosed = false;
   /** Ends of the calls under way, for `close`. */
   readonly #running = new Set<() => void>();
@@ -98,21 +107,23 @@ export class EndpointClient {
    * Runs one call with the token and the deadline. `run` passes the given options to the library
    * and ends early when `signal` aborts; it is called at most once.
    */
-  async call<T>(
+  call<T>(
     run: (etcd: Etcd3, options: GrpcCallOptions, signal: AbortSignal) => Promise<T>,
-    { deadlineMs, signal }: CallOptions,
+    options: CallOptions,
   ): Promise<CallAnswer<T>> {
-    const { clock } = this.#ports;
-    const startedAt = clock.now();
-    if (this.#isClosed) return { ok: false, failure: closedFailure(), sentAt: startedAt };
-    if (signal?.aborted) return { ok: false, failure: abortedFailure(true), sentAt: startedAt };
-    const denied = await this.#waitForToken(deadlineMs, signal);
-    const sentAt = clock.now();
-    if (denied !== null) return { ok: false, failure: denied, sentAt };
-    const leftMs = deadlineMs - (sentAt - startedAt);
-    const answer = await this.#send(run, { deadlineMs: leftMs, ...(signal && { signal }) }, sentAt);
-    this.#note(answer);
-    return answer;
+    return this.#call(() => this.#runInLibrary(run), options);
+  }
+
+  /** The same of one unary method, `/package.Service/Method`, beside the library: for what is called all the time. */
+  callUnary(
+    path: string,
+    message: Uint8Array,
+    options: CallOptions,
+  ): Promise<CallAnswer<Uint8Array>> {
+    return this.#call(() => {
+      const { result, cancel } = this.#unaryConnection().call(path, message, this.metadata());
+      return { result, cancel, statusOf };
+    }, options);
   }
 
   /** One beat for a lease, over the stream that all leases share. */
@@ -159,24 +170,68 @@ export class EndpointClient {
     this.#disconnect();
   }
 
-  async #send<T>(
+  async #call<T>(
+    begin: () => Begun<T> | null,
+    { deadlineMs, signal }: CallOptions,
+  ): Promise<CallAnswer<T>> {
+    const { clock } = this.#ports;
+    const startedAt = clock.now();
+    if (this.#isClosed) return { ok: false, failure: closedFailure(), sentAt: startedAt };
+    if (signal?.aborted) return { ok: false, failure: abortedFailure(true), sentAt: startedAt };
+    const denied = this.#hasToken() ? null : await this.#waitForToken(deadlineMs, signal);
+    const sentAt = clock.now();
+    if (denied !== null) return { ok: false, failure: denied, sentAt };
+    const leftMs = deadlineMs - (sentAt - startedAt);
+    const options = { deadlineMs: leftMs, ...(signal && { signal }) };
+    const answer = await this.#send(begin, options, sentAt);
+    this.#note(answer);
+    return answer;
+  }
+
+  /** Null after `close`. */
+  #runInLibrary<T>(
     run: (etcd: Etcd3, options: GrpcCallOptions, signal: AbortSignal) => Promise<T>,
+  ): Begun<T> | null {
+    const etcd = this.etcd();
+    if (etcd === null) return null;
+    const probe = createCallProbe(this.metadata());
+    const ending = new AbortController();
+    return {
+      result: run(etcd, { interceptors: [probe.interceptor] }, ending.signal),
+      cancel: () => {
+        ending.abort();
+        probe.cancel();
+      },
+      statusOf: (error) => probe.failure() ?? statusOf(error),
+    };
+  }
+
+  #unaryConnection(): UnaryConnection {
+    const { endpoint } = this;
+    this.#unary ??= new UnaryConnection(
+      { endpoint, tls: filesOf(this.#options), messageLimitBytes: MESSAGE_LIMIT_BYTES },
+      this.#ports,
+    );
+    return this.#unary;
+  }
+
+  #send<T>(
+    begin: () => Begun<T> | null,
     { deadlineMs, signal }: CallOptions,
     sentAt: MonoMs,
   ): Promise<CallAnswer<T>> {
-    const etcd = this.etcd();
-    if (etcd === null) return { ok: false, failure: closedFailure(), sentAt };
-    const probe = createCallProbe(this.metadata());
-    const ending = new AbortController();
     return new Promise((resolve) => {
+      const begun = begin();
+      if (begun === null) {
+        resolve({ ok: false, failure: closedFailure(), sentAt });
+        return;
+      }
       const finish = (answer: CallAnswer<T>): void => {
         cancelTimer();
         signal?.removeEventListener('abort', abort);
         this.#running.delete(abort);
         resolve(answer);
-        if (answer.ok) return;
-        ending.abort();
-        probe.cancel();
+        if (!answer.ok) begun.cancel();
       };
       const abort = (): void => finish({ ok: false, failure: abortedFailure(false), sentAt });
       const cancelTimer = this.#ports.clock.schedule(deadlineMs, () =>
@@ -184,20 +239,22 @@ export class EndpointClient {
       );
       signal?.addEventListener('abort', abort);
       this.#running.add(abort);
-      run(etcd, { interceptors: [probe.interceptor] }, ending.signal).then(
+      begun.result.then(
         (value) => finish({ ok: true, value, sentAt }),
-        (error: unknown) =>
-          finish({
-            ok: false,
-            failure: classifyStatus(probe.failure() ?? statusOf(error)),
-            sentAt,
-          }),
+        (error: unknown) => {
+          const failure = classifyStatus(begun.statusOf(error));
+          finish({ ok: false, failure, sentAt });
+        },
       );
     });
   }
 
+  #hasToken(): boolean {
+    return this.#options.user === undefined || this.#token !== null;
+  }
+
   async #waitForToken(deadlineMs: number, signal?: AbortSignal): Promise<CallFailure | null> {
-    if (this.#options.user === undefined || this.#token !== null) return null;
+    if (this.#hasToken()) return null;
     // Its own deadline: a caller in a hurry must not keep the token from ever arriving.
     this.#authenticating ??= this.#authenticate().finally(() => {
       this.#authenticating = null;
@@ -218,7 +275,10 @@ export class EndpointClient {
   async #authenticate(): Promise<CallFailure | null> {
     const { user = '', password = '' } = this.#options;
     const answer = await this.#send(
-      (etcd, options) => etcd.auth.authenticate({ name: user, password }, options),
+      () =>
+        this.#runInLibrary((etcd, options) =>
+          etcd.auth.authenticate({ name: user, password }, options),
+        ),
       { deadlineMs: AUTHENTICATE_DEADLINE_MS },
       this.#ports.clock.now(),
     );
@@ -268,24 +328,40 @@ export class EndpointClient {
     this.#leaseStream = null;
     this.#etcd?.close();
     this.#etcd = null;
+    this.#unary?.close();
+    this.#unary = null;
   }
 }
 
 const statusOf = (error: unknown): CallStatus =>
   error instanceof StatusError ? error.status : { code: 2, details: messageOf(error) };
 
-function clientOptions(endpoint: string, { tls: files }: EtcdOptions): IOptions {
+function clientOptions(endpoint: string, options: EtcdOptions): IOptions {
+  const { ca, cert, key } = filesOf(options);
   return {
     hosts: endpoint,
     grpcOptions: CHANNEL_OPTIONS,
     faultHandling: { host: () => noop, global: noop },
-    ...(files !== undefined && {
+    ...(ca !== undefined && {
       credentials: {
-        rootCertificate: toBuffer(files.ca ?? tls.rootCertificates.join('\n')),
-        ...(files.key !== undefined && { privateKey: toBuffer(files.key) }),
-        ...(files.cert !== undefined && { certChain: toBuffer(files.cert) }),
+        rootCertificate: ca,
+        ...(key !== undefined && { privateKey: key }),
+        ...(cert !== undefined && { certChain: cert }),
       },
     }),
+  };
+}
+
+type Files = { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
+
+/** Empty without TLS. */
+function filesOf({ tls: files }: EtcdOptions): Files {
+  if (files === undefined) return {};
+  const { ca, cert, key } = files;
+  return {
+    ca: toBuffer(ca ?? tls.rootCertificates.join('\n')),
+    ...(cert !== undefined && { cert: toBuffer(cert) }),
+    ...(key !== undefined && { key: toBuffer(key) }),
   };
 }
 

@@ -2,7 +2,7 @@
  * The ClusterStore port over etcd 3.4 and later (library etcd3). Not here: any decision about what an
  * answer proves. Calls go to one endpoint and move on after a failure; a watch has clients of its own.
  */
-import type { Etcd3, ITxnRequest } from 'etcd3';
+import type { Etcd3 } from 'etcd3';
 import type { CallOptions as GrpcCallOptions } from '@grpc/grpc-js';
 
 import { err, ok, type Result } from '../../lib/result.ts';
@@ -37,6 +37,8 @@ const READ_TRY_MIN_MS = 50;
 const READ_BACKOFF_FIRST_MS = 20;
 const READ_BACKOFF_LIMIT_MS = 500;
 
+const TXN = '/etcdserverpb.KV/Txn';
+
 type Run<T> = (etcd: Etcd3, options: GrpcCallOptions, signal: AbortSignal) => Promise<T>;
 
 /** Connects to nothing before the first call. `close` ends everything, watches too. */
@@ -53,7 +55,7 @@ class EtcdStore implements ClusterStore {
   #lastError: StoreError | null = null;
   #revision = revision(0);
   /** Rounds repeat their txn: the very same object again and again. */
-  readonly #encoded = new WeakMap<Txn, ITxnRequest>();
+  readonly #encoded = new WeakMap<Txn, Uint8Array>();
 
   constructor(options: EtcdOptions, ports: EtcdPorts) {
     this.#options = options;
@@ -62,14 +64,18 @@ class EtcdStore implements ClusterStore {
   }
 
   async txn(txn: Txn, options: CallOptions): Promise<TxnAnswer> {
-    const request = this.#encoded.get(txn) ?? encodeTxn(txn);
-    this.#encoded.set(txn, request);
-    const answer = await this.#try((etcd, grpc) => etcd.kv.txn(request, grpc), options);
+    let request = this.#encoded.get(txn);
+    if (request === undefined) {
+      request = encodeTxn(txn);
+      this.#encoded.set(txn, request);
+    }
+    const client = this.#ring.current;
+    const answer = this.#noted(client, await client.callUnary(TXN, request, options));
     const receivedAt = this.#ports.clock.now();
     return { ...this.#txnOutcome(txn, answer), sentAt: answer.sentAt, receivedAt };
   }
 
-  #txnOutcome(txn: Txn, answer: CallAnswer<Awaited<ReturnType<Etcd3['kv']['txn']>>>): TxnOutcome {
+  #txnOutcome(txn: Txn, answer: CallAnswer<Uint8Array>): TxnOutcome {
     if (!answer.ok) {
       const { error, isSurelyNotApplied } = answer.failure;
       return { kind: isSurelyNotApplied ? 'refused' : 'ambiguous', error };

@@ -1,64 +1,131 @@
-/** The port's transactions, keys and answers as etcd's protobuf messages, and back. */
-import type {
-  ICompare,
-  IKeyValue,
-  IRequestOp,
-  IResponseHeader,
-  ITxnRequest,
-  ITxnResponse,
-} from 'etcd3';
+/**
+ * The port's transactions as etcd's messages, and their answers back; and keys and answers of other calls as
+ * etcd3 has them. Numbers of fields: etcd `api/etcdserverpb/rpc.proto` and `api/mvccpb/kv.proto`.
+ */
+import type { IKeyValue, IResponseHeader } from 'etcd3';
 
+import { concatBytes } from '../../lib/bytes.ts';
 import { type Revision, revision } from '../../model/ids.ts';
-import type { StoreEntry, StoreOperation, StoreRead, Txn } from '../../ports/cluster-store.ts';
+import type {
+  Compare,
+  StoreEntry,
+  StoreOperation,
+  StoreRead,
+  Txn,
+} from '../../ports/cluster-store.ts';
+import { bytesField, ProtoReader, uintField } from '../../wire/protobuf.ts';
 
-export function encodeTxn(txn: Txn): ITxnRequest {
-  return {
-    compare: txn.compares.map(
-      (compare): ICompare => ({
-        result: 'Equal',
-        target: 'Mod',
-        key: Buffer.from(compare.key),
-        mod_revision: compare.modRevision,
-      }),
-    ),
-    success: txn.success.map(encodeOperation),
-    failure: txn.failure.map(encodeOperation),
-  };
+const TXN_REQUEST = { compare: 1, success: 2, failure: 3 } as const;
+const COMPARE = { result: 1, target: 2, key: 3, modRevision: 6 } as const;
+const RESULT_EQUAL = 0;
+const TARGET_MOD = 2;
+const REQUEST_OP = { get: 1, put: 2, delete: 3 } as const;
+/** Of all three requests. */
+const REQUEST_KEY = 1;
+const PUT_REQUEST = { value: 2, lease: 3 } as const;
+const TXN_RESPONSE = { header: 1, succeeded: 2, responses: 3 } as const;
+const HEADER_REVISION = 3;
+const RESPONSE_RANGE = 1;
+const RANGE_KVS = 2;
+const KEY_VALUE = { modRevision: 3, value: 5 } as const;
+
+export function encodeTxn({ compares, success, failure }: Txn): Uint8Array {
+  const operations = (field: number, all: readonly StoreOperation[]): readonly Uint8Array[] =>
+    all.map((operation) => bytesField(field, encodeOperation(operation)));
+  return concatBytes([
+    ...compares.map((compare) => bytesField(TXN_REQUEST.compare, encodeCompare(compare))),
+    ...operations(TXN_REQUEST.success, success),
+    ...operations(TXN_REQUEST.failure, failure),
+  ]);
 }
 
-function encodeOperation(operation: StoreOperation): IRequestOp {
-  const key = Buffer.from(operation.key);
-  switch (operation.op) {
-    case 'put': {
-      const lease = operation.lease === undefined ? {} : { lease: operation.lease };
-      return { request_put: { key, value: Buffer.from(operation.value), ...lease } };
-    }
-    case 'delete':
-      return { request_delete_range: { key } };
-    case 'get':
-      return { request_range: { key } };
+const encodeCompare = ({ key, modRevision }: Compare): Uint8Array =>
+  concatBytes([
+    uintField(COMPARE.result, RESULT_EQUAL),
+    uintField(COMPARE.target, TARGET_MOD),
+    bytesField(COMPARE.key, Buffer.from(key)),
+    uintField(COMPARE.modRevision, modRevision),
+  ]);
+
+function encodeOperation(operation: StoreOperation): Uint8Array {
+  const parts = [bytesField(REQUEST_KEY, Buffer.from(operation.key))];
+  if (operation.op === 'put') {
+    parts.push(bytesField(PUT_REQUEST.value, Buffer.from(operation.value)));
+    if (operation.lease !== undefined)
+      parts.push(uintField(PUT_REQUEST.lease, BigInt(operation.lease)));
   }
+  return bytesField(REQUEST_OP[operation.op], concatBytes(parts));
 }
 
 /** Null when the answer does not fit the request: not an etcd that we know. */
 export function decodeTxn(
   txn: Txn,
-  response: ITxnResponse,
+  response: Uint8Array,
 ): {
   readonly succeeded: boolean;
   readonly revision: Revision;
   readonly reads: readonly StoreRead[];
 } | null {
-  const operations = response.succeeded ? txn.success : txn.failure;
-  if (response.responses.length !== operations.length) return null;
+  const reader = new ProtoReader(response);
+  const answers: Uint8Array[] = [];
+  let succeeded = false;
+  let at: number | null = null;
+  for (let field = reader.nextField(); field !== 0; field = reader.nextField())
+    if (field === TXN_RESPONSE.header) at = uintIn(reader.bytes(), HEADER_REVISION);
+    else if (field === TXN_RESPONSE.succeeded) succeeded = reader.uint() !== 0;
+    else if (field === TXN_RESPONSE.responses) answers.push(reader.bytes());
+    else reader.skip();
+  const operations = succeeded ? txn.success : txn.failure;
+  if (reader.hasFailed || at === null || answers.length !== operations.length) return null;
   const reads: StoreRead[] = [];
   for (const [i, operation] of operations.entries()) {
     if (operation.op !== 'get') continue;
-    const range = response.responses[i]?.response_range;
-    if (range === undefined || range === null) return null;
-    reads.push(decodeRead(operation.key, range.kvs[0]));
+    const range = fieldIn(answers[i] ?? NOTHING, RESPONSE_RANGE);
+    const read = range === null ? null : readIn(operation.key, range);
+    if (read === null) return null;
+    reads.push(read);
   }
-  return { succeeded: response.succeeded, revision: decodeRevision(response.header), reads };
+  return { succeeded, revision: revision(at), reads };
+}
+
+const NOTHING = new Uint8Array();
+
+/** The answer to a `get`: null where it cannot be read. */
+function readIn(key: string, range: Uint8Array): StoreRead | null {
+  const entry = fieldIn(range, RANGE_KVS);
+  if (entry === null) return { key, value: null, modRevision: revision(0) };
+  const modRevision = uintIn(entry, KEY_VALUE.modRevision);
+  if (modRevision === null) return null;
+  const value = Buffer.from(fieldIn(entry, KEY_VALUE.value) ?? NOTHING).toString();
+  return { key, value, modRevision: revision(modRevision) };
+}
+
+/** The first field with this number; null: there is none, or the message is broken. */
+function fieldIn(message: Uint8Array, wanted: number): Uint8Array | null {
+  const reader = new ProtoReader(message);
+  for (let field = reader.nextField(); field !== 0; field = reader.nextField()) {
+    if (field !== wanted) {
+      reader.skip();
+      continue;
+    }
+    const bytes = reader.bytes();
+    return reader.hasFailed ? null : bytes;
+  }
+  return null;
+}
+
+/** The same of a number. */
+function uintIn(message: Uint8Array, wanted: number): number | null {
+  const reader = new ProtoReader(message);
+  for (let field = reader.nextField(); field !== 0; field = reader.nextField()) {
+    if (field !== wanted) {
+      reader.skip();
+      continue;
+    }
+    const value = reader.uint();
+    return reader.hasFailed ? null : value;
+  }
+  return null;
 }
 
 export function decodeRead(key: string, entry: IKeyValue | undefined): StoreRead {

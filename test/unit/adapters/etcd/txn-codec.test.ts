@@ -1,59 +1,156 @@
 /** Transactions as etcd's messages, and prefixes as ranges. */
+import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { decodeTxn, encodeTxn, prefixRange } from '../../../../src/adapters/etcd/txn-codec.ts';
 import { ABSENT, leaseId, revision } from '../../../../src/model/ids.ts';
+import type { Txn } from '../../../../src/ports/cluster-store.ts';
 
-const header = { cluster_id: '1', member_id: '2', revision: '42', raft_term: '3' };
-const txn = {
+type Codec = {
+  readonly requestSerialize: (value: object) => Buffer;
+  readonly requestDeserialize: (bytes: Buffer) => object;
+  readonly responseSerialize: (value: object) => Buffer;
+};
+
+/** etcd's own description of the transaction, as the library ships it, and read as the library does. */
+const fromHere = createRequire(import.meta.url);
+const fromLibrary = createRequire(fromHere.resolve('etcd3'));
+const { loadSync } = fromLibrary('@grpc/proto-loader') as {
+  loadSync: (file: string, options: object) => Record<string, { readonly Txn: Codec }>;
+};
+const options = { keepCase: true, longs: String, enums: String, oneofs: true };
+const codec = loadSync(fromHere.resolve('etcd3/proto/rpc.proto'), options)['etcdserverpb.KV']?.Txn;
+if (codec === undefined) throw new Error('the description has no Txn');
+
+const header = {
+  cluster_id: '17841693486021432215',
+  member_id: '2',
+  revision: '42',
+  raft_term: '3',
+};
+const txn: Txn = {
   compares: [{ key: 'a', modRevision: ABSENT }],
   success: [
-    { op: 'put', key: 'a', value: 'ü', lease: leaseId('7') },
+    { op: 'put', key: 'a', value: 'ü', lease: leaseId('7587885173210087941') },
     { op: 'get', key: 'b' },
     { op: 'delete', key: 'c' },
   ],
   failure: [{ op: 'get', key: 'a' }],
-} as const;
+};
 
 /** Survives UTF-8: no lone surrogates. */
 const isText = (text: string): boolean => Buffer.from(text).toString() === text;
 
+const text = fc.string({ unit: 'grapheme', maxLength: 40 });
+const someRevision = fc.nat({ max: Number.MAX_SAFE_INTEGER }).map((value) => revision(value));
+const operation = fc.oneof(
+  fc.record({ op: fc.constant('put' as const), key: text, value: text }),
+  fc.record({ op: fc.constant('delete' as const), key: text }),
+  fc.record({ op: fc.constant('get' as const), key: text }),
+);
+const someTxn: fc.Arbitrary<Txn> = fc.record({
+  compares: fc.array(fc.record({ key: text, modRevision: someRevision }), { maxLength: 5 }),
+  success: fc.array(operation, { maxLength: 5 }),
+  failure: fc.array(operation, { maxLength: 5 }),
+});
+
 describe('encodeTxn', () => {
+  const read = (given: Txn): object => codec.requestDeserialize(Buffer.from(encodeTxn(given)));
+
   it('compares mod revisions for equality and keeps the order of operations', () => {
-    expect(encodeTxn(txn)).toEqual({
-      compare: [{ result: 'Equal', target: 'Mod', key: Buffer.from('a'), mod_revision: 0 }],
-      success: [
-        { request_put: { key: Buffer.from('a'), value: Buffer.from('ü'), lease: '7' } },
-        { request_range: { key: Buffer.from('b') } },
-        { request_delete_range: { key: Buffer.from('c') } },
+    expect(read(txn)).toMatchObject({
+      compare: [
+        {
+          result: 'Equal',
+          target: 'Mod',
+          key: Buffer.from('a'),
+          mod_revision: '0',
+          target_union: 'mod_revision',
+        },
       ],
-      failure: [{ request_range: { key: Buffer.from('a') } }],
+      success: [
+        {
+          request: 'request_put',
+          request_put: {
+            key: Buffer.from('a'),
+            value: Buffer.from('ü'),
+            lease: '7587885173210087941',
+          },
+        },
+        { request: 'request_range', request_range: { key: Buffer.from('b') } },
+        { request: 'request_delete_range', request_delete_range: { key: Buffer.from('c') } },
+      ],
+      failure: [{ request: 'request_range', request_range: { key: Buffer.from('a') } }],
     });
+  });
+
+  it('says of any transaction what etcd is to read', () => {
+    const names = { put: 'request_put', delete: 'request_delete_range', get: 'request_range' };
+    const branch = (operations: Txn['success']): readonly object[] =>
+      operations.map((each) => ({
+        request: names[each.op],
+        [names[each.op]]: {
+          ...(each.key !== '' && { key: Buffer.from(each.key) }),
+          ...(each.op === 'put' && each.value !== '' && { value: Buffer.from(each.value) }),
+        },
+      }));
+    fc.assert(
+      fc.property(someTxn, (given) => {
+        const {
+          compare = [],
+          success = [],
+          failure = [],
+        } = read(given) as Record<string, object[]>;
+        expect(compare.map((each) => each as { mod_revision: string })).toMatchObject(
+          given.compares.map(({ modRevision }) => ({ mod_revision: String(modRevision) })),
+        );
+        expect(success).toMatchObject(branch(given.success));
+        expect(failure).toMatchObject(branch(given.failure));
+      }),
+    );
   });
 });
 
 describe('decodeTxn', () => {
   const range = (kvs: readonly unknown[]) => ({ response_range: { header, kvs, more: false } });
   const respond = (succeeded: boolean, responses: readonly unknown[]) =>
-    decodeTxn(txn, { header, succeeded, responses } as never);
+    decodeTxn(txn, codec.responseSerialize({ header, succeeded, responses }));
+  const kv = { key: Buffer.from('a'), value: Buffer.from('xü'), mod_revision: '9', version: '3' };
+  const deleted = { response_delete_range: { header, deleted: '1' } };
+  const stored = { response_put: { header } };
 
   it('takes the reads of the branch that ran', () => {
-    const kv = { key: Buffer.from('a'), value: Buffer.from('x'), mod_revision: '9' };
     expect(respond(false, [range([kv])])).toEqual({
       succeeded: false,
       revision: revision(42),
-      reads: [{ key: 'a', value: 'x', modRevision: 9 }],
+      reads: [{ key: 'a', value: 'xü', modRevision: 9 }],
     });
-    expect(respond(true, [{}, range([]), {}])).toMatchObject({
+    expect(respond(true, [stored, range([]), deleted])).toMatchObject({
       succeeded: true,
       reads: [{ key: 'b', value: null, modRevision: 0 }],
     });
   });
 
   it('gives null where the answer does not fit the request', () => {
-    expect(respond(true, [{}])).toBeNull();
-    expect(respond(false, [{}])).toBeNull();
+    expect(respond(true, [stored])).toBeNull();
+    expect(respond(false, [stored])).toBeNull();
+    expect(decodeTxn(txn, new Uint8Array())).toBeNull();
+  });
+
+  it('never reads more out of a broken answer than null', () => {
+    const whole = codec.responseSerialize({
+      header,
+      succeeded: true,
+      responses: [stored, range([kv]), deleted],
+    });
+    for (let length = 0; length < whole.length; length++)
+      expect(decodeTxn(txn, whole.subarray(0, length))?.succeeded ?? false).toBe(false);
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
+        expect(() => decodeTxn(txn, bytes)).not.toThrow();
+      }),
+    );
   });
 });
 
