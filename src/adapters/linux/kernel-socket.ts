@@ -4,7 +4,6 @@
  * closes: every callback body is guarded (a throw inside would abort), and the descriptor gets
  * NETLINK_NO_ENOBUFS and a large buffer (an overrun would abort). Source: netlink(7).
  */
-import { readFile } from 'node:fs/promises';
 import { RawNetlinkSocket } from 'netlink';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import type { KernelError } from '../../model/kernel.ts';
@@ -24,7 +23,7 @@ import {
   type NetlinkMessage,
 } from '../../wire/netlink.ts';
 import { errnoName, kernelError } from './kernel-error.ts';
-import { findNetlinkRow, NETLINK_TABLE, protectSocket } from './socket-options.ts';
+import { protectSocket, readDropped } from './socket-options.ts';
 
 const MESSAGES_PER_DATAGRAM = 200;
 const BYTES_PER_DATAGRAM = 60_000;
@@ -60,10 +59,8 @@ export type Reply = {
 
 type Waiting = {
   readonly first: number;
-  /** Its answer is the last one, */
+  /** Its answer is the last one. */
   readonly last: number;
-  /** but a failure of this one comes alone; null: of none. */
-  readonly whole: number | null;
   readonly replies: Reply[];
   /** The growing lists behind `messages` of the replies that have any. */
   readonly collected: Map<number, NetlinkMessage[]>;
@@ -78,6 +75,8 @@ export class KernelSocket {
   readonly #ports: KernelPorts;
   readonly #raw: RawNetlinkSocket;
   readonly #port: number;
+  /** Null where it was not found. */
+  readonly #descriptor: number | null;
   #seq = 1;
   #waiting: Waiting | null = null;
   #turn: Promise<unknown> = Promise.resolve();
@@ -97,6 +96,7 @@ export class KernelSocket {
     });
     this.#port = this.#raw.address().port;
     const guarded = protectSocket(options.protocol, this.#port, options.receiveBytes);
+    this.#descriptor = guarded.ok ? guarded.value : null;
     this.unprotected = guarded.ok ? null : guarded.error;
     this.#raw.on('message', (bytes) => this.#guard(() => this.#receive(bytes)));
     this.#raw.on('truncatedMessage', () => this.#guard(() => this.#lose('truncated message')));
@@ -146,38 +146,10 @@ export class KernelSocket {
           requests.push(request);
         }
         // oxlint-disable-next-line no-await-in-loop -- the order of the requests is the caller's
-        const answered = await this.#send(requests, { lastFlags: NLM_F_ACK, isFramed: false });
+        const answered = await this.#send(requests, NLM_F_ACK);
         for (const reply of answered) replies.push(reply);
       }
       return replies;
-    });
-  }
-
-  /**
-   * All of it in one datagram between `begin` and `end`, which the kernel takes as a whole or not at all.
-   * Gives one reply each for `requests`; where any failed, those without a code had no effect either. A
-   * failure of the whole (a family that is missing, EPERM) is every reply's.
-   */
-  transact(
-    requests: readonly NetlinkRequest[],
-    frame: { readonly begin: NetlinkRequest; readonly end: NetlinkRequest },
-  ): Promise<readonly Reply[]> {
-    if (requests.length === 0) return Promise.resolve([]);
-    return this.#inTurn(async () => {
-      const last = requests.length - 1;
-      const flagged = requests.map((request, i) => ({
-        ...request,
-        flags: request.flags | NLM_F_REQUEST | (i === last ? NLM_F_ACK : 0),
-      }));
-      const mark = (request: NetlinkRequest): NetlinkRequest => ({
-        ...request,
-        flags: request.flags | NLM_F_REQUEST,
-      });
-      const replies = await this.#send([mark(frame.begin), ...flagged, mark(frame.end)], {
-        lastFlags: 0,
-        isFramed: true,
-      });
-      return replies.slice(1, -1);
     });
   }
 
@@ -189,10 +161,7 @@ export class KernelSocket {
     return this.#inTurn(async () => {
       for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
         // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
-        const [reply] = await this.#send([{ ...request, flags: NLM_F_REQUEST | NLM_F_DUMP }], {
-          lastFlags: 0,
-          isFramed: false,
-        });
+        const [reply] = await this.#send([{ ...request, flags: NLM_F_REQUEST | NLM_F_DUMP }], 0);
         if (reply === undefined) break;
         if (reply.code !== null) return err(kernelError(reply.code, what, reply.reason));
         if (!reply.messages.some((message) => (message.flags & NLM_F_DUMP_INTR) !== 0))
@@ -203,14 +172,8 @@ export class KernelSocket {
   }
 
   /** Messages that the kernel could not deliver since the socket was made; null where unknown. */
-  async drops(): Promise<number | null> {
-    try {
-      const table = await readFile(NETLINK_TABLE, 'utf8');
-      return findNetlinkRow(table, this.#options.protocol, this.#port)?.drops ?? null;
-    } catch (error) {
-      this.#ports.log.debug({ error: messageOf(error) }, 'netlink.drops-unknown');
-      return null;
-    }
+  drops(): number | null {
+    return this.#descriptor === null || this.#isClosed ? null : readDropped(this.#descriptor);
   }
 
   close(): void {
@@ -226,11 +189,7 @@ export class KernelSocket {
     return result;
   }
 
-  /** `isFramed`: the first and the last of the requests only mark a batch. */
-  #send(
-    requests: readonly NetlinkRequest[],
-    options: { readonly lastFlags: number; readonly isFramed: boolean },
-  ): Promise<readonly Reply[]> {
+  #send(requests: readonly NetlinkRequest[], lastFlags: number): Promise<readonly Reply[]> {
     const count = requests.length;
     if (this.#isClosed)
       return Promise.resolve(requests.map(() => ({ ...ACKNOWLEDGED, code: 'UNAVAILABLE' })));
@@ -238,13 +197,9 @@ export class KernelSocket {
     if (this.#seq > 0x7000_0000) this.#seq = 1;
     const first = this.#seq;
     this.#seq += count;
-    const datagram = encodeBatch(requests, {
-      seq: first,
-      port: this.#port,
-      lastFlags: options.lastFlags,
-    });
+    const datagram = encodeBatch(requests, { seq: first, port: this.#port, lastFlags });
     return new Promise((resolve) => {
-      this.#await({ first, count, isFramed: options.isFramed }, resolve);
+      this.#await({ first, count }, resolve);
       this.#raw.send(datagram, {}, (error) =>
         this.#guard(() => {
           // An answered batch is no longer waiting: a late error of its send concerns nobody.
@@ -255,10 +210,9 @@ export class KernelSocket {
   }
 
   #await(
-    batch: { readonly first: number; readonly count: number; readonly isFramed: boolean },
+    { first, count }: { readonly first: number; readonly count: number },
     resolve: (replies: readonly Reply[]) => void,
   ): void {
-    const { first, count, isFramed } = batch;
     const cancel = this.#ports.clock.schedule(this.#options.timeoutMs, () => {
       // After a blocked event loop the answer may lie in the socket: let it be read first.
       setImmediate(() => {
@@ -267,8 +221,7 @@ export class KernelSocket {
     });
     const waiting: Waiting = {
       first,
-      last: first + count - (isFramed ? 2 : 1),
-      whole: isFramed ? first : null,
+      last: first + count - 1,
       replies: Array<Reply>(count).fill(ACKNOWLEDGED),
       collected: new Map(),
       finish: (code) => {
@@ -319,8 +272,7 @@ export class KernelSocket {
       const { messages } = waiting.replies[index] ?? reply;
       waiting.replies[index] = { code: errnoName(errno), reason, messages };
     }
-    if (message.seq === waiting.whole && errno !== 0) waiting.finish(errnoName(errno));
-    else if (message.seq === waiting.last) waiting.finish(null);
+    if (message.seq === waiting.last) waiting.finish(null);
   }
 
   #collect(waiting: Waiting, index: number, message: NetlinkMessage): void {

@@ -280,10 +280,10 @@ class LinuxNetworkKernel implements NetworkKernel {
     let checks = 0;
     let isStopped = false;
     let cancel: () => void = () => {};
-    const check = async (): Promise<void> => {
-      checks++;
-      const drops = socket === null ? null : await socket.drops();
+    const check = (): void => {
       if (isStopped) return;
+      checks++;
+      const drops = socket?.drops() ?? null;
       if (drops !== null && drops > seen) {
         resync(`the kernel dropped ${drops - seen} notifications`);
         seen = drops;
@@ -291,8 +291,7 @@ class LinuxNetworkKernel implements NetworkKernel {
       arm();
     };
     const arm = (): void => {
-      // `check` catches its own errors: `drops` never rejects and `resync` only queues.
-      cancel = this.#ports.clock.schedule(LOSS_CHECK_MS, () => void check());
+      cancel = this.#ports.clock.schedule(LOSS_CHECK_MS, check);
     };
     arm();
     return () => {

@@ -29,6 +29,7 @@ import {
 } from '../../wire/nftables.ts';
 import { decodeLink, decodeLinkRole, encodeLinkDump, RTM_GETLINK } from '../../wire/rtnetlink.ts';
 import { kernelError } from './kernel-error.ts';
+import { BatchSocket } from './batch-socket.ts';
 import { type KernelPorts, LazySocket, type Reply } from './kernel-socket.ts';
 import type {
   ChainState,
@@ -42,26 +43,30 @@ import type { FenceScheme } from './nft-fence-rules.ts';
 const NETLINK_ROUTE = 0;
 const TIMEOUT_MS = 2000;
 const BUFFER_BYTES = 4 << 20;
-const READ_BYTES = 65_536;
+/** The longest datagram that the kernel makes of a dump. */
+const READ_BYTES = 32_768;
 
 export class NftSocket {
-  readonly #batches: LazySocket;
+  #batches: BatchSocket | null = null;
   /** Apart from the batches: those never wait for a dump. */
   readonly #dumps: LazySocket;
   readonly #links: LazySocket;
 
   constructor(ports: KernelPorts) {
     const common = { receiveBytes: BUFFER_BYTES, readBytes: READ_BYTES, timeoutMs: TIMEOUT_MS };
-    this.#batches = new LazySocket({ protocol: NETLINK_NETFILTER, ...common }, ports);
     this.#dumps = new LazySocket({ protocol: NETLINK_NETFILTER, ...common }, ports);
     this.#links = new LazySocket({ protocol: NETLINK_ROUTE, ...common }, ports);
   }
 
   /** One batch in one datagram; one reply for each message. */
-  async transact(messages: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
-    const socket = this.#batches.get();
-    if (!socket.ok) return socket;
-    return ok(await socket.value.transact(messages, { begin: BATCH_BEGIN, end: BATCH_END }));
+  transact(messages: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
+    if (this.#batches === null) {
+      const opened = BatchSocket.open(NETLINK_NETFILTER);
+      if (!opened.ok) return Promise.resolve(opened);
+      this.#batches = opened.value;
+    }
+    const frame = { begin: BATCH_BEGIN, end: BATCH_END };
+    return Promise.resolve(ok(this.#batches.transact(messages, frame)));
   }
 
   async links(): Promise<Result<FenceLinks, KernelError>> {
@@ -129,7 +134,8 @@ export class NftSocket {
   }
 
   close(): void {
-    this.#batches.close();
+    this.#batches?.close();
+    this.#batches = null;
     this.#dumps.close();
     this.#links.close();
   }

@@ -7,12 +7,16 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import koffi from 'koffi';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 
-const SOL_SOCKET = 1;
-const SO_RCVBUFFORCE = 33;
-const SOL_NETLINK = 270;
-const NETLINK_NO_ENOBUFS = 5;
-const NETLINK_CAP_ACK = 10;
-const NETLINK_EXT_ACK = 11;
+export const SOL_SOCKET = 1;
+export const SO_RCVBUFFORCE = 33;
+const SO_MEMINFO = 55;
+/** Numbers of 32 bits that SO_MEMINFO gives, and which of them is the count of drops. */
+const MEMINFO_LENGTH = 9;
+const MEMINFO_DROPS = 8;
+export const SOL_NETLINK = 270;
+export const NETLINK_NO_ENOBUFS = 5;
+export const NETLINK_CAP_ACK = 10;
+export const NETLINK_EXT_ACK = 11;
 
 export type NetlinkRow = { readonly inode: string; readonly drops: number };
 
@@ -32,13 +36,14 @@ export function findNetlinkRow(table: string, protocol: number, port: number): N
 
 /**
  * Makes the socket survive overruns and gives it `receiveBytes` of buffer beyond the sysctl limit
- * (needs CAP_NET_ADMIN; without it the limited size stays). The error says what protection is missing.
+ * (needs CAP_NET_ADMIN; without it the limited size stays). Gives its descriptor; the error says what protection
+ * is missing.
  */
 export function protectSocket(
   protocol: number,
   port: number,
   receiveBytes: number,
-): Result<void, string> {
+): Result<number, string> {
   try {
     const row = findNetlinkRow(readFileSync(NETLINK_TABLE, 'utf8'), protocol, port);
     if (row === null) return err(`no row for port ${port} in ${NETLINK_TABLE}`);
@@ -54,10 +59,25 @@ export function protectSocket(
     set(SOL_NETLINK, NETLINK_CAP_ACK, 1);
     set(SOL_NETLINK, NETLINK_EXT_ACK, 1);
     if (!set(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)) return err('NETLINK_NO_ENOBUFS is refused');
-    return ok(undefined);
+    return ok(descriptor);
   } catch (error) {
     return err(messageOf(error));
   }
+}
+
+let getsockopt: ReturnType<ReturnType<typeof koffi.load>['func']> | null = null;
+
+/** Messages that the kernel could not deliver to the socket so far; null where it does not say (before Linux 4.12). */
+export function readDropped(descriptor: number): number | null {
+  getsockopt ??= koffi
+    .load(null)
+    .func(
+      'int getsockopt(int fd, int level, int name, _Out_ uint32_t *value, _Inout_ uint32_t *length)',
+    );
+  const values = new Uint32Array(MEMINFO_LENGTH);
+  const length = [values.byteLength];
+  if (getsockopt(descriptor, SOL_SOCKET, SO_MEMINFO, values, length) !== 0) return null;
+  return values[MEMINFO_DROPS] ?? null;
 }
 
 function findDescriptor(target: string): number | null {

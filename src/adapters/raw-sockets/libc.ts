@@ -96,7 +96,11 @@ export function bindLibc(): Libc {
   };
 }
 
-function nameOf(errno: number): string {
-  const found = Object.entries(koffi.os.errno).find(([, value]) => value === errno);
-  return found?.[0] ?? `errno ${errno}`;
-}
+/** Looked up at each poll that finds nothing. */
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(koffi.os.errno)
+    .toReversed()
+    .map(([name, value]) => [value, name]),
+);
+
+const nameOf = (errno: number): string => NAMES.get(errno) ?? `errno ${errno}`;
