@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createSystemClock } from './adapters/clock/system-clock.ts';
 import { createSystemRandom } from './adapters/clock/system-random.ts';
+import { tuneEngine } from './adapters/machine/engine.ts';
 import { createCli } from './cli/cli.ts';
 import { createProcessIo } from './cli/process-io.ts';
 import { deriveWholeTable } from './core/desired/whole-table.ts';
@@ -27,6 +28,7 @@ const cli = createCli({
 process.exitCode = await cli.run(process.argv.slice(2));
 
 async function startAgent(options: { config: string; dev: boolean }): Promise<number> {
+  tuneEngine();
   // A command of the CLI needs none of the adapters: they cost it half of its time.
   const { runAgent } = await import('./agent-process.ts');
   return runAgent({
