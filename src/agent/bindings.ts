@@ -256,3 +256,10 @@ const placeOf = (place: Place): Place => ({
   address: place.address,
   prefix: place.prefix,
 });
+
+const LIFETIME_MIN_S = 3;
+
+/** `valid_lft` is whole seconds: two hold times, and never so short that a late refresh matters. */
+export const lifetimeFor = (aliveMs: number): number =>
+  // F is three quarters of D.
+  Math.max(LIFETIME_MIN_S, Math.ceil((2 * aliveMs * 4) / 3 / 1000));

@@ -12,7 +12,7 @@ import type { Fence, FenceChange, FenceContents, FenceKind } from '../ports/fenc
 import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { NetworkKernel } from '../ports/kernel.ts';
 import type { Log } from '../ports/log.ts';
-import { Bindings } from './bindings.ts';
+import { Bindings, lifetimeFor } from './bindings.ts';
 import {
   addressesOf,
   applied,
@@ -32,11 +32,13 @@ import type { GatePlaces, LocalGate } from './local-gate.ts';
 const REFRESH_AGE_MS = 1500;
 /** Refreshed with one arming at most: what is open must not wait for the second line of all others. */
 const REFRESH_LIMIT = 64;
-const LIFETIME_MIN_S = 3;
 /** Addresses bound with one arming at most; measured: 32 take 3 ms on a calm machine. */
 const BIND_LIMIT = 32;
 /** Longer than most D': what is bound ahead is silent, and opens with a lifetime of its own. */
 const FORESEEN_LIFETIME_S = 20;
+
+/** So often a check looks at all of the rules, also where the kernel says that nobody else has changed any. */
+const LOOK_MS = 10_000;
 
 const LATE: KernelError = { code: 'LATE', message: 'nothing of the hold time is left' };
 const MISSING: KernelError = { code: 'MISSING', message: 'the rules of the gate are gone' };
@@ -63,6 +65,8 @@ class FenceGate implements LocalGate {
   #places: GatePlaces = { devices: [], vips: [], groups: new Map() };
   /** As the kernel acknowledged it last; null: in doubt, to be asked before anything is built on it. */
   #contents: FenceContents | null = null;
+  /** When a check looked at all of it last. */
+  #lookedAt = monoMs(Number.NEGATIVE_INFINITY);
   /** Null where it left anything to be done. */
   #lastArming: LastArming | null = null;
   /** With these there was nothing to add to the managed addresses and nothing to take from them. */
@@ -328,10 +332,15 @@ class FenceGate implements LocalGate {
   }
 
   async check(mayBeBound: (group: GroupId) => boolean): Promise<Result<void, KernelError>> {
-    const observed = await this.#ports.fence.observe();
-    if (!observed.ok) return observed;
-    if (observed.value === null) return this.#recover();
-    this.#contents = observed.value;
+    const { fence, clock } = this.#ports;
+    const isKnown = this.#contents !== null && clock.now() - this.#lookedAt < LOOK_MS;
+    if (!isKnown || !fence.isAsLeft()) {
+      const observed = await fence.observe();
+      if (!observed.ok) return observed;
+      if (observed.value === null) return this.#recover();
+      this.#contents = observed.value;
+      this.#lookedAt = clock.now();
+    }
     const ready = await this.#prepare([]);
     if (!ready.ok) return ready;
     const bound = this.#bindings.all();
@@ -570,8 +579,3 @@ class FenceGate implements LocalGate {
 }
 
 const NO_DEVICE: KernelError = { code: 'ENODEV', message: 'the device of an address is gone' };
-
-/** `valid_lft` is whole seconds: two hold times, and never so short that a late refresh matters. */
-const lifetimeFor = (aliveMs: number): number =>
-  // F is three quarters of D.
-  Math.max(LIFETIME_MIN_S, Math.ceil((2 * aliveMs * 4) / 3 / 1000));

@@ -52,6 +52,11 @@ export interface Fence {
   readonly kind: FenceKind;
   /** Null: nothing of ours is installed, or not all of it: `install` is due. */
   observe(): Promise<Result<FenceContents | null, KernelError>>;
+  /**
+   * Nobody else has changed any rules here since the last `observe` that succeeded: it would say the same. False
+   * in doubt. Devices may have come and gone, and their rules with them.
+   */
+  isAsLeft(): boolean;
   /** By interface index: so many milliseconds it is alive yet, by the last commit; what is not, is absent. */
   lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>>;
   /**

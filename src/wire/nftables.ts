@@ -32,6 +32,7 @@ export const NFT_MSG_NEWSETELEM = nftType(12);
 export const NFT_MSG_GETSETELEM = nftType(13);
 export const NFT_MSG_DELSETELEM = nftType(14);
 const NFT_MSG_NEWGEN = nftType(15);
+export const NFT_MSG_GETGEN = nftType(16);
 const NFT_MSG_TRACE = nftType(17);
 
 /** NFPROTO_*: the family of a table. */
@@ -47,6 +48,7 @@ export const NFT_TABLE_F_DORMANT = 0x1;
 /** Multicast group of all changes of nftables. */
 export const NFNLGRP_NFTABLES = 7;
 
+const NFTA_GEN_ID = 1;
 const NFTA_TABLE_NAME = 1;
 const NFTA_TABLE_FLAGS = 2;
 const NFTA_SET_TABLE = 1;
@@ -210,6 +212,8 @@ export const flushSet = (table: NftTable, set: string): NftMessage =>
   });
 
 /** Body of a dump of the tables of all families. */
+export const encodeGenerationRequest = (): Uint8Array => new Uint8Array(NFGENMSG_BYTES);
+
 export const encodeTablesDump = (): Uint8Array => new Uint8Array(NFGENMSG_BYTES);
 
 /** Body of a dump of a table's sets, chains or rules; kernels give chains of other tables too. */
@@ -338,6 +342,18 @@ export function decodeTableFlags(
     if (type === NFTA_TABLE_FLAGS) flags = readU32be(body, offset);
   });
   return ok({ ...table.value, flags });
+}
+
+/**
+ * Body of NFT_MSG_NEWGEN: the generation of all rules of the namespace, which grows by one with each batch that
+ * changes any; 0: it has none.
+ */
+export function decodeGeneration(body: Uint8Array): number {
+  let generation = 0;
+  walkBody(body, 'generation', (type, offset) => {
+    if (type === NFTA_GEN_ID) generation = readU32be(body, offset);
+  });
+  return generation;
 }
 
 /** Does a notification of whatever kind concern the table or a part of it? */

@@ -384,6 +384,28 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
     },
   },
   {
+    name: 'is as it was left after changes of its own, and not after those of others',
+    run: async (world) => {
+      const { fence, device, vips } = world;
+      assert.equal(fence.isAsLeft(), false);
+      await prepare(world, {});
+      succeeded(await fence.observe());
+      assert.equal(fence.isAsLeft(), true);
+      for (let round = 1; round <= 3; round++) {
+        succeeded(await fence.permit(round, LONG_MS));
+        const enabled = round === 2 ? removing(...vips) : adding(...vips);
+        succeeded(await fence.commit(change({ permit: round, ...alive(world, LONG_MS), enabled })));
+        assert.equal(fence.isAsLeft(), true);
+      }
+      await world.flush();
+      assert.equal(fence.isAsLeft(), false);
+      succeeded(await fence.install([device]));
+      assert.equal(fence.isAsLeft(), false);
+      succeeded(await fence.observe());
+      assert.equal(fence.isAsLeft(), true);
+    },
+  },
+  {
     name: 'a device that was made anew is not fenced until the next installation, and silent after',
     run: async (world) => {
       const { fence, vips } = world;

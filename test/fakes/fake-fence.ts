@@ -29,6 +29,7 @@ export type FenceCounters = {
   /** Batches that took effect. */
   commits: number;
   late: number;
+  observations: number;
   missing: number;
 };
 
@@ -46,12 +47,19 @@ type Tables = {
 
 export class FakeFence implements Fence {
   readonly kind: FenceKind;
-  readonly counters: FenceCounters = { permits: 0, commits: 0, late: 0, missing: 0 };
+  readonly counters: FenceCounters = {
+    permits: 0,
+    commits: 0,
+    late: 0,
+    observations: 0,
+    missing: 0,
+  };
   readonly #clock: Clock;
   readonly #latenessMs: () => number;
   #machine: Map<number, FenceDevice> | null;
   #tables: Tables | null = null;
   #failures: KernelError[] = [];
+  #isAsLeft = false;
 
   constructor(clock: Clock, options: FakeFenceOptions = {}) {
     this.#clock = clock;
@@ -61,8 +69,11 @@ export class FakeFence implements Fence {
   }
 
   observe(): Promise<Result<FenceContents | null, KernelError>> {
+    this.#isAsLeft = false;
     const failure = this.#failures.shift();
     if (failure !== undefined) return Promise.resolve(err(failure));
+    this.counters.observations++;
+    this.#isAsLeft = true;
     const tables = this.#tables;
     if (tables === null || [...tables.devices.values()].some((device) => !this.#exists(device)))
       return Promise.resolve(ok(null));
@@ -76,6 +87,10 @@ export class FakeFence implements Fence {
         directors: new Set(tables.directors),
       }),
     );
+  }
+
+  isAsLeft(): boolean {
+    return this.#isAsLeft;
   }
 
   lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>> {
@@ -187,6 +202,7 @@ export class FakeFence implements Fence {
   /** Somebody else flushed the ruleset, or the machine started again. */
   flush(): void {
     this.#tables = null;
+    this.#isAsLeft = false;
   }
 
   /** The device is gone from the machine, and its hooks with it. */

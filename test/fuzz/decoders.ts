@@ -34,12 +34,14 @@ import {
   decodeChainPolicy,
   decodeElements,
   decodeExpiring,
+  decodeGeneration,
   decodeRule,
   decodeSet,
   decodeTable,
   decodeTableFlags,
 } from '../../src/wire/nftables.ts';
 import { decodePeerDatagram, encodePeerDatagram } from '../../src/wire/peer-message.ts';
+import { bytesField, ProtoReader, uintField } from '../../src/wire/protobuf.ts';
 import { decodeAddress, decodeLink, decodeLinkRole } from '../../src/wire/rtnetlink.ts';
 import { decodeHostLink } from '../../src/wire/rtnetlink-links.ts';
 import { checksumFormOf, decodeVrrp, encodeVrrp } from '../../src/wire/vrrp.ts';
@@ -106,6 +108,9 @@ const NETLINK = [
     });
 });
 const BODIES = NETLINK.map((message) => message.subarray(16));
+
+/** Body of an answer to the question for the generation. */
+const GENERATION = Uint8Array.of(0, 0, 1, 2, 8, 0, 1, 0, 0, 0, 0x30, 0x39);
 
 /** Lines as Linux writes them, the header among them. */
 const CONNECTIONS = readFileSync(join(import.meta.dirname, '../fixtures/ip_vs_conn.txt'));
@@ -268,6 +273,18 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
   { name: 'decodeHostLink', corpus: BODIES, decode: decodeHostLink },
   { name: 'decodeLinkRole', corpus: BODIES, decode: decodeLinkRole },
   { name: 'decodeTable', corpus: BODIES, decode: decodeTable },
+  { name: 'decodeGeneration', corpus: [GENERATION, ...BODIES], decode: decodeGeneration },
+  {
+    name: 'ProtoReader',
+    corpus: [concatBytes([uintField(1, 300), bytesField(2, uintField(3, 7)), uintField(90, 0)])],
+    decode: (bytes) => {
+      const reader = new ProtoReader(bytes);
+      const fields: unknown[] = [];
+      for (let field = reader.nextField(); field !== 0; field = reader.nextField())
+        fields.push([field, field % 2 === 0 ? reader.bytes() : reader.uint()]);
+      return [fields, reader.hasFailed];
+    },
+  },
   { name: 'decodeSet', corpus: BODIES, decode: decodeSet },
   { name: 'decodeChain', corpus: BODIES, decode: decodeChain },
   { name: 'decodeRule', corpus: BODIES, decode: decodeRule },

@@ -164,6 +164,9 @@ export class LifeFence implements Fence {
   observe(): Promise<Result<FenceContents | null, KernelError>> {
     return this.#life.call('observe', () => this.#fence.observe());
   }
+  isAsLeft(): boolean {
+    return this.#fence.isAsLeft();
+  }
   lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>> {
     return this.#life.call('observe', () => this.#fence.lifetimes());
   }

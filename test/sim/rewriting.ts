@@ -118,6 +118,7 @@ export function rewriteFence(fence: Fence, change: (change: FenceChange) => Fenc
   return {
     kind: fence.kind,
     observe: () => fence.observe(),
+    isAsLeft: () => fence.isAsLeft(),
     lifetimes: () => fence.lifetimes(),
     install: (devices) => fence.install(devices),
     permit: (round, timeoutMs) => fence.permit(round, timeoutMs),

@@ -37,6 +37,7 @@ function stoppingFence(fence: Fence, path: string): Fence {
   return {
     kind: fence.kind,
     observe: () => fence.observe(),
+    isAsLeft: () => fence.isAsLeft(),
     lifetimes: () => fence.lifetimes(),
     install: (devices) => fence.install(devices),
     permit: (round, timeoutMs) => fence.permit(round, timeoutMs),

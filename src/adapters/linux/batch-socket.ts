@@ -12,6 +12,7 @@ import {
   NLM_F_ACK,
   NLM_F_REQUEST,
   NLMSG_ERROR,
+  type NetlinkMessage,
 } from '../../wire/netlink.ts';
 import { bindLibc, type Libc } from '../raw-sockets/libc.ts';
 import { hostInt } from '../raw-sockets/socket-address.ts';
@@ -81,11 +82,8 @@ export class BatchSocket {
     { begin, end }: { readonly begin: NetlinkRequest; readonly end: NetlinkRequest },
   ): readonly Reply[] {
     if (requests.length === 0) return [];
-    // Sequence numbers wrap long before 2^32 so that a batch is always a contiguous range.
-    if (this.#seq > 0x7000_0000) this.#seq = 1;
-    const first = this.#seq;
+    const first = this.#take(requests.length + 2);
     const last = first + requests.length;
-    this.#seq = last + 2;
     const entries = [begin, ...requests, end].map((request, i) => ({
       ...request,
       flags: request.flags | NLM_F_REQUEST | (i === requests.length ? NLM_F_ACK : 0),
@@ -96,10 +94,35 @@ export class BatchSocket {
     return this.#answers(first, last);
   }
 
+  /** What the kernel answers to a question that has one answer; null: none, or a refusal. */
+  ask(request: Omit<NetlinkRequest, 'flags'>): NetlinkMessage | null {
+    const seq = this.#take(1);
+    const entry = { ...request, flags: NLM_F_REQUEST };
+    const question = encodeBatch([entry], { seq, port: 0, lastFlags: 0 });
+    if (this.#isClosed || this.#send(question) !== null) return null;
+    for (;;) {
+      const bytes = this.#receive();
+      if (typeof bytes === 'string') return null;
+      const messages = decodeMessages(bytes);
+      const answer = messages.ok
+        ? messages.value.find((message) => message.seq === seq)
+        : undefined;
+      if (answer !== undefined) return answer.type === NLMSG_ERROR ? null : answer;
+    }
+  }
+
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#libc.close(this.#fd);
+  }
+
+  /** The first of so many sequence numbers. They wrap long before 2^32: a batch is always a contiguous range. */
+  #take(count: number): number {
+    if (this.#seq > 0x7000_0000) this.#seq = 1;
+    const first = this.#seq;
+    this.#seq += count;
+    return first;
   }
 
   /** Null, or why nothing was sent. */

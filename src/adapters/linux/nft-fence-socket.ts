@@ -7,15 +7,18 @@ import {
   decodeChainPolicy,
   decodeElements,
   decodeExpiring,
+  decodeGeneration,
   decodeRule,
   decodeSet,
   decodeTableFlags,
   deleteTable,
   encodeElementDump,
+  encodeGenerationRequest,
   encodePartsDump,
   encodeTablesDump,
   NETLINK_NETFILTER,
   NFT_MSG_GETCHAIN,
+  NFT_MSG_GETGEN,
   NFT_MSG_GETRULE,
   NFT_MSG_GETSET,
   NFT_MSG_GETSETELEM,
@@ -60,13 +63,27 @@ export class NftSocket {
 
   /** One batch in one datagram; one reply for each message. */
   transact(messages: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
-    if (this.#batches === null) {
-      const opened = BatchSocket.open(NETLINK_NETFILTER);
-      if (!opened.ok) return Promise.resolve(opened);
-      this.#batches = opened.value;
-    }
+    const socket = this.#batchSocket();
+    if (!socket.ok) return Promise.resolve(socket);
     const frame = { begin: BATCH_BEGIN, end: BATCH_END };
-    return Promise.resolve(ok(this.#batches.transact(messages, frame)));
+    return Promise.resolve(ok(socket.value.transact(messages, frame)));
+  }
+
+  /** It grows by one with each batch, of whomever, that changes rules or elements of this namespace; null: unknown. */
+  generation(): number | null {
+    const socket = this.#batchSocket();
+    if (!socket.ok) return null;
+    const question = { type: NFT_MSG_GETGEN, body: encodeGenerationRequest() };
+    const answer = socket.value.ask(question);
+    const generation = answer === null ? 0 : decodeGeneration(answer.body);
+    return generation === 0 ? null : generation;
+  }
+
+  #batchSocket(): Result<BatchSocket, KernelError> {
+    if (this.#batches !== null) return ok(this.#batches);
+    const opened = BatchSocket.open(NETLINK_NETFILTER);
+    if (opened.ok) this.#batches = opened.value;
+    return opened;
   }
 
   async links(): Promise<Result<FenceLinks, KernelError>> {

@@ -41,6 +41,10 @@ export class NftFence implements Fence {
   readonly #socket: NftSocket;
   /** Grows with every change of elements of ours, at its begin and at its end. */
   #changes = 0;
+  /** Batches of ours so far. */
+  #batches = 0;
+  /** What the kernel's generation is as long as nobody else changes rules; null: unknown. */
+  #generation: number | null = null;
 
   constructor(scheme: FenceScheme, ports: KernelPorts) {
     this.#scheme = scheme;
@@ -52,6 +56,20 @@ export class NftFence implements Fence {
   }
 
   async observe(): Promise<Result<FenceContents | null, KernelError>> {
+    this.#generation = null;
+    const before = this.#socket.generation();
+    const changes = this.#batches;
+    const contents = await this.#observe();
+    const isOfOneMoment = this.#batches === changes && this.#socket.generation() === before;
+    if (contents.ok && isOfOneMoment) this.#generation = before;
+    return contents;
+  }
+
+  isAsLeft(): boolean {
+    return this.#generation !== null && this.#socket.generation() === this.#generation;
+  }
+
+  async #observe(): Promise<Result<FenceContents | null, KernelError>> {
     const links = await this.#socket.links();
     if (!links.ok) return links;
     const state = await this.#state();
@@ -89,7 +107,7 @@ export class NftFence implements Fence {
   async permit(round: number, timeoutMs: number): Promise<Result<void, KernelError>> {
     const what = `permit round ${round}`;
     if (timeoutMs < SHORTEST_TIMEOUT_MS) return err(tooLate(what));
-    const replies = await this.#socket.transact(planPermit(this.#scheme, round, timeoutMs));
+    const replies = await this.#transact(planPermit(this.#scheme, round, timeoutMs));
     if (!replies.ok) return replies;
     const failure = failureOf(replies.value, what);
     if (failure === null) return ok(undefined);
@@ -105,7 +123,7 @@ export class NftFence implements Fence {
     const batch = planCommit(this.#scheme, change, indexes.value);
     const isRenewal =
       isEmpty(change.directors) && ADDRESS_SETS.every((set) => isEmpty(change[set]));
-    const replies = isRenewal ? await this.#socket.transact(batch) : await this.#change(batch);
+    const replies = isRenewal ? await this.#transact(batch) : await this.#change(batch);
     if (!replies.ok) return replies;
     const failed = replies.value.flatMap(({ code, reason }, i) =>
       code === null
@@ -121,6 +139,7 @@ export class NftFence implements Fence {
   }
 
   async uninstall(): Promise<Result<void, KernelError>> {
+    this.#generation = null;
     const removed = await this.#socket.removeTables(this.#scheme.tables.map(({ table }) => table));
     return removed.ok ? ok(undefined) : removed;
   }
@@ -132,10 +151,19 @@ export class NftFence implements Fence {
   async #change(batch: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
     this.#changes++;
     try {
-      return await this.#socket.transact(batch);
+      return await this.#transact(batch);
     } finally {
       this.#changes++;
     }
+  }
+
+  async #transact(batch: readonly NftMessage[]): Promise<Result<readonly Reply[], KernelError>> {
+    const replies = await this.#socket.transact(batch);
+    this.#batches++;
+    const isDone = replies.ok && replies.value.every(({ code }) => code === null);
+    if (this.#generation !== null && batch.length > 0)
+      this.#generation = isDone ? nextGeneration(this.#generation) : null;
+    return replies;
   }
 
   /** Many dumps, of one moment as far as our own changes go. */
@@ -162,6 +190,10 @@ export class NftFence implements Fence {
     return ok(ports.map(([index]) => index));
   }
 }
+
+/** 0 is none, also where the number wraps. */
+const nextGeneration = (generation: number): number =>
+  generation === 0xffff_ffff ? 1 : generation + 1;
 
 const isEmpty = ({ add, remove }: FenceSetChange<unknown>): boolean =>
   add.length + remove.length === 0;

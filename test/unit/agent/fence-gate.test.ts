@@ -36,6 +36,7 @@ function setUp() {
   const paused: Fence = {
     kind: 'netdev',
     observe: () => fence.observe(),
+    isAsLeft: () => fence.isAsLeft(),
     lifetimes: () => fence.lifetimes(),
     install: (devices) => fence.install(devices),
     permit: (round, timeoutMs) => fence.permit(round, timeoutMs),
@@ -603,6 +604,18 @@ describe('rules that are gone', () => {
     expect(bound()).toEqual([]);
     const contents = await fence.observe();
     expect(contents.ok && contents.value?.managed.has(A)).toBe(true);
+  });
+
+  it('are looked at as a whole every ten seconds where nobody else has changed any', async () => {
+    const { open, gate, fence, g, clock } = setUp();
+    const looks: number[] = [];
+    for (const ms of [0, 9_000, 1_000]) {
+      await clock.advance(ms);
+      await open(g);
+      await gate.check(() => true);
+      looks.push(fence.counters.observations);
+    }
+    expect(looks.map((count) => count - (looks[0] ?? 0))).toEqual([0, 0, 1]);
   });
 
   it('follow a device that was made anew', async () => {

@@ -12,6 +12,7 @@ import {
   BATCH_END,
   decodeChain,
   decodeElements,
+  decodeGeneration,
   decodeRule,
   decodeSet,
   decodeTable,
@@ -187,4 +188,18 @@ describe('dumps as Linux answers them', () => {
     );
     expect(decodeTable(Uint8Array.of(1, 2)).ok).toBe(false);
   });
+});
+
+test('the generation of the rules is read where there is one', () => {
+  const body = Uint8Array.of(0, 0, 0x01, 0x02, 0, 8, 0, 1, 0, 0, 0x30, 0x39);
+  const view = new DataView(body.buffer);
+  view.setUint16(4, 8, true);
+  view.setUint16(6, 1, true);
+  expect(decodeGeneration(body)).toBe(12_345);
+  expect(decodeGeneration(body.subarray(0, 4))).toBe(0);
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 40 }), (noise) => {
+      expect(decodeGeneration(noise)).toBeGreaterThanOrEqual(0);
+    }),
+  );
 });

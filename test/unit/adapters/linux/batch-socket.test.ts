@@ -24,7 +24,13 @@ const THREE = [request(1), request(2), request(3)];
 const NETFILTER = 12;
 
 /** Answers of the kernel to the message at this place of a batch, by its number. */
-type Told = { readonly at: number; readonly errno: number; readonly isOld?: boolean };
+type Told = {
+  readonly at: number;
+  readonly errno: number;
+  readonly isOld?: boolean;
+  /** Left out: an acknowledgement. */
+  readonly type?: number;
+};
 
 class FakeLibc {
   readonly sent: Uint8Array[] = [];
@@ -82,13 +88,13 @@ class FakeLibc {
   #answer(bytes: Uint8Array): void {
     const messages = decodeMessages(bytes);
     if (!messages.ok) throw new Error(messages.error);
-    for (const { at, errno, isOld } of this.script.shift() ?? []) {
+    for (const { at, errno, isOld, type = NLMSG_ERROR } of this.script.shift() ?? []) {
       const asked = messages.value[at];
       if (asked === undefined) throw new Error(`no message ${at}`);
       const body = new Uint8Array(20);
       new DataView(body.buffer).setInt32(0, -errno, LITTLE_ENDIAN);
       const seq = isOld === true ? asked.seq - 1000 : asked.seq;
-      this.#waiting.push(encodeMessage({ type: NLMSG_ERROR, flags: 0x100, seq, port: 9, body }));
+      this.#waiting.push(encodeMessage({ type, flags: 0x100, seq, port: 9, body }));
     }
   }
 }
@@ -167,6 +173,28 @@ describe('BatchSocket', () => {
     expect(fake.closed).toEqual([7]);
     expect(codes(socket)).toEqual(['UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE']);
     expect(fake.sent).toHaveLength(0);
+  });
+
+  it('gives the one answer to a question, and null for a refusal or none', () => {
+    const fake = new FakeLibc(
+      [
+        { at: 0, errno: 0, isOld: true, type: 99 },
+        { at: 0, errno: 0, type: 0xa0f },
+      ],
+      [{ at: 0, errno: 1 }],
+      [],
+    );
+    const socket = opened(fake);
+    const question = { type: 0xa10, body: new Uint8Array(4) };
+    expect(socket.ask(question)).toMatchObject({ type: 0xa0f });
+    expect(socket.ask(question)).toBeNull();
+    expect(socket.ask(question)).toBeNull();
+    fake.sendError = 'EPERM';
+    expect(socket.ask(question)).toBeNull();
+    socket.close();
+    expect(socket.ask(question)).toBeNull();
+    const asked = decodeMessages(fake.sent[0] ?? new Uint8Array());
+    expect(asked).toMatchObject({ value: [{ type: 0xa10, flags: NLM_F_REQUEST }] });
   });
 
   it('says why there is no socket', () => {
