@@ -1,6 +1,7 @@
-/** Rows of keepalived's event table for real servers, quorum, sorry server and inhibition, in the kernel. */
+/** keepalived's event table for real servers, quorum, sorry server and inhibition, row by row, in the kernel. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { askHttp, tally } from '../../support/rack-client.ts';
+import type { DirectorHost } from '../../support/director-host.ts';
 import { waitFor } from '../../support/processes.ts';
 import { CHECK, type RackLab, vipOf } from '../../support/rack-lab.ts';
 import { settle } from '../../support/settled.ts';
@@ -17,6 +18,8 @@ type Row = {
   readonly sorry: readonly string[];
   readonly hysteresis: readonly string[];
   readonly inhibit: readonly string[];
+  /** Of the service with hysteresis: what its programs were told last; that it begins with its quorum is no news. */
+  readonly told: 'up' | 'down' | null;
   /** Who answers clients of the service with the sorry server. */
   readonly answers: readonly string[];
 };
@@ -28,6 +31,7 @@ const ROWS: readonly Row[] = [
     sorry: [`${N1} 1`, `${N2} 1`, `${N3} 1`, `${SORRY} 0`],
     hysteresis: [`${N1} 1`, `${N2} 1`, `${N3} 1`],
     inhibit: [`${N1} 1`, `${N2} 1`, `${N3} 1`],
+    told: null,
     answers: ['n1', 'n2', 'n3'],
   },
   {
@@ -36,15 +40,17 @@ const ROWS: readonly Row[] = [
     sorry: [`${N2} 1`, `${N3} 1`, `${SORRY} 0`],
     hysteresis: [`${N2} 1`, `${N3} 1`],
     inhibit: [`${N1} 0`, `${N2} 1`, `${N3} 1`],
+    told: null,
     answers: ['n2', 'n3'],
   },
   {
     event:
-      'the quorum is lost: the sorry server comes and those that live go; without one they stay',
+      'a quorum is lost: the sorry server comes and those that live go; less than a hysteresis below, it is not',
     up: [false, false, true],
     sorry: [`${SORRY} 1`],
     hysteresis: [`${N3} 1`],
     inhibit: [`${N1} 0`, `${N2} 0`, `${N3} 1`],
+    told: null,
     answers: ['sorry'],
   },
   {
@@ -53,6 +59,7 @@ const ROWS: readonly Row[] = [
     sorry: [`${N1} 1`, `${N3} 1`, `${SORRY} 0`],
     hysteresis: [`${N1} 1`, `${N3} 1`],
     inhibit: [`${N1} 1`, `${N2} 0`, `${N3} 1`],
+    told: null,
     answers: ['n1', 'n3'],
   },
   {
@@ -61,9 +68,32 @@ const ROWS: readonly Row[] = [
     sorry: [`${SORRY} 1`],
     hysteresis: [],
     inhibit: [`${N1} 0`, `${N2} 0`, `${N3} 0`],
+    told: 'down',
     answers: ['sorry'],
   },
+  {
+    event:
+      'the quorum stays lost though two are back, by the hysteresis; without a sorry server they serve',
+    up: [true, true, false],
+    sorry: [`${N1} 1`, `${N2} 1`, `${SORRY} 0`],
+    hysteresis: [`${N1} 1`, `${N2} 1`],
+    inhibit: [`${N1} 1`, `${N2} 1`, `${N3} 0`],
+    told: 'down',
+    answers: ['n1', 'n2'],
+  },
+  {
+    event: 'all are back, and with them each quorum',
+    up: [true, true, true],
+    sorry: [`${N1} 1`, `${N2} 1`, `${N3} 1`, `${SORRY} 0`],
+    hysteresis: [`${N1} 1`, `${N2} 1`, `${N3} 1`],
+    inhibit: [`${N1} 1`, `${N2} 1`, `${N3} 1`],
+    told: 'up',
+    answers: ['n1', 'n2', 'n3'],
+  },
 ];
+
+/** All that the programs of a director may have been told, in this order. */
+const TOLD = ['down', 'up'];
 
 export function quorum(rack: () => RackLab): void {
   describe('quorum, sorry server and inhibition', () => {
@@ -121,19 +151,22 @@ export function quorum(rack: () => RackLab): void {
         const question = { host: vipOf('nat', 4), port: PORTS.sorry };
         const names = await askHttp(lab.network, question, 6);
         expect(Object.keys(tally(names)).toSorted()).toEqual(row.answers);
+        for (const director of lab.directors)
+          await waitFor(
+            `the programs of ${director.name} were told last: ${row.told}`,
+            async () => ((await toldOf(director)).at(-1) ?? null) === row.told,
+            { timeoutMs: 5000 },
+          );
       });
 
-    it('told the programs of every director of the loss, once', async () => {
-      for (const director of rack().directors) {
-        const words = async (): Promise<readonly string[]> =>
-          (await director.exec(`cat ${EVENTS_FILE}`)).stdout.trim().split('\n');
-        await waitFor(`${director.name} has told`, async () => (await words()).at(-1) === 'down', {
-          timeoutMs: 5000,
-        });
-        expect((await words()).filter((word) => word === 'down')).toEqual(['down']);
-      }
+    it('told the programs of every director of each change, once', async () => {
+      for (const director of rack().directors) expect(await toldOf(director)).toEqual(TOLD);
     });
   });
+}
+
+async function toldOf(director: DirectorHost): Promise<readonly string[]> {
+  return (await director.exec(`cat ${EVENTS_FILE}`)).stdout.split('\n').filter(Boolean);
 }
 
 async function setUp(lab: RackLab, up: Row['up']): Promise<void> {
