@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAnnouncer } from './adapters/announce/create-announcer.ts';
+import { createZlibCodec } from './adapters/documents/zlib-codec.ts';
 import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
 import { createFileLedger } from './adapters/ledger/file-ledger.ts';
 import { createStatusFile } from './adapters/ledger/status-file.ts';
@@ -29,15 +30,18 @@ import { type AgentPorts, createAgent } from './agent/agent.ts';
 import { FREEZE } from './agent/shut-down.ts';
 import { createApi } from './api/server.ts';
 import { type AgentConfig, loadAgentConfig } from './config/agent-file.ts';
-import { parseClusterDocument } from './config/cluster-document.ts';
+import { parseClusterDocument, parseSpecSteps } from './config/cluster-document.ts';
 import { formatProblems } from './config/problem.ts';
 import { planRebalance } from './core/placement/rebalance.ts';
 import { checkShrink } from './core/shrink-guard.ts';
 import { err, messageOf, ok, type Result } from './lib/result.ts';
+import { createPace, runPaced } from './lib/steps.ts';
 import { formatIp, type IpAddress } from './model/address.ts';
 import type { ClusterSpec } from './model/cluster.ts';
 import { createKeys } from './model/keys.ts';
+import type { SpecRecord } from './model/records.ts';
 import type { Clock } from './ports/clock.ts';
+import type { DocumentCodec } from './ports/document-codec.ts';
 import type { Log } from './ports/log.ts';
 import type { Random } from './ports/random.ts';
 
@@ -103,6 +107,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
     cluster: config.cluster,
     realServerSeries: config.metrics.realServers,
   });
+  const codec = createZlibCodec({ clock });
   const own = await createAdapters(config, log, options);
   const adapters = options.adapt?.(own) ?? own;
   const hostProblems = missingCapabilities();
@@ -119,6 +124,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
       hostProblems,
       realServerSeries: config.metrics.realServers,
       parseSpec,
+      loadSpec: (record) => loadSpec(record, { codec, clock }),
     },
     { ...adapters, clock, random, log, metrics },
   );
@@ -132,7 +138,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
       checkShrink,
       planRebalance,
     },
-    { view: agent.view, store: adapters.store, keys, clock, random, metrics, log },
+    { view: agent.view, store: adapters.store, codec, keys, clock, random, metrics, log },
   );
   try {
     const started = await api.start();
@@ -231,6 +237,17 @@ function etcdOptions({ etcd }: AgentConfig): Parameters<typeof createEtcdStore>[
 function parseSpec(document: unknown): Result<ClusterSpec, string> {
   const parsed = parseClusterDocument(document);
   return parsed.ok ? ok(parsed.value.spec) : err(formatProblems(parsed.error));
+}
+
+/** Piece by piece: a long document must not hold up the hold loop. */
+async function loadSpec(
+  record: SpecRecord,
+  { codec, clock }: { readonly codec: DocumentCodec; readonly clock: Clock },
+): Promise<Result<ClusterSpec, string>> {
+  const document = await codec.read(record);
+  if (!document.ok) return document;
+  const parsed = await runPaced(parseSpecSteps(document.value), createPace(clock));
+  return parsed.ok ? parsed : err(formatProblems(parsed.error));
 }
 
 /** A bug ends the process at once; the kernel drops the VIPs at their deadline, systemd starts anew. */

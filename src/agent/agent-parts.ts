@@ -4,6 +4,7 @@ import type { Result } from '../lib/result.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { DirectorId } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
+import type { SpecRecord } from '../model/records.ts';
 import type { Announcer } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore } from '../ports/cluster-store.ts';
@@ -56,6 +57,8 @@ export type AgentOptions = {
   readonly realServerSeries?: number;
   /** The stored document as a spec; the error is a sentence. */
   readonly parseSpec: (document: unknown) => Result<ClusterSpec, string>;
+  /** The same of a record that may be long or packed, with rests; absent: all are parsed at once. */
+  readonly loadSpec?: (record: SpecRecord) => Promise<Result<ClusterSpec, string>>;
 };
 
 export type AgentPorts = {

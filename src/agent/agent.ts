@@ -4,9 +4,11 @@
  */
 import type { ElectionNotice } from '../core/election/notices.ts';
 import type { ElectionState } from '../core/election/state.ts';
-import type { VipGroup } from '../model/cluster.ts';
+import type { Result } from '../lib/result.ts';
+import { createPace, runPaced } from '../lib/steps.ts';
+import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
-import type { GroupId } from '../model/ids.ts';
+import type { CheckId, GroupId } from '../model/ids.ts';
 import type { AgentView } from '../ports/agent-view.ts';
 import { type AddressKeeper, createAddressKeeper } from './address-keeper.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
@@ -57,6 +59,7 @@ export type Agent = {
 };
 
 const DEFAULT_LEASE_TTL_S = 15;
+const NOTHING_VOTED: ReadonlySet<CheckId> = new Set();
 
 export function createAgent(options: AgentOptions, ports: AgentPorts): Agent {
   return new Director(options, ports);
@@ -127,7 +130,7 @@ class Director implements Agent {
         epochs: this.#epochs,
         judge: () => this.#judge(),
         // Nobody tells that a director has been awaited for long enough.
-        countAwaited: () => this.#checks.count({ isDue: false }),
+        countAwaited: () => this.#checks.count(NOTHING_VOTED),
         reasonOf: (group) => this.#reasons.get(group) ?? null,
       },
       this.#parts,
@@ -188,14 +191,27 @@ class Director implements Agent {
   }
 
   #createParts(): AgentParts {
-    const { me, keys, identity, devices, parseSpec } = this.#options;
+    const { me, keys, identity, devices, parseSpec, loadSpec } = this.#options;
     const { store, clock, log, metrics, fence, network, tracker, announcer } = this.#ports;
     const gate =
       fence === null
         ? createLifetimeGate({ kernel: network, clock })
         : createFenceGate({ fence, kernel: network, clock, log });
     const specs = createSpecDesk(
-      { me, identity, keys, gateKind: gate.kind, parseSpec },
+      {
+        me,
+        identity,
+        keys,
+        gateKind: gate.kind,
+        parseSpec,
+        ...(loadSpec === undefined
+          ? {}
+          : { loadSpec: (record) => this.#prepareSpec(loadSpec(record)) }),
+        loaded: (taking) => {
+          this.#specJudged(taking);
+          this.#afterSpec();
+        },
+      },
       { log, metrics },
     );
     const ttlS = (): number => specs.spec()?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
@@ -425,7 +441,7 @@ class Director implements Agent {
     if (this.#barrier.isReady() !== wasReady) this.#judge();
     if (isSynced) this.#checks.adopt();
     // Counted first: a director that takes over a check goes on from what is known of it.
-    this.#checks.count({ isDue: areas.has('votes') || areas.has('spec') || isSynced });
+    this.#checks.count(areas.has('spec') || isSynced ? 'all' : update.voted);
     if (areas.has('spec') || areas.has('reports') || isSynced) {
       this.#checks.assign();
       this.#parts.served.look();
@@ -437,12 +453,40 @@ class Director implements Agent {
   }
 
   #takeSpec(): void {
+    const { records, specs } = this.#parts;
+    const taking = specs.take(records.spec);
+    if (taking !== 'loading') this.#specJudged(taking);
+  }
+
+  /** Most of the work that a long document makes, with rests, before it is in force. */
+  async #prepareSpec(
+    loading: Promise<Result<ClusterSpec, string>>,
+  ): Promise<Result<ClusterSpec, string>> {
+    const { desk, records } = this.#parts;
+    const loaded = await loading;
+    if (loaded.ok) this.#checks.sayKnown();
+    if (loaded.ok)
+      await runPaced(desk.prepareSteps(loaded.value, records.votes), createPace(this.#ports.clock));
+    return loaded;
+  }
+
+  /** What else follows from a document, where it came by itself. */
+  #afterSpec(): void {
+    const { hold } = this.#parts;
+    this.#barrier.look(hold.state().view, this.#options.me);
+    this.#judge();
+    this.#checks.count('all');
+    this.#checks.assign();
+    this.#parts.served.look();
+    this.#plane.specChanged();
+  }
+
+  #specJudged(taking: 'taken' | 'kept'): void {
     const { records, specs, desk, tracks, hold } = this.#parts;
-    const isTaken = specs.take(records.spec);
     specs.see(records.revisionOf(this.#options.keys.spec));
     const spec = specs.spec();
     if (spec === null) return;
-    if (isTaken) {
+    if (taking === 'taken') {
       desk.setSpec(spec);
       this.#barrier.setSpec(spec, specs.accepted());
       tracks.setGroups(spec.groups);

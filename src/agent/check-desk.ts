@@ -1,5 +1,7 @@
 /** This director's part in checking real servers: who runs which check, and what the votes say. */
-import type { DirectorId } from '../model/ids.ts';
+import { createPace, runPaced, runSteps } from '../lib/steps.ts';
+import type { Check } from '../model/cluster.ts';
+import type { CheckId, DirectorId } from '../model/ids.ts';
 import type { Keys } from '../model/keys.ts';
 import { formatRecord, type VoteRecord } from '../model/records.ts';
 import type { AgentParts, AgentPorts } from './agent-parts.ts';
@@ -7,9 +9,18 @@ import { livingOf, votesOf } from './health-desk.ts';
 import { createProbeLoop, type ProbeLoop } from './probe-loop.ts';
 import type { ReconcileInput } from './reconcile-loop.ts';
 import { StatusKeeper } from './status-keeper.ts';
+import type { StatusChange } from './vote-book.ts';
 import type { KnownStatuses } from '../ports/status-ledger.ts';
 
 type Ports = Pick<AgentPorts, 'prober' | 'clock' | 'log' | 'metrics' | 'statuses'>;
+
+/** So many are counted, or given out, in a few milliseconds; where there are more, one lot after the other. */
+const AT_ONCE = 4000;
+/** Of more that changed together the log has one line. */
+const TOLD_MAX = 50;
+
+/** What the checks were given out by last. */
+type Shared = { readonly checks: readonly Check[]; readonly alive: readonly DirectorId[] };
 
 export class CheckDesk {
   readonly #me: DirectorId;
@@ -21,6 +32,10 @@ export class CheckDesk {
   /** Null: it has been said, or nothing is kept. */
   #known: KnownStatuses | null = null;
   #hasAdopted = false;
+  /** Still to be counted. */
+  readonly #due = new Set<CheckId>();
+  #isCounting = false;
+  #shared: Shared | null = null;
 
   constructor(
     options: { readonly me: DirectorId; readonly keys: Keys },
@@ -62,6 +77,13 @@ export class CheckDesk {
     if (this.#keeper !== null) this.#known = await this.#keeper.load();
   }
 
+  /** Before the checks of the first document are looked at: once. */
+  sayKnown(): void {
+    if (this.#known === null) return;
+    this.#parts.desk.recall(this.#known, this.#parts.records.votes);
+    this.#known = null;
+  }
+
   /** What the first snapshot of the store says of checks that this director goes on with. */
   adopt(): void {
     if (this.#hasAdopted) return;
@@ -69,29 +91,68 @@ export class CheckDesk {
     this.#probes.adopt(votesOf(this.#me, this.#parts.records.votes));
   }
 
-  /** Who is alive may have changed by the time alone; counts anew where it did, or where told to. */
-  count({ isDue }: { readonly isDue: boolean }): void {
-    const { desk, records, reconcile, specs } = this.#parts;
-    if (this.#known !== null && specs.spec() !== null) {
-      desk.recall(this.#known, records.votes);
-      this.#known = null;
-    }
+  /**
+   * Counts the votes on some checks, or on all; on all, too, where others are alive than before, which may
+   * change by the time alone.
+   */
+  count(due: ReadonlySet<CheckId> | 'all'): void {
+    const { desk, specs } = this.#parts;
+    if (specs.spec() !== null) this.sayKnown();
     const isOther = desk.setLiving(this.#living());
-    if (!isOther && !isDue) return;
-    for (const { check, current } of desk.count(records.votes)) {
-      this.#ports.log.info({ check, ...current }, 'check.decided');
-      reconcile.wake();
+    for (const check of isOther || due === 'all' ? desk.checks().alphaByCheck.keys() : due)
+      this.#due.add(check);
+    if (!this.#isCounting) this.#countSome();
+  }
+
+  #countSome(): void {
+    const { desk, records, specs } = this.#parts;
+    const lot = new Set<CheckId>();
+    for (const check of this.#due) {
+      if (lot.size === AT_ONCE) break;
+      lot.add(check);
     }
+    if (lot.size === 0) return;
+    for (const check of lot) this.#due.delete(check);
+    this.#tell(desk.count(records.votes, lot));
+    this.#isCounting = this.#due.size > 0;
+    if (this.#isCounting)
+      this.#ports.clock.schedule(0, () => {
+        this.#isCounting = false;
+        this.#countSome();
+      });
     // Without a document there are no checks, and what is known of them stays on disk.
-    if (specs.spec() !== null) this.#keeper?.look(desk.statuses());
+    else if (specs.spec() !== null) this.#keeper?.look(desk.statuses());
+  }
+
+  #tell(changes: readonly StatusChange[]): void {
+    if (changes.length === 0) return;
+    const { log } = this.#ports;
+    const isMany = changes.length > TOLD_MAX;
+    for (const { check, current } of changes)
+      log[isMany ? 'debug' : 'info']({ check, ...current }, 'check.decided');
+    const up = changes.filter(({ current }) => current.isUp).length;
+    if (isMany) log.info({ up, down: changes.length - up }, 'checks.decided');
+    this.#parts.reconcile.wake();
   }
 
   /** Those that are alive share the checks. */
   assign(): void {
     const { specs, desk } = this.#parts;
     if (specs.spec() === null) return;
-    const checks = desk.assignmentsOf(this.#me, this.#living().alive);
-    this.#probes.setAssignments(checks, desk.statuses());
+    const { alive } = this.#living();
+    const { checks } = desk.checks();
+    const last = this.#shared;
+    if (last !== null && last.checks === checks && isSameList(last.alive, alive)) return;
+    const shared = { checks, alive };
+    this.#shared = shared;
+    const steps = desk.assignmentSteps(this.#me, alive);
+    if (checks.length <= AT_ONCE) {
+      this.#probes.setAssignments(runSteps(steps), desk.statuses());
+      return;
+    }
+    void runPaced(steps, createPace(this.#ports.clock)).then((mine) => {
+      if (this.#shared === shared) this.#probes.setAssignments(mine, desk.statuses());
+    });
   }
 
   #living(): ReturnType<typeof livingOf> {
@@ -99,6 +160,9 @@ export class CheckDesk {
     return livingOf(this.#me, specs.spec(), records, this.#ports.clock.now());
   }
 }
+
+const isSameList = (a: readonly DirectorId[], b: readonly DirectorId[]): boolean =>
+  a.length === b.length && a.every((one, i) => one === b[i]);
 
 /** What the IPVS table is derived from; null: no usable spec. */
 export function desiredInput({

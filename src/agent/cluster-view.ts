@@ -30,7 +30,9 @@ import type { Log } from '../ports/log.ts';
 
 export type StoredSpec = {
   readonly revision: Revision;
-  readonly document: unknown;
+  readonly record: SpecRecord;
+  /** Characters of the record. */
+  readonly size: number;
   readonly by: string;
   readonly at: string;
 };
@@ -41,6 +43,8 @@ export type Area = 'spec' | 'votes' | 'overrides' | 'operations' | 'events' | 'r
 export type ViewUpdate = {
   readonly election: readonly ViewChange[];
   readonly areas: ReadonlySet<Area>;
+  /** The checks that votes came or went of. */
+  readonly voted: ReadonlySet<CheckId>;
   readonly newEvents: readonly Stored<EventRecord>[];
 };
 
@@ -97,8 +101,9 @@ export class ClusterView {
   apply(event: WatchEvent): ViewUpdate {
     const areas = new Set<Area>();
     const election: ViewChange[] = [];
+    const voted = new Set<CheckId>();
     const newEvents: Stored<EventRecord>[] = [];
-    if (event.kind === 'interrupted') return { election, areas, newEvents };
+    if (event.kind === 'interrupted') return { election, areas, voted, newEvents };
     const changes = event.kind === 'changes' ? event.changes : this.#fromSnapshot(event);
     for (const change of changes) {
       const key = this.#keys.parse(change.key);
@@ -110,9 +115,10 @@ export class ClusterView {
       if (electionChange !== null) election.push(electionChange);
       const area = this.#keep(key, change, newEvents);
       if (area !== null) areas.add(area);
+      if (key.kind === 'vote') voted.add(key.check);
     }
     this.#revision = revision(Math.max(this.#revision, event.revision));
-    return { election, areas, newEvents: this.#addEvents(newEvents) };
+    return { election, areas, voted, newEvents: this.#addEvents(newEvents) };
   }
 
   /** Sorted and cut once for all that came together: a listing may hold very many. */
@@ -236,8 +242,9 @@ export class ClusterView {
     const record = this.#parse(SpecRecord, change);
     // A spec that vanished or cannot be read is no instruction: the last one stays in force.
     if (record === null) return;
-    const { document, by, at } = record;
-    this.#spec = { revision: change.modRevision, document, by, at };
+    const { by, at } = record;
+    const size = change.value?.length ?? 0;
+    this.#spec = { revision: change.modRevision, record, size, by, at };
   }
 
   #keepVote(key: ParsedKey & { kind: 'vote' }, change: StoreChange): void {

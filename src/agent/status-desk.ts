@@ -38,7 +38,7 @@ export function createAgentView(
     prepareStatus: () => book.prepare(() => statusInput(options, ports, parts)),
     spec: () => ({
       revision: records.spec?.revision ?? records.revisionOf(options.keys.spec),
-      document: records.spec?.document ?? null,
+      record: records.spec?.record ?? null,
       spec: specs.spec(),
     }),
     holdsNow: (group) => parts.gates.isSpeaking(group),

@@ -1,6 +1,7 @@
 /** Since when the real servers that start slowly have been up, by the votes: what their ramps begin with. */
 import { deriveUpSince } from '../core/service/slow-start.ts';
 import { realServerKey } from '../core/health/checks.ts';
+import { runSteps } from '../lib/steps.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, Vote } from '../model/health.ts';
 import type { CheckId } from '../model/ids.ts';
@@ -12,14 +13,21 @@ export type UpSince = ReadonlyMap<CheckId, number>;
 export const FROM_THE_BEGINNING = -Infinity;
 
 /** The checks of services with a slow start: all others have none, however many there are. */
-export function slowChecks(
+export const slowChecks = (
   spec: ClusterSpec,
   byRealServer: ReadonlyMap<string, CheckId>,
-): ReadonlySet<CheckId> {
+): ReadonlySet<CheckId> => runSteps(slowChecksSteps(spec, byRealServer));
+
+/** The same in pieces. */
+export function* slowChecksSteps(
+  spec: ClusterSpec,
+  byRealServer: ReadonlyMap<string, CheckId>,
+): Generator<undefined, ReadonlySet<CheckId>> {
   const slow = new Set<CheckId>();
   for (const service of spec.services) {
     if (service.slowStartMs <= 0) continue;
     for (const { id } of service.realServers) {
+      yield;
       const check = byRealServer.get(realServerKey(service.id, id));
       if (check !== undefined) slow.add(check);
     }
@@ -33,6 +41,8 @@ export type UpSinceInput = {
   /** Those that count. */
   readonly votes: ReadonlyMap<CheckId, readonly Pick<Vote, 'isUp' | 'since'>[]>;
   readonly checkers: number;
+  /** Whose statuses or votes may have changed; absent: of all. */
+  readonly only?: Iterable<CheckId>;
 };
 
 /**
@@ -40,32 +50,40 @@ export type UpSinceInput = {
  * while, are no recovery.
  */
 export function stepUpSince(before: UpSince, input: UpSinceInput): UpSince {
-  const { slow, statuses, votes, checkers } = input;
-  const next = new Map<CheckId, number>();
-  for (const check of slow) {
-    const status = statuses.get(check);
-    if (status?.isUp !== true) continue;
-    if (status.basis === 'initial') {
-      // Else those with votes would begin anew, and all would go to those without: to who is dead, too.
-      next.set(check, FROM_THE_BEGINNING);
-      continue;
-    }
-    const times = (votes.get(check) ?? [])
-      .filter(({ isUp }) => isUp)
-      .map(({ since }) => wallMsOf(since))
-      .filter((at) => !Number.isNaN(at));
-    // Known from before this start, and nobody has a vote: it was up all the time, as far as anybody knows.
-    if (status.basis === 'kept' && times.length === 0 && !before.has(check)) {
-      next.set(check, FROM_THE_BEGINNING);
-      continue;
-    }
-    const voted = deriveUpSince(times, checkers);
-    const known = before.get(check) ?? voted;
-    if (known !== null) next.set(check, Math.min(known, voted ?? known));
-  }
-  const isSame =
-    next.size === before.size && [...next].every(([check, at]) => before.get(check) === at);
-  return isSame ? before : next;
+  const { slow, only } = input;
+  /** A copy as soon as one changes. */
+  let next: Map<CheckId, number> | null = null;
+  const set = (check: CheckId, at: number | null): void => {
+    if ((before.get(check) ?? null) === at) return;
+    next ??= new Map(before);
+    if (at === null) next.delete(check);
+    else next.set(check, at);
+  };
+  for (const check of only ?? slow)
+    set(check, slow.has(check) ? upSinceOf(before.get(check) ?? null, check, input) : null);
+  if (only === undefined) for (const check of before.keys()) if (!slow.has(check)) set(check, null);
+  return next ?? before;
+}
+
+/** Null: it is not up, or nobody knows since when. */
+function upSinceOf(
+  before: number | null,
+  check: CheckId,
+  { statuses, votes, checkers }: UpSinceInput,
+): number | null {
+  const status = statuses.get(check);
+  if (status?.isUp !== true) return null;
+  // Else those with votes would begin anew, and all would go to those without: to who is dead, too.
+  if (status.basis === 'initial') return FROM_THE_BEGINNING;
+  const times = (votes.get(check) ?? [])
+    .filter(({ isUp }) => isUp)
+    .map(({ since }) => wallMsOf(since))
+    .filter((at) => !Number.isNaN(at));
+  // Known from before this start, and nobody has a vote: it was up all the time, as far as anybody knows.
+  if (status.basis === 'kept' && times.length === 0 && before === null) return FROM_THE_BEGINNING;
+  const voted = deriveUpSince(times, checkers);
+  const known = before ?? voted;
+  return known === null ? null : Math.min(known, voted ?? known);
 }
 
 // oxlint-disable-next-line no-restricted-globals -- parses a text, reads no clock

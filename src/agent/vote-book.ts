@@ -21,39 +21,55 @@ export type VoteBook = {
     alphaByCheck: ReadonlyMap<CheckId, boolean>,
     checkers: number,
   ): readonly StatusChange[];
+  /** The same for these checks alone: all others stay as they are. */
+  updateSome(
+    votesByCheck: ReadonlyMap<CheckId, readonly Pick<Vote, 'isUp'>[]>,
+    alphaByCheck: ReadonlyMap<CheckId, boolean>,
+    checkers: number,
+  ): readonly StatusChange[];
   /** What is known of checks that the book does not have yet; it stands until votes overrule it. */
-  seed(verdicts: ReadonlyMap<CheckId, boolean>): void;
+  seed(statuses: ReadonlyMap<CheckId, CheckStatus>): void;
+  /** All checks but these. */
+  forget(alphaByCheck: ReadonlyMap<CheckId, boolean>): void;
   /** The same map until a status changes. */
   statuses(): ReadonlyMap<CheckId, CheckStatus>;
 };
 
 export function createVoteBook(): VoteBook {
   let statuses: ReadonlyMap<CheckId, CheckStatus> = new Map();
+
+  const forget: VoteBook['forget'] = (alphaByCheck) => {
+    const next = [...statuses].filter(([check]) => alphaByCheck.has(check));
+    if (next.length < statuses.size) statuses = new Map(next);
+  };
+  const updateSome: VoteBook['updateSome'] = (votesByCheck, alphaByCheck, checkers) => {
+    /** A copy as soon as one changes. */
+    let next: Map<CheckId, CheckStatus> | null = null;
+    const changes: StatusChange[] = [];
+    for (const [check, alpha] of alphaByCheck) {
+      const previous = statuses.get(check) ?? null;
+      const current = deriveStatus(votesByCheck.get(check) ?? [], previous, alpha, checkers);
+      if (previous !== null && equalStatus(previous, current)) continue;
+      next ??= new Map(statuses);
+      next.set(check, current);
+      if (isNews(previous, current)) changes.push({ check, previous, current });
+    }
+    if (next !== null) statuses = next;
+    return changes;
+  };
+
   return {
     statuses: () => statuses,
-    seed: (verdicts) => {
+    seed: (known) => {
       const next = new Map(statuses);
-      for (const [check, isUp] of verdicts)
-        if (!next.has(check)) next.set(check, { isUp, basis: 'kept', votesUp: 0, votesDown: 0 });
+      for (const [check, status] of known) if (!next.has(check)) next.set(check, status);
       if (next.size > statuses.size) statuses = next;
     },
+    forget,
+    updateSome,
     update: (votesByCheck, alphaByCheck, checkers) => {
-      const next = new Map<CheckId, CheckStatus>();
-      const changes: StatusChange[] = [];
-      let isSame = alphaByCheck.size === statuses.size;
-      for (const [check, alpha] of alphaByCheck) {
-        const previous = statuses.get(check) ?? null;
-        const current = deriveStatus(votesByCheck.get(check) ?? [], previous, alpha, checkers);
-        if (previous !== null && equalStatus(previous, current)) {
-          next.set(check, previous);
-          continue;
-        }
-        isSame = false;
-        next.set(check, current);
-        if (isNews(previous, current)) changes.push({ check, previous, current });
-      }
-      if (!isSame) statuses = next;
-      return changes;
+      forget(alphaByCheck);
+      return updateSome(votesByCheck, alphaByCheck, checkers);
     },
   };
 }

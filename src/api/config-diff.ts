@@ -1,19 +1,43 @@
 /** What differs between two cluster documents, per path; lists of servers and addresses go by address, not by place. */
+import { runSteps } from '../lib/steps.ts';
 import type { DocumentChange } from './schemas/responses.ts';
 
 /** `null` before: everything is added. Changes beyond `limit` are not listed. */
-export function diffDocuments(
+export const diffDocuments = (
   before: unknown,
   after: unknown,
   limit = Number.POSITIVE_INFINITY,
-): readonly DocumentChange[] {
+): readonly DocumentChange[] => runSteps(diffSteps(before, after, limit));
+
+/** The same in pieces. */
+export function* diffSteps(
+  before: unknown,
+  after: unknown,
+  limit: number,
+): Generator<undefined, readonly DocumentChange[]> {
   const changes: DocumentChange[] = [];
-  compare({ before: before ?? {}, after, path: '', changes, limit });
+  yield* compare({ before: before ?? {}, after, path: '', changes, limit });
   return changes;
 }
 
 /** Same value, whatever the order of the members of its objects. */
-export const equalDocuments = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b);
+export const equalDocuments = (a: unknown, b: unknown): boolean => runSteps(equalSteps(a, b));
+
+/** The same in pieces. */
+export function* equalSteps(a: unknown, b: unknown): Generator<undefined, boolean> {
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b;
+  yield;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false;
+    for (const [i, one] of a.entries()) if (!(yield* equalSteps(one, b[i]))) return false;
+    return true;
+  }
+  const others = new Map<string, unknown>(Object.entries(b));
+  if (Object.keys(a).length !== others.size) return false;
+  for (const [name, one] of Object.entries(a))
+    if (!others.has(name) || !(yield* equalSteps(one, others.get(name)))) return false;
+  return true;
+}
 
 type Comparison = {
   readonly before: unknown;
@@ -23,13 +47,14 @@ type Comparison = {
   readonly limit: number;
 };
 
-function compare(comparison: Comparison): void {
+function* compare(comparison: Comparison): Generator<undefined, void> {
   const { before, after, path, changes, limit } = comparison;
   if (changes.length >= limit) return;
+  yield;
   const left = membersOf(before);
   const right = membersOf(after);
   if (left === null || right === null || left.isList !== right.isList) {
-    if (!equalDocuments(before, after))
+    if (!(yield* equalSteps(before, after)))
       changes.push({ op: 'changed', path: path === '' ? '(document)' : path, before, after });
     return;
   }
@@ -42,7 +67,7 @@ function compare(comparison: Comparison): void {
     const next = right.members.get(name);
     if (!isBefore) changes.push({ op: 'added', path: child, after: next });
     else if (!isAfter) changes.push({ op: 'removed', path: child, before: old });
-    else compare({ before: old, after: next, path: child, changes, limit });
+    else yield* compare({ before: old, after: next, path: child, changes, limit });
   }
 }
 
@@ -69,12 +94,4 @@ function nameOf(item: unknown): string {
 function joinPath(path: string, name: string, isList: boolean): string {
   if (isList) return `${path}[${name}]`;
   return path === '' ? name : `${path}.${name}`;
-}
-
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, item: unknown) =>
-    typeof item === 'object' && item !== null && !Array.isArray(item)
-      ? Object.fromEntries(Object.entries(item).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-      : item,
-  );
 }

@@ -14,6 +14,7 @@ import type { Keys } from '../model/keys.ts';
 import type { AgentView } from '../ports/agent-view.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { ClusterStore } from '../ports/cluster-store.ts';
+import type { DocumentCodec } from '../ports/document-codec.ts';
 import type { Log } from '../ports/log.ts';
 import type { MetricsText } from '../ports/metrics-text.ts';
 import type { Random } from '../ports/random.ts';
@@ -74,6 +75,7 @@ export type ApiOptions = {
 export type ApiPorts = {
   readonly view: AgentView;
   readonly store: ClusterStore;
+  readonly codec: DocumentCodec;
   readonly keys: Keys;
   readonly clock: Clock;
   readonly random: Random;

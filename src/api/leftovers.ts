@@ -19,8 +19,9 @@ export async function leftoverWarnings(
 ): Promise<string[]> {
   const listing = await ctx.store.list(ctx.keys.adminPrefix, { deadlineMs: STORE_DEADLINE_MS });
   if (!listing.ok) throw storeProblem(listing.error);
-  const [old, wanted] = [namesOf(before), namesOf(next)];
   const names = listing.value.entries.flatMap(({ key }) => subjectOf(ctx, key) ?? []);
+  if (names.length === 0) return [];
+  const [old, wanted] = [namesOf(before), namesOf(next)];
   const left = names.filter((name) => !wanted.has(name));
   const back = names.filter((name) => wanted.has(name) && !old.has(name));
   return [

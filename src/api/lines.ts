@@ -5,7 +5,7 @@
 import type { FastifyReply } from 'fastify';
 import { messageOf } from '../lib/result.ts';
 import type { ApiContext } from './context.ts';
-import { jsonPieces } from './json-pieces.ts';
+import { jsonPieces } from '../lib/json-pieces.ts';
 import { problemError } from './problem.ts';
 import { Patience } from './slow-readers.ts';
 

@@ -12,11 +12,19 @@ import Fastify, {
   type FastifyRequest,
   type FastifyServerFactoryHandler,
 } from 'fastify';
+import { parseJsonSteps } from '../lib/json-steps.ts';
 import { err, messageOf, ok, type Result } from '../lib/result.ts';
+import { createPace, runPaced } from '../lib/steps.ts';
 import { createAuthenticate, isLoopback } from './auth.ts';
 import type { ApiContext, ApiOptions, ApiPorts, TypeBoxTypeProvider } from './context.ts';
 import { createLineAnswers } from './lines.ts';
-import { createProblem, PROBLEM_TYPE, ProblemError, type ProblemCode } from './problem.ts';
+import {
+  createProblem,
+  PROBLEM_TYPE,
+  ProblemError,
+  type ProblemCode,
+  problemError,
+} from './problem.ts';
 import { registerConfigRoutes } from './routes/config.ts';
 import { registerDirectorRoutes } from './routes/directors.ts';
 import { registerEventRoutes } from './routes/events.ts';
@@ -31,7 +39,7 @@ import { limitUntaken } from './slow-readers.ts';
 import { Turns } from './turns.ts';
 import { compileValidator } from './validation.ts';
 
-/** Below etcd's limit of 1.5 MiB for a request, with room for the record around the document. */
+/** Of all bodies but those with a cluster document. */
 const BODY_BYTES_MAX = 1_400_000;
 /** From the first byte of a request to its last. */
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -65,6 +73,7 @@ export function createApi(options: ApiOptions, ports: ApiPorts): Api {
     serverFactory: (handler) => createServer(options, handler),
   });
   app.removeContentTypeParser('text/plain');
+  readJson(app, ctx);
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   handleErrors(app, ctx);
@@ -76,6 +85,33 @@ export function createApi(options: ApiOptions, ports: ApiPorts): Api {
   });
   app.register(async (scope) => registerRoutes(scope, ctx));
   return { app, start: () => start(app, options), close: () => app.close() };
+}
+
+/** Longer bodies are parsed piece by piece. */
+const PARSED_AT_ONCE = 65_536;
+/** What the parser of the framework looks into, so that nobody changes the prototype of an object. */
+const SUSPECT = /__proto__|constructor|\\u/;
+
+function readJson(app: FastifyInstance, { clock }: ApiContext): void {
+  const parseAtOnce = app.getDefaultJsonParser('error', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser<string>(
+    'application/json',
+    { parseAs: 'string' },
+    async (request: FastifyRequest, body: string): Promise<unknown> => {
+      if (body.length <= PARSED_AT_ONCE || SUSPECT.test(body))
+        return await new Promise((resolve, reject) => {
+          void parseAtOnce(request, body, (error, value) =>
+            error === null ? resolve(value) : reject(error),
+          );
+        });
+      try {
+        return await runPaced(parseJsonSteps(body), createPace(clock));
+      } catch (error) {
+        throw problemError('bad-request', `the body: ${messageOf(error)}`);
+      }
+    },
+  );
 }
 
 async function registerRoutes(scope: FastifyInstance, ctx: ApiContext): Promise<void> {
@@ -170,6 +206,10 @@ function handleErrors(app: FastifyInstance, ctx: ApiContext): void {
 /** Errors of the framework keep their meaning; anything else is a bug, and its text stays in the log. */
 function foreignProblem(ctx: ApiContext, error: FastifyError, request: FastifyRequest): Problem {
   const code = FRAMEWORK_CODES.get(error.statusCode ?? 500);
+  if (code === 'too-large') {
+    const { bodyLimit } = request.routeOptions;
+    return createProblem(code, `the body has more than ${bodyLimit} bytes; nothing was changed`);
+  }
   if (code !== undefined) return createProblem(code, error.message);
   ctx.log.error(
     { method: request.method, url: request.url, error: error.message, stack: error.stack },

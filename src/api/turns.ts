@@ -2,6 +2,7 @@
  * Work that takes long where a document is large, on the thread that also holds the VIPs: one piece at a time, with
  * rests in between, so that nobody who asks again and again keeps a round from its deadline.
  */
+import { type Pace, runPaced } from '../lib/steps.ts';
 import type { Clock } from '../ports/clock.ts';
 import { problemError } from './problem.ts';
 
@@ -9,6 +10,8 @@ import { problemError } from './problem.ts';
 export const WAITING_MAX = 16;
 /** A rest is so many times as long as the work before it: three quarters of the time are for others. */
 export const REST_FACTOR = 3;
+/** Of work in pieces: the next rest comes after so long. */
+const SLICE_MS = 4;
 
 export class Turns {
   readonly #clock: Pick<Clock, 'now' | 'sleep'>;
@@ -21,7 +24,26 @@ export class Turns {
   }
 
   /** What `work` gives, or throws. Throws a `ProblemError` (503) where too many wait. */
-  async run<T>(work: () => T): Promise<T> {
+  run<T>(work: () => T): Promise<T> {
+    return this.#inTurn(() => Promise.resolve(this.#work(work)));
+  }
+
+  /** The same in pieces, with a rest after every few milliseconds. */
+  runSteps<T>(make: () => Generator<undefined, T>): Promise<T> {
+    return this.#inTurn(() => {
+      let begun = this.#clock.now();
+      const pace: Pace = {
+        isDue: () => this.#clock.now() - begun >= SLICE_MS,
+        rest: async () => {
+          await this.#clock.sleep(REST_FACTOR * (this.#clock.now() - begun));
+          begun = this.#clock.now();
+        },
+      };
+      return runPaced(make(), pace);
+    });
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#waiting >= WAITING_MAX)
       throw problemError(
         'overloaded',
@@ -37,7 +59,7 @@ export class Turns {
       await before;
       const restMs = this.#restUntil - this.#clock.now();
       if (restMs > 0) await this.#clock.sleep(restMs);
-      return this.#work(work);
+      return await work();
     } finally {
       this.#waiting--;
       end();

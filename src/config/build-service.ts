@@ -1,4 +1,5 @@
 /** From a virtual service of a document that passed to the service that everything works from. */
+import { runSteps } from '../lib/steps.ts';
 import { formatEndpoint, type IpAddress, type IpFamily, parseIp } from '../model/address.ts';
 import {
   type CheckKind,
@@ -40,8 +41,20 @@ const msOf = (text: string | undefined, otherwise: number): number =>
   text === undefined ? otherwise : must(parseDuration(text));
 
 /** The service as everything works from it; throws where the rules would have found a problem. */
-export function buildService(name: string, service: ServiceDocument): VirtualService {
+export const buildService = (name: string, service: ServiceDocument): VirtualService =>
+  runSteps(buildServiceSteps(name, service));
+
+/** The same in pieces. */
+export function* buildServiceSteps(
+  name: string,
+  service: ServiceDocument,
+): Generator<undefined, VirtualService> {
   const place = readPlace({ path: name, value: service });
+  const realServers: RealServer[] = [];
+  for (const server of service.realServers) {
+    realServers.push(buildRealServer(service, server, place));
+    yield;
+  }
   const { sorryServer } = service;
   return {
     id: serviceId(name),
@@ -58,7 +71,7 @@ export function buildService(name: string, service: ServiceDocument): VirtualSer
     slowStartMs: msOf(service.slowStart, 0),
     weightSource: service.weightFrom ?? 'fixed',
     drain: { deadlineMs: msOf(service.drain?.deadline, DEFAULT_DRAIN.deadlineMs) },
-    realServers: service.realServers.map((server) => buildRealServer(service, server, place)),
+    realServers,
     sorryServer:
       sorryServer === undefined
         ? null

@@ -1,33 +1,50 @@
 /** From the cluster document (YAML 1.2 or JSON) to the spec that everything works from: parse, judge, fill in. */
 import { LineCounter, parseDocument } from 'yaml';
 import { err, messageOf, ok, type Result } from '../lib/result.ts';
+import { runSteps } from '../lib/steps.ts';
 import { parseIp } from '../model/address.ts';
-import type { ClusterSpec, Isolation } from '../model/cluster.ts';
+import type { ClusterSpec, Isolation, VirtualService } from '../model/cluster.ts';
 import { directorId } from '../model/ids.ts';
 import { buildGroup } from './build-group.ts';
 import { buildIpvs } from './build-ipvs.ts';
-import { buildService } from './build-service.ts';
+import { buildServiceSteps } from './build-service.ts';
 import { ClusterDocument } from './cluster-schema.ts';
 import { DEFAULT_ISOLATION_MODE } from './defaults.ts';
 import { must } from './must.ts';
 import type { Problem } from './problem.ts';
-import { clusterProblems, clusterWarnings } from './rules.ts';
-import { explainShape } from './shape.ts';
+import { clusterProblemsSteps, clusterWarningsSteps } from './rules.ts';
+import { explainShapeSteps } from './shape.ts';
 import { buildTiming } from './timing.ts';
 
-/** The store refuses values above 1.5 MiB; what is longer than this is a mistake anyway. */
-export const MAX_TEXT_LENGTH = 1_000_000;
+/** 50,000 listed real servers; a text of this length takes three seconds and half a gigabyte to be read. */
+export const MAX_TEXT_LENGTH = 4_000_000;
 
 export type ParsedCluster = { readonly spec: ClusterSpec; readonly warnings: readonly Problem[] };
 
 /** Judges a document and fills in the defaults; the error holds every problem, never none. */
-export function parseClusterDocument(document: unknown): Result<ParsedCluster, readonly Problem[]> {
-  const problems = [...explainShape(ClusterDocument, document), ...clusterProblems(document)];
+export const parseClusterDocument = (
+  document: unknown,
+): Result<ParsedCluster, readonly Problem[]> => runSteps(parseClusterSteps(document));
+
+/** The same in pieces: tens of thousands of real servers take longer than the hold loop may wait. */
+export function* parseClusterSteps(
+  document: unknown,
+): Generator<undefined, Result<ParsedCluster, readonly Problem[]>> {
+  const parsed = yield* parseSpecSteps(document);
+  if (!parsed.ok) return parsed;
+  return ok({ spec: parsed.value, warnings: yield* clusterWarningsSteps(document) });
+}
+
+/** For those whom nobody reads warnings of. */
+export function* parseSpecSteps(
+  document: unknown,
+): Generator<undefined, Result<ClusterSpec, readonly Problem[]>> {
+  const ofShape = yield* explainShapeSteps(ClusterDocument, document);
+  const problems = [...ofShape, ...(yield* clusterProblemsSteps(document))];
   if (problems.length > 0) return err(problems);
-  // explainShape has judged every value (its test holds it against TypeBox, which takes 0.4 s for
-  // 10,000 real servers: too long for a director that must renew its hold meanwhile).
-  const spec = buildSpec(document as ClusterDocument);
-  return ok({ spec, warnings: clusterWarnings(document) });
+  // The shape was judged by every value (its test holds it against TypeBox, which takes 0.4 s for
+  // 10,000 real servers).
+  return ok(yield* buildSpecSteps(document as ClusterDocument));
 }
 
 /** The same from text; also gives the plain document, fit for the store. */
@@ -47,7 +64,7 @@ export function parseYaml(text: string): Result<unknown, readonly Problem[]> {
       {
         path: '',
         message: `has ${text.length} characters`,
-        allowed: `at most ${MAX_TEXT_LENGTH} characters`,
+        allowed: `at most ${MAX_TEXT_LENGTH}: one service for all ports of its real servers, with a range or a firewall mark, instead of one for each`,
       },
     ]);
   const lines = new LineCounter();
@@ -78,7 +95,10 @@ export function parseYaml(text: string): Result<unknown, readonly Problem[]> {
   }
 }
 
-function buildSpec(document: ClusterDocument): ClusterSpec {
+function* buildSpecSteps(document: ClusterDocument): Generator<undefined, ClusterSpec> {
+  const services: VirtualService[] = [];
+  for (const [name, service] of Object.entries(document.services ?? {}))
+    services.push(yield* buildServiceSteps(name, service));
   return {
     timing: buildTiming(document.timing),
     directors: Object.entries(document.directors).map(([name, director]) => ({
@@ -87,9 +107,7 @@ function buildSpec(document: ClusterDocument): ClusterSpec {
       zone: director.zone ?? null,
     })),
     groups: Object.entries(document.groups ?? {}).map(([name, group]) => buildGroup(name, group)),
-    services: Object.entries(document.services ?? {}).map(([name, service]) =>
-      buildService(name, service),
-    ),
+    services,
     checkers: document.checkers ?? null,
     gateways: (document.gateway ?? []).map((gateway) => must(parseIp(gateway))),
     isolation: buildIsolation(document),

@@ -6,7 +6,11 @@ import type { Problem } from './problem.ts';
 import { addressOf, at, isMap, itemsOf, numberOf, type Raw, textOf } from './raw.ts';
 import { addressProblem } from './rules-common.ts';
 
-export function realServerProblems(service: Raw, place: Place): readonly Problem[] {
+/** In pieces: a service may have very many. */
+export function* realServerProblemsSteps(
+  service: Raw,
+  place: Place,
+): Generator<undefined, readonly Problem[]> {
   const vips = new Set(place.addresses.map(({ address }) => address));
   const twins = createTwins(place);
   const sorry = at(service, 'sorryServer');
@@ -18,6 +22,7 @@ export function realServerProblems(service: Raw, place: Place): readonly Problem
     for (const problem of found) problems.push(problem);
   };
   for (const server of servers) {
+    yield;
     const addressPlace = at(server, 'address');
     const address = addressOf(addressPlace);
     const bad = addressProblem(addressPlace);

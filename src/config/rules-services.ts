@@ -12,44 +12,56 @@ import { type Place, readPlace } from './places.ts';
 import type { Problem } from './problem.ts';
 import { at, entriesOf, itemsOf, type Raw, textOf } from './raw.ts';
 import { checkProblems } from './rules-checks.ts';
-import { realServerProblems } from './rules-real-servers.ts';
+import { realServerProblemsSteps } from './rules-real-servers.ts';
 import { optionProblems, optionWarnings } from './rules-service-options.ts';
 
 type GroupVip = { readonly group: string; readonly address: IpAddress | null };
 
 type Service = { readonly name: string; readonly raw: Raw; readonly place: Place };
 
-const servicesOf = (services: Raw): readonly Service[] =>
-  entriesOf(services).map(([name, raw]) => ({ name, raw, place: readPlace(raw) }));
+function* servicesSteps(services: Raw): Generator<undefined, readonly Service[]> {
+  const all: Service[] = [];
+  for (const [name, raw] of entriesOf(services)) {
+    all.push({ name, raw, place: readPlace(raw) });
+    yield;
+  }
+  return all;
+}
 
-/** Problems of all services; `vips` are the addresses of all groups, null where unusable. */
-export function serviceProblems(
+/** Problems of all services, in pieces; `vips` are the addresses of all groups, null where unusable. */
+export function* serviceProblemsSteps(
   services: Raw,
   groups: Raw,
   vips: readonly GroupVip[],
-): readonly Problem[] {
+): Generator<undefined, readonly Problem[]> {
   const groupNames = entriesOf(groups).map(([name]) => name);
-  const all = servicesOf(services);
+  const all = yield* servicesSteps(services);
   const vipsByGroup = new Map<string, Set<IpAddress | null>>();
   for (const { group, address } of vips)
     vipsByGroup.set(group, (vipsByGroup.get(group) ?? new Set()).add(address));
-  return [
-    ...all.flatMap(({ raw, place }) => [
+  const problems: Problem[] = [];
+  for (const { raw, place } of all) {
+    problems.push(
       ...place.problems,
       ...groupProblems(raw, place, groupNames, vipsByGroup),
       ...optionProblems(raw, place),
       ...checkProblems(at(raw, 'check')),
-      ...realServerProblems(raw, place),
-    ]),
-    ...duplicateProblems(all),
-    ...markProblems(all),
-    ...sizeProblems(services, all),
-  ];
+    );
+    for (const problem of yield* realServerProblemsSteps(raw, place)) problems.push(problem);
+  }
+  const ofMany = [...(yield* duplicateProblems(all)), ...(yield* markProblems(all))];
+  for (const problem of [...ofMany, ...sizeProblems(services, all)]) problems.push(problem);
+  return problems;
 }
 
-/** What is probably a slip. */
-export function serviceWarnings(services: Raw): readonly Problem[] {
-  return servicesOf(services).flatMap(({ raw, place }) => optionWarnings(raw, place));
+/** What is probably a slip, in pieces. */
+export function* serviceWarningsSteps(services: Raw): Generator<undefined, readonly Problem[]> {
+  const warnings: Problem[] = [];
+  for (const { raw, place } of yield* servicesSteps(services)) {
+    warnings.push(...optionWarnings(raw, place));
+    yield;
+  }
+  return warnings;
 }
 
 function groupProblems(
@@ -88,10 +100,13 @@ function groupProblems(
 }
 
 /** Two services of the document for one of the kernel's: each pair of them is told once. */
-function duplicateProblems(services: readonly Service[]): readonly Problem[] {
+function* duplicateProblems(
+  services: readonly Service[],
+): Generator<undefined, readonly Problem[]> {
   const users = new Map<string, string>();
   const problems: Problem[] = [];
   for (const { name, raw, place } of services) {
+    yield;
     const told = new Set<string>();
     for (const key of place.keys) {
       const text = formatServiceKey(key);
@@ -116,7 +131,7 @@ function duplicateProblems(services: readonly Service[]): readonly Problem[] {
 type Marked = { readonly name: string; readonly from: number; readonly to: number };
 
 /** The kernel looks for a firewall mark first: what two services want, one of them never sees. */
-function markProblems(services: readonly Service[]): readonly Problem[] {
+function* markProblems(services: readonly Service[]): Generator<undefined, readonly Problem[]> {
   const problems: Problem[] = [];
   const marked = new Map<string, Marked[]>();
   for (const { name, raw, place } of services)
@@ -136,6 +151,7 @@ function markProblems(services: readonly Service[]): readonly Problem[] {
       }
     }
   for (const { raw, place } of services) {
+    yield;
     const shadow = place.keys
       .map((key) => ({ key, by: shadowOf(key, marked) }))
       .find(({ by }) => by !== null);

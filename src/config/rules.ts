@@ -2,6 +2,7 @@
  * What the cluster document must satisfy as a whole, beyond its shape: every problem at once, each with
  * its path. Directors, VIP groups and the whole; virtual services are in `rules-services.ts`.
  */
+import { runSteps } from '../lib/steps.ts';
 import { familyOf, type IpAddress, ipToBytes, parseCidr } from '../model/address.ts';
 import type { Problem } from './problem.ts';
 import { addressOf, at, entriesOf, itemsOf, numberOf, type Raw, textOf } from './raw.ts';
@@ -9,15 +10,20 @@ import { addressProblem, firstUseOf } from './rules-common.ts';
 import { gatewayProblems, isolationProblems, isolationWarnings } from './rules-gateway.ts';
 import { groupProblems } from './rules-groups.ts';
 import { ipvsProblems, syncWarnings } from './rules-ipvs.ts';
-import { serviceProblems, serviceWarnings } from './rules-services.ts';
+import { serviceProblemsSteps, serviceWarningsSteps } from './rules-services.ts';
 import { vrrpProblems } from './rules-vrrp.ts';
 import { timingProblems, timingWarnings } from './timing.ts';
 
 /** Cross-field problems of a document whose shape may be wrong; shape problems are not repeated. */
-export function clusterProblems(document: unknown): readonly Problem[] {
+export const clusterProblems = (document: unknown): readonly Problem[] =>
+  runSteps(clusterProblemsSteps(document));
+
+/** The same in pieces. */
+export function* clusterProblemsSteps(document: unknown): Generator<undefined, readonly Problem[]> {
   const root: Raw = { path: '', value: document };
   const vips = collectVips(at(root, 'groups'));
-  const problems = [
+  yield;
+  return [
     ...timingProblems(at(root, 'timing')),
     ...directorProblems(at(root, 'directors'), vips),
     ...gatewayProblems(root, vips),
@@ -25,14 +31,17 @@ export function clusterProblems(document: unknown): readonly Problem[] {
     ...vipProblems(vips),
     ...groupProblems(at(root, 'groups'), at(root, 'directors')),
     ...vrrpProblems(at(root, 'groups'), at(root, 'timing')),
-    ...serviceProblems(at(root, 'services'), at(root, 'groups'), vips),
+    ...(yield* serviceProblemsSteps(at(root, 'services'), at(root, 'groups'), vips)),
     ...ipvsProblems(root),
   ];
-  return problems;
 }
 
 /** What a document asks for and this version does not do, and what is probably a slip. */
-export function clusterWarnings(document: unknown): readonly Problem[] {
+export const clusterWarnings = (document: unknown): readonly Problem[] =>
+  runSteps(clusterWarningsSteps(document));
+
+/** The same in pieces. */
+export function* clusterWarningsSteps(document: unknown): Generator<undefined, readonly Problem[]> {
   const root: Raw = { path: '', value: document };
   const warnings: Problem[] = [];
   for (const place of withoutEffect(root))
@@ -52,7 +61,9 @@ export function clusterWarnings(document: unknown): readonly Problem[] {
       message: `there are only ${directors} directors: each runs every check`,
       allowed: `1 to ${directors}`,
     });
-  warnings.push(...serviceWarnings(at(root, 'services')), ...syncWarnings(at(root, 'groups')));
+  const ofServices = yield* serviceWarningsSteps(at(root, 'services'));
+  for (const warning of ofServices) warnings.push(warning);
+  warnings.push(...syncWarnings(at(root, 'groups')));
   return warnings;
 }
 

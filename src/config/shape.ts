@@ -4,6 +4,7 @@
  * equals TypeBox's own, but the words are for the person who wrote the document.
  */
 import type Type from 'typebox';
+import { runSteps } from '../lib/steps.ts';
 import { nearestWord } from './nearest.ts';
 import { joinPath, type Problem } from './problem.ts';
 
@@ -28,8 +29,40 @@ type Schema = {
 };
 
 /** Every difference between the value and the schema; none means that the value fits. */
-export function explainShape(schema: Type.TSchema, value: unknown, path = ''): readonly Problem[] {
-  return explain(schema as Schema, value, path);
+export const explainShape = (schema: Type.TSchema, value: unknown): readonly Problem[] =>
+  runSteps(explainShapeSteps(schema, value));
+
+/** Lists and maps that may be long are no deeper: `services.<name>.realServers[…]`. */
+const STEP_DEPTH = 4;
+
+/** The same in pieces. */
+export const explainShapeSteps = (
+  schema: Type.TSchema,
+  value: unknown,
+): Generator<undefined, readonly Problem[]> =>
+  explainSteps(schema as Schema, { value, path: '', depth: STEP_DEPTH });
+
+type Place = { readonly value: unknown; readonly path: string; readonly depth: number };
+
+function* explainSteps(
+  schema: Schema,
+  { value, path, depth }: Place,
+): Generator<undefined, readonly Problem[]> {
+  yield;
+  if (depth === 0 || schema.anyOf !== undefined || !typeFits(schema, value))
+    return explain(schema, value, path);
+  const problems: Problem[] = [];
+  const isList = Array.isArray(value);
+  if (!isList && !isObject(value)) return explain(schema, value, path);
+  problems.push(...(isList ? listProblems(schema, value, path) : mapProblems(schema, value, path)));
+  for (const [key, entry] of isList ? value.entries() : Object.entries(value)) {
+    const below = typeof key === 'number' ? (schema.items ?? null) : propertySchema(schema, key);
+    if (below !== null) {
+      const place = { value: entry, path: joinPath(path, key), depth: depth - 1 };
+      for (const problem of yield* explainSteps(below, place)) problems.push(problem);
+    } else if (typeof key === 'string') problems.push(unknownKey(schema, key, path));
+  }
+  return problems;
 }
 
 function explain(schema: Schema, value: unknown, path: string): readonly Problem[] {
@@ -57,14 +90,19 @@ function explainUnion(
 }
 
 function explainArray(schema: Schema, value: readonly unknown[], path: string): readonly Problem[] {
-  const { items, minItems = 0, maxItems = Number.POSITIVE_INFINITY } = schema;
-  const problems: Problem[] = [];
-  if (value.length < minItems || value.length > maxItems)
-    problems.push({ path, message: `has ${value.length} entries`, allowed: describe(schema) });
+  const { items } = schema;
+  const problems = listProblems(schema, value, path);
   if (items !== undefined)
     for (const [index, entry] of value.entries())
       problems.push(...explain(items, entry, joinPath(path, index)));
   return problems;
+}
+
+/** Of the list itself. */
+function listProblems(schema: Schema, value: readonly unknown[], path: string): Problem[] {
+  const { minItems = 0, maxItems = Number.POSITIVE_INFINITY } = schema;
+  if (value.length >= minItems && value.length <= maxItems) return [];
+  return [{ path, message: `has ${value.length} entries`, allowed: describe(schema) }];
 }
 
 function explainObject(
@@ -72,9 +110,23 @@ function explainObject(
   value: Readonly<Record<string, unknown>>,
   path: string,
 ): readonly Problem[] {
+  const problems = mapProblems(schema, value, path);
+  for (const key of Object.keys(value)) {
+    const below = propertySchema(schema, key);
+    if (below === null) problems.push(unknownKey(schema, key, path));
+    else problems.push(...explain(below, value[key], joinPath(path, key)));
+  }
+  return problems;
+}
+
+/** Of the map itself. */
+function mapProblems(
+  schema: Schema,
+  value: Readonly<Record<string, unknown>>,
+  path: string,
+): Problem[] {
   const problems: Problem[] = [];
-  const keys = Object.keys(value);
-  if (keys.length < (schema.minProperties ?? 0))
+  if (Object.keys(value).length < (schema.minProperties ?? 0))
     problems.push({ path, message: 'is empty', allowed: describe(schema) });
   for (const key of schema.required ?? [])
     if (!Object.hasOwn(value, key))
@@ -83,11 +135,6 @@ function explainObject(
         message: 'is missing',
         allowed: describe(schema.properties?.[key] ?? {}),
       });
-  for (const key of keys) {
-    const below = propertySchema(schema, key);
-    if (below === null) problems.push(unknownKey(schema, key, path));
-    else problems.push(...explain(below, value[key], joinPath(path, key)));
-  }
   return problems;
 }
 

@@ -12,12 +12,27 @@ const RevisionNumber = Type.Integer({ minimum: 0 });
 const Text = Type.String({ maxLength: 4096 });
 
 /** `spec`: the operator's document as given; parsed again by every reader. */
-export const SpecRecord = Type.Object({
+const PlainSpecRecord = Type.Object({
   v: Version,
   document: Type.Unknown(),
   by: Text,
   at: Text,
 });
+
+/**
+ * The same where the document is long: its JSON, as zlib packs it (RFC 1950), in base64. Readers that know
+ * version 1 alone refuse it, and stay with the document that they have.
+ */
+const PackedSpecRecord = Type.Object({
+  v: Type.Literal(2),
+  packed: Type.String(),
+  /** Of the JSON. */
+  bytes: Type.Integer({ minimum: 0 }),
+  by: Text,
+  at: Text,
+});
+
+export const SpecRecord = Type.Union([PlainSpecRecord, PackedSpecRecord]);
 
 /** `run/session/<director>`. Session id = mod revision of the record that opened it. */
 export const SessionRecord = Type.Object({

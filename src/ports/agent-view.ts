@@ -2,14 +2,14 @@
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { DirectorId, GroupId, Revision } from '../model/ids.ts';
 import type { StatusDocument } from '../model/status.ts';
-import type { EventRecord, OperationRecord } from '../model/records.ts';
+import type { EventRecord, OperationRecord, SpecRecord } from '../model/records.ts';
 import type { IpvsView } from './ipvs-view.ts';
 
 export type SpecView = {
   /** 0: nothing was applied yet. */
   readonly revision: Revision;
-  /** As the operator gave it; null where nothing was applied. */
-  readonly document: unknown;
+  /** As it is stored; null where nothing was applied. */
+  readonly record: SpecRecord | null;
   /** Null where nothing usable was ever applied. */
   readonly spec: ClusterSpec | null;
 };

@@ -133,10 +133,11 @@ export class FakeAgentView implements AgentView {
 export function specViewOf(document: unknown, at: number): SpecView {
   const parsed = parseClusterDocument(document);
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
-  return { revision: revision(at), document, spec: parsed.value.spec };
+  const record = { v: 1, document, by: 'alice', at: '2026-01-01T00:00:00.000Z' } as const;
+  return { revision: revision(at), record, spec: parsed.value.spec };
 }
 
-export const NO_SPEC: SpecView = { revision: ABSENT, document: null, spec: null };
+export const NO_SPEC: SpecView = { revision: ABSENT, record: null, spec: null };
 
 /** Event number `n`; ids sort by `n`. */
 export function createEvent(n: number, fields: Partial<EventRecord> = {}): Stored<EventRecord> {

@@ -1,12 +1,12 @@
 /** The cluster document: read, judge, compare, replace under guard. */
-import { parseClusterDocument } from '../../config/cluster-document.ts';
+import { parseClusterSteps, parseSpecSteps } from '../../config/cluster-document.ts';
 import type { Problem } from '../../config/problem.ts';
 import type { ClusterSpec } from '../../model/cluster.ts';
 import type { Revision } from '../../model/ids.ts';
 import { ABSENT } from '../../model/ids.ts';
-import { formatRecord, parseRecord, SpecRecord } from '../../model/records.ts';
+import { parseRecord, SpecRecord } from '../../model/records.ts';
 import { commitIntent, readKey } from '../commit.ts';
-import { diffDocuments, equalDocuments } from '../config-diff.ts';
+import { diffSteps, equalSteps } from '../config-diff.ts';
 import type { ApiContext, Caller, ShrinkRefusal, TypedApp } from '../context.ts';
 import { leftoverWarnings } from '../leftovers.ts';
 import { createProblem, ProblemError, problemError } from '../problem.ts';
@@ -30,6 +30,8 @@ const tags = ['config'];
 const CHANGES_MAX = 1000;
 /** Problems, or warnings, in an answer; more are counted. */
 const PROBLEMS_MAX = 1000;
+/** Of a body with a document: 100,000 listed real servers. What the store takes is told when it is packed. */
+const DOCUMENT_BYTES_MAX = 8_000_000;
 
 export function registerConfigRoutes(app: TypedApp, ctx: ApiContext): void {
   registerGet(app, ctx);
@@ -40,11 +42,19 @@ export function registerConfigRoutes(app: TypedApp, ctx: ApiContext): void {
 
 const etag = (at: number): string => `"${at}"`;
 
-/** The stored document, fresh; `record` is null where there is none or none that can be read. */
+/** The stored document, fresh; `stored` is null where there is none or none that can be read. */
 async function loadSpec(ctx: ApiContext): Promise<Current> {
   const { value, modRevision } = await readKey(ctx, ctx.keys.spec);
   const parsed = value === null ? null : parseRecord(SpecRecord, value);
-  return { revision: modRevision, record: parsed?.ok === true ? parsed.value : null };
+  return {
+    revision: modRevision,
+    stored: parsed?.ok === true ? await readStored(ctx, parsed.value) : null,
+  };
+}
+
+async function readStored(ctx: ApiContext, record: SpecRecord): Promise<StoredDocument | null> {
+  const read = await ctx.codec.read(record);
+  return read.ok ? { document: read.value, by: record.by, at: record.at } : null;
 }
 
 function registerGet(app: TypedApp, ctx: ApiContext): void {
@@ -71,30 +81,29 @@ function registerGet(app: TypedApp, ctx: ApiContext): void {
 /** From the store; what this director saw last where the store does not answer. */
 async function currentConfig(ctx: ApiContext): Promise<ConfigDocument | null> {
   try {
-    const { revision: at, record } = await loadSpec(ctx);
-    if (record === null && at === ABSENT) return null;
-    if (record === null)
+    const { revision: at, stored } = await loadSpec(ctx);
+    if (stored === null && at === ABSENT) return null;
+    if (stored === null)
       throw problemError(
         'conflict',
         `the stored document (revision ${at}) cannot be read; apply a good one over it`,
         { revision: at },
       );
-    const { document, by, at: appliedAt } = record;
-    return { revision: at, document, by, at: appliedAt, isStale: false };
+    return { revision: at, ...stored, isStale: false };
   } catch (error) {
     const seen = ctx.view.spec();
     const isStoreAway = error instanceof ProblemError && error.problem.status === 503;
-    if (!isStoreAway || seen.revision === ABSENT) throw error;
-    const { by, at } = ctx.view.status().spec;
-    return { revision: seen.revision, document: seen.document, by, at, isStale: true };
+    const stored = isStoreAway && seen.record !== null ? await readStored(ctx, seen.record) : null;
+    if (stored === null) throw error;
+    return { revision: seen.revision, ...stored, isStale: true };
   }
 }
 
 type Judged = { readonly spec: ClusterSpec; readonly warnings: string[] };
 
 /** Throws 422 with every problem of the document. */
-function requireValid(document: unknown): Judged {
-  const parsed = parseClusterDocument(document);
+async function requireValid({ documents }: ApiContext, document: unknown): Promise<Judged> {
+  const parsed = await documents.runSteps(() => parseClusterSteps(document));
   if (parsed.ok) return { spec: parsed.value.spec, warnings: inWords(parsed.value.warnings) };
   const { length } = parsed.error;
   const count = length === 1 ? 'one problem' : `${length} problems`;
@@ -113,20 +122,25 @@ function listed(problems: readonly Problem[]): Problem[] {
 const inWords = (problems: readonly Problem[]): string[] =>
   listed(problems).map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
 
-type Current = { readonly revision: Revision; readonly record: SpecRecord | null };
+type StoredDocument = { readonly document: unknown; readonly by: string; readonly at: string };
 
-function specOf(record: SpecRecord | null): ClusterSpec | null {
-  const parsed = record === null ? null : parseClusterDocument(record.document);
-  return parsed?.ok === true ? parsed.value.spec : null;
+type Current = { readonly revision: Revision; readonly stored: StoredDocument | null };
+
+/** Null where there is none, or none that is valid. */
+async function specOf({ documents }: ApiContext, { stored }: Current): Promise<ClusterSpec | null> {
+  if (stored === null) return null;
+  const parsed = await documents.runSteps(() => parseSpecSteps(stored.document));
+  return parsed.ok ? parsed.value : null;
 }
 
 /** Asks also where a document is stored that nobody can read: then nothing can be compared. */
-function compareSpecs(
+async function compareSpecs(
   ctx: ApiContext,
-  { revision: at, record }: Current,
+  current: Current,
   next: ClusterSpec,
-): { readonly before: ClusterSpec | null; readonly shrink: ShrinkRefusal | null } {
-  const before = specOf(record);
+): Promise<{ readonly before: ClusterSpec | null; readonly shrink: ShrinkRefusal | null }> {
+  const before = await specOf(ctx, current);
+  const { revision: at } = current;
   if (at === ABSENT || before !== null) return { before, shrink: ctx.checkShrink(before, next) };
   const message = `the stored document (revision ${at}) cannot be read, so what this would remove is not known`;
   const shrink = { message, removedGroups: [], removedServices: [], removedRealServers: [] };
@@ -138,6 +152,7 @@ function registerPut(app: TypedApp, ctx: ApiContext): void {
     '/api/v1/config',
     {
       config: { role: 'admin' },
+      bodyLimit: DOCUMENT_BYTES_MAX,
       schema: {
         operationId: 'putConfig',
         summary: 'Replace the cluster document',
@@ -148,12 +163,12 @@ function registerPut(app: TypedApp, ctx: ApiContext): void {
         body: ConfigBody,
         response: {
           200: ConfigResult,
-          ...problemResponses(400, 401, 403, 409, 412, 422, 428, 503, 504),
+          ...problemResponses(400, 401, 403, 409, 412, 413, 422, 428, 503, 504),
         },
       },
     },
     async (request, reply) => {
-      const judged = await ctx.documents.run(() => requireValid(request.body.document));
+      const judged = await requireValid(ctx, request.body.document);
       const current = await loadSpec(ctx);
       checkGuards(current.revision, request.headers);
       const result = await replaceSpec(ctx, {
@@ -213,22 +228,28 @@ type Replacement = {
 
 async function replaceSpec(ctx: ApiContext, replacement: Replacement): Promise<ConfigResult> {
   const { current, judged, document, dryRun, caller } = replacement;
-  const { shrink, before } = await ctx.documents.run(() => compareSpecs(ctx, current, judged.spec));
+  const { shrink, before } = await compareSpecs(ctx, current, judged.spec);
   if (shrink !== null && !replacement.confirmShrink) throw shrinkRefused(shrink);
-  const old = current.record?.document;
-  const { changes, changed } = await ctx.documents.run(() => ({
-    changes: [...diffDocuments(old, document, CHANGES_MAX)],
-    changed: current.record === null || !equalDocuments(old, document),
-  }));
+  const old = current.stored?.document;
+  const changes = await changesOf(ctx, old, document);
+  const isSame =
+    current.stored !== null && (await ctx.documents.runSteps(() => equalSteps(old, document)));
+  const changed = !isSame;
   const summary = changed ? summarize(changes.length) : 'the document is applied already';
   const leftovers = await leftoverWarnings(ctx, before, judged.spec);
   const warnings = [...judged.warnings, ...leftovers];
   const base = { changed, dryRun, summary, changes, warnings };
-  if (!changed || dryRun) return { ...base, revision: null, event: null };
-  const record = { v: 1, document, by: caller.name, at: ctx.clock.wallTime() };
+  if (!changed) return { ...base, revision: null, event: null };
+  const value = await ctx.codec.format({
+    document,
+    by: caller.name,
+    at: ctx.clock.wallTime(),
+  });
+  if (!value.ok) throw problemError('too-large', `${value.error}; nothing was applied`);
+  if (dryRun) return { ...base, revision: null, event: null };
   const committed = await commitIntent(ctx, caller, {
     compares: [{ key: ctx.keys.spec, modRevision: current.revision }],
-    operations: [{ op: 'put', key: ctx.keys.spec, value: formatRecord(record) }],
+    operations: [{ op: 'put', key: ctx.keys.spec, value: value.value }],
     event: {
       kind: 'spec.applied',
       subject: 'spec',
@@ -239,6 +260,14 @@ async function replaceSpec(ctx: ApiContext, replacement: Replacement): Promise<C
   if (committed.kind === 'conflict') throw staleRevision((await loadSpec(ctx)).revision);
   return { ...base, revision: committed.revision, event: committed.eventId };
 }
+
+const changesOf = async (
+  { documents }: ApiContext,
+  before: unknown,
+  after: unknown,
+): Promise<ConfigResult['changes']> => [
+  ...(await documents.runSteps(() => diffSteps(before, after, CHANGES_MAX))),
+];
 
 const summarize = (count: number): string =>
   `cluster document applied: ${count === 1 ? '1 change' : `${count} changes`}`;
@@ -262,17 +291,18 @@ function registerValidate(app: TypedApp, ctx: ApiContext): void {
   app.post(
     '/api/v1/config/validate',
     {
+      bodyLimit: DOCUMENT_BYTES_MAX,
       schema: {
         operationId: 'validateConfig',
         summary: 'Judge a cluster document without applying it',
         tags,
         querystring: NoQuery,
         body: DocumentBody,
-        response: { 200: ConfigValidation, ...problemResponses(400, 401, 503) },
+        response: { 200: ConfigValidation, ...problemResponses(400, 401, 413, 503) },
       },
     },
     async (request) => {
-      const parsed = await ctx.documents.run(() => parseClusterDocument(request.body.document));
+      const parsed = await ctx.documents.runSteps(() => parseClusterSteps(request.body.document));
       return parsed.ok
         ? { valid: true, problems: [], warnings: inWords(parsed.value.warnings) }
         : { valid: false, problems: listed(parsed.error), warnings: [] };
@@ -284,27 +314,24 @@ function registerDiff(app: TypedApp, ctx: ApiContext): void {
   app.post(
     '/api/v1/config/diff',
     {
+      bodyLimit: DOCUMENT_BYTES_MAX,
       schema: {
         operationId: 'diffConfig',
         summary: 'What an apply of this document would change',
         tags,
         querystring: NoQuery,
         body: DocumentBody,
-        response: { 200: ConfigDiff, ...problemResponses(400, 401, 422, 503) },
+        response: { 200: ConfigDiff, ...problemResponses(400, 401, 413, 422, 503) },
       },
     },
     async (request) => {
       const { document } = request.body;
-      const { documents } = ctx;
-      const { spec, warnings } = await documents.run(() => requireValid(document));
+      const { spec, warnings } = await requireValid(ctx, document);
       const current = await loadSpec(ctx);
-      const { shrink, before } = await documents.run(() => compareSpecs(ctx, current, spec));
-      const changes = await documents.run(() =>
-        diffDocuments(current.record?.document, document, CHANGES_MAX),
-      );
+      const { shrink, before } = await compareSpecs(ctx, current, spec);
       return {
         revision: current.revision,
-        changes,
+        changes: await changesOf(ctx, current.stored?.document, document),
         shrink: shrink === null ? null : { message: shrink.message, removed: removedBy(shrink) },
         warnings: [...warnings, ...(await leftoverWarnings(ctx, before, spec))],
       };

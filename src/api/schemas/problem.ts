@@ -68,6 +68,7 @@ const DESCRIPTIONS: Readonly<Record<number, string>> = {
   404: 'no such object; the known names are listed',
   409: 'the state of the cluster does not allow this',
   412: 'changed by somebody else; the current revision is given',
+  413: 'too large: the body, or what the cluster store would have to take; nothing was changed',
   422: 'the cluster document has problems; all are listed',
   428: 'If-Match is needed',
   503: 'the cluster store did not answer, nothing was changed; try again',

@@ -141,11 +141,11 @@ describe('changes', () => {
     expect(view.spec).toBeNull();
     change(keys.spec, spec(1), 4);
     change(keys.spec, null, 5);
-    expect(view.spec).toMatchObject({ revision: 4, document: { n: 1 }, by: 'op' });
+    expect(view.spec).toMatchObject({ revision: 4, record: { document: { n: 1 } }, by: 'op' });
     change(keys.spec, 'no', 6);
     expect(view.spec).toMatchObject({ revision: 4 });
     change(keys.spec, spec(2), 7);
-    expect(view.spec).toMatchObject({ revision: 7, document: { n: 2 } });
+    expect(view.spec).toMatchObject({ revision: 7, record: { document: { n: 2 } } });
   });
 
   it('take a vote away when its key is gone', () => {
@@ -161,7 +161,7 @@ describe('changes', () => {
     change(keys.spec, spec(1), 4);
     const error = { code: 'unavailable', message: '', isRetryable: true } as const;
     const update = view.apply({ kind: 'interrupted', error });
-    expect(update).toEqual({ election: [], areas: new Set(), newEvents: [] });
+    expect(update).toEqual({ election: [], areas: new Set(), voted: new Set(), newEvents: [] });
     expect(view.spec).not.toBeNull();
   });
 });

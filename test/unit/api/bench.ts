@@ -2,8 +2,9 @@
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify';
 import Value from 'typebox/value';
 import { expect } from 'vitest';
+import { createZlibCodec } from '../../../src/adapters/documents/zlib-codec.ts';
 import { type Api, createApi } from '../../../src/api/server.ts';
-import type { ApiOptions } from '../../../src/api/context.ts';
+import type { ApiOptions, ApiPorts } from '../../../src/api/context.ts';
 import { Problem } from '../../../src/api/schemas/problem.ts';
 import { planRebalance } from '../../../src/core/placement/rebalance.ts';
 import { checkShrink } from '../../../src/core/shrink-guard.ts';
@@ -30,7 +31,10 @@ export type Bench = {
 };
 
 /** Without a document in the store unless `applyDocument` is called. */
-export function createBench(options: Partial<ApiOptions> = {}): Bench {
+export function createBench(
+  options: Partial<ApiOptions> = {},
+  ports: Partial<Pick<ApiPorts, 'codec'>> = {},
+): Bench {
   const view = new FakeAgentView();
   const keys = createKeys('lab');
   const clock = new FakeClock();
@@ -56,11 +60,13 @@ export function createBench(options: Partial<ApiOptions> = {}): Bench {
     {
       view,
       store,
+      codec: createZlibCodec({ clock }),
       keys,
       clock,
       random: new SeededRandom(1),
       metrics,
       log,
+      ...ports,
     },
   );
   return { api, view, store, keys, clock, logged, metrics };

@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { err } from '../../../src/lib/result.ts';
+import { revision } from '../../../src/model/ids.ts';
+import type { DocumentCodec } from '../../../src/ports/document-codec.ts';
 import { CLUSTER_DOCUMENT, NO_SPEC } from '../../fakes/fake-agent-view.ts';
 import { applyDocument, type Bench, call, createBench, type Json } from './bench.ts';
 
@@ -161,12 +164,109 @@ describe('applying a document', () => {
 
   it('refuses a body that is too large, no JSON, or of another type', async () => {
     const bench = createBench();
-    expect((await put(bench, 'x'.repeat(1_500_000), 413)).body.code).toBe('too-large');
+    const tooLong = (await put(bench, 'x'.repeat(8_000_000), 413)).body;
+    expect(tooLong).toMatchObject({
+      code: 'too-large',
+      detail: 'the body has more than 8000000 bytes; nothing was changed',
+    });
     const text = { method: 'PUT', url: URL, payload: '{"document":' } as const;
     const json = { 'content-type': 'application/json' };
     expect((await call(bench, { ...text, headers: json }, 400)).body.code).toBe('bad-request');
     const form = { 'content-type': 'text/plain' };
     await call(bench, { ...text, headers: form }, 415);
+  });
+});
+
+/** Many services with few real servers each, all of them listed. */
+const longDocument = (services: number, name = 's'): object => ({
+  ...CLUSTER_DOCUMENT,
+  services: Object.fromEntries(
+    Array.from({ length: services }, (_, s) => [
+      `${name}${s}`,
+      {
+        group: 'web',
+        address: '10.90.0.100',
+        port: 1 + s,
+        realServers: Array.from({ length: 16 }, (_unused, d) => ({
+          address: `10.91.${s % 250}.${d + 1}`,
+          weight: 1 + ((s * d) % 100),
+        })),
+      },
+    ]),
+  ),
+});
+
+describe('a long document', () => {
+  it('is packed into one key, and read, compared and replaced as any other', async () => {
+    const bench = createBench();
+    const document = longDocument(2313);
+    const { body } = await put(bench, document, 200);
+    expect(stored(bench)).toMatchObject({ v: 2, by: 'local' });
+    expect(JSON.stringify(stored(bench)).length).toBeLessThan(400_000);
+    const headers = { 'if-match': `"${body.revision}"` };
+    expect((await get(bench)).body.document).toEqual(document);
+    expect((await put(bench, document, 200, { headers })).body.changed).toBe(false);
+    const diff = { method: 'POST', url: `${URL}/diff`, payload: { document: longDocument(2312) } };
+    expect((await call(bench, diff, 200)).body.changes).toMatchObject([
+      { op: 'removed', path: 'services.s2312' },
+    ]);
+    await put(bench, longDocument(1000), 409, { headers });
+    expect(stored(bench).v).toBe(2);
+    await put(bench, CLUSTER_DOCUMENT, 200, { headers, confirmShrink: true });
+    expect(stored(bench)).toMatchObject({ v: 1, document: CLUSTER_DOCUMENT });
+  }, 30_000);
+
+  it('is shown from what the director saw last while the store is away', async () => {
+    const bench = createBench();
+    const document = longDocument(500);
+    await put(bench, document, 200);
+    bench.view.specView = { ...NO_SPEC, revision: revision(41), record: stored(bench) };
+    bench.store.isDown = true;
+    expect((await get(bench)).body).toMatchObject({ revision: 41, document, isStale: true });
+  });
+
+  it('that cannot be unpacked is one that nobody can read', async () => {
+    const bench = createBench();
+    const at = bench.store.put(bench.keys.spec, { v: 2, packed: 'AAAA', bytes: 3, by: '', at: '' });
+    expect((await get(bench, 409)).body.detail).toContain('cannot be read');
+    await put(bench, CLUSTER_DOCUMENT, 200, {
+      headers: { 'if-match': `"${at}"` },
+      confirmShrink: true,
+    });
+  });
+
+  it('is refused with a remedy where it is too long even when it is packed', async () => {
+    const bench = createBench();
+    const tooLong: DocumentCodec = {
+      format: async () => err('the document is too long; use ranges'),
+      read: async () => err('none'),
+    };
+    const refusing = createBench({}, { codec: tooLong });
+    await put(bench, CLUSTER_DOCUMENT, 200);
+    for (const query of ['', '?dryRun=true'])
+      expect((await put(refusing, CLUSTER_DOCUMENT, 413, { query })).body).toMatchObject({
+        code: 'too-large',
+        detail: 'the document is too long; use ranges; nothing was applied',
+      });
+    expect(refusing.store.txns).toEqual([]);
+  });
+
+  it.each(['{"document":[__],"x":1', '{"document":[__,]}', '{"document":"__'])(
+    'is refused where it is no JSON: %s',
+    async (text) => {
+      const payload = text.replace('__', `"${'x'.repeat(100_000)}"`);
+      const headers = { 'content-type': 'application/json' };
+      const request = { method: 'PUT', url: URL, payload, headers };
+      const { body } = await call(createBench(), request, 400);
+      expect(body.detail).toMatch(/JSON/);
+    },
+  );
+
+  it('changes no prototype', async () => {
+    const text = JSON.stringify({ document: { pad: 'x'.repeat(100_000) } });
+    const payload = text.replace('"pad"', '"__proto__":{"a":1},"pad"');
+    const headers = { 'content-type': 'application/json' };
+    await call(createBench(), { method: 'PUT', url: URL, payload, headers }, 400);
   });
 });
 

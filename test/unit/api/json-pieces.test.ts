@@ -1,7 +1,7 @@
 /** Large answers in pieces: the same JSON, never much of it at once. */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { jsonPieces } from '../../../src/api/json-pieces.ts';
+import { jsonPieces } from '../../../src/lib/json-pieces.ts';
 import { createServices } from '../../fakes/fake-agent-view.ts';
 import { type Bench, call, createBench } from './bench.ts';
 

@@ -307,9 +307,9 @@ describe('text', () => {
     expect(parsed.ok ? '' : formatProblems(parsed.error)).toMatch(/alias/i);
   });
 
-  it('longer than the store takes is refused', () => {
-    const parsed = parseClusterText(`# ${'x'.repeat(1_000_000)}`);
-    expect(parsed.ok ? '' : formatProblems(parsed.error)).toMatch(/at most 1000000 characters/);
+  it('longer than anybody writes is refused, with a remedy', () => {
+    const parsed = parseClusterText(`# ${'x'.repeat(4_000_000)}`);
+    expect(parsed.ok ? '' : formatProblems(parsed.error)).toMatch(/at most 4000000: one service/);
   });
 
   it('that is empty is refused', () => {

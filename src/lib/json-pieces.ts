@@ -1,6 +1,6 @@
 /** JSON of any size piece by piece: `JSON.stringify` of tens of megabytes would stop everything else. */
 
-/** Shorter lists are written in one piece. */
+/** Shorter lists and objects are written in one piece. */
 const LONG = 50;
 
 /** Values as JSON has them; what is undefined in an object is left out. */
@@ -31,6 +31,7 @@ export function* jsonPieces(value: unknown): Generator<string> {
 
 /** Itself, or at any depth: few services may have thousands of real servers. */
 function holdsLong(value: unknown): value is object {
-  if (Array.isArray(value)) return value.length > LONG || value.some(holdsLong);
-  return typeof value === 'object' && value !== null && Object.values(value).some(holdsLong);
+  if (typeof value !== 'object' || value === null) return false;
+  const entries: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
+  return entries.length > LONG || entries.some(holdsLong);
 }
