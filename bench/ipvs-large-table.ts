@@ -54,6 +54,20 @@ export function largeServices(): readonly DesiredService[] {
   });
 }
 
+/** One service of the document for each of the kernel's, with all real servers listed: as long as can be. */
+export function listedDocumentServices(group: string): Readonly<Record<string, object>> {
+  return Object.fromEntries(
+    largeServices().map(({ key, destinations }, service) => [
+      `listed-${service}`,
+      {
+        group,
+        ...(key.kind === 'address' ? { address: key.address, port: key.port } : {}),
+        realServers: destinations.map(({ address, port, weight }) => ({ address, port, weight })),
+      },
+    ]),
+  );
+}
+
 /** The same in words of a cluster document. */
 export function largeDocumentServices(group: string): Readonly<Record<string, object>> {
   return Object.fromEntries(

@@ -3,7 +3,7 @@
  * keepalived, then one weight by each of the first two. Wall times of this machine's monotonic clock.
  * Usage: ipvs-large.guest.ts FILE; FILE gets a JSON of `LargeFigures`.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createSystemClock } from '../src/adapters/clock/system-clock.ts';
 import { createIpvsKernel } from '../src/adapters/linux/ipvs-kernel.ts';
@@ -16,6 +16,11 @@ import { LARGE, largeServices, portOf, realServersOf, vipOf } from './ipvs-large
 export type LargeFigures = {
   readonly fullMs: readonly number[];
   readonly noopMs: readonly number[];
+  /** CPU time, user and system, of the same. */
+  readonly noopCpuMs: readonly number[];
+  /** Of `ipvsadm -Sn`, which reads and prints the same table. */
+  readonly savedMs: readonly number[];
+  readonly savedCpuMs: readonly number[];
   readonly oneWeightMs: readonly number[];
   readonly ipvsadmMs: readonly number[];
   readonly ipvsadmOneMs: readonly number[];
@@ -26,6 +31,8 @@ export type LargeFigures = {
 };
 
 const ROUNDS = 3;
+/** Passes with nothing to do, of each round. */
+const PASSES = 4;
 const KEEPALIVED_LIMIT_MS = 240_000;
 const output = process.argv[2];
 if (output === undefined) throw new Error('usage: ipvs-large.guest.ts FILE');
@@ -54,6 +61,22 @@ async function timed(action: () => Promise<void> | void): Promise<number> {
   const start = clock.now();
   await action();
   return clock.now() - start;
+}
+
+const cpuMs = (since?: NodeJS.CpuUsage): number => {
+  const { user, system } = process.cpuUsage(since);
+  return (user + system) / 1000;
+};
+
+/** How long a command takes, and the CPU time of its process. */
+function timeOf(command: string): { readonly wallMs: number; readonly cpuMs: number } {
+  const script = `TIMEFORMAT='%R %U %S'; time ${command} >/dev/null`;
+  const { stderr } = spawnSync('bash', ['-c', script], { encoding: 'utf8' });
+  const [wall = Number.NaN, user = Number.NaN, system = Number.NaN] = stderr
+    .trim()
+    .split(' ')
+    .map((seconds) => Number(seconds) * 1000);
+  return { wallMs: wall, cpuMs: user + system };
 }
 
 /** One pass of the reconciler; throws unless it takes so many operations. */
@@ -154,13 +177,23 @@ const oneWeight = `-e -t ${changed.key.address}:${changed.key.port} -r ${one.add
 
 const fullMs: number[] = [];
 const noopMs: number[] = [];
+const noopCpuMs: number[] = [];
+const savedMs: number[] = [];
+const savedCpuMs: number[] = [];
 const oneWeightMs: number[] = [];
 const ipvsadmMs: number[] = [];
 const ipvsadmOneMs: number[] = [];
 for (let round = 0; round < ROUNDS; round += 1) {
   freshModule();
   fullMs.push(await timed(() => reconcile(desired, WHOLE)));
-  noopMs.push(await timed(() => reconcile(desired, 0)));
+  for (let pass = 0; pass < PASSES; pass += 1) {
+    const before = process.cpuUsage();
+    noopMs.push(await timed(() => reconcile(desired, 0)));
+    noopCpuMs.push(cpuMs(before));
+    const saved = timeOf('ipvsadm -Sn');
+    savedMs.push(saved.wallMs);
+    savedCpuMs.push(saved.cpuMs);
+  }
   oneWeightMs.push(await timed(() => reconcile(heavier, 1)));
   if (tableSize() !== WHOLE) throw new Error(`${tableSize()} entries`);
   freshModule();
@@ -174,6 +207,9 @@ kernel.close();
 const figures: LargeFigures = {
   fullMs,
   noopMs,
+  noopCpuMs,
+  savedMs,
+  savedCpuMs,
   oneWeightMs,
   ipvsadmMs,
   ipvsadmOneMs,

@@ -15,6 +15,7 @@ import type { Bench, BenchOptions } from './bench-lab.ts';
 import { benchFailover } from './failover.ts';
 import { benchForwarding } from './forwarding.ts';
 import { benchIpvsApply } from './ipvs-apply.ts';
+import { benchAgent, benchLarge } from './ipvs-large.ts';
 import { formatLoad, machineFacts, resultHead } from './machine.ts';
 import { benchWithoutEtcd } from './without-etcd.ts';
 
@@ -22,6 +23,8 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
   ['failover', benchFailover],
   ['forwarding', benchForwarding],
   ['ipvs-apply', benchIpvsApply],
+  ['ipvs-large', benchLarge],
+  ['ipvs-agent', benchAgent],
   ['agent-cost', benchAgentCost],
   ['without-etcd', benchWithoutEtcd],
 ]);

@@ -8,6 +8,7 @@ import {
   type IpvsTableOperation,
 } from '../model/kernel.ts';
 import type { IpvsKernel } from '../ports/kernel.ts';
+import type { ServiceKey } from '../model/cluster.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import { controlKeyOf } from './control-book.ts';
@@ -43,8 +44,17 @@ export function controlOf(operation: IpvsOperation): IpvsControlOperation | null
   }
 }
 
-export const keyOf = (operation: IpvsTableOperation): string =>
-  formatServiceKey(serviceKeyOf(operation));
+/** A plan has the same key in thousands of operations, and each is asked for several times. */
+const texts = new WeakMap<ServiceKey, string>();
+
+export function keyOf(operation: IpvsTableOperation): string {
+  const key = serviceKeyOf(operation);
+  const known = texts.get(key);
+  if (known !== undefined) return known;
+  const text = formatServiceKey(key);
+  texts.set(key, text);
+  return text;
+}
 
 export async function applyPlan(
   { kernel, metrics, log }: Ports,

@@ -17,6 +17,7 @@ import { formatOperation } from '../core/plan/failure-text.ts';
 import type { Drains } from '../core/service/drain.ts';
 import { Wakeup } from '../lib/async.ts';
 import { err, ok, type Result } from '../lib/result.ts';
+import { createPace, runPaced } from '../lib/steps.ts';
 import { type DirectorId, type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import { formatServiceKey, type IpvsDaemon, type IpvsOperation } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -304,13 +305,8 @@ class Loop {
   }
 
   /** The hold loop shares the thread. */
-  async #inSteps<T>(steps: Generator<undefined, T>): Promise<T> {
-    for (;;) {
-      const step = steps.next();
-      if (step.done === true) return step.value;
-      // oxlint-disable-next-line no-await-in-loop -- this is the rest
-      await this.#ports.clock.sleep(0);
-    }
+  #inSteps<T>(steps: Generator<undefined, T>): Promise<T> {
+    return runPaced(steps, createPace(this.#ports.clock));
   }
 
   #deriveSync(input: ReconcileInput, { desired }: Derived): DesiredSync {

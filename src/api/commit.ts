@@ -10,7 +10,7 @@ import { ABSENT } from '../model/ids.ts';
 import { EventRecord, formatRecord, parseRecord } from '../model/records.ts';
 import type { Compare, StoreError, StoreOperation, TxnAnswer } from '../ports/cluster-store.ts';
 import type { ApiContext, Caller } from './context.ts';
-import { createProblem, ProblemError } from './problem.ts';
+import { createProblem, ProblemError, problemError } from './problem.ts';
 
 /** One call to the store. */
 export const STORE_DEADLINE_MS = 2000;
@@ -130,6 +130,11 @@ function isAbandoned(value: string | null): boolean {
 
 /** 503 with Retry-After: nothing was changed. */
 export function storeProblem(error: StoreError): ProblemError {
+  if (error.code === 'bad-request' && error.message.includes('request is too large'))
+    return problemError(
+      'too-large',
+      `the cluster store refused (${error.message}); nothing was changed; etcd takes requests up to its --max-request-bytes, 1.5 MiB where nobody set it`,
+    );
   const detail =
     error.code === 'denied' || error.code === 'bad-request'
       ? `the cluster store refused (${error.message}); nothing was changed; check the rights of leasehold's etcd user`

@@ -6,7 +6,15 @@
 import { familyOf, formatIp, ipToBytes, type IpAddress, type IpFamily } from '../model/address.ts';
 import { familyOfKey, type Protocol, type ServiceKey } from '../model/cluster.ts';
 import { encodeGenericHeader, GENL_HEADER_BYTES } from './genetlink.ts';
-import { AttributeWriter, walkAttributes } from './netlink.ts';
+import {
+  align4,
+  ATTRIBUTE_HEADER_BYTES,
+  AttributeWriter,
+  NLA_TYPE_MASK,
+  readU16,
+  readU32,
+  walkAttributes,
+} from './netlink.ts';
 
 export const IPVS_FAMILY_NAME = 'IPVS';
 const IPVS_VERSION = 1;
@@ -105,6 +113,44 @@ function writeCanonicalIpv4(bytes: Uint8Array, offset: number, address: IpAddres
 /** The caller has checked that the bytes are there: 4 or 16. */
 export const addressAt = (body: Uint8Array, offset: number, family: IpFamily): IpAddress =>
   formatIp(body.subarray(offset, offset + (family === 6 ? 16 : 4)));
+
+/** Texts kept at most; real servers and VIPs of a table are far fewer. */
+const TEXTS_MAX = 65_536;
+
+/** IPv4 addresses of dumps come again and again: their texts are made once. */
+export class AddressTexts {
+  readonly #texts = new Map<number, IpAddress>();
+
+  /** The caller has checked that the bytes are there: 4 or 16. */
+  at(body: Uint8Array, offset: number, family: IpFamily): IpAddress {
+    if (family === 6) return addressAt(body, offset, family);
+    const number = readU32(body, offset);
+    const known = this.#texts.get(number);
+    if (known !== undefined) return known;
+    const text = addressAt(body, offset, family);
+    if (this.#texts.size >= TEXTS_MAX) this.#texts.clear();
+    this.#texts.set(number, text);
+    return text;
+  }
+}
+
+/**
+ * Where the payload of a top-level attribute begins, of which its header tells the length; -1: it is not
+ * there, or the body is malformed.
+ */
+export function nestedAt(body: Uint8Array, wanted: number): number {
+  let found = -1;
+  let offset = GENL_HEADER_BYTES;
+  if (offset > body.length) return -1;
+  while (body.length - offset >= ATTRIBUTE_HEADER_BYTES) {
+    const length = readU16(body, offset);
+    if (length < ATTRIBUTE_HEADER_BYTES || length > body.length - offset) return -1;
+    if ((readU16(body, offset + 2) & NLA_TYPE_MASK) === wanted)
+      found = offset + ATTRIBUTE_HEADER_BYTES;
+    offset += align4(length);
+  }
+  return found;
+}
 
 /** Where the payload of a top-level attribute lies; null: it is not there, or the body is malformed. */
 export function findNested(

@@ -12,18 +12,26 @@ import {
 } from '../model/cluster.ts';
 import type { IpvsDestination, ObservedDestination } from '../model/kernel.ts';
 import {
-  addressAt,
   addressFamily,
+  AddressTexts,
   familyFrom,
-  findNested,
   IPVS_CMD_ATTR_DEST,
   IPVS_CMD_GET_DEST,
+  nestedAt,
   startRequest,
   writeAddress,
 } from './ipvs-common.ts';
 import { encodeServiceKey } from './ipvs-service.ts';
-import { noteStats, readStats, type StatsPlace } from './ipvs-stats.ts';
-import { type AttributeWriter, readU16, readU16be, readU32, walkAttributes } from './netlink.ts';
+import { StatsReader } from './ipvs-stats.ts';
+import {
+  align4,
+  ATTRIBUTE_HEADER_BYTES,
+  type AttributeWriter,
+  NLA_TYPE_MASK,
+  readU16,
+  readU16be,
+  readU32,
+} from './netlink.ts';
 
 const IPVS_DEST_ATTR_ADDR = 1;
 const IPVS_DEST_ATTR_PORT = 2;
@@ -103,107 +111,148 @@ function writeTunnel(writer: AttributeWriter, tunnel: Tunnel): void {
     .u16(IPVS_DEST_ATTR_TUN_FLAGS, CHECKSUM_FLAGS[tunnel.checksum]);
 }
 
-type DestinationAttributes = StatsPlace & {
-  family: IpFamily | null;
-  address: number;
-  port: number;
-  forward: number;
-  weight: number;
-  upper: number;
-  lower: number;
-  active: number;
-  inactive: number;
-  persistent: number;
-  tunnelType: number;
-  tunnelPort: number;
-  tunnelFlags: number;
-};
-
-const noAttributes = (): DestinationAttributes => ({
-  family: null,
-  address: -1,
-  port: 0,
-  forward: 0,
-  weight: 0,
-  upper: 0,
-  lower: 0,
-  active: 0,
-  inactive: 0,
-  persistent: 0,
-  tunnelType: 0,
-  tunnelPort: 0,
-  tunnelFlags: 0,
-  statsOffset: -1,
-  statsLength: 0,
-  statsType: 0,
-});
-
 /** Body of one message of a destination dump; kernels before 3.18 tell no family: the service's. */
-export function decodeDestination(
+export const decodeDestination = (
   body: Uint8Array,
   key: ServiceKey,
-): Result<ObservedDestination, string> {
-  const range = findNested(body, IPVS_CMD_ATTR_DEST);
-  if (range === null) return err('a message without a destination');
-  const seen = noAttributes();
-  const isWhole = walkAttributes(body, range.start, range.end, (type, offset, length) => {
-    if (type === IPVS_DEST_ATTR_STATS || type === IPVS_DEST_ATTR_STATS64)
-      noteStats(seen, type, offset, length);
-    else if (type === IPVS_DEST_ATTR_ADDR && length >= 16) seen.address = offset;
-    else if (type === IPVS_DEST_ATTR_TUN_TYPE && length >= 1) seen.tunnelType = body[offset] ?? 0;
-    else if (length >= 4) noteNumber(seen, type, readU32(body, offset));
-    else if (length >= 2) noteShort(seen, type, body, offset);
-  });
-  if (!isWhole) return err('malformed attributes in a destination');
-  return destinationOf(body, seen, familyOfKey(key));
-}
+): Result<ObservedDestination, string> => new DestinationDecoder().decode(body, key, null);
 
-function noteNumber(seen: DestinationAttributes, type: number, value: number): void {
-  if (type === IPVS_DEST_ATTR_FWD_METHOD) seen.forward = value & FORWARD_MASK;
-  else if (type === IPVS_DEST_ATTR_WEIGHT) seen.weight = value;
-  else if (type === IPVS_DEST_ATTR_U_THRESH) seen.upper = value;
-  else if (type === IPVS_DEST_ATTR_L_THRESH) seen.lower = value;
-  else if (type === IPVS_DEST_ATTR_ACTIVE_CONNS) seen.active = value;
-  else if (type === IPVS_DEST_ATTR_INACT_CONNS) seen.inactive = value;
-  else if (type === IPVS_DEST_ATTR_PERSIST_CONNS) seen.persistent = value;
-}
+/**
+ * Decodes the messages of dumps, tens of thousands every few seconds: what is as it was known is that very
+ * object, and nothing is made for it.
+ */
+export class DestinationDecoder {
+  readonly #addresses = new AddressTexts();
+  readonly #stats = new StatsReader();
+  #family: IpFamily | null = null;
+  #address = -1;
+  #port = 0;
+  #forward = 0;
+  #weight = 0;
+  #upper = 0;
+  #lower = 0;
+  #active = 0;
+  #inactive = 0;
+  #persistent = 0;
+  #tunnelType = 0;
+  #tunnelPort = 0;
+  #tunnelFlags = 0;
 
-function noteShort(
-  seen: DestinationAttributes,
-  type: number,
-  body: Uint8Array,
-  offset: number,
-): void {
-  if (type === IPVS_DEST_ATTR_PORT) seen.port = readU16be(body, offset);
-  else if (type === IPVS_DEST_ATTR_ADDR_FAMILY) seen.family = familyFrom(readU16(body, offset));
-  else if (type === IPVS_DEST_ATTR_TUN_PORT) seen.tunnelPort = readU16be(body, offset);
-  else if (type === IPVS_DEST_ATTR_TUN_FLAGS) seen.tunnelFlags = readU16(body, offset);
-}
+  /** `known`: what it probably is, from an earlier dump. */
+  decode(
+    body: Uint8Array,
+    key: ServiceKey,
+    known: ObservedDestination | null,
+  ): Result<ObservedDestination, string> {
+    const start = nestedAt(body, IPVS_CMD_ATTR_DEST);
+    if (start < 0) return err('a message without a destination');
+    if (!this.#read(body, start)) return err('malformed attributes in a destination');
+    const forward = forwardFrom(this.#forward);
+    if (this.#address < 0) return err('a destination without an address');
+    if (forward === null) return err(`forwarding method ${this.#forward} of a destination`);
+    const tunnel = forward === 'tun' ? this.#tunnel() : null;
+    if (forward === 'tun' && tunnel === null)
+      return err(`tunnel type ${this.#tunnelType} of a destination`);
+    const address = this.#addresses.at(body, this.#address, this.#family ?? familyOfKey(key));
+    if (known !== null && this.#is(known, address, forward, tunnel)) return ok(known);
+    return ok({
+      address,
+      port: this.#port,
+      forward,
+      tunnel,
+      weight: this.#weight,
+      upperThreshold: this.#upper,
+      lowerThreshold: this.#lower,
+      activeConnections: this.#active,
+      inactiveConnections: this.#inactive,
+      persistentConnections: this.#persistent,
+      ...this.#stats.statistics(),
+    });
+  }
 
-function destinationOf(
-  body: Uint8Array,
-  seen: DestinationAttributes,
-  serviceFamily: IpFamily,
-): Result<ObservedDestination, string> {
-  const forward = forwardFrom(seen.forward);
-  if (seen.address < 0) return err('a destination without an address');
-  if (forward === null) return err(`forwarding method ${seen.forward} of a destination`);
-  const tunnel = tunnelFrom(seen);
-  if (forward === 'tun' && tunnel === null)
-    return err(`tunnel type ${seen.tunnelType} of a destination`);
-  return ok({
-    address: addressAt(body, seen.address, seen.family ?? serviceFamily),
-    port: seen.port,
-    forward,
-    tunnel: forward === 'tun' ? tunnel : null,
-    weight: seen.weight,
-    upperThreshold: seen.upper,
-    lowerThreshold: seen.lower,
-    activeConnections: seen.active,
-    inactiveConnections: seen.inactive,
-    persistentConnections: seen.persistent,
-    ...readStats(body, seen),
-  });
+  /** False: malformed. */
+  #read(body: Uint8Array, start: number): boolean {
+    this.#family = null;
+    this.#address = -1;
+    this.#port = this.#forward = this.#weight = this.#upper = this.#lower = 0;
+    this.#active = this.#inactive = this.#persistent = 0;
+    this.#tunnelType = this.#tunnelPort = this.#tunnelFlags = 0;
+    let [statsType, statsAt, statsLength] = [0, -1, 0];
+    const end = start + readU16(body, start - ATTRIBUTE_HEADER_BYTES) - ATTRIBUTE_HEADER_BYTES;
+    let offset = start;
+    while (end - offset >= ATTRIBUTE_HEADER_BYTES) {
+      const length = readU16(body, offset);
+      if (length < ATTRIBUTE_HEADER_BYTES || length > end - offset) return false;
+      const type = readU16(body, offset + 2) & NLA_TYPE_MASK;
+      const isStats = type === IPVS_DEST_ATTR_STATS || type === IPVS_DEST_ATTR_STATS64;
+      // STATS64 has the greater number, and wins in any order.
+      if (isStats && type >= statsType) {
+        statsType = type;
+        statsAt = offset + ATTRIBUTE_HEADER_BYTES;
+        statsLength = length - ATTRIBUTE_HEADER_BYTES;
+      } else if (!isStats) {
+        const at = offset + ATTRIBUTE_HEADER_BYTES;
+        this.#note(body, type, at, length - ATTRIBUTE_HEADER_BYTES);
+      }
+      offset += align4(length);
+    }
+    this.#stats.read(body, statsAt, statsLength);
+    return true;
+  }
+
+  #note(body: Uint8Array, type: number, at: number, length: number): void {
+    if (type === IPVS_DEST_ATTR_ADDR && length >= 16) this.#address = at;
+    else if (type === IPVS_DEST_ATTR_TUN_TYPE && length >= 1) this.#tunnelType = body[at] ?? 0;
+    else if (length >= 4) this.#noteNumber(type, readU32(body, at));
+    else if (length >= 2) this.#noteShort(body, type, at);
+  }
+
+  #noteNumber(type: number, value: number): void {
+    if (type === IPVS_DEST_ATTR_FWD_METHOD) this.#forward = value & FORWARD_MASK;
+    else if (type === IPVS_DEST_ATTR_WEIGHT) this.#weight = value;
+    else if (type === IPVS_DEST_ATTR_U_THRESH) this.#upper = value;
+    else if (type === IPVS_DEST_ATTR_L_THRESH) this.#lower = value;
+    else if (type === IPVS_DEST_ATTR_ACTIVE_CONNS) this.#active = value;
+    else if (type === IPVS_DEST_ATTR_INACT_CONNS) this.#inactive = value;
+    else if (type === IPVS_DEST_ATTR_PERSIST_CONNS) this.#persistent = value;
+  }
+
+  #noteShort(body: Uint8Array, type: number, at: number): void {
+    if (type === IPVS_DEST_ATTR_PORT) this.#port = readU16be(body, at);
+    else if (type === IPVS_DEST_ATTR_ADDR_FAMILY) this.#family = familyFrom(readU16(body, at));
+    else if (type === IPVS_DEST_ATTR_TUN_PORT) this.#tunnelPort = readU16be(body, at);
+    else if (type === IPVS_DEST_ATTR_TUN_FLAGS) this.#tunnelFlags = readU16(body, at);
+  }
+
+  /** Null: a type that we do not know. */
+  #tunnel(): Tunnel | null {
+    const type = TUNNEL_TYPES.find((one) => TUNNEL_NUMBERS[one] === this.#tunnelType);
+    if (type === undefined) return null;
+    return { type, port: this.#tunnelPort, checksum: checksumFrom(this.#tunnelFlags) };
+  }
+
+  #is(
+    known: ObservedDestination,
+    address: IpAddress,
+    forward: ForwardMethod,
+    tunnel: Tunnel | null,
+  ): boolean {
+    return (
+      known.address === address &&
+      known.port === this.#port &&
+      known.forward === forward &&
+      known.tunnel?.type === tunnel?.type &&
+      known.tunnel?.port === tunnel?.port &&
+      known.tunnel?.checksum === tunnel?.checksum &&
+      known.weight === this.#weight &&
+      known.upperThreshold === this.#upper &&
+      known.lowerThreshold === this.#lower &&
+      known.activeConnections === this.#active &&
+      known.inactiveConnections === this.#inactive &&
+      known.persistentConnections === this.#persistent &&
+      this.#stats.isSame(known)
+    );
+  }
 }
 
 /** `local` (1) and `bypass` (4) cannot be asked for by ipvsadm or by us. */
@@ -211,13 +260,6 @@ function forwardFrom(value: number): ForwardMethod | null {
   if (value === FORWARD_METHODS.dr) return 'dr';
   if (value === FORWARD_METHODS.tun) return 'tun';
   return value === FORWARD_METHODS.nat ? 'nat' : null;
-}
-
-/** Null: a type that we do not know. */
-function tunnelFrom(seen: DestinationAttributes): Tunnel | null {
-  const type = TUNNEL_TYPES.find((one) => TUNNEL_NUMBERS[one] === seen.tunnelType);
-  if (type === undefined) return null;
-  return { type, port: seen.tunnelPort, checksum: checksumFrom(seen.tunnelFlags) };
 }
 
 function checksumFrom(flags: number): TunnelChecksum {

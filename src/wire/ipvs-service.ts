@@ -23,7 +23,7 @@ import {
   startRequest,
   writeKey,
 } from './ipvs-common.ts';
-import { noteStats, readStats, type StatsPlace } from './ipvs-stats.ts';
+import { StatsReader } from './ipvs-stats.ts';
 import {
   type AttributeWriter,
   LITTLE_ENDIAN,
@@ -76,7 +76,7 @@ const netmaskOf = (prefix: number): number =>
 /** A service as a message tells of it; its destinations are dumped apart. */
 export type DumpedService = Omit<ObservedService, 'destinations'>;
 
-type ServiceAttributes = StatsPlace & {
+type ServiceAttributes = {
   family: IpFamily | null;
   protocol: number;
   address: number;
@@ -87,6 +87,10 @@ type ServiceAttributes = StatsPlace & {
   flags: number;
   timeoutS: number;
   netmask: number;
+  /** Of the newest form of the statistics. */
+  statsType: number;
+  statsAt: number;
+  statsLength: number;
 };
 
 const noAttributes = (): ServiceAttributes => ({
@@ -100,9 +104,9 @@ const noAttributes = (): ServiceAttributes => ({
   flags: 0,
   timeoutS: 0,
   netmask: -1,
-  statsOffset: -1,
-  statsLength: 0,
   statsType: 0,
+  statsAt: -1,
+  statsLength: 0,
 });
 
 /** Body of one message of a service dump. */
@@ -125,7 +129,7 @@ function noteAttribute(
   if (type === IPVS_SVC_ATTR_SCHED_NAME) seen.scheduler = readText(body, offset, length);
   else if (type === IPVS_SVC_ATTR_PE_NAME) seen.engine = readText(body, offset, length);
   else if (type === IPVS_SVC_ATTR_STATS || type === IPVS_SVC_ATTR_STATS64)
-    noteStats(seen, type, offset, length);
+    noteStats(seen, attribute);
   else if (length >= 16 && type === IPVS_SVC_ATTR_ADDR) seen.address = offset;
   else if (length >= 8 && type === IPVS_SVC_ATTR_FLAGS) seen.flags = readU32(body, offset);
   else if (length >= 4 && type === IPVS_SVC_ATTR_FWMARK) seen.mark = readU32(body, offset);
@@ -137,10 +141,27 @@ function noteAttribute(
   else if (length >= 2 && type === IPVS_SVC_ATTR_PORT) seen.port = readU16be(body, offset);
 }
 
+/** STATS64 has the greater number, and wins in any order. */
+function noteStats(
+  seen: ServiceAttributes,
+  {
+    type,
+    offset,
+    length,
+  }: { readonly type: number; readonly offset: number; readonly length: number },
+): void {
+  if (type < seen.statsType) return;
+  seen.statsType = type;
+  seen.statsAt = offset;
+  seen.statsLength = length;
+}
+
 function serviceOf(body: Uint8Array, seen: ServiceAttributes): Result<DumpedService, string> {
   const key = keyOf(body, seen);
   if (key === null) return err('a service without a family, protocol or address that we know');
   const flags = (seen.flags & ~IP_VS_SVC_F_HASHED) >>> 0;
+  const stats = new StatsReader();
+  stats.read(body, seen.statsAt, seen.statsLength);
   return ok({
     key,
     scheduler: seen.scheduler,
@@ -148,7 +169,7 @@ function serviceOf(body: Uint8Array, seen: ServiceAttributes): Result<DumpedServ
     timeoutS: (flags & IP_VS_SVC_F_PERSISTENT) === 0 ? 0 : seen.timeoutS,
     persistencePrefix: prefixOf(body, seen.netmask, familyOfKey(key)),
     persistenceEngine: seen.engine === '' ? null : seen.engine,
-    ...readStats(body, seen),
+    ...stats.statistics(),
   });
 }
 

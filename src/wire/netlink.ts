@@ -5,7 +5,7 @@
 import { err, ok, type Result } from '../lib/result.ts';
 
 export const NLMSG_HEADER_BYTES = 16;
-const ATTRIBUTE_HEADER_BYTES = 4;
+export const ATTRIBUTE_HEADER_BYTES = 4;
 
 export const NLMSG_NOOP = 1;
 export const NLMSG_ERROR = 2;
@@ -26,7 +26,7 @@ const NLM_F_ACK_TLVS = 0x0200;
 const NLMSGERR_ATTR_MSG = 1;
 
 const NLA_F_NESTED = 0x8000;
-const NLA_TYPE_MASK = 0x3fff;
+export const NLA_TYPE_MASK = 0x3fff;
 
 /** Byte order of this machine: netlink never crosses it. */
 export const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;

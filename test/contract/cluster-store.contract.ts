@@ -26,6 +26,9 @@ export type StoreUnderTest = {
 const clock = createSystemClock();
 export const CALL = { deadlineMs: 2000 } as const;
 
+/** As the codec of documents makes it. */
+export const LONGEST_VALUE = 1_400_000;
+
 export const put = (key: string, value: string): StoreOperation => ({ op: 'put', key, value });
 export const get = (key: string): StoreOperation => ({ op: 'get', key });
 export const remove = (key: string): StoreOperation => ({ op: 'delete', key });
@@ -116,6 +119,19 @@ export function clusterStoreContract(name: string, create: () => Promise<StoreUn
     };
 
     describe('transactions', () => {
+      it('takes a value as long as that of the longest cluster document, and tells it whole', async () => {
+        const key = `${fresh()}long`;
+        const log = watch();
+        await log.until(({ events }) => events.length > 0);
+        const value = 'packed '.repeat(LONGEST_VALUE / 7);
+        await write(store, put(key, value), put(`${key}-event`, 'x'.repeat(10_000)));
+        expect(await store.get(key, CALL)).toMatchObject({ ok: true, value: { value } });
+        const listed = await store.list(prefix, CALL);
+        expect(listed.ok && listed.value.entries[0]?.value).toBe(value);
+        await log.until(({ events }) => events.length > 1);
+        expect(log.of('changes')[0]?.changes[0]?.value).toBe(value);
+      });
+
       it('creates a key only where it is absent, and says at which revision', async () => {
         const key = `${fresh()}a`;
         const create = (value: string): Promise<TxnAnswer> =>

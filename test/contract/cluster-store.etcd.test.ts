@@ -7,7 +7,7 @@ import { createEtcdStore } from '../../src/adapters/etcd/etcd-store.ts';
 import { silentLog } from '../../src/ports/log.ts';
 import { type EtcdMember, freePorts, startEtcd } from '../support/etcd.ts';
 import { TcpGate } from '../support/tcp-gate.ts';
-import { clusterStoreContract } from './cluster-store.contract.ts';
+import { CALL, clusterStoreContract, put } from './cluster-store.contract.ts';
 
 const ports = { clock: createSystemClock(), log: silentLog, random: createSystemRandom() };
 
@@ -43,6 +43,24 @@ clusterStoreContract('etcd, one member', async () => {
       await etcd.close();
     },
   };
+});
+
+it('says that a value is too large, and nothing was written', async () => {
+  const etcd = await startEtcd();
+  const [member] = etcd.members as readonly [EtcdMember];
+  const { clientPort } = member.listen;
+  const store = createEtcdStore({ endpoints: [`http://127.0.0.1:${clientPort}`] }, ports);
+  const answer = await store.txn(
+    { compares: [], success: [put('/a', 'x'.repeat(1_600_000))], failure: [] },
+    CALL,
+  );
+  expect(answer).toMatchObject({
+    kind: 'refused',
+    error: { code: 'bad-request', message: 'etcdserver: request is too large' },
+  });
+  expect(await store.get('/a', CALL)).toMatchObject({ ok: true, value: { value: null } });
+  store.close();
+  await etcd.close();
 });
 
 it('refuses at once, and surely unsent, where nobody listens', async () => {

@@ -78,6 +78,8 @@ export type ClusterLabOptions = {
   readonly hasInside?: boolean;
   /** Of each guest. Default 256. */
   readonly directorMemoryMb?: number;
+  /** Their agents tell in `lag.jsonl` how long their main thread did not turn. Guests only. */
+  readonly hasLagMeter?: boolean;
 };
 
 export interface ClusterLab {
@@ -146,6 +148,7 @@ async function build(network: Network, options: ClusterLabOptions): Promise<Clus
         address: `10.90.0.${10 + number}`,
         addresses: [`10.90.0.${10 + number}/24`, `fd90::${10 + number}/64`],
         ...(options.directorMemoryMb === undefined ? {} : { memoryMb: options.directorMemoryMb }),
+        ...(options.hasLagMeter === undefined ? {} : { hasLagMeter: options.hasLagMeter }),
         ...(options.hasInside === true
           ? { inside: [`10.91.0.${10 + number}/24`, `fd91::${10 + number}/64`] }
           : {}),

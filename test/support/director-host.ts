@@ -71,6 +71,8 @@ export type DirectorOptions = {
   readonly inside?: readonly string[];
   /** Of a guest. Default 256. */
   readonly memoryMb?: number;
+  /** Whether `test/support/lag-meter.mjs` writes to `lag.jsonl` of its directory. Guests only. */
+  readonly hasLagMeter?: boolean;
   /** Contents of agent.yaml, as an object; written as JSON, which is YAML. */
   readonly config: (device: string, directory: string) => object;
 };
@@ -181,7 +183,12 @@ export async function createGuestDirector(options: DirectorOptions): Promise<Dir
   return {
     ...common,
     async startAgent() {
-      agentPid = await guest.spawn(leaseholdArgv(['agent', '--config', common.configFile]));
+      const meter = pathToFileURL(join(repository, 'test/support/lag-meter.mjs')).href;
+      const lagFile = join(guest.directory, 'lag.jsonl');
+      const planted =
+        options.hasLagMeter === true ? ['--import', `${meter}?${encodeURIComponent(lagFile)}`] : [];
+      const argv = leaseholdArgv(['agent', '--config', common.configFile], planted);
+      agentPid = await guest.spawn(argv);
     },
     isAgentRunning,
     startProgram: () => notInGuests('another program'),

@@ -29,7 +29,7 @@ import {
   encodeGetInfo,
   encodeGetTimeouts,
 } from '../../wire/ipvs-control.ts';
-import { decodeDestination, encodeGetDestinations } from '../../wire/ipvs-destination.ts';
+import { DestinationDecoder, encodeGetDestinations } from '../../wire/ipvs-destination.ts';
 import { decodeService, type DumpedService, encodeGetServices } from '../../wire/ipvs-service.ts';
 import { encodeOperation } from '../../wire/ipvs.ts';
 import { AttributeWriter, NLM_F_REQUEST } from '../../wire/netlink.ts';
@@ -66,6 +66,9 @@ class LinuxIpvsKernel implements IpvsKernel {
   readonly #dumps: LazySocket;
   /** Given anew each time the module is loaded. */
   #family: number | null = null;
+  readonly #destinations = new DestinationDecoder();
+  /** As dumped last, by service key: what has not changed is not made anew. */
+  #known: ReadonlyMap<string, ObservedService> = new Map();
   #failedLoad: { readonly reason: string; readonly againAt: MonoMs } | null = null;
 
   constructor(ports: KernelPorts, loadModule: () => Promise<string | null>) {
@@ -203,20 +206,22 @@ class LinuxIpvsKernel implements IpvsKernel {
     if (!socket.ok) return socket;
     const dumped = await this.#dumpServices(socket.value, family);
     if (!dumped.ok) return dumped;
-    const services: ObservedService[] = [];
-    for (const service of dumped.value) {
+    const services = new Map<string, ObservedService>();
+    for (const [name, service] of dumped.value) {
+      const known = this.#known.get(name)?.destinations ?? [];
       // oxlint-disable-next-line no-await-in-loop -- the kernel runs one dump at a time on a socket
-      const destinations = await this.#dumpDestinations(socket.value, family, service);
+      const destinations = await this.#dumpDestinations(socket.value, family, { service, known });
       if (!destinations.ok) return destinations;
-      services.push({ ...service, destinations: destinations.value });
+      services.set(name, { ...service, destinations: destinations.value });
     }
-    return ok({ services });
+    this.#known = services;
+    return ok({ services: [...services.values()] });
   }
 
   async #dumpServices(
     socket: KernelSocket,
     family: number,
-  ): Promise<Result<readonly DumpedService[], KernelError>> {
+  ): Promise<Result<ReadonlyMap<string, DumpedService>, KernelError>> {
     const request = { type: family, body: encodeGetServices() };
     const messages = await socket.dump(request, 'dump the IPVS services');
     if (!messages.ok) return messages;
@@ -227,27 +232,37 @@ class LinuxIpvsKernel implements IpvsKernel {
       if (service.ok) services.set(formatServiceKey(service.value.key), service.value);
       else this.#ports.log.warn({ reason: service.error }, 'ipvs.service-unreadable');
     }
-    return ok([...services.values()]);
+    return ok(services);
   }
 
   async #dumpDestinations(
     socket: KernelSocket,
     family: number,
-    service: DumpedService,
+    {
+      service,
+      known,
+    }: { readonly service: DumpedService; readonly known: readonly ObservedDestination[] },
   ): Promise<Result<readonly ObservedDestination[], KernelError>> {
     const request = { type: family, body: encodeGetDestinations(service.key) };
     const messages = await socket.dump(request, 'dump the IPVS destinations');
     if (!messages.ok) return messages;
     const destinations = new Map<string, ObservedDestination>();
+    let isSame = true;
+    let place = 0;
     for (const { body } of messages.value) {
-      const destination = decodeDestination(body, service.key);
-      if (destination.ok)
+      const last = known[place++] ?? null;
+      const destination = this.#destinations.decode(body, service.key, last);
+      if (destination.ok) {
+        const { address, port } = destination.value;
+        // All have one port nearly always, and the address is a text already.
         destinations.set(
-          `${destination.value.address} ${destination.value.port}`,
+          port === known[0]?.port ? address : `${address} ${port}`,
           destination.value,
         );
-      else this.#ports.log.warn({ reason: destination.error }, 'ipvs.destination-unreadable');
+        isSame &&= destination.value === last;
+      } else this.#ports.log.warn({ reason: destination.error }, 'ipvs.destination-unreadable');
     }
+    if (isSame && destinations.size === known.length) return ok(known);
     return ok([...destinations.values()]);
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { RealServer } from '../../../src/model/cluster.ts';
-import { serviceId } from '../../../src/model/ids.ts';
+import { monoMs, serviceId } from '../../../src/model/ids.ts';
 import type { IpvsTableOperation, IpvsService, IpvsServiceKey } from '../../../src/model/kernel.ts';
 import { realServerKey } from '../../../src/core/health/checks.ts';
 import { anyService, ip, server } from '../core/desired/spec-builders.ts';
@@ -583,12 +583,16 @@ describe('a large table', () => {
       if (ms === 0) rests++;
       return sleep(ms, signal);
     };
+    // Work takes its time: half a millisecond from one look at the clock to the next.
+    let workedMs = 0;
+    const now = world.clock.now.bind(world.clock);
+    world.clock.now = () => monoMs(now() + (workedMs += 0.5));
     void world.start();
     await world.clock.advance(10);
     expect(tableOf(world.kernel)).toHaveLength(5050);
     expect(world.loop.state().lastReconcileAt).not.toBeNull();
     // One derivation, and a plan before and after what was done.
-    expect(rests).toBeGreaterThanOrEqual(3 * 4);
+    expect(rests).toBeGreaterThanOrEqual(3 * 3);
     world.stop.abort();
   });
 });
