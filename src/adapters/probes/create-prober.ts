@@ -22,6 +22,8 @@ const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 5_000;
 /** A worker that lived this long has recovered: the next restart is quick again. */
 const RECOVERED_MS = 30_000;
+/** Checks of one message: to copy them takes a millisecond. */
+const PART = 500;
 /** Out of sockets or memory: logged once in this time while it lasts. */
 const STARVED_LOG_MS = 60_000;
 
@@ -116,6 +118,7 @@ class ProbeThread {
   #startedAt = 0;
   #restartMs = RESTART_MIN_MS;
   #cancelRestart: (() => void) | null = null;
+  #cancelSend: (() => void) | null = null;
   #starvedLoggedAt = -Infinity;
   #isClosed = false;
 
@@ -133,8 +136,21 @@ class ProbeThread {
 
   setChecks(checks: readonly Check[]): void {
     this.#checks = checks;
-    if (this.#worker !== null) this.post({ kind: 'set', checks });
+    if (this.#worker !== null) this.#send();
     else if (checks.length > 0 && this.#cancelRestart === null) this.#start();
+  }
+
+  /** All of them, where there are many with a rest after each part. */
+  #send(from = 0): void {
+    this.#cancelSend?.();
+    this.#cancelSend = null;
+    const checks = this.#checks.slice(from, from + PART);
+    if (from + PART >= this.#checks.length) {
+      this.post(from === 0 ? { kind: 'set', checks } : { kind: 'set', checks, hasParts: true });
+      return;
+    }
+    this.post({ kind: 'part', checks, isFirst: from === 0 });
+    this.#cancelSend = this.#ports.clock.schedule(0, () => this.#send(from + PART));
   }
 
   post(message: ToWorker): void {
@@ -144,6 +160,7 @@ class ProbeThread {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancelRestart?.();
+    this.#cancelSend?.();
     await this.#worker?.terminate();
   }
 
@@ -161,7 +178,7 @@ class ProbeThread {
       this.#ports.log.error({ worker: this.#name, error: messageOf(error) }, 'prober.crashed'),
     );
     worker.once('exit', (code) => this.#onExit(code));
-    this.post({ kind: 'set', checks: this.#checks });
+    this.#send();
   }
 
   #onMessage(message: FromWorker): void {

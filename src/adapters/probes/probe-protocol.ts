@@ -5,8 +5,10 @@ import type { CheckId } from '../../model/ids.ts';
 export type WorkerOptions = { readonly maxConcurrent: number; readonly seed: number };
 
 export type ToWorker =
-  /** The complete set of this worker. */
-  | { readonly kind: 'set'; readonly checks: readonly Check[] }
+  /** The complete set of this worker; with `hasParts` the last ones of it. */
+  | { readonly kind: 'set'; readonly checks: readonly Check[]; readonly hasParts?: true }
+  /** Of a set that is too large for one message, before its `set`. */
+  | { readonly kind: 'part'; readonly checks: readonly Check[]; readonly isFirst: boolean }
   | { readonly kind: 'soon'; readonly check: CheckId };
 
 /** Two threads' clocks have different zeros: how long ago is said, not when. */

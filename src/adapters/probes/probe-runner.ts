@@ -39,6 +39,8 @@ export class ProbeRunner {
   readonly #checks = new Map<CheckId, Check>();
   readonly #probes = new Map<CheckId, Probe>();
   readonly #deadlines = new TimeHeap<{ readonly at: number; readonly probe: Probe }>();
+  /** Of a set that is on its way. */
+  #parts: Check[] = [];
   #results: PendingResult[] = [];
   #localFailure: string | null = null;
   #flushAt: number | null = null;
@@ -55,8 +57,18 @@ export class ProbeRunner {
 
   handle(message: ToWorker): void {
     const now = this.#world.now();
+    if (message.kind === 'part') {
+      // A set that never came to its end is forgotten.
+      if (message.isFirst) this.#parts = [];
+      for (const check of message.checks) this.#parts.push(check);
+      return;
+    }
     if (message.kind === 'soon') this.#schedule.soon(message.check, now);
-    else this.#setChecks(message.checks, now);
+    else {
+      const parts = message.hasParts === true ? this.#parts : [];
+      this.#parts = [];
+      this.#setChecks([...parts, ...message.checks], now);
+    }
     this.#turn();
   }
 

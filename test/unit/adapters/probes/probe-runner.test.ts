@@ -94,6 +94,34 @@ beforeEach(() => {
   runner = new ProbeRunner({ maxConcurrent: 512, seed: 1 }, world);
 });
 
+describe('a set in parts', () => {
+  const part = (isFirst: boolean, ...checks: Check[]): void =>
+    runner.handle({ kind: 'part', checks, isFirst });
+  const probed = (): string[] => [...new Set(world.started.map((one) => one.check.id))].toSorted();
+
+  test('is the set when its last part has come, and not before', () => {
+    set(check('old'));
+    part(true, check('a'), check('b'));
+    part(false, check('c'));
+    world.run(3000);
+    expect(probed()).toEqual(['old']);
+    world.started.length = 0;
+    runner.handle({ kind: 'set', checks: [check('d')], hasParts: true });
+    world.run(3000);
+    expect(probed()).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  test('is forgotten where another one comes before its end', () => {
+    part(true, check('a'));
+    set(check('b'));
+    part(true, check('c'));
+    part(true, check('d'));
+    runner.handle({ kind: 'set', checks: [check('e')], hasParts: true });
+    world.run(3000);
+    expect(probed().filter((id) => id !== 'b')).toEqual(['d', 'e']);
+  });
+});
+
 describe('deadlines', () => {
   test('a target that says nothing is cut at the deadline, and its late answer is ignored', () => {
     set(check('a'));
