@@ -4,9 +4,7 @@
  */
 import type { ElectionNotice } from '../core/election/notices.ts';
 import type { ElectionState } from '../core/election/state.ts';
-import type { Result } from '../lib/result.ts';
-import { createPace, runPaced } from '../lib/steps.ts';
-import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { CheckId, GroupId } from '../model/ids.ts';
 import type { AgentView } from '../ports/agent-view.ts';
@@ -39,7 +37,8 @@ import { createPeers } from './peers.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
 import { ServedDesk } from './served-desk.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
-import { createSpecDesk, type SpecDesk } from './spec-desk.ts';
+import type { SpecDesk } from './spec-desk.ts';
+import { SpecIntake } from './spec-intake.ts';
 import { createStandInBook } from './stand-in-book.ts';
 import { createAgentView } from './status-desk.ts';
 import { verifyTakeover } from './takeover-proof.ts';
@@ -79,6 +78,7 @@ class Director implements Agent {
   readonly #notify: NotifyLoop;
   readonly #housekeeping: Housekeeping;
   readonly #barrier: SpecBarrier = createSpecBarrier();
+  readonly #intake: SpecIntake;
   readonly #places: GroupPlaces;
   readonly #gauges: Gauges;
   readonly #epochs: ReturnType<typeof createEpochFence>;
@@ -99,6 +99,14 @@ class Director implements Agent {
       parts: () => this.#parts,
       passed: () => this.#judge(),
       record: (event) => this.#events.record(event),
+    });
+    this.#intake = new SpecIntake(options, ports, {
+      parts: () => this.#parts,
+      barrier: this.#barrier,
+      checks: () => this.#checks,
+      judge: () => this.#judge(),
+      placesChanged: () => this.#onLinks(),
+      specChanged: () => this.#plane.specChanged(),
     });
     this.#parts = this.#createParts();
     this.#places = new GroupPlaces(options.devices, () => this.#parts.keeper.links());
@@ -191,29 +199,13 @@ class Director implements Agent {
   }
 
   #createParts(): AgentParts {
-    const { me, keys, identity, devices, parseSpec, loadSpec } = this.#options;
+    const { me, keys, devices } = this.#options;
     const { store, clock, log, metrics, fence, network, tracker, announcer } = this.#ports;
     const gate =
       fence === null
         ? createLifetimeGate({ kernel: network, clock })
         : createFenceGate({ fence, kernel: network, clock, log });
-    const specs = createSpecDesk(
-      {
-        me,
-        identity,
-        keys,
-        gateKind: gate.kind,
-        parseSpec,
-        ...(loadSpec === undefined
-          ? {}
-          : { loadSpec: (record) => this.#prepareSpec(loadSpec(record)) }),
-        loaded: (taking) => {
-          this.#specJudged(taking);
-          this.#afterSpec();
-        },
-      },
-      { log, metrics },
-    );
+    const specs = this.#intake.createDesk(gate.kind);
     const ttlS = (): number => specs.spec()?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
     const records = new ClusterView(keys, log);
     const lease = {
@@ -432,7 +424,7 @@ class Director implements Agent {
   #take(update: ViewUpdate, isSynced: boolean): void {
     const { areas } = update;
     const { hold, records, reconcile } = this.#parts;
-    if (areas.has('spec') || isSynced) this.#takeSpec();
+    if (areas.has('spec') || isSynced) this.#intake.take();
     if (update.election.length > 0 || isSynced)
       hold.offer({ kind: 'view', changes: update.election, isSynced });
     // The next round opens what the barrier lets through now.
@@ -450,49 +442,6 @@ class Director implements Agent {
     else if (areas.has('overrides')) reconcile.wake();
     this.#stream.push(update.newEvents);
     this.#ports.metrics.storeRevision(records.revision);
-  }
-
-  #takeSpec(): void {
-    const { records, specs } = this.#parts;
-    const taking = specs.take(records.spec);
-    if (taking !== 'loading') this.#specJudged(taking);
-  }
-
-  /** Most of the work that a long document makes, with rests, before it is in force. */
-  async #prepareSpec(
-    loading: Promise<Result<ClusterSpec, string>>,
-  ): Promise<Result<ClusterSpec, string>> {
-    const { desk, records } = this.#parts;
-    const loaded = await loading;
-    if (loaded.ok) this.#checks.sayKnown();
-    if (loaded.ok)
-      await runPaced(desk.prepareSteps(loaded.value, records.votes), createPace(this.#ports.clock));
-    return loaded;
-  }
-
-  /** What else follows from a document, where it came by itself. */
-  #afterSpec(): void {
-    const { hold } = this.#parts;
-    this.#barrier.look(hold.state().view, this.#options.me);
-    this.#judge();
-    this.#checks.count('all');
-    this.#checks.assign();
-    this.#parts.served.look();
-    this.#plane.specChanged();
-  }
-
-  #specJudged(taking: 'taken' | 'kept'): void {
-    const { records, specs, desk, tracks, hold } = this.#parts;
-    specs.see(records.revisionOf(this.#options.keys.spec));
-    const spec = specs.spec();
-    if (spec === null) return;
-    if (taking === 'taken') {
-      desk.setSpec(spec);
-      this.#barrier.setSpec(spec, specs.accepted());
-      tracks.setGroups(spec.groups);
-      this.#onLinks();
-    }
-    hold.setConfig(specs.electionConfig());
   }
 
   /** The links or the spec changed: where VIPs may be, and what could be held. */

@@ -162,13 +162,16 @@ describe('import ipvsadm', () => {
     if (!parsed.ok) throw new Error(JSON.stringify(parsed.error.slice(0, 3)));
     expect(parsed.value.spec.groups.map(({ addresses }) => addresses.length)).toEqual([200, 200]);
     expect(parsed.value.spec.services.at(-1)?.group).toBe('imported-2');
-    const twice = `${lines.join('\n')}\n${lines.join('\n').replaceAll(':80', ':81')}`;
-    const large = await run(`import ipvsadm - ${DIRECTORS}`, twice);
+    const long = lines
+      .join('\n')
+      .replaceAll(/10\.(\d+)\.(\d+)\.(\d+):/g, '[2001:db8:aaaa:bbbb:cccc:1$1:1$2:1$3]:');
+    const wide = [80, 81, 82, 83].map((port) => long.replaceAll(']:80', `]:${port}`));
+    const large = await run(`import ipvsadm - ${DIRECTORS}`, wide.join('\n'));
     expect(large).toMatchObject({ code: 2, out: '' });
     expect(large.err).toMatch(
-      /800 services and 40000 real servers make a document of \d+ characters/,
+      /1600 services and 80000 real servers make a document of \d+ characters/,
     );
-  }, 20_000);
+  }, 60_000);
 
   it('refuses what is no such text, and options that are none', async () => {
     expect((await run('import ipvsadm -', '')).err).toContain('names no service');

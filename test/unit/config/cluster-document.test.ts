@@ -1,7 +1,11 @@
 /** The cluster document is accepted as design 9 writes it, and its defaults are filled in. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseClusterDocument, parseClusterText } from '../../../src/config/cluster-document.ts';
+import {
+  parseClusterDocument,
+  parseClusterText,
+  parseYaml,
+} from '../../../src/config/cluster-document.ts';
 import { formatProblems } from '../../../src/config/problem.ts';
 import type { ClusterSpec, RealServer } from '../../../src/model/cluster.ts';
 import { realServerId } from '../../../src/model/ids.ts';
@@ -307,9 +311,19 @@ describe('text', () => {
     expect(parsed.ok ? '' : formatProblems(parsed.error)).toMatch(/alias/i);
   });
 
+  it('that is long and JSON is read as JSON, with line and column of what is none', () => {
+    const services = Array.from({ length: 12_000 }, (_, i) => [`s${i}`, { realServers: [i] }]);
+    const document = { pad: 'x'.repeat(900_000), services: Object.fromEntries(services) };
+    const text = JSON.stringify(document, null, 1);
+    expect(text.length).toBeGreaterThan(1_000_000);
+    expect(parseYaml(text)).toEqual({ ok: true, value: document });
+    const broken = parseYaml(`{"pad":"${'x'.repeat(1_000_000)}",\n"a":}}`);
+    expect(broken.ok ? '' : formatProblems(broken.error)).toMatch(/line 2, column/);
+  });
+
   it('longer than anybody writes is refused, with a remedy', () => {
-    const parsed = parseClusterText(`# ${'x'.repeat(4_000_000)}`);
-    expect(parsed.ok ? '' : formatProblems(parsed.error)).toMatch(/at most 4000000: one service/);
+    const parsed = parseClusterText(`# ${'x'.repeat(5_000_000)}`);
+    expect(parsed.ok ? '' : formatProblems(parsed.error)).toMatch(/at most 5000000: one service/);
   });
 
   it('that is empty is refused', () => {
