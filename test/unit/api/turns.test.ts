@@ -43,6 +43,36 @@ it('does one piece after the other, also where one fails', async () => {
   expect(sleeps).toEqual([REST_FACTOR * 10]);
 });
 
+it('does work in pieces with a rest after each few milliseconds of it, and nothing else meanwhile', async () => {
+  let now = 0;
+  const told: string[] = [];
+  const turns = new Turns({
+    now: () => monoMs(now),
+    sleep: async (ms) => {
+      told.push(`rest ${ms}`);
+      now += ms;
+    },
+  });
+  function* steps(name: string): Generator<undefined, string> {
+    for (let piece = 1; piece <= 4; piece++) {
+      now += 3;
+      told.push(`${name} ${piece}`);
+      yield;
+    }
+    return name;
+  }
+  const results = Promise.all(['a', 'b'].map((name) => turns.runSteps(() => steps(name))));
+  expect(await results).toEqual(['a', 'b']);
+  const rest = `rest ${REST_FACTOR * 6}`;
+  const of = (name: string) => [`${name} 1`, `${name} 2`, rest, `${name} 3`, `${name} 4`, rest];
+  expect(told).toEqual([...of('a'), ...of('b')]);
+  const failed = turns.runSteps(() => {
+    throw new Error('bad');
+  });
+  await expect(failed).rejects.toThrow('bad');
+  expect(await turns.runSteps(() => steps('c'))).toBe('c');
+});
+
 it('lets no more wait than fit', async () => {
   const { work } = setUp();
   const waiting = Array.from({ length: WAITING_MAX }, () => work(1));
