@@ -16,7 +16,7 @@ import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { promisedTo } from './promises.ts';
-import { askedPeers } from './scope.ts';
+import { askedPeers, isSegmentAllowed } from './scope.ts';
 import {
   askGateway,
   isAgreed,
@@ -90,7 +90,7 @@ function begin(draft: Draft, sent: Sent): Asked | null {
   const heard = [...state.lastHeard.keys()].filter((one) => one !== config.me);
   const everybody = [...new Set([...needed, ...heard])];
   const parts = askedParts(draft, sent);
-  const isAlone = everybody.length === 0 && config.isolation === 'release';
+  const isAlone = everybody.length === 0 && !isSegmentAllowed(draft);
   if (isAlone || (parts.length === 0 && !isAnyCandidate(draft))) return null;
   askGateway(draft, sent);
   const nothing = { promised: new Map(), refused: new Set<number>(), relayed: new Set<number>() };

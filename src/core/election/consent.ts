@@ -20,6 +20,7 @@ import {
 import { carriedOf, isMutedEntry, isRewriting, rewriteOwner } from './pending.ts';
 import { myObstacle, readySuccessor } from './placement.ts';
 import { hold } from './roster.ts';
+import { isStandIn, standInOf } from './stand-in.ts';
 import type { Holding } from './state.ts';
 import { standingIn } from './survey.ts';
 import { UNVERIFIED_MS } from './timing.ts';
@@ -156,6 +157,8 @@ function removeMutedEntries(draft: Draft): void {
     const holding = state.holdings.get(group);
     const known = state.view.owners.get(group);
     if (holding?.kind !== 'open' || !known?.value || isRewriting(draft, group)) continue;
+    // Of another's record: whoever stands in does so for that very one.
+    if (holding.right === 'segment') continue;
     if (now < holding.openedAt + ENTRY_REST_MS) continue;
     const entries = pendingOf(state.view, group);
     const left = entries.filter((entry) => !isMutedEntry(draft, group, entry));
@@ -182,6 +185,8 @@ function voidOldConsents(draft: Draft): void {
       );
       const isOthers = known?.value?.director !== null && known?.value?.director !== me;
       if (!known?.value || !isSame || !isOthers || isRewriting(draft, group)) continue;
+      // With another record nobody stands in for its holder any more.
+      if (isStandIn(draft, group) || standInOf(draft, group) !== null) continue;
       const record = known.value;
       rewriteOwner(draft, group, record);
     }

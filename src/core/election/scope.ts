@@ -1,6 +1,7 @@
 /**
  * This director's scope record (design 4.9): how long the others have to wait for it, and which of them
- * it asks for promises. Only they may accuse it. D up: write, then use. D down: use, then write.
+ * it asks for promises. Only they may accuse it. D up: write, then use. D down: use, then write. So it is with
+ * `isolation: gateway`: by the record the others know that they must ask the network before they open.
  */
 import { ABSENT, type DirectorId, revisionOf } from '../../model/ids.ts';
 import { formatRecord, type ScopeRecord } from '../../model/records.ts';
@@ -40,6 +41,12 @@ export function adoptedScope(draft: Draft): ScopeRecord {
     slackMs: Math.max(mine.slackMs, before.slackMs),
     driftMargin: Math.max(mine.driftMargin, before.driftMargin),
   };
+}
+
+/** By the document, and by the scope record as it is in the store, whatever of it is in doubt. */
+export function isSegmentAllowed({ state, config }: Draft): boolean {
+  if (config.isolation !== 'gateway' || state.scopeInDoubt?.mayRelease === true) return false;
+  return state.view.scopes.get(config.me)?.value?.isolation === 'gateway';
 }
 
 /**
@@ -95,6 +102,7 @@ export function advanceScope(draft: Draft): void {
     holdMs: Math.min(record.holdMs, holdMs),
     peers: [...new Set([...record.peers, ...peers])],
     mayBeEmpty: record.peers.length === 0 || state.scopeInDoubt?.mayBeEmpty === true,
+    mayRelease: record.isolation !== 'gateway' || state.scopeInDoubt?.mayRelease === true,
     rev: known?.rev ?? ABSENT,
   };
   request(

@@ -9,6 +9,7 @@ import type { DirectorId, GroupId } from '../../model/ids.ts';
 import type { HoldingName } from '../../model/peer.ts';
 import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isProvenFree } from './probing.ts';
+import { isSegmentAllowed } from './scope.ts';
 import { silence } from './silence.ts';
 import type { Asked, ElectionEvent, Holding, Right, RoundState } from './state.ts';
 
@@ -19,7 +20,7 @@ const PATIENCE = 0.5;
 
 /** The gateway is asked together with the peers: its answer counts for this round alone. */
 export function askGateway(draft: Draft, { round, permitMs }: Sent): void {
-  if (draft.config.isolation !== 'gateway') return;
+  if (!isSegmentAllowed(draft)) return;
   draft.effects.push({ kind: 'ask-gateway', round, timeoutMs: permitMs });
 }
 
@@ -39,8 +40,8 @@ export const patienceAt = ({ at }: Asked, permitMs: number): number => at + PATI
 
 /** Whether the round counts by what is in sight: nothing of it proves that nobody else speaks. */
 export function isHeldBySegment(draft: Draft, { permitMs }: Sent, asked: Asked): boolean {
-  const { now, config } = draft;
-  if (config.isolation !== 'gateway' || !asked.isGatewayThere) return false;
+  const { now } = draft;
+  if (!isSegmentAllowed(draft) || !asked.isGatewayThere) return false;
   if (now < patienceAt(asked, permitMs) || hasRelay(draft)) return false;
   return asked.parts.every(
     ({ isApart }, part) => isApart || isAgreed(draft, asked, part, asked.needed),

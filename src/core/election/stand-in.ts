@@ -6,10 +6,11 @@ import { type DirectorId, epochOf, type GroupId, type MonoMs } from '../../model
 import type { ScopeRecord } from '../../model/records.ts';
 import { type Draft, rankingOf } from './draft.ts';
 import { isLastResort, myObstacle } from './placement.ts';
+import { isSegmentAllowed } from './scope.ts';
 import { waitMs } from './timing.ts';
 
 /** A holder that is silent leaves this director to stand in for it, where the document lets it. */
-export const mayStandIn = ({ config }: Draft): boolean => config.isolation === 'gateway';
+export const mayStandIn = (draft: Draft): boolean => isSegmentAllowed(draft);
 
 /** What keeps this director from standing in for a group, whoever else speaks, in words; null: nothing. */
 export function standInObstacle(draft: Draft, id: GroupId): string | null {
@@ -18,7 +19,8 @@ export function standInObstacle(draft: Draft, id: GroupId): string | null {
   if (group === undefined) return 'not in the spec';
   const isNamed = config.directors.some((one) => one.id === config.me);
   if (!isNamed || group.priorities?.has(config.me) === false) return 'not a candidate by the spec';
-  if (!mayStandIn(draft)) return 'isolation: release';
+  if (config.isolation === 'release') return 'isolation: release';
+  if (!mayStandIn(draft)) return 'isolation: gateway is not in etcd yet for this director';
   const obstacle = myObstacle(state, group, now, config.me);
   return isLastResort(obstacle) ? null : obstacle;
 }

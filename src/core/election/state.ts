@@ -431,6 +431,8 @@ export type ElectionState = {
     readonly peers: readonly string[];
     /** One of them names nobody, so that everybody may accuse this director. */
     readonly mayBeEmpty: boolean;
+    /** One of them says that nobody goes on here by the gateway alone. */
+    readonly mayRelease: boolean;
     readonly rev: Revision;
   } | null;
   readonly lastRoundMs: number | null;

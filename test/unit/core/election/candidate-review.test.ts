@@ -1,7 +1,7 @@
 /** Who stands in for a holder, and when not: what must not last, repeat, or take others with it (design 4.10). */
 import { describe, expect, it } from 'vitest';
 import { vrrpPart } from '../../../../src/core/vrrp/part.ts';
-import { directorId, epochOf, monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
+import { directorId, epochOf, monoMs, revision, sessionIdOf } from '../../../../src/model/ids.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
   candidate,
@@ -118,6 +118,26 @@ describe('a stand-in that is not alone', () => {
     }
     expect(driver.holding()).not.toBe('open');
     expect(driver.notices()).not.toContain('holder.killed');
+  });
+});
+
+describe('a stand-in for the record of a handover', () => {
+  it('leaves the entry of its former holder in it, for with another record it would stand in no more', () => {
+    const driver = orphaned();
+    const { store } = driver;
+    const [d2, d3] = [D2, D3].map((id) => store.read(keys.session(id)).modRevision);
+    const epoch = driver.epochOf();
+    const former = { director: 'd3', session: d3 ?? 0, epoch };
+    const record = ownerOf({ director: 'd2', session: d2 ?? 0, pending: [former] });
+    store.write(keys.owner(G1), formatRecord(record));
+    driver.see();
+    const name = { session: sessionIdOf(revision(d3 ?? 0)), group: G1, epoch };
+    driver.feed({ kind: 'peer', from: D3, message: { kind: 'muted', ...name } });
+    withoutStore(driver, TAKEN_MS + 1000, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
+    withoutStore(driver, 5000, IN_SIGHT);
+    expect(driver.txns('resolve-pending')).toEqual([]);
+    expect(driver.holding()).toBe('open');
   });
 });
 

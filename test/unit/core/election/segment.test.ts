@@ -3,7 +3,19 @@ import { describe, expect, it } from 'vitest';
 import type { Timing } from '../../../../src/model/cluster.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import type { ElectionDriver } from './election-driver.ts';
-import { D1, D2, D3, G1, holder, keys, live, ownerOf, TIMING, WAIT_MS } from './election-driver.ts';
+import {
+  D1,
+  D2,
+  D3,
+  G1,
+  holder,
+  keys,
+  live,
+  ownerOf,
+  TIMING,
+  WAIT_MS,
+  isTxn,
+} from './election-driver.ts';
 import { only, promise, roundOf, type Scene, withoutStore } from './isolation.ts';
 
 const directors = [D1, D2, D3].map((id) => ({ id, zone: null }));
@@ -85,6 +97,33 @@ describe('a holder that only its gateway answers', () => {
     withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true, answer });
     expect(driver.state.basis).toBe('segment');
     expect(driver.notices()).not.toContain('holder.lapsed');
+  });
+
+  it('falls silent where the others know by its scope record, or may know soon, that it does not go on', () => {
+    const lately = isolated('release');
+    lately.keep = isTxn('write-scope');
+    lately.config = { ...lately.config, isolation: 'gateway' };
+    const again = isolated();
+    again.keep = isTxn('write-scope');
+    again.config = { ...again.config, isolation: 'release' };
+    again.advance(TIMING.roundMs);
+    again.config = { ...again.config, isolation: 'gateway' };
+    for (const driver of [lately, again]) {
+      driver.advance(TIMING.roundMs);
+      expect(driver.txns('write-scope').length).toBeGreaterThan(0);
+      driver.audible = [];
+      withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true });
+      expect(driver.holding()).toBe('owned');
+    }
+  });
+
+  it('goes on when its scope record has been written', () => {
+    const driver = isolated('release');
+    driver.config = { ...driver.config, isolation: 'gateway' };
+    driver.advance(TIMING.roundMs);
+    driver.audible = [];
+    withoutStore(driver, 2 * TIMING.holdMs, { isGatewayThere: true });
+    expect(driver.holding()).toBe('open');
   });
 
   it('opens what has fallen silent only when nobody on the network has it', () => {
