@@ -2,6 +2,7 @@
  * One director's agent: the loops of this folder, connected. The flow is one way: the watch replaces
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
+import { isFoundFree } from '../core/election/probing.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import type { ElectionState } from '../core/election/state.ts';
 import type { VipGroup } from '../model/cluster.ts';
@@ -118,7 +119,8 @@ class Director implements Agent {
       clock,
       log,
       metrics,
-      held: () => this.#speakingVips(),
+      held: () => this.#vipsOf((id) => this.#parts.gates.isSpeaking(id)),
+      awaited: () => this.#vipsOf((id) => isFoundFree(this.#parts.hold.state(), id)),
       contested: (group) => {
         const { hold } = this.#parts;
         hold.offer({ kind: 'contested', group });
@@ -485,10 +487,12 @@ class Director implements Agent {
     return addresses === group.addresses ? group : { ...group, addresses };
   }
 
-  #speakingVips(): ReturnType<Parameters<typeof createConflictWatch>[0]['held']> {
-    const { hold, gates } = this.#parts;
+  #vipsOf(
+    test: (id: GroupId) => boolean,
+  ): ReturnType<Parameters<typeof createConflictWatch>[0]['held']> {
+    const { hold } = this.#parts;
     return [...hold.state().holdings.keys()].flatMap((id) => {
-      const group = gates.isSpeaking(id) ? this.#allowedGroup(id) : undefined;
+      const group = test(id) ? this.#allowedGroup(id) : undefined;
       if (group === undefined) return [];
       return this.#places.announcements(group).map((vip) => ({ ...vip, group: id }));
     });
@@ -503,11 +507,11 @@ class Director implements Agent {
   }
 }
 
-/** Something speaks here that another voice silences: a round by the segment, or a stand-in's group. */
-function isUpToVoices({ basis, holdings }: ElectionState): boolean {
-  if (basis === 'segment') return true;
-  for (const one of holdings.values())
-    if (one.kind === 'open' && one.right === 'segment') return true;
+/** Something speaks here, or may soon, that another voice silences: a round by the segment, or a stand-in's group. */
+function isUpToVoices(state: ElectionState): boolean {
+  if (state.basis === 'segment') return true;
+  for (const [group, one] of state.holdings)
+    if ((one.kind === 'open' && one.right === 'segment') || isFoundFree(state, group)) return true;
   return false;
 }
 

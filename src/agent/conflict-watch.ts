@@ -18,6 +18,8 @@ export type ConflictPorts = {
   readonly metrics: Pick<Metrics, 'conflict'>;
   /** The VIPs that speak here now. */
   readonly held: () => readonly (Announcement & { readonly group: GroupId })[];
+  /** VIPs that nobody answered for, and that may speak here next: a voice that begins just then is told of, no more. */
+  readonly awaited: () => readonly (Announcement & { readonly group: GroupId })[];
   /** Told of each voice; false: the group yields to it, and is announced no more. */
   readonly contested: (group: GroupId) => boolean;
   /** A foreign voice silences what it speaks as: it must be heard at once (design 4.10). */
@@ -47,7 +49,7 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
   let wasUrgent = false;
 
   const look = (): void => {
-    const held = ports.held();
+    const held = [...ports.held(), ...ports.awaited()];
     const names = held.map(keyOf);
     const text = names.join();
     const isUrgent = ports.isUrgent();
@@ -62,8 +64,12 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
 
   const take = (voice: ForeignVoice, now: MonoMs): void => {
     const vip = ports.held().find((one) => keyOf(one) === keyOf(voice));
-    // Given up between the frame and now: whoever speaks may be the successor.
-    if (vip === undefined) return;
+    if (vip === undefined) {
+      const awaited = ports.awaited().find((one) => keyOf(one) === keyOf(voice));
+      // Else given up between the frame and now: whoever speaks may be the successor.
+      if (awaited !== undefined) ports.contested(awaited.group);
+      return;
+    }
     const { group, device, address } = vip;
     metrics.conflict(group);
     const isKept = ports.contested(group);

@@ -157,7 +157,9 @@ export class Overlaps {
       this.#tell(overlap, 'though another director hears both, and neither is the owner');
     if (segmental.some((one) => this.#isWithoutGateway(one)))
       this.#tell(overlap, 'though no gateway answers the one that the segment lets speak');
-    const limitMs = overlap.isConnected ? WINDOW_MS : LATE_WINDOW_MS;
+    // Who began by the segment had not heard the other one begin a moment before; that one listens every 200 ms.
+    const isLate = !overlap.isConnected || overlap.isUntold;
+    const limitMs = isLate ? LATE_WINDOW_MS : WINDOW_MS;
     if (overlap.heardMs > limitMs) this.#tell(overlap, 'longer than it takes to hear it');
     const repeatedMs = LATENESS * (REPEATED_WITHIN_MS + this.#ports.longestHoldMs());
     if (overlap.reachedMs > repeatedMs + LATE_WINDOW_MS)

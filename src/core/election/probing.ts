@@ -8,7 +8,7 @@ import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { hold, rosterOf } from './roster.ts';
 import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
-import type { ElectionEvent, Holding, Probing } from './state.ts';
+import type { ElectionEvent, ElectionState, Holding, Probing } from './state.ts';
 import { waitMs } from './timing.ts';
 import type { Wake } from './wake.ts';
 
@@ -150,6 +150,26 @@ function begin(
   const probing: Probing = { ...about, phase: 'asking', until, nextTellAt: draft.now };
   own(draft, 'probings').set(group, probing);
   draft.effects.push({ kind: 'probe', group, length: about.length, count, intervalMs });
+}
+
+/** Nobody answered for it, and the next round may open it: who begins to speak meanwhile is heard. */
+export function isFoundFree(
+  { holdings, probings }: Pick<ElectionState, 'holdings' | 'probings'>,
+  group: GroupId,
+): boolean {
+  const probing = probings.get(group);
+  const isSilent = holdings.get(group)?.kind === 'owned';
+  return isSilent && probing?.length === 'long' && probing.phase === 'clear';
+}
+
+/** Somebody begins to speak after all: as if it had answered. */
+export function onVoice(draft: Draft, group: GroupId): void {
+  const { state, now } = draft;
+  const probing = state.probings.get(group);
+  if (probing === undefined || !isFoundFree(state, group)) return;
+  const until = later(draft, lastVoiceMs(draft, group));
+  own(draft, 'probings').set(group, { ...probing, phase: 'answered', until, nextTellAt: now });
+  stepBack(draft, group);
 }
 
 /** At least four over D' of whoever the record names. */

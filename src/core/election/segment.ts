@@ -8,7 +8,7 @@ import type { HoldBasis } from '../../model/decision.ts';
 import type { DirectorId, GroupId } from '../../model/ids.ts';
 import type { HoldingName } from '../../model/peer.ts';
 import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
-import { isProvenFree } from './probing.ts';
+import { isProvenFree, onVoice } from './probing.ts';
 import { isSegmentAllowed } from './scope.ts';
 import { silence } from './silence.ts';
 import type { Asked, ElectionEvent, Holding, Right, RoundState } from './state.ts';
@@ -86,6 +86,7 @@ export const isKeptBySegment = (draft: Draft, group: GroupId, { kind }: Holding)
 export function onContested(draft: Draft, { group }: ElectionEvent & { kind: 'contested' }): void {
   const { state } = draft;
   const holding = state.holdings.get(group);
+  if (holding?.kind === 'owned') onVoice(draft, group);
   if (holding?.kind !== 'open') return;
   if (!isBySegment(state.basis, holding.right)) return;
   yieldTo(draft, group, holding, 'somebody else speaks as its VIPs; silent here');

@@ -20,6 +20,7 @@ function setUp() {
     conflicts: 0,
     told: [] as string[],
     held: [VIP],
+    awaited: [] as (typeof VIP)[],
     contested: [] as string[],
     isUrgent: false,
     isYielding: false,
@@ -31,6 +32,7 @@ function setUp() {
     announcer: { announce: (vips) => seen.announced.push(...vips.map((one) => one.address)) },
     metrics: { conflict: () => void seen.conflicts++ },
     held: () => seen.held,
+    awaited: () => seen.awaited,
     contested: (group) => {
       seen.contested.push(group);
       return !seen.isYielding;
@@ -47,6 +49,16 @@ function setUp() {
   watch.look();
   return { clock, neighbours, log, seen, watch, end, running, hear };
 }
+
+describe('a voice of what may speak here next', () => {
+  it('is told of, and neither counted nor answered', async () => {
+    const { seen, watch, hear } = setUp();
+    Object.assign(seen, { held: [], awaited: [VIP] });
+    watch.look();
+    await hear();
+    expect(seen).toMatchObject({ contested: ['web'], conflicts: 0, announced: [], told: [] });
+  });
+});
 
 describe('a foreign voice', () => {
   it('is counted each time, answered once a second, told once a minute', async () => {

@@ -125,6 +125,20 @@ describe('a candidate without the store', () => {
     expect(driver.holding()).toBe('open');
   });
 
+  it('leaves it to whoever begins to speak between its probes and the round that opens it', () => {
+    const driver = orphaned();
+    driver.gateway = 'silent';
+    const isFree = (): boolean => driver.state.probings.get(G1)?.phase === 'clear';
+    for (let passed = 0; !isFree() && passed < 3 * TAKEN_MS; passed += 100)
+      withoutStore(driver, 100, IN_SIGHT);
+    expect([isFree(), driver.holding()]).toEqual([true, 'owned']);
+    driver.feed({ kind: 'contested', group: G1 });
+    driver.forget();
+    withoutStore(driver, WAIT_MS, IN_SIGHT);
+    expect(driver.of('announce')).toEqual([]);
+    expect(driver.holding()).not.toBe('open');
+  });
+
   it('steps back from what an earlier life of its own held, too', () => {
     const driver = orphaned();
     const earlier = ownerOf({ director: D1, session: driver.sessionId - 1 });
