@@ -204,7 +204,12 @@ export type Holding =
     };
 
 export type ChallengeState =
-  | { readonly kind: 'resting'; readonly until: MonoMs }
+  | {
+      readonly kind: 'resting';
+      readonly until: MonoMs;
+      /** It held nothing when it answered: that is asked seldom. */
+      readonly isBystander: boolean;
+    }
   | { readonly kind: 'sending'; readonly session: Revision }
   | {
       readonly kind: 'standing';

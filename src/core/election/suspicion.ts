@@ -187,15 +187,18 @@ function pursue(draft: Draft, director: DirectorId, held: Held): void {
   }
   const challenge = state.challenges.get(director);
   const sessionRev = revOf(state.view.sessions, director);
-  if (challenge === undefined || (challenge.kind === 'resting' && challenge.until <= now)) {
+  if (
+    challenge === undefined ||
+    (challenge.kind === 'resting' && now >= restUntil(challenge, held))
+  ) {
     sendChallenge(draft, director, sessionRev);
     return;
   }
   if (challenge.kind !== 'standing') return;
   const isStanding = revOf(state.view.challenges, director) === challenge.rev;
   if (!isStanding || challenge.session !== sessionRev) {
-    const isBystander = held.owned.length === 0 && held.pending.length === 0;
-    rest(draft, director, isBystander ? BYSTANDER_REST_MS : CHALLENGE_REST_MS);
+    const isBystander = isIdle(held);
+    rest(draft, director, isBystander ? BYSTANDER_REST_MS : CHALLENGE_REST_MS, isBystander);
     // A new process of it accuses its former session: that is no word of that session.
     const isItself = state.view.challenges.get(director)?.value?.by === director;
     if (isStanding || isItself) return;
@@ -228,9 +231,18 @@ function yieldToLiving(draft: Draft, director: DirectorId, groups: readonly Grou
   }
 }
 
-function rest(draft: Draft, director: DirectorId, ms: number): void {
-  own(draft, 'challenges').set(director, { kind: 'resting', until: later(draft, ms) });
+function rest(draft: Draft, director: DirectorId, ms: number, isBystander = false): void {
+  const until = later(draft, ms);
+  own(draft, 'challenges').set(director, { kind: 'resting', until, isBystander });
 }
+
+/** At once, where it has taken a group since: whoever it serves cannot wait for so long. */
+const restUntil = (
+  { until, isBystander }: ChallengeState & { readonly kind: 'resting' },
+  held: Held,
+): number => (isBystander && !isIdle(held) ? Number.NEGATIVE_INFINITY : until);
+
+const isIdle = ({ owned, pending }: Held): boolean => owned.length === 0 && pending.length === 0;
 
 function sendChallenge(draft: Draft, director: DirectorId, sessionRev: Revision): void {
   const { state, config } = draft;
@@ -489,14 +501,14 @@ export function suspicionWakes(draft: Draft, wake: Wake): void {
   }
 }
 
-function judgeWakes(draft: Draft, wake: Wake, director: DirectorId, { owned }: Held): void {
+function judgeWakes(draft: Draft, wake: Wake, director: DirectorId, held: Held): void {
   const { state, config } = draft;
   const challenge = state.challenges.get(director);
-  if (challenge?.kind === 'resting') wake.by(challenge.until);
+  if (challenge?.kind === 'resting') wake.by(restUntil(challenge, held));
   if (challenge?.kind !== 'standing') return;
   wake.by(foreseeAt(draft, challenge));
   const scope = state.view.scopes.get(director)?.value ?? null;
   const dueAt = challenge.ackedAt + waitMs(scope, config.timing);
-  wake.by(dueAt + rankDelay(draft, director, owned));
+  wake.by(dueAt + rankDelay(draft, director, held.owned));
   wake.by(state.startedAt + waitMs(scope, config.timing));
 }

@@ -15,6 +15,7 @@ import {
   isTxn,
   keys,
   live,
+  ownerOf,
   sessionOf,
   TIMING,
   WAIT_MS,
@@ -184,5 +185,20 @@ describe('a director that holds nothing and is not heard', () => {
     }
     expect(driver.txns('kill')).toEqual([]);
     expect(driver.txns('challenge').length).toBeLessThan(6);
+  });
+
+  it('is not left alone any longer when it has taken a group since, and is silent again', () => {
+    const driver = holder(THREE);
+    const session = live(driver.store, D3);
+    driver.settle();
+    driver.audible = [D2];
+    while (driver.txns('challenge').length === 0) driver.advance(500);
+    driver.store.remove(keys.challenge(D3));
+    driver.settle();
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf({ director: 'd3', session })));
+    driver.see();
+    driver.forget();
+    driver.advance(TIMING.suspectMs + TIMING.roundMs);
+    expect(driver.txns('challenge')).toMatchObject([{ purpose: { against: D3 } }]);
   });
 });
