@@ -36,6 +36,8 @@ const LAB = {
   directorMemoryMb: 900,
   hasLagMeter: true,
 } as const;
+/** The services have other names then. */
+const CONFIRMED = ['--confirm-shrink'];
 /** What follows from a document is done. */
 const SETTLE_MS = 10_000;
 /** Between two lines of the meter. */
@@ -126,9 +128,9 @@ async function tableHas(lab: ClusterLab, count: number): Promise<void> {
 /** The same table from a document that lists every real server: until the agent works with it. */
 async function applyListed(lab: ClusterLab, document: object): Promise<AgentFigures['listed']> {
   const startMs = monotonicMs();
-  const { code, stdout, stderr } = await lab.apply(document);
+  const { code, stdout, stderr } = await lab.apply(document, CONFIRMED);
   const revision = /^revision (\d+)$/m.exec(stdout)?.[1];
-  if (code !== 0 || revision === undefined) throw new Error(`apply: ${stdout}${stderr}`);
+  if (code !== 0 || revision === undefined) throw new Error(`apply: ${stderr}`);
   const enforced = new RegExp(`"revision":${revision},.*"spec.enforced"`);
   const isInForce = (): boolean => enforced.test(lab.director('d1').agentLog());
   await waitFor('the long document is in force', isInForce, { timeoutMs: APPLY_LIMIT_MS });
@@ -167,7 +169,7 @@ async function changeMany(
   };
   const whole = LARGE.services + 1 + LARGE.destinations;
   let pid = await listen();
-  await lab.applyOk(document);
+  await lab.applyOk(document, CONFIRMED);
   await tableHas(lab, whole + CHECKED.count - 1);
   await sleep(CALM_MS);
   meter.since();

@@ -42,8 +42,11 @@ const NETLINK_GENERIC = 16;
 const COMMAND_TIMEOUT_MS = 5000;
 const DUMP_TIMEOUT_MS = 10_000;
 const BUFFER_BYTES = 8 << 20;
-/** Each read gets zeroed memory of this size, of its own until the collector comes: most services fill a third. */
-const DUMP_READ_BYTES = 16_384;
+/**
+ * Each read gets zeroed memory of this size, its own until the collector comes, which does not know of it. The
+ * kernel fills no more in one go than it was given before: 22 destinations.
+ */
+const DUMP_READ_BYTES = 8192;
 const ENCODE_BUFFER_BYTES = 65_536;
 const MODPROBE_TIMEOUT_MS = 10_000;
 /** After a failure; a module that somebody else loads is seen at once. */
