@@ -24,6 +24,11 @@ const RECONNECT_FIRST_MS = 100;
 const RECONNECT_LIMIT_MS = 1000;
 /** A connection on which nothing is answered for so long is dead: the next call makes a new one. */
 const SILENCE_MS = 3000;
+/**
+ * A connection may lie idle for weeks, and gateways forget it: the kernel asks the peer, and ends it when ten
+ * questions a second apart stay open. No pings of HTTP/2: etcd ends connections that ping without a call.
+ */
+const KEEPALIVE_MS = 10_000;
 /** Stream numbers end at 2^31, and only odd ones are a client's. */
 const CALLS_PER_CONNECTION = 2 ** 29;
 const FRAME_HEADER_LENGTH = 5;
@@ -66,6 +71,8 @@ export class UnaryConnection {
   readonly #options: UnaryOptions;
   readonly #clock: Pick<Clock, 'now'>;
   readonly #backoff: Backoff;
+  /** Said in each call: Node's own lacks the brackets of IPv6. */
+  readonly #authority: string;
   #connection: Connection | null = null;
   #retryAt = Number.NEGATIVE_INFINITY;
   #lastError = '';
@@ -77,6 +84,7 @@ export class UnaryConnection {
   ) {
     this.#options = options;
     this.#clock = ports.clock;
+    this.#authority = new URL(options.endpoint).host;
     this.#backoff = new Backoff(RECONNECT_FIRST_MS, RECONNECT_LIMIT_MS, ports.random);
   }
 
@@ -93,6 +101,7 @@ export class UnaryConnection {
       stream = connection.session.request({
         ':method': 'POST',
         ':path': path,
+        ':authority': this.#authority,
         'content-type': 'application/grpc',
         te: 'trailers',
         ...metadata,
@@ -133,8 +142,9 @@ export class UnaryConnection {
     const { endpoint, tls } = this.#options;
     const session = connect(endpoint, { ...tls, settings: { enablePush: false } });
     const connection: Connection = { session, isReady: false, calls: 0, unansweredSince: null };
-    session.on('connect', () => {
+    session.on('connect', (_session, socket) => {
       connection.isReady = true;
+      socket.setKeepAlive(true, KEEPALIVE_MS);
       this.#backoff.reset();
     });
     session.on('error', (error) => this.#leave(connection, messageOf(error)));

@@ -1,4 +1,5 @@
 /** Unary gRPC calls against a server of Node's on loopback that does as it is told. */
+import { readFile } from 'node:fs/promises';
 import { createServer as createHttp2, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -16,7 +17,7 @@ afterEach(() => {
 type Handler = (stream: ServerHttp2Stream, message: Buffer, call: number) => void;
 
 /** A server, and a connection to it whose clock is set by hand. */
-async function connected(handle: Handler, messageLimitBytes = 1000) {
+async function connected(handle: Handler, messageLimitBytes = 1000, address = '127.0.0.1') {
   const server = createHttp2();
   let calls = 0;
   let sessions = 0;
@@ -34,25 +35,34 @@ async function connected(handle: Handler, messageLimitBytes = 1000) {
       if (!stream.destroyed) handle(stream, Buffer.concat(chunks), ++calls);
     });
   });
-  const port = await listening(server);
+  const port = await listening(server, address);
   closers.push(() => server.close());
   const clock = { at: 1000, now: () => monoMs(clock.at) };
-  const connection = open(port, clock, messageLimitBytes);
-  return { connection, clock, server, heard, sessions: () => sessions };
+  const connection = open(port, clock, messageLimitBytes, address);
+  return { connection, clock, port, heard, sessions: () => sessions };
 }
 
-function open(port: number, clock: { now: () => ReturnType<typeof monoMs> }, limit = 1000) {
+function open(
+  port: number,
+  clock: { now: () => ReturnType<typeof monoMs> },
+  limit = 1000,
+  address = '127.0.0.1',
+) {
+  const host = address.includes(':') ? `[${address}]` : address;
   const connection = new UnaryConnection(
-    { endpoint: `http://127.0.0.1:${port}`, tls: {}, messageLimitBytes: limit },
+    { endpoint: `http://${host}:${port}`, tls: {}, messageLimitBytes: limit },
     { clock, random },
   );
   closers.push(() => connection.close());
   return connection;
 }
 
-const listening = (server: Http2Server | ReturnType<typeof createServer>): Promise<number> =>
+const listening = (
+  server: Http2Server | ReturnType<typeof createServer>,
+  address = '127.0.0.1',
+): Promise<number> =>
   new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+    server.listen(0, address, () => resolve((server.address() as AddressInfo).port));
   });
 
 function answer(stream: ServerHttp2Stream, parts: readonly string[], trailers: object): void {
@@ -224,6 +234,31 @@ describe('UnaryConnection', () => {
     isSilent = false;
     expect(await connection.call(PATH, new Uint8Array()).result).toHaveLength(0);
     expect(sessions()).toBe(2);
+  });
+
+  it('has the kernel ask an idle connection whether its peer is there', async () => {
+    const { connection, port } = await connected((stream) =>
+      answer(stream, ['0000000000'], { 'grpc-status': '0' }),
+    );
+    await connection.call(PATH, new Uint8Array()).result;
+    const remote = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+    const timer = async (): Promise<string | undefined> => {
+      const sockets = (await readFile('/proc/net/tcp', 'utf8')).split('\n');
+      const columns = sockets.map((line) => line.trim().split(/\s+/));
+      return columns.find((column) => column[2] === remote && column[3] === '01')?.[5];
+    };
+    // 02: a keepalive; 00: nothing would ever be sent.
+    await expect.poll(timer).toMatch(/^02:0000[0-9A-F]{4}$/);
+  });
+
+  it('names an IPv6 host in brackets', async () => {
+    const { connection, heard, port } = await connected(
+      (stream) => answer(stream, ['0000000000'], { 'grpc-status': '0' }),
+      1000,
+      '::1',
+    );
+    await connection.call(PATH, new Uint8Array()).result;
+    expect(heard[0]).toMatchObject({ ':authority': `[::1]:${port}` });
   });
 
   it('is over after close', async () => {
