@@ -46,8 +46,11 @@ export type PeerMessage =
       readonly forMs: number;
       readonly groups: readonly AskedGroup[];
     } & AskedRound)
-  /** For `forMs` from now on the sender kills, claims and opens nothing of what it was asked about. */
-  | ({ readonly kind: 'promise' } & AskedRound)
+  /**
+   * For `forMs` from now on the sender kills, claims and opens nothing of what it was asked about: this very
+   * session of it. Another machine of its name, or a later life, is not bound.
+   */
+  | ({ readonly kind: 'promise'; readonly by: SessionId } & AskedRound)
   | ({ readonly kind: 'refusal'; readonly reason: RefusalReason } & AskedRound)
   /** The sender's store agreed to the round: success of the very txn that the holder would have sent. */
   | ({ readonly kind: 'relayed' } & AskedRound)

@@ -203,6 +203,7 @@ function writeRoundWord(writer: Writer, body: RoundWord): void {
   writer.varint(body.round);
   writer.varint(body.part);
   if (body.kind === 'refusal') writer.byte(REFUSAL_REASONS.indexOf(body.reason));
+  if (body.kind === 'promise') writer.varint(body.by);
   if (body.kind !== 'hold') return;
   writer.byte(BASES.indexOf(body.basis));
   writer.varint(body.forMs);
@@ -248,6 +249,7 @@ function readRoundWord(
   const sessionRev = revision(reader.varint());
   const asked = { session, sessionRev, round: reader.varint(), part: reader.varint() };
   if (kind === 'refusal') return { kind, ...asked, reason: reader.oneOf(REFUSAL_REASONS) };
+  if (kind === 'promise') return { kind, ...asked, by: sessionIdOf(revision(reader.varint())) };
   if (kind !== 'hold') return { kind, ...asked };
   const basis = reader.oneOf(BASES);
   const forMs = reader.varint();

@@ -1,5 +1,5 @@
 /** Rules of promises, relays and scopes (design 4.8, 4.9), each left out by a wrapper around a port. */
-import type { DirectorId } from '../../src/model/ids.ts';
+import { type DirectorId, revision, sessionIdOf } from '../../src/model/ids.ts';
 import type { PeerMessage, RefusalReason } from '../../src/model/peer.ts';
 import type { ClusterStore, Txn } from '../../src/ports/cluster-store.ts';
 import type { PeerDelivery } from '../../src/ports/peer-link.ts';
@@ -27,12 +27,21 @@ type Life = NonNullable<Mutation['life']>;
 const TWO = { directors: 2, profile: 'default', hasFence: true } as const;
 const THREE = { directors: 3, profile: 'default', hasFence: true } as const;
 
-export const promiseTo = ({ session, sessionRev, round, part }: Hold): Promised => ({
+/** By whoever goes by that name. */
+const by = sessionIdOf(revision(Number.MAX_SAFE_INTEGER));
+
+export const promiseTo = ({
+  session,
+  sessionRev,
+  round,
+  part,
+}: Pick<Hold, 'session' | 'sessionRev' | 'round' | 'part'>): Promised => ({
   kind: 'promise',
   session,
   sessionRev,
   round,
   part,
+  by,
 });
 
 /** Promises all the same; nothing in the director knows of it. */
@@ -43,8 +52,7 @@ const promiseInsteadOf =
       rewriteLink(link, {
         send: (message) => {
           if (message.kind !== 'refusal' || message.reason !== reason) return message;
-          const { session, sessionRev, round, part } = message;
-          return { kind: 'promise', session, sessionRev, round, part };
+          return promiseTo(message);
         },
       }),
   });

@@ -28,6 +28,7 @@ import {
 import { isGatewaySeen, standInOf } from './stand-in.ts';
 import type { Asked, AskedPart, RoundState } from './state.ts';
 import { UNARMED_LIMIT, waitMs } from './timing.ts';
+import { isOver } from './view.ts';
 
 /** Questions to whoever has not answered go out so often within a permit. */
 const TRIES = 4;
@@ -172,6 +173,8 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   if (answer.kind === 'relayed') noteRelaying(draft, answer);
   if (round.kind !== 'sent' || round.asked === null || round.isDenied) return;
   if (round.round !== answer.round || round.sessionRev !== answer.sessionRev) return;
+  // Whoever goes by its name in etcd has promised nothing.
+  if (answer.kind === 'promise' && isOver(state.view, from, answer.by)) return;
   state.round = { ...round, asked: counted(round.asked, from, answer) };
   if (answer.kind !== 'refusal') return;
   tellRefusal(draft, from, answer);

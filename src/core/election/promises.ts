@@ -29,10 +29,14 @@ type Hold = PeerMessage & { readonly kind: 'hold' };
 export function onHold(draft: Draft, from: DirectorId, message: Hold): void {
   const { session, sessionRev, round, part } = message;
   const asked: AskedRound = { session, sessionRev, round, part };
-  const reason = refusalOf(draft, from, message);
+  const { session: mine } = draft.state;
+  // Without a session it refuses in any case.
+  const reason = refusalOf(draft, from, message) ?? (mine.kind === 'open' ? null : 'just-started');
   if (reason === null) promise(draft, from, message);
   const answer: PeerMessage =
-    reason === null ? { kind: 'promise', ...asked } : { kind: 'refusal', reason, ...asked };
+    reason === null && mine.kind === 'open'
+      ? { kind: 'promise', ...asked, by: mine.id }
+      : { kind: 'refusal', reason: reason ?? 'just-started', ...asked };
   draft.effects.push({ kind: 'tell', to: from, message: answer });
   if (reason !== 'superseded') relay(draft, from, message, asked);
 }

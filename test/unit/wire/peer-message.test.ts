@@ -69,9 +69,10 @@ const holds = (maxLength: number): fc.Arbitrary<Hold> =>
     .map(([round, rest]) => ({ kind: 'hold', ...round, ...rest }));
 const roundWords: fc.Arbitrary<PeerMessage> = fc.oneof(
   holds(10),
+  asked.map((round) => ({ kind: 'relayed' as const, ...round })),
   fc
-    .tuple(fc.constantFrom('promise', 'relayed'), asked)
-    .map(([kind, round]) => ({ kind, ...round })),
+    .tuple(asked, asked)
+    .map(([round, { session: by }]) => ({ kind: 'promise' as const, ...round, by })),
   fc
     .tuple(fc.constantFrom(...REFUSAL_REASONS), asked)
     .map(([reason, round]) => ({ kind: 'refusal' as const, reason, ...round })),

@@ -1,6 +1,6 @@
 /** A round that the store does not answer: whom a holder asks, and what confirms the round (design 4.8). */
 import { describe, expect, it } from 'vitest';
-import { type DirectorId, groupId } from '../../../../src/model/ids.ts';
+import { type DirectorId, groupId, revision, sessionIdOf } from '../../../../src/model/ids.ts';
 import type { PeerMessage } from '../../../../src/model/peer.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
@@ -15,6 +15,7 @@ import {
   isTxn,
   keys,
   live,
+  NEWEST,
   ownerOf,
   TIMING,
 } from './election-driver.ts';
@@ -51,8 +52,11 @@ function answer(
   kind: 'promise' | 'relayed',
   { session, sessionRev, round, part }: Hold,
   from = D2,
+  by = NEWEST,
 ): void {
-  driver.feed({ kind: 'peer', from, message: { kind, session, sessionRev, round, part } });
+  const asked = { session, sessionRev, round, part };
+  const message = kind === 'relayed' ? { kind, ...asked } : { kind, ...asked, by };
+  driver.feed({ kind: 'peer', from, message });
   driver.run();
 }
 
@@ -165,6 +169,17 @@ describe('a round without the store', () => {
     answer(driver, 'promise', asked, D2);
     expect(driver.of('arm')).toEqual([]);
     answer(driver, 'promise', asked, D3);
+    expect(driver.of('arm')).toHaveLength(1);
+  });
+
+  it('counts by no promise of a former life, or of a machine whose name another one has by now', () => {
+    const driver = holder();
+    const asked = untilAsked(driver);
+    const id = driver.store.read(keys.session(D2)).modRevision;
+    driver.forget();
+    answer(driver, 'promise', asked, D2, sessionIdOf(revision(id - 1)));
+    expect(driver.of('arm')).toEqual([]);
+    answer(driver, 'promise', asked, D2, sessionIdOf(id));
     expect(driver.of('arm')).toHaveLength(1);
   });
 

@@ -64,6 +64,8 @@ export const TIMING = {
   leaseTtlS: 15,
 } as const;
 export const WAIT_MS = 6000;
+/** Of a promise by whoever goes by that name. */
+export const NEWEST: SessionId = sessionIdOf(revision(Number.MAX_SAFE_INTEGER));
 
 export const group = (id: GroupId, fields: Partial<VipGroup> = {}): VipGroup => ({
   id,

@@ -10,6 +10,7 @@ import {
   type ElectionDriver,
   isTxn,
   live,
+  NEWEST,
   TIMING,
   WAIT_MS,
 } from './election-driver.ts';
@@ -71,6 +72,7 @@ export const roundOf = ({ session, sessionRev, round, part }: Hold) => ({
 export const promise = (_from: DirectorId, question: Hold): PeerMessage => ({
   kind: 'promise',
   ...roundOf(question),
+  by: NEWEST,
 });
 export const only =
   (who: DirectorId, answer: NonNullable<Scene['answer']>) =>

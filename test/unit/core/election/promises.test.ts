@@ -77,7 +77,7 @@ describe('a promise (4.8)', () => {
     expect(told).toContainEqual({
       kind: 'tell',
       to: D2,
-      message: { kind: 'promise', session, sessionRev, round: 7, part: 2 },
+      message: { kind: 'promise', session, sessionRev, round: 7, part: 2, by: driver.sessionId },
     });
   });
 

@@ -15,6 +15,7 @@ import {
   isTxn,
   keys,
   live,
+  NEWEST,
   ownerOf,
   sessionOf,
   TIMING,
@@ -46,7 +47,7 @@ function promise(driver: ElectionDriver, from: DirectorId, question: Hold | unde
   driver.feed({
     kind: 'peer',
     from,
-    message: { kind: 'promise', session, sessionRev, round, part },
+    message: { kind: 'promise', session, sessionRev, round, part, by: NEWEST },
   });
 }
 
