@@ -38,6 +38,11 @@ const NO_WEIGHTS: NonNullable<ReconcileInput['around']>['dynamicWeights'] = new 
 
 /** So long a planned move waits for what forwards here to be made; its holder waits little longer. */
 const MAKE_MS = 250;
+/**
+ * After so long in silence a group is shared out no more: whoever has taken it, unheard here, may send this
+ * director what it would send back.
+ */
+const SILENT_MS = 1000;
 
 export class DataPlane {
   readonly reconcile: ReconcileLoop;
@@ -65,6 +70,7 @@ export class DataPlane {
   /** Since when each of those is. */
   readonly #hereSince = new Map<GroupId, MonoMs>();
   #own: OwnServing | null = null;
+  #cancelLook: () => void = () => {};
 
   constructor({ me, devices }: Options, ports: Ports, hooks: DataPlaneHooks) {
     const { ipvs, ledger, clock, log, metrics, notifier } = ports;
@@ -153,7 +159,10 @@ export class DataPlane {
     const held = new Set<GroupId>();
     const sharing = new Set<GroupId>();
     const serving = new Set<GroupId>(foreseen);
-    for (const [group, { kind }] of holdings) {
+    const now = this.#ports.clock.now();
+    let nextMs = Infinity;
+    for (const [group, holding] of holdings) {
+      const { kind } = holding;
       if (kind === 'shut') continue;
       // Until the kernel has silenced it a client would be told that nobody is there.
       serving.add(group);
@@ -162,8 +171,12 @@ export class DataPlane {
       const isBack = kind === 'owned' && (this.#held.has(group) || !this.#isKnown);
       if (kind === 'owned' && !isBack) continue;
       held.add(group);
-      if (kind !== 'leaving') sharing.add(group);
+      const leftMs = kind === 'owned' ? holding.since + SILENT_MS - now : Infinity;
+      if (kind === 'leaving' || leftMs <= 0) continue;
+      sharing.add(group);
+      nextMs = Math.min(nextMs, leftMs);
     }
+    this.#lookAgain(nextMs);
     const here = new Set(serving);
     // An operator sends it here: its holder is about to hand it over.
     for (const { value } of view.operations.values()) {
@@ -183,10 +196,16 @@ export class DataPlane {
     if (!isSameSet(held, this.#held)) this.#held = held;
     if (!isSameSet(sharing, this.#sharing)) this.#sharing = sharing;
     if (!isSameSet(here, this.#here)) this.#here = here;
-    const now = this.#ports.clock.now();
     for (const group of here) if (!this.#hereSince.has(group)) this.#hereSince.set(group, now);
     for (const group of this.#hereSince.keys()) if (!here.has(group)) this.#hereSince.delete(group);
     this.reconcile.wake();
+  }
+
+  /** Nothing tells of time that has passed. */
+  #lookAgain(ms: number): void {
+    this.#cancelLook();
+    this.#cancelLook =
+      ms === Infinity ? () => {} : this.#ports.clock.schedule(ms, () => this.look());
   }
 
   /**
@@ -206,6 +225,7 @@ export class DataPlane {
 
   /** No program is started any more. */
   end(): void {
+    this.#cancelLook();
     this.#quorums.end();
   }
 

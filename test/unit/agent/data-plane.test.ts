@@ -65,7 +65,7 @@ function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
     ipvs: { ...input.spec.ipvs, ...ipvs },
   };
   const election = {
-    holdings: new Map<GroupId, { kind: Kind }>(),
+    holdings: new Map<GroupId, { kind: Kind; since: number }>(),
     foreseen: new Set<GroupId>(),
     session: { kind: 'opening' },
     view: {
@@ -104,7 +104,7 @@ function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
   for (const loop of plane.loops()) void loop(stop.signal);
   const is = async (kind: Kind | null, ms = 50): Promise<void> => {
     election.session = { kind: 'open' };
-    election.holdings = new Map(kind === null ? [] : [[WEB, { kind }]]);
+    election.holdings = new Map(kind === null ? [] : [[WEB, { kind, since: clock.now() }]]);
     plane.look();
     await clock.advance(ms);
   };
@@ -238,7 +238,7 @@ describe('a group that comes by plan', () => {
     await is(null);
     expect(plane.isAwaited(WEB), 'not here').toBe(false);
     const before = [tableOf(kernel), await kernel.daemons()];
-    election.holdings = new Map([[WEB, { kind: 'owned' }]]);
+    election.holdings = new Map([[WEB, { kind: 'owned', since: 0 }]]);
     plane.look();
     expect(plane.isAwaited(WEB)).toBe(isAwaited);
     while (plane.isAwaited(WEB)) await clock.advance(1);
@@ -342,6 +342,22 @@ describe('a director that is a real server of its VIP', () => {
       await is(kind);
       expect([kind, table(kernel)]).toEqual([kind, wanted]);
     }
+  });
+
+  it('shares out no more what has been silent for a second: another one may have it', async () => {
+    const { clock, kernel, plane, stop, is } = setUp({}, [ME]);
+    await is('open');
+    await is('owned', 900);
+    expect(table(kernel)).toEqual(WHOLE);
+    await clock.advance(200);
+    expect(table(kernel)).toEqual(READY);
+    await is('open');
+    expect(table(kernel)).toEqual(WHOLE);
+    await is('owned');
+    plane.end();
+    stop.abort();
+    await clock.advance(2000);
+    expect(table(kernel), 'at the end all stays as it is').toEqual(WHOLE);
   });
 
   it('leaves the table as an earlier process left it until the election knows', async () => {
