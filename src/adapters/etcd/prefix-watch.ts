@@ -15,7 +15,7 @@ import type {
 import { Backoff } from './backoff.ts';
 import type { EtcdOptions, EtcdPorts } from './endpoint-client.ts';
 import { EndpointRing } from './endpoint-ring.ts';
-import { WatchStream } from './watch-stream.ts';
+import { Patience, WatchStream } from './watch-stream.ts';
 
 export type WatchSource = {
   readonly options: EtcdOptions;
@@ -41,10 +41,17 @@ export async function* watchPrefix(
   const { clock, random } = source.ports;
   const ring = new EndpointRing(source.options, source.ports);
   const backoff = new Backoff(BACKOFF_FIRST_MS, BACKOFF_LIMIT_MS, random);
+  const patience = new Patience();
   const progress: Progress = { delivered: null, isInterrupted: false };
   try {
     while (!signal.aborted) {
-      const failure = yield* watchOnce(prefix, progress, { ring, signal, source, backoff });
+      const failure = yield* watchOnce(prefix, progress, {
+        ring,
+        signal,
+        source,
+        backoff,
+        patience,
+      });
       if (signal.aborted) return;
       if (!progress.isInterrupted) yield { kind: 'interrupted', error: failure ?? COMPACTED };
       progress.isInterrupted = true;
@@ -67,6 +74,7 @@ type Context = {
   readonly signal: AbortSignal;
   readonly source: WatchSource;
   readonly backoff: Backoff;
+  readonly patience: Patience;
 };
 
 /** A listing where one is due, then one stream's life. Null: the history was compacted. */
@@ -104,7 +112,7 @@ async function* followOnce(
   prefix: string,
   from: Revision,
   progress: Progress,
-  { ring, signal, source, backoff }: Context,
+  { ring, signal, source, backoff, patience }: Context,
 ): AsyncGenerator<Changes, FollowEnd, void> {
   const client = ring.current;
   const denied = await client.authenticate({ deadlineMs: AUTHENTICATE_DEADLINE_MS, signal });
@@ -118,6 +126,7 @@ async function* followOnce(
     clock: source.ports.clock,
     knownRevision: source.knownRevision,
     noteAnswer: source.noteAnswer,
+    patience,
   });
   const abort = (): void => stream.close();
   signal.addEventListener('abort', abort);

@@ -33,16 +33,39 @@ export type StreamRequest = {
   readonly knownRevision: () => Revision;
   /** Called at every sign of life of the member. */
   readonly noteAnswer: () => void;
+  /** Of all streams that follow each other. */
+  readonly patience: Patience;
 };
 
 /** Between two questions for progress. */
 const PULSE_MS = 500;
-/** Pulses without a word after which the stream counts as dead. */
+/** Pulses without a word after which a stream counts as dead; and at most, where links are slow. */
 const SILENT_PULSES = 3;
+const SILENT_PULSES_LIMIT = 24;
 /** Pulses in a row at which the member was behind what others had said a pulse earlier. */
 const BEHIND_PULSES = 4;
 /** Responses waiting for a slow consumer; beyond, the stream is given up and resumed later. */
 const BUFFER_LIMIT = 10_000;
+
+/**
+ * For how long a silent stream is waited for. A long message on a slow link is silence until its last byte: a stream
+ * that was created and gave nothing would be given up for ever in the middle of it, so the next one gets twice as long.
+ */
+export class Patience {
+  #pulses = SILENT_PULSES;
+
+  get pulses(): number {
+    return this.#pulses;
+  }
+
+  heard(): void {
+    this.#pulses = SILENT_PULSES;
+  }
+
+  starved(): void {
+    this.#pulses = Math.min(2 * this.#pulses, SILENT_PULSES_LIMIT);
+  }
+}
 
 /** Opens on construction; `close` ends it at once. The last message is `compacted` or `failed`. */
 export class WatchStream {
@@ -53,14 +76,18 @@ export class WatchStream {
   #cancelPulse: () => void = () => {};
   #isEnded = false;
   #isCreated = false;
+  /** Something came after the creation. */
+  #isHeard = false;
   #silentPulses = 0;
   #behindPulses = 0;
   #buffered = 0;
   #knownAtPulse: number;
+  readonly #patience: number;
 
   constructor(client: StreamClient, request: StreamRequest) {
     this.#request = request;
     this.#knownAtPulse = 0;
+    this.#patience = request.patience.pulses;
     // With `hasleader` a member without quorum ends the stream after three election timeouts.
     this.#probe = createCallProbe({ ...client.metadata(), hasleader: 'true' });
     this.#schedulePulse();
@@ -114,6 +141,8 @@ export class WatchStream {
       this.messages.push({ kind: 'created' });
       return;
     }
+    this.#isHeard = true;
+    this.#request.patience.heard();
     if (response.events.length === 0) return this.#judgeProgress(decodeRevision(response.header));
     if (++this.#buffered > BUFFER_LIMIT)
       return this.#fail(unavailable('the consumer of the watch is too slow'));
@@ -145,18 +174,17 @@ export class WatchStream {
     this.#cancelPulse = this.#request.clock.schedule(PULSE_MS, () => {
       if (this.#isEnded) return;
       // Counted in pulses, not in time: a pause of this process is not the member's silence.
-      if (++this.#silentPulses > SILENT_PULSES) {
-        this.#fail({
-          code: 'deadline',
-          message: `the watch was silent for ${SILENT_PULSES * PULSE_MS} ms`,
-          isRetryable: true,
-        });
-        return;
-      }
+      if (++this.#silentPulses > this.#patience) return this.#giveUp();
       this.#knownAtPulse = this.#request.knownRevision();
       if (this.#isCreated) this.#stream?.write({ progress_request: {} });
       this.#schedulePulse();
     });
+  }
+
+  #giveUp(): void {
+    if (this.#isCreated && !this.#isHeard) this.#request.patience.starved();
+    const message = `the watch was silent for ${this.#patience * PULSE_MS} ms`;
+    this.#fail({ code: 'deadline', message, isRetryable: true });
   }
 
   #fail(error: StoreError): void {

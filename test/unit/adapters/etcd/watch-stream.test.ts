@@ -2,7 +2,11 @@
 import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { type StreamMessage, WatchStream } from '../../../../src/adapters/etcd/watch-stream.ts';
+import {
+  Patience,
+  type StreamMessage,
+  WatchStream,
+} from '../../../../src/adapters/etcd/watch-stream.ts';
 import { type Revision, revision } from '../../../../src/model/ids.ts';
 import { FakeClock } from '../../../fakes/fake-clock.ts';
 
@@ -59,6 +63,7 @@ describe('WatchStream', () => {
         clock,
         knownRevision: () => known,
         noteAnswer: () => answers++,
+        patience: new Patience(),
       },
     );
     void (async () => {
@@ -158,5 +163,54 @@ describe('WatchStream', () => {
     expect(messages).toHaveLength(10_001);
     expect(messages.at(-1)).toMatchObject({ kind: 'failed', error: { code: 'unavailable' } });
     expect(watch.messages.dropped).toBe(0);
+  });
+});
+
+describe('Patience', () => {
+  it('lets a long message through a slow link, and is short again afterwards', async () => {
+    const clock = new FakeClock();
+    const patience = new Patience();
+    const livesFor = async (messageAfterMs: number, isCreated = true): Promise<string[]> => {
+      const scripted = new ScriptedStream();
+      const etcd = { watchClient: { watch: async () => scripted } };
+      const watch = new WatchStream(
+        { metadata: () => ({}), etcd: () => etcd as never },
+        {
+          prefix: '/p/',
+          startRevision: revision(11),
+          clock,
+          knownRevision: () => revision(0),
+          noteAnswer: () => {},
+          patience,
+        },
+      );
+      const kinds: string[] = [];
+      void (async () => {
+        for await (const { kind } of watch.messages) kinds.push(kind);
+      })();
+      await clock.advance(0);
+      if (isCreated) scripted.say({ created: true });
+      await clock.advance(messageAfterMs);
+      scripted.say({ events: [{}] });
+      await clock.advance(0);
+      watch.close();
+      await clock.advance(0);
+      return kinds;
+    };
+    // A member that says nothing at all is no slow link.
+    for (let i = 0; i < 5; i++) expect(await livesFor(2000, false)).toEqual(['failed']);
+    // Seven seconds a message: streams give up after 2, 3.5 and 6.5 s; the next one waits for 12.5 s.
+    for (let i = 0; i < 3; i++) expect(await livesFor(7000)).toEqual(['created', 'failed']);
+    expect(await livesFor(7000)).toEqual(['created', 'events']);
+    expect(await livesFor(2000)).toEqual(['created', 'failed']);
+  });
+
+  it('has a limit', async () => {
+    const patience = new Patience();
+    const first = patience.pulses;
+    for (let i = 0; i < 20; i++) patience.starved();
+    expect(patience.pulses * 500).toBe(12_000);
+    patience.heard();
+    expect(patience.pulses).toBe(first);
   });
 });
