@@ -28,6 +28,8 @@ export type ServedPorts = {
   readonly addressesChanged: () => void;
 };
 
+type Link = { readonly index: number; readonly name: string };
+
 /** A report names no more: the cards of a director, not of what runs on it. */
 const MACS_MAX = 32;
 const NO_MAC = '00:00:00:00:00:00';
@@ -54,17 +56,27 @@ export class ServedDesk {
     return this.#places;
   }
 
-  /** Of the cards that this director may forward from. */
+  /** Of the cards that this director may forward from: first of all those of the VIPs. */
   macs(): readonly MacAddress[] {
-    const own = new Set(
-      (this.#bound ?? []).flatMap(({ protocol, linkIndex, address }) =>
-        protocol === ADDRESS_PROTOCOL || isLoopback(address) ? [] : [linkIndex],
-      ),
+    const { devices, links } = this.#ports;
+    if (this.#bound === null) return [];
+    const bound = this.#bound.filter(
+      ({ protocol, address }) => protocol !== ADDRESS_PROTOCOL && !isLoopback(address),
     );
-    const macs = [...this.#ports.links().values()].flatMap(({ index, mac }) =>
-      mac === null || mac === NO_MAC || !own.has(index) ? [] : [mac],
+    const own = new Set(bound.map(({ linkIndex }) => linkIndex));
+    const reached = new Set(
+      bound.flatMap(({ linkIndex, scope }) => (scope === 'global' ? [linkIndex] : [])),
     );
-    return [...new Set(macs)].toSorted().slice(0, MACS_MAX);
+    const fenced = new Set(devices.values());
+    // What has a link-local address alone is the other end of a container, as a rule: there may be hundreds.
+    const rankOf = ({ index, name }: Link): number =>
+      fenced.has(name) ? 0 : reached.has(index) ? 1 : 2;
+    const macs = [...links().values()]
+      // The card of a VIP may have no other address.
+      .filter(({ index, name }) => own.has(index) || fenced.has(name))
+      .toSorted((a, b) => rankOf(a) - rankOf(b) || a.index - b.index)
+      .flatMap(({ mac }) => (mac === null || mac === NO_MAC ? [] : [mac]));
+    return [...new Set(macs)].slice(0, MACS_MAX).toSorted();
   }
 
   /** All that the kernel has bound, as dumped. */

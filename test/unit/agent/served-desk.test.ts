@@ -191,6 +191,20 @@ describe('the MACs that it reports', () => {
     links.set('tap0', link(9, 'tap0', mac(77)));
     desk.see([...OWN, bound(9, '10.92.0.1', ADDRESS_PROTOCOL)]);
     expect(desk.macs()).toEqual([mac(1), mac(2)]);
+    desk.see([bound(ETH0, VIP, ADDRESS_PROTOCOL), bound(ETH1, '10.91.0.11')]);
+    expect(desk.macs(), 'the card of the VIP has no other address').toEqual([mac(1), mac(2)]);
+  });
+
+  it('are those of its cards, whatever number of containers run on it', () => {
+    const { desk, links } = setUp();
+    links.set('eth0', link(ETH0, 'eth0', mac(0xf0)));
+    links.set('eth1', link(ETH1, 'eth1', mac(0xf1)));
+    const ends = Array.from({ length: 100 }, (_, i) => link(100 + i, `veth${i}`, mac(i)));
+    for (const end of ends) links.set(end.name, end);
+    const local = (index: number): BoundAddress => ({ ...bound(index, 'fe80::1'), scope: 'link' });
+    desk.see([...ends.map(({ index }) => local(index)), ...OWN]);
+    expect(desk.macs()).toHaveLength(32);
+    expect(desk.macs()).toEqual(expect.arrayContaining([mac(0xf0), mac(0xf1)]));
   });
 });
 
