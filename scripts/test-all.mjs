@@ -148,13 +148,13 @@ async function everything() {
   await check('types', ['npm', 'run', '--silent', 'types']);
   await check('lint', ['npm', 'run', '--silent', 'lint']);
   await check('format', ['npm', 'run', '--silent', 'format:check']);
-  await suite(`unit on Node ${process.versions.node}`, 'unit', node, 4);
-  await suite('unit on Node 22', 'unit', toolchain(22), 4);
-  await suite('unit on Node 24', 'unit', toolchain(24), 4);
+  await suite(`unit on Node ${process.versions.node}`, 'unit', node, 8);
+  await suite('unit on Node 22', 'unit', toolchain(22), 8);
+  await suite('unit on Node 24', 'unit', toolchain(24), 8);
   await suite('sim', 'sim', node, 8);
-  await suite('contract', 'contract', node, 6);
-  await suite('lab', 'lab*', node, 18);
-  await suite('rack', 'rack*', node, 8);
+  await suite('contract', 'contract', node, 10);
+  await suite('lab', 'lab*', node, 22);
+  await suite('rack', 'rack*', node, 14);
 }
 
 function interrupt() {
