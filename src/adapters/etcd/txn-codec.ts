@@ -90,9 +90,14 @@ export function decodeTxn(
 
 const NOTHING = new Uint8Array();
 
-/** The answer to a `get`: null where it cannot be read. */
+/** The answer to a `get`: null where it cannot be read. What is broken does not say that there is no such key. */
 function readIn(key: string, range: Uint8Array): StoreRead | null {
-  const entry = fieldIn(range, RANGE_KVS);
+  const reader = new ProtoReader(range);
+  let entry: Uint8Array | null = null;
+  for (let field = reader.nextField(); field !== 0; field = reader.nextField())
+    if (field === RANGE_KVS && entry === null) entry = reader.bytes();
+    else reader.skip();
+  if (reader.hasFailed) return null;
   if (entry === null) return { key, value: null, modRevision: revision(0) };
   const modRevision = uintIn(entry, KEY_VALUE.modRevision);
   if (modRevision === null) return null;

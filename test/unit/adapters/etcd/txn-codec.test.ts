@@ -138,6 +138,15 @@ describe('decodeTxn', () => {
     expect(decodeTxn(txn, new Uint8Array())).toBeNull();
   });
 
+  it('takes no broken range for one without the key', () => {
+    const one: Txn = { compares: [], success: [{ op: 'get', key: 'b' }], failure: [] };
+    // Header with revision 42, succeeded, and one answer: a range whose entry is longer than the range.
+    const broken = '0a02182a' + '1001' + '1a05' + '0a03' + '120902';
+    expect(decodeTxn(one, Buffer.from(broken, 'hex'))).toBeNull();
+    const empty = '0a02182a' + '1001' + '1a02' + '0a00';
+    expect(decodeTxn(one, Buffer.from(empty, 'hex'))?.reads[0]?.value).toBeNull();
+  });
+
   it('never reads more out of a broken answer than null', () => {
     const whole = codec.responseSerialize({
       header,
