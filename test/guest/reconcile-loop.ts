@@ -315,7 +315,9 @@ const cases: readonly ContractCase<World>[] = [
       want(inputOf([SERVICE], { sync: SYNC }));
       await until(daemons, (seen) => seen.includes('backup'));
       await stop();
-      assert.deepEqual(await loop.release(), { ok: true, value: undefined });
+      const services = rules().filter((rule) => rule.startsWith('-A ')).length - 1;
+      const states = ['master', 'backup'].filter((state) => daemons().includes(state));
+      assert.deepEqual(await loop.release(), { ok: true, value: { services, daemons: states } });
       assert.deepEqual(rules(), ['-A -t 10.98.0.200:99 -s rr']);
       assert.equal(daemons(), '');
     },
