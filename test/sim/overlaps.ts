@@ -176,13 +176,14 @@ export class Overlaps {
     if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
   }
 
-  #isApart({ a, b, isUntold }: Overlap): boolean {
+  #isApart({ a, b, isUntold, isConnected }: Overlap): boolean {
     const { now, troubledAt, heartbeatMs } = this.#ports;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
-    // Where nobody is told to yield, and who has just started, hears of others by their next heartbeats.
+    // Where nobody is told to yield, also as no probe arrives, and who has just started, hears by the next heartbeats.
     const heardMs = HEARD_WITHIN_MS + heartbeatMs();
     const bornMs = now() - Math.max(a.startedAt, b.startedAt);
-    return now() - at < (isUntold ? heardMs : HEARD_WITHIN_MS) || bornMs < heardMs;
+    const toldMs = isUntold || !isConnected ? heardMs : HEARD_WITHIN_MS;
+    return now() - at < toldMs || bornMs < heardMs;
   }
 
   /** Whatever became of the segment: heartbeats name who holds what, and one of the two yields to them. */
