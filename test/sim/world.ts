@@ -395,7 +395,11 @@ export class World {
     const isSteady = (one: Party): boolean => one.stoppedAt < since;
     const sees = (one: Party, other: Party): boolean =>
       this.peers.troubledAt(one.id, other.id) < since;
-    const witnesses = this.directors.filter((one) => one.id !== a.id && one.id !== b.id);
+    // A process that has begun without etcd has no session, and promises nothing.
+    const maySay = (one: Machine): boolean =>
+      (this.#sessionAt.get(one.director) ?? Number.NEGATIVE_INFINITY) >= one.startedAt;
+    const others = this.directors.filter((one) => one.id !== a.id && one.id !== b.id);
+    const witnesses = others.filter(maySay);
     return (
       this.#lostAt < since &&
       [a, b].every(isSteady) &&
