@@ -5,6 +5,10 @@ import { bootGuest, type Guest } from '../support/guest.ts';
 import { createNetwork, type Network } from '../support/network.ts';
 import { waitFor } from '../support/processes.ts';
 
+/** Some 700 frames. */
+const LONG_BYTES = 1_000_000;
+const PORT = 9000;
+
 describe('a guest', () => {
   let network: Network;
   let guest: Guest;
@@ -27,6 +31,18 @@ describe('a guest', () => {
   it('answers over IPv4 and IPv6', async () => {
     expect(await answers('10.90.0.11')).toBe(true);
     expect(await answers('fd90::11')).toBe(true);
+  });
+
+  it('receives a long answer as quickly as a short one', async () => {
+    const server = `require('net').createServer((one) => one.end(Buffer.alloc(${LONG_BYTES}))).listen(${PORT})`;
+    network.spawn('a', 'server', [process.execPath, '-e', server]);
+    const listens = async (): Promise<boolean> =>
+      (await network.execOk('a', ['ss', '-Hltn', `sport = :${PORT}`])) !== '';
+    await waitFor('the server listens', listens, { timeoutMs: 10_000 });
+    for (const address of ['10.90.0.1', 'fd90::1']) {
+      const read = `exec 3<>/dev/tcp/${address}/${PORT} && timeout 5 cat <&3 | wc -c`;
+      expect(Number(await guest.execOk(read)), address).toBe(LONG_BYTES);
+    }
   });
 
   it('has IPVS in a kernel of its own', async () => {

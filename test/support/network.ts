@@ -140,6 +140,7 @@ function assemble(parts: Parts): Network {
       taps.add(tap);
       await batch(switchNamespace, [
         `tuntap add dev ${tap} mode tap`,
+        `link set ${tap} gso_max_size ${TAP_FRAME_LIMIT}`,
         `link set ${tap} master ${BRIDGES[segment]}`,
         `link set ${tap} up`,
       ]);
@@ -199,6 +200,12 @@ async function makeSwitch(namespace: string): Promise<void> {
     ]),
   ]);
 }
+
+/**
+ * What is not smaller is cut to frames before it enters a tap, and a whole frame is 1514 bytes. The guest's driver says
+ * that it takes what TCP sends in one piece, and has buffers for one frame: the rest of the piece was lost each time.
+ */
+const TAP_FRAME_LIMIT = 1515;
 
 const BRIDGES: Readonly<Record<Segment, string>> = { outside: 'br0', inside: 'br1' };
 
