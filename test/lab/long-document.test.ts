@@ -1,6 +1,7 @@
 /** A document that lists 37,000 real servers, on real etcd: packed, in force on both directors, and nothing lapses. */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { SpecRecord, parseRecord } from '../../src/model/records.ts';
+import type { StatusDocument } from '../../src/model/status.ts';
 import { type ClusterLab, clusterDocument, createClusterLab } from '../support/cluster-lab.ts';
 import { waitFor } from '../support/processes.ts';
 import { settle } from '../support/settled.ts';
@@ -52,6 +53,9 @@ function longDocument(services: number): object {
   };
 }
 
+const webOf = ({ groups }: StatusDocument): StatusDocument['groups'][number] | undefined =>
+  groups.find(({ name }) => name === 'web');
+
 /** Applies it and waits until both directors work with it. */
 async function applyEverywhere(document: object): Promise<void> {
   const { code, stdout, stderr } = await lab.apply(document, ['--confirm-shrink']);
@@ -69,7 +73,9 @@ async function applyEverywhere(document: object): Promise<void> {
 }
 
 it('is kept in one key, and comes into force while the VIPs stay where they are', async () => {
-  const before = (await lab.status('d1')).groups.find(({ name }) => name === 'web');
+  const before = webOf(
+    await lab.until('d1 holds the group', 'd1', (status) => webOf(status)?.state === 'held-here'),
+  );
   expect(before).toMatchObject({ holder: 'd1', state: 'held-here' });
   const document = longDocument(SERVICES);
   await applyEverywhere(document);
@@ -80,7 +86,7 @@ it('is kept in one key, and comes into force while the VIPs stay where they are'
   expect(JSON.parse(shown.stdout)).toEqual(document);
   await applyEverywhere(longDocument(SERVICES - 10));
   await applyEverywhere(clusterDocument(lab));
-  const after = (await lab.status('d1')).groups.find(({ name }) => name === 'web');
+  const after = webOf(await lab.status('d1'));
   expect(after).toMatchObject({ holder: 'd1', state: 'held-here', epoch: before?.epoch });
   for (const director of lab.directors)
     expect(director.agentLog()).not.toMatch(/holder\.lapsed|holder\.killed/);
