@@ -163,7 +163,7 @@ async function changeMany(
   const director = lab.director('d1');
   await director.execOk('ip link set lo up; ip route add local 10.94.0.0/16 dev lo');
   const listen = async (): Promise<string> => {
-    const script = `require("net").createServer((one) => one.end()).listen(${CHECKED.listener})`;
+    const script = `require("net").createServer((one) => one.on("error", () => {}).end()).listen(${CHECKED.listener})`;
     const command = `setsid nohup ${process.execPath} -e '${script}' >/dev/null 2>&1 </dev/null & echo $!`;
     return (await director.execOk(command)).trim();
   };
