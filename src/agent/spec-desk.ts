@@ -2,7 +2,7 @@
  * The cluster document in force here. One that cannot be used changes nothing: the last good one stays.
  */
 import type { ElectionConfig, Identity } from '../core/election/state.ts';
-import { err, type Result } from '../lib/result.ts';
+import { err, messageOf, type Result } from '../lib/result.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import { ABSENT, type DirectorId, type GroupId, type Revision } from '../model/ids.ts';
 import type { GateKind } from '../model/kernel.ts';
@@ -97,7 +97,7 @@ class Desk implements SpecDesk {
     this.#isLoading = true;
     for (let stored = this.#waiting; stored !== null; stored = this.#waiting) {
       // oxlint-disable-next-line no-await-in-loop -- see above
-      const parsed = await loadSpec(stored.record);
+      const parsed = await loadSpec(stored.record).catch((error: unknown) => err(messageOf(error)));
       if (this.#waiting !== stored) continue;
       this.#waiting = null;
       this.#judged = stored;

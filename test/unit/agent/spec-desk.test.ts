@@ -35,12 +35,12 @@ type Rig = {
   readonly desk: SpecDesk;
   readonly told: Taking[];
   /** Answers the oldest question for a long document that is open. */
-  readonly answer: (judged: Judged) => Promise<void>;
+  readonly answer: (judged: Judged | Promise<Judged>) => Promise<void>;
   readonly asked: SpecRecord[];
 };
 
 function createRig(hasLoader = true): Rig {
-  const open: ((judged: Judged) => void)[] = [];
+  const open: ((judged: Judged | Promise<Judged>) => void)[] = [];
   const asked: SpecRecord[] = [];
   const told: Taking[] = [];
   const loadSpec = (record: SpecRecord): Promise<Judged> => {
@@ -61,7 +61,7 @@ function createRig(hasLoader = true): Rig {
     },
     { log: silentLog, metrics: silentMetrics },
   );
-  const answer = async (judged: Judged): Promise<void> => {
+  const answer = async (judged: Judged | Promise<Judged>): Promise<void> => {
     open.shift()?.(judged);
     for (let turn = 0; turn < 5; turn++) await Promise.resolve();
   };
@@ -104,6 +104,17 @@ describe('the documents of a director', () => {
     expect([desk.spec(), desk.problem(), told]).toEqual([specOf(4), 'no document', ['kept']]);
     expect(desk.take(packed(7))).toBe('kept');
     expect(asked).toHaveLength(1);
+  });
+
+  it('stay as they are where a long one breaks its reader, and the next one is read', async () => {
+    const { desk, told, answer } = createRig();
+    desk.take(plain(4));
+    desk.take(packed(7));
+    await answer(Promise.reject(new Error('out of order')));
+    expect([desk.spec(), desk.problem(), told]).toEqual([specOf(4), 'out of order', ['kept']]);
+    desk.take(packed(8));
+    await answer(ok(specOf(8)));
+    expect([desk.accepted(), desk.problem(), told]).toEqual([8, null, ['kept', 'taken']]);
   });
 
   it('are the newest, whichever is judged first', async () => {
