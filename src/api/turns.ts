@@ -28,6 +28,11 @@ export class Turns {
     return this.#inTurn(() => Promise.resolve(this.#work(work)));
   }
 
+  /** The same of what rests by itself. */
+  runResting<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inTurn(work);
+  }
+
   /** The same in pieces, with a rest after every few milliseconds. */
   runSteps<T>(make: () => Generator<undefined, T>): Promise<T> {
     return this.#inTurn(() => {

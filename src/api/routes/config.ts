@@ -53,7 +53,11 @@ async function loadSpec(ctx: ApiContext): Promise<Current> {
 }
 
 async function readStored(ctx: ApiContext, record: SpecRecord): Promise<StoredDocument | null> {
-  const read = await ctx.codec.read(record);
+  const { codec, documents } = ctx;
+  // Unpacked, one takes many times its size: not all that are asked for at once.
+  const read = await (record.v === 1
+    ? codec.read(record)
+    : documents.runResting(() => codec.read(record)));
   return read.ok ? { document: read.value, by: record.by, at: record.at } : null;
 }
 
@@ -92,7 +96,7 @@ async function currentConfig(ctx: ApiContext): Promise<ConfigDocument | null> {
     return { revision: at, ...stored, isStale: false };
   } catch (error) {
     const seen = ctx.view.spec();
-    const isStoreAway = error instanceof ProblemError && error.problem.status === 503;
+    const isStoreAway = error instanceof ProblemError && error.problem.code === 'store-unavailable';
     const stored = isStoreAway && seen.record !== null ? await readStored(ctx, seen.record) : null;
     if (stored === null) throw error;
     return { revision: seen.revision, ...stored, isStale: true };

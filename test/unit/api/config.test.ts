@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { err } from '../../../src/lib/result.ts';
+import { err, ok } from '../../../src/lib/result.ts';
 import { revision } from '../../../src/model/ids.ts';
 import type { DocumentCodec } from '../../../src/ports/document-codec.ts';
 import { CLUSTER_DOCUMENT, NO_SPEC } from '../../fakes/fake-agent-view.ts';
@@ -223,6 +223,32 @@ describe('a long document', () => {
     bench.view.specView = { ...NO_SPEC, revision: revision(41), record: stored(bench) };
     bench.store.isDown = true;
     expect((await get(bench)).body).toMatchObject({ revision: 41, document, isStale: true });
+  });
+
+  it('is unpacked for one reader after the other, and not for more than may wait', async () => {
+    let running = 0;
+    let most = 0;
+    const counting: DocumentCodec = {
+      format: async () => err('not asked'),
+      read: async () => {
+        most = Math.max(most, ++running);
+        await new Promise((resolve) => setImmediate(resolve));
+        running--;
+        return ok(CLUSTER_DOCUMENT);
+      },
+    };
+    const bench = createBench({}, { codec: counting });
+    bench.store.put(bench.keys.spec, { v: 2, packed: 'AAAA', bytes: 3, by: '', at: '' });
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, () =>
+        bench.api.app.inject({ url: URL, headers: { host: '127.0.0.1:7480' } }),
+      ),
+    );
+    const codes = answers.map(({ statusCode }) => statusCode);
+    expect(most).toBe(1);
+    expect(codes.filter((code) => code === 200)).toHaveLength(16);
+    expect(codes.filter((code) => code === 503)).toHaveLength(24);
+    expect(answers.at(-1)?.body).toContain('try again');
   });
 
   it('that cannot be unpacked is one that nobody can read', async () => {
