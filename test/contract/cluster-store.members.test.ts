@@ -217,4 +217,19 @@ describe('cluster store: etcd, three members', () => {
     store.close();
     gate.close();
   });
+
+  it('grants a lease within its deadline where connections were refused a moment ago', async () => {
+    const gate = await TcpGate.open(memberAt(0).listen.clientPort);
+    const store = createEtcdStore({ endpoints: [`http://127.0.0.1:${gate.port}`] }, ports);
+    gate.shut();
+    // The connection rests longer after each of them.
+    for (let i = 0; i < 3; i++)
+      expect((await store.grantLease(10, { deadlineMs: 400 })).ok).toBe(false);
+    const granted = store.grantLease(10, { deadlineMs: 4000 });
+    await clock.sleep(50);
+    gate.admit();
+    expect(await granted).toMatchObject({ ok: true });
+    store.close();
+    gate.close();
+  });
 });

@@ -20,6 +20,7 @@ import type {
   WatchEvent,
 } from '../../ports/cluster-store.ts';
 import { Backoff } from './backoff.ts';
+import type { CallFailure } from './call-status.ts';
 import type { CallAnswer, EndpointClient, EtcdOptions, EtcdPorts } from './endpoint-client.ts';
 import { EndpointRing } from './endpoint-ring.ts';
 import { watchPrefix } from './prefix-watch.ts';
@@ -132,9 +133,12 @@ class EtcdStore implements ClusterStore {
     ttlS: number,
     options: CallOptions,
   ): Promise<Result<{ readonly lease: LeaseId; readonly validUntil: MonoMs }, StoreError>> {
-    const answer = await this.#try(
+    // Nothing else keeps the library's connections warm: after an outage each may still rest before it tries again.
+    const answer = await this.#repeat(
       (etcd, grpc) => etcd.leaseClient.leaseGrant({ TTL: ttlS }, grpc),
-      options,
+      { ...options, tryMs: options.deadlineMs },
+      ({ error, isAnswer, isSurelyNotApplied }) =>
+        error.isRetryable && !isAnswer && isSurelyNotApplied,
     );
     if (!answer.ok) return err(answer.failure.error);
     const { ID, TTL } = answer.value;
@@ -196,18 +200,26 @@ class EtcdStore implements ClusterStore {
 
   /** Tries the endpoints in turn until one answers or the deadline is over. */
   async #read<T>(run: Run<T>, options: CallOptions): Promise<Result<T, StoreError>> {
+    const tryMs = Math.max(options.deadlineMs / this.#ring.size, READ_TRY_MIN_MS);
+    const answer = await this.#repeat(run, { ...options, tryMs }, ({ error }) => error.isRetryable);
+    return answer.ok ? ok(answer.value) : err(answer.failure.error);
+  }
+
+  /** At one endpoint after the other, each for `tryMs` at most, until one answers or fails for good. */
+  async #repeat<T>(
+    run: Run<T>,
+    { tryMs, ...options }: CallOptions & { readonly tryMs: number },
+    mayRepeat: (failure: CallFailure) => boolean,
+  ): Promise<CallAnswer<T>> {
     const { clock, random } = this.#ports;
     const backoff = new Backoff(READ_BACKOFF_FIRST_MS, READ_BACKOFF_LIMIT_MS, random);
     const endsAt = clock.now() + options.deadlineMs;
-    const shareMs = Math.max(options.deadlineMs / this.#ring.size, READ_TRY_MIN_MS);
     for (let tries = 1; ; tries++) {
-      const deadlineMs = Math.min(shareMs, endsAt - clock.now());
+      const deadlineMs = Math.min(tryMs, endsAt - clock.now());
       const answer = await this.#try(run, { ...options, deadlineMs });
-      if (answer.ok) return ok(answer.value);
-      const { error } = answer.failure;
-      if (!error.isRetryable) return err(error);
+      if (answer.ok || !mayRepeat(answer.failure)) return answer;
       const pauseMs = tries % this.#ring.size === 0 ? backoff.nextMs() : 0;
-      if (clock.now() + pauseMs >= endsAt) return err(error);
+      if (clock.now() + pauseMs >= endsAt) return answer;
       await clock.sleep(pauseMs, options.signal);
     }
   }
