@@ -8,12 +8,20 @@ import { formatUlid, ULID_RANDOM_BYTES } from '../lib/ulid.ts';
 import type { Revision } from '../model/ids.ts';
 import { ABSENT } from '../model/ids.ts';
 import { EventRecord, formatRecord, parseRecord } from '../model/records.ts';
-import type { Compare, StoreError, StoreOperation, TxnAnswer } from '../ports/cluster-store.ts';
+import type {
+  Compare,
+  StoreError,
+  StoreOperation,
+  Txn,
+  TxnAnswer,
+} from '../ports/cluster-store.ts';
 import type { ApiContext, Caller } from './context.ts';
 import { createProblem, ProblemError, problemError } from './problem.ts';
 
 /** One call to the store. */
 export const STORE_DEADLINE_MS = 2000;
+/** Between tries of what surely did not reach the store: a connection may rest after an outage. */
+const REFUSED_PAUSE_MS = 100;
 /** Tries to learn the outcome of a doubtful txn. */
 const RESOLVE_TRIES = 2;
 const EVENT_TTL_S = 7 * 24 * 3600;
@@ -50,14 +58,11 @@ export async function commitIntent(
   };
   const key = ctx.keys.event(eventId);
   const put = { op: 'put', key, lease: lease.value.lease } as const;
-  const answer = await ctx.store.txn(
-    {
-      compares: [...intent.compares, { key, modRevision: ABSENT }],
-      success: [...intent.operations, { ...put, value: formatRecord(event) }],
-      failure: [],
-    },
-    { deadlineMs: STORE_DEADLINE_MS },
-  );
+  const answer = await firstTaken(ctx, {
+    compares: [...intent.compares, { key, modRevision: ABSENT }],
+    success: [...intent.operations, { ...put, value: formatRecord(event) }],
+    failure: [],
+  });
   const outcome = await learnOutcome(ctx, answer, {
     ...put,
     value: formatRecord({
@@ -74,6 +79,18 @@ export async function commitIntent(
   }
   ctx.log.info({ ...intent.event, by: caller.name, revision: outcome }, 'intent.committed');
   return { kind: 'committed', revision: outcome, eventId };
+}
+
+/** Repeats what surely did not reach the store, and may at another try, until the deadline. */
+async function firstTaken(ctx: ApiContext, txn: Txn): Promise<TxnAnswer> {
+  const endsAt = ctx.clock.now() + STORE_DEADLINE_MS;
+  for (;;) {
+    const deadlineMs = endsAt - ctx.clock.now();
+    const answer = await ctx.store.txn(txn, { deadlineMs });
+    const mayRepeat = answer.kind === 'refused' && answer.error.isRetryable;
+    if (!mayRepeat || ctx.clock.now() + REFUSED_PAUSE_MS >= endsAt) return answer;
+    await ctx.clock.sleep(REFUSED_PAUSE_MS);
+  }
 }
 
 /** Sorts by time; also the id of an operation without an Idempotency-Key. */

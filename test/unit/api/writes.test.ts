@@ -1,4 +1,6 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { STORE_DEADLINE_MS } from '../../../src/api/commit.ts';
 import { directorId, realServerId, serviceId } from '../../../src/model/ids.ts';
 import { CLUSTER_DOCUMENT, createOperation } from '../../fakes/fake-agent-view.ts';
 import { applyDocument, type Bench, call, createBench, type Json } from './bench.ts';
@@ -20,6 +22,19 @@ const events = (bench: Bench): Json[] =>
     .keys()
     .filter((key) => key.startsWith(bench.keys.eventPrefix))
     .map((key) => bench.store.peek(key));
+
+/** Lets virtual time pass, timer by timer, until `work` is done. */
+async function passing(bench: Bench, work: Promise<unknown>): Promise<void> {
+  let isDone = false;
+  const note = (): void => {
+    isDone = true;
+  };
+  void work.then(note, note);
+  for (let turns = 0; !isDone && turns < 5000; turns++) {
+    await turn();
+    if (bench.clock.pending > 0) await bench.clock.advance(1);
+  }
+}
 
 const drainKey = (bench: Bench): string => bench.keys.drain(directorId('d2'));
 
@@ -156,9 +171,30 @@ describe('a store with bad days', () => {
     expect(bench.store.peek(drainKey(bench))).not.toBeNull();
   });
 
-  it('says 503 for a write that was refused', async () => {
+  it('repeats a write that did not reach the store', async () => {
     const bench = createBench();
-    bench.store.nextTxn(REFUSED);
+    bench.store.nextTxn(REFUSED, REFUSED);
+    const drained = drain(bench, 'd2');
+    await passing(bench, drained);
+    expect((await drained).body.changed).toBe(true);
+    expect(bench.store.txns).toHaveLength(3);
+    expect(events(bench)).toMatchObject([{ kind: 'director.drained' }]);
+  });
+
+  it('says 503 for a write that never reached the store within its deadline', async () => {
+    const bench = createBench();
+    bench.store.nextTxn(...Array.from({ length: 100 }, () => REFUSED));
+    const startedAt = bench.clock.now();
+    const drained = drain(bench, 'd2', '', 503);
+    await passing(bench, drained);
+    expect((await drained).body.detail).toContain('nothing was changed');
+    expect(bench.clock.now() - startedAt).toBeLessThanOrEqual(STORE_DEADLINE_MS);
+  });
+
+  it('does not repeat what the store refused for good', async () => {
+    const bench = createBench();
+    const error = { code: 'denied', message: 'permission denied', isRetryable: false } as const;
+    bench.store.nextTxn({ kind: 'refused', error });
     await drain(bench, 'd2', '', 503);
     expect(bench.store.txns).toHaveLength(1);
   });
