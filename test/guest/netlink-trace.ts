@@ -26,6 +26,9 @@ const GENL_MIN_ID = 0x10;
 const NETLINK_GENERIC = 16;
 const PCAP_HEADER_BYTES = 24;
 const PCAP_RECORD_BYTES = 16;
+/** The ring of a capture holds that many bytes for each frame, however short: long ones are answers. */
+const SNAP_BYTES = 4096;
+const NLMSG_FLAGS_OFFSET = 6;
 /** The "cooked" header of linktype NETLINK: the last two bytes are the netlink protocol. */
 const COOKED_BYTES = 16;
 
@@ -44,10 +47,16 @@ export function requestsIn(capture: Buffer): readonly TracedRequest[] {
   let offset = PCAP_HEADER_BYTES;
   while (offset + PCAP_RECORD_BYTES <= capture.length) {
     const length = capture.readUInt32LE(offset + 8);
+    const isCut = capture.readUInt32LE(offset + 12) > length;
     if (offset + PCAP_RECORD_BYTES + length > capture.length) break;
     const frame = capture.subarray(offset + PCAP_RECORD_BYTES, offset + PCAP_RECORD_BYTES + length);
     offset += PCAP_RECORD_BYTES + length;
     if (frame.readUInt16BE(COOKED_BYTES - 2) !== NETLINK_GENERIC) continue;
+    if (isCut) {
+      const flags = frame.readUInt16LE(COOKED_BYTES + NLMSG_FLAGS_OFFSET);
+      assert.equal(flags & NLM_F_REQUEST, 0, 'a request is longer than what is recorded of it');
+      continue;
+    }
     const messages = decodeMessages(frame.subarray(COOKED_BYTES));
     assert.ok(messages.ok, messages.ok ? '' : messages.error);
     for (const { type, flags, body } of messages.value) {
@@ -72,7 +81,7 @@ async function traced(
     'modprobe nlmon; ip link add nlmon0 type nlmon; ip link set nlmon0 up',
   ]);
   const file = '/run/trace.pcap';
-  const options = ['-s', '0', '-B', '16384', '-U', '--immediate-mode'];
+  const options = ['-s', `${SNAP_BYTES}`, '-B', '16384', '-U', '--immediate-mode'];
   const tcpdump = spawn('tcpdump', ['-i', 'nlmon0', ...options, '-w', file]);
   const ended = new Promise((resolve) => {
     tcpdump.on('exit', resolve);
