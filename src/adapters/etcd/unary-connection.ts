@@ -19,7 +19,7 @@ import type { Random } from '../../ports/random.ts';
 import { Backoff } from './backoff.ts';
 import { type CallStatus, StatusError } from './call-status.ts';
 
-/** After a failed connection the next one is not tried sooner. */
+/** After a connection that failed, or ended without any answer, the next one is not tried sooner. */
 const RECONNECT_FIRST_MS = 100;
 const RECONNECT_LIMIT_MS = 1000;
 /** A connection on which nothing is answered for so long is dead: the next call makes a new one. */
@@ -54,7 +54,9 @@ export type UnaryCall = {
 
 type Connection = {
   readonly session: ClientHttp2Session;
+  readonly madeAt: MonoMs;
   isReady: boolean;
+  hasAnswered: boolean;
   calls: number;
   /** When the first call was sent of those since the last answer; null: none waits. */
   unansweredSince: MonoMs | null;
@@ -141,11 +143,17 @@ export class UnaryConnection {
   #connect(): Connection {
     const { endpoint, tls } = this.#options;
     const session = connect(endpoint, { ...tls, settings: { enablePush: false } });
-    const connection: Connection = { session, isReady: false, calls: 0, unansweredSince: null };
+    const connection: Connection = {
+      session,
+      madeAt: this.#clock.now(),
+      isReady: false,
+      hasAnswered: false,
+      calls: 0,
+      unansweredSince: null,
+    };
     session.on('connect', (_session, socket) => {
       connection.isReady = true;
       socket.setKeepAlive(true, KEEPALIVE_MS);
-      this.#backoff.reset();
     });
     session.on('error', (error) => this.#leave(connection, messageOf(error)));
     // What is under way may still be answered; nothing new is taken.
@@ -158,7 +166,16 @@ export class UnaryConnection {
     if (this.#connection !== connection) return;
     this.#connection = null;
     this.#lastError = reason;
-    if (!connection.isReady) this.#retryAt = this.#clock.now() + this.#backoff.nextMs();
+    if (connection.hasAnswered) return;
+    // A server that refuses our certificate says so on a connection that was ready (TLS 1.3).
+    const from = connection.isReady ? connection.madeAt : this.#clock.now();
+    this.#retryAt = from + this.#backoff.nextMs();
+  }
+
+  #noteAnswer(connection: Connection): void {
+    if (connection.hasAnswered) return;
+    connection.hasAnswered = true;
+    this.#backoff.reset();
   }
 
   #cancel(call: Call): void {
@@ -193,6 +210,7 @@ export class UnaryConnection {
       };
       stream.on('response', (received, flags) => {
         connection.unansweredSince = null;
+        this.#noteAnswer(connection);
         headers = received;
         // Nothing but a status.
         if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) trailers = received;

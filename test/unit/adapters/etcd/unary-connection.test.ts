@@ -161,22 +161,42 @@ describe('UnaryConnection', () => {
 
   it('leaves open what became of a call whose connection broke, and makes another one', async () => {
     const { connection, sessions } = await connected((stream, _message, call) => {
-      if (call === 1) stream.session?.destroy();
+      if (call === 2) stream.session?.destroy();
       else answer(stream, ['0000000000'], { 'grpc-status': '0' });
     });
-    const lost = connection.call(PATH, new Uint8Array()).result;
-    await expect(lost).rejects.toMatchObject(status(14, /^(?!No connection)/));
-    expect(await connection.call(PATH, new Uint8Array()).result).toHaveLength(0);
+    const call = () => connection.call(PATH, new Uint8Array()).result;
+    expect(await call()).toHaveLength(0);
+    await expect(call()).rejects.toMatchObject(status(14, /^(?!No connection)/));
+    expect(await call()).toHaveLength(0);
     expect(sessions()).toBe(2);
+  });
+
+  it('rests after a connection that ended without any answer, longer each time', async () => {
+    let isRefusing = true;
+    const { connection, clock, sessions } = await connected((stream) => {
+      if (isRefusing) stream.session?.destroy();
+      else answer(stream, ['0000000000'], { 'grpc-status': '0' });
+    });
+    const call = () => connection.call(PATH, new Uint8Array()).result;
+    for (const restMs of [100, 200, 400]) {
+      await expect(call()).rejects.toMatchObject(status(14, /^(?!No connection)/));
+      clock.at += restMs - 1;
+      await expect(call()).rejects.toMatchObject(status(14, /^No connection established/));
+      clock.at += 1;
+    }
+    isRefusing = false;
+    expect(await call()).toHaveLength(0);
+    expect(sessions()).toBe(4);
   });
 
   it('finishes what is under way when the server ends the connection, on a new one goes the rest', async () => {
     const waiting: ServerHttp2Stream[] = [];
     const { connection, sessions } = await connected((stream, _message, call) => {
-      if (call > 1) return answer(stream, ['0000000000'], { 'grpc-status': '0' });
+      if (call !== 2) return answer(stream, ['0000000000'], { 'grpc-status': '0' });
       waiting.push(stream);
       stream.session?.goaway();
     });
+    await connection.call(PATH, new Uint8Array()).result;
     const first = connection.call(PATH, new Uint8Array()).result;
     await expect.poll(() => waiting.length).toBe(1);
     await expect
