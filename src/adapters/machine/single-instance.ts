@@ -64,19 +64,24 @@ async function takeName(
   name: string,
   trusted: ReadonlySet<number>,
 ): Promise<Result<Named, string>> {
-  const owner = readOwner(name);
-  if (owner !== null && trusted.has(owner.uid))
-    return err(runsAlready(owner.pid === 0 ? null : owner.pid));
   const server = createServer((socket) => socket.destroy());
   const code = await new Promise<string | null>((resolve) => {
     server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
     server.listen(`\0${name}`, () => resolve(null));
   });
-  const isTaken = owner !== null || code === 'EADDRINUSE';
   if (code === null) server.unref();
   const close = (): void => {
     if (code === null) server.close();
   };
+  // Looked at after the name is taken: of two that start at once at least one sees the other.
+  const others = readOwners(name).filter(({ pid }) => pid !== process.pid);
+  const agent = others.find(({ uid }) => trusted.has(uid));
+  if (agent !== undefined) {
+    close();
+    return err(runsAlready(agent.pid === 0 ? null : agent.pid));
+  }
+  const [owner = null] = others;
+  const isTaken = owner !== null || code === 'EADDRINUSE';
   if (code === null && !isTaken) return ok({ warning: null, close });
   const who = owner === null ? 'somebody' : `user ${owner.uid} (process ${owner.pid})`;
   const what = isTaken
@@ -99,12 +104,12 @@ const UCRED_BYTES = 12;
 
 type Owner = { readonly pid: number; readonly uid: number };
 
-/** Who listens on an abstract name, by the kernel's word; null where nobody does, or takes no connections. */
-function readOwner(name: string): Owner | null {
+/** Who listens on an abstract name, by the kernel's word; none where nobody does, or takes no connections. */
+function readOwners(name: string): readonly Owner[] {
   const exact = Buffer.concat([Buffer.from([AF_UNIX, 0, 0]), Buffer.from(name)]);
   // Some versions of Node fill the name up with zeros, which makes it another one.
   const filled = Buffer.concat([exact], SOCKADDR_UN_BYTES);
-  return readPeer(exact) ?? readPeer(filled);
+  return [exact, filled].flatMap((address) => readPeer(address) ?? []);
 }
 
 const SOCKADDR_UN_BYTES = 110;

@@ -132,6 +132,44 @@ describe('the lock of the agent', () => {
     if (taken.ok) taken.value.release();
   });
 
+  it('is one of two at most that are started in the same moment and do not share /run', async () => {
+    const module = new URL('../../../../src/adapters/machine/single-instance.ts', import.meta.url);
+    const rounds = 25;
+    const startAt = process.hrtime.bigint() + 2_000_000_000n;
+    const contend = async (name: string): Promise<readonly boolean[]> => {
+      const child = spawn(
+        process.execPath,
+        [
+          '--import',
+          'tsx',
+          '--input-type=module',
+          '-e',
+          `import { takeInstanceLock } from ${JSON.stringify(module.href)};
+           const taken = [];
+           for (let round = 0; round < ${rounds}; round++) {
+             const at = ${startAt}n + BigInt(round) * 20_000_000n;
+             while (process.hrtime.bigint() < at);
+             const socketName = ${JSON.stringify(socketName)} + round;
+             const directory = ${JSON.stringify(directory)} + '/${name}' + round;
+             taken.push((await takeInstanceLock({ directory, socketName })).ok);
+           }
+           console.log(JSON.stringify(taken));
+           setInterval(() => {}, 1e6);`,
+        ],
+        { stdio: ['ignore', 'pipe', 'inherit'] },
+      );
+      children.push(child);
+      return await new Promise((resolve) =>
+        child.stdout.once('data', (data) => resolve(JSON.parse(String(data)))),
+      );
+    };
+    const [first, second] = await Promise.all([contend('a'), contend('b')]);
+    expect(first).toHaveLength(rounds);
+    for (const [round, isFirst] of first.entries())
+      expect(isFirst && second[round], `both in round ${round}`).toBe(false);
+    expect([...first, ...second]).toContain(true);
+  }, 20_000);
+
   it('is free when its process was killed', async () => {
     const module = new URL('../../../../src/adapters/machine/single-instance.ts', import.meta.url);
     const child = spawn(
