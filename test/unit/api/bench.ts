@@ -120,3 +120,18 @@ function responseSchema(
   expect(response, `no ${status} documented for ${path}`).toBeDefined();
   return response.content['application/json'].schema;
 }
+
+/** Lets virtual time pass, timer by timer, until `work` is done. */
+export async function passing(bench: Bench, work: Promise<unknown>): Promise<void> {
+  let isDone = false;
+  const note = (): void => {
+    isDone = true;
+  };
+  void work.then(note, note);
+  for (let turns = 0; !isDone && turns < 5000; turns++) {
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    if (bench.clock.pending > 0) await bench.clock.advance(1);
+  }
+}

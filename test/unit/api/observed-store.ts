@@ -17,6 +17,8 @@ export const LOST_REQUEST: Fate = { kind: 'unavailable', didCommit: false };
 
 const DOWN: StoreError = { code: 'unavailable', message: 'no member answers', isRetryable: true };
 export const REFUSED: Fate = { kind: 'refused', error: DOWN };
+/** As often as anybody tries within a deadline. */
+export const REFUSED_FOR_LONG: readonly Fate[] = Array.from({ length: 100 }, () => REFUSED);
 
 export class ObservedStore extends FakeStore {
   readonly txns: Txn[] = [];

@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { groupId } from '../../../src/model/ids.ts';
 import { createOperation, specViewOf, CLUSTER_DOCUMENT } from '../../fakes/fake-agent-view.ts';
-import { type Bench, call, createBench, type Json } from './bench.ts';
-import { REFUSED } from './observed-store.ts';
+import { type Bench, call, createBench, type Json, passing } from './bench.ts';
+import { REFUSED_FOR_LONG } from './observed-store.ts';
 
 const GROUPS = ['a', 'b', 'c', 'd'];
 
@@ -162,9 +162,11 @@ describe('rebalance', () => {
     const bench = lopsided();
     bench.store.intruder = () =>
       queueMicrotask(() => {
-        bench.store.intruder = () => bench.store.nextTxn(REFUSED);
+        bench.store.intruder = () => bench.store.nextTxn(...REFUSED_FOR_LONG);
       });
-    const { body } = await rebalance(bench, 202);
+    const asked = rebalance(bench, 202);
+    await passing(bench, asked);
+    const { body } = await asked;
     expect(body.moves.map(({ operation }: Json) => operation !== null)).toEqual([true, false]);
     expect(body.warnings[0]).toContain('nothing was changed');
   });

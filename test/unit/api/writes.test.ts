@@ -1,10 +1,9 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { STORE_DEADLINE_MS } from '../../../src/api/commit.ts';
 import { directorId, realServerId, serviceId } from '../../../src/model/ids.ts';
 import { CLUSTER_DOCUMENT, createOperation } from '../../fakes/fake-agent-view.ts';
-import { applyDocument, type Bench, call, createBench, type Json } from './bench.ts';
-import { LOST_ANSWER, LOST_REQUEST, REFUSED } from './observed-store.ts';
+import { applyDocument, type Bench, call, createBench, type Json, passing } from './bench.ts';
+import { LOST_ANSWER, LOST_REQUEST, REFUSED, REFUSED_FOR_LONG } from './observed-store.ts';
 
 const drain = (bench: Bench, director: string, query = '', status = 200) =>
   call(
@@ -22,19 +21,6 @@ const events = (bench: Bench): Json[] =>
     .keys()
     .filter((key) => key.startsWith(bench.keys.eventPrefix))
     .map((key) => bench.store.peek(key));
-
-/** Lets virtual time pass, timer by timer, until `work` is done. */
-async function passing(bench: Bench, work: Promise<unknown>): Promise<void> {
-  let isDone = false;
-  const note = (): void => {
-    isDone = true;
-  };
-  void work.then(note, note);
-  for (let turns = 0; !isDone && turns < 5000; turns++) {
-    await turn();
-    if (bench.clock.pending > 0) await bench.clock.advance(1);
-  }
-}
 
 const drainKey = (bench: Bench): string => bench.keys.drain(directorId('d2'));
 
@@ -183,7 +169,7 @@ describe('a store with bad days', () => {
 
   it('says 503 for a write that never reached the store within its deadline', async () => {
     const bench = createBench();
-    bench.store.nextTxn(...Array.from({ length: 100 }, () => REFUSED));
+    bench.store.nextTxn(...REFUSED_FOR_LONG);
     const startedAt = bench.clock.now();
     const drained = drain(bench, 'd2', '', 503);
     await passing(bench, drained);
