@@ -87,7 +87,7 @@ export class Checkers {
     this.overlaps.announced(by, vip);
     for (const other of this.#world.speakers()) {
       if (other === by || !other.answers(vip) || by.isExposed || other.isExposed) continue;
-      if (this.#world.mayHoldBySegment() && by.answers(vip)) this.overlaps.note(by, other, vip);
+      if (this.#world.mayHoldBySegment() && by.isOpen(vip)) this.overlaps.note(by, other, vip);
       else this.tell('I3', `${by.name} announces ${vip} while ${other.name} answers for it`);
     }
   }

@@ -346,10 +346,7 @@ const removeAddress: Fault = (stage) => {
   for (const group of world.groupNames())
     for (const director of world.directors)
       for (const bound of director.kernel.boundNow())
-        if (bound.address === vipOf(group)) {
-          world.note(`somebody removes ${bound.address} on ${director.name}`);
-          director.kernel.removeAddress(bound);
-        }
+        if (bound.address === vipOf(group)) director.removeAddress(bound);
 };
 
 const flushRules: Fault = (stage) => stage.any().flushRules();

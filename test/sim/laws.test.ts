@@ -143,6 +143,27 @@ describe('a holder that goes on by its gateway', () => {
     expect(world.violations).toEqual([]);
   });
 
+  it('goes on where the other one, whose VIP somebody takes away, announces it before it is back', async () => {
+    const [d1, d2] = await startPair({ isolation: 'gateway' });
+    world.segment.split(new Map([['d1', 1]]));
+    d1.cutFromStore('law');
+    world.peers.cut(d1.id, d2.id);
+    world.peers.cut(d2.id, d1.id);
+    await world.clock.runUntil(() => world.holdersOf('g1').includes('d2'), 30_000);
+    await world.clock.advance(12_000);
+    // The round that binds it anew has its answer so late.
+    if (d2.store !== null) d2.store.faults.answerDelayMs = 120;
+    for (const bound of d2.kernel.boundNow())
+      if (bound.address === vipOf('g1')) d2.removeAddress(bound);
+    world.segment.split(null);
+    world.onFrame(d1, vipOf('g1'));
+    await world.clock.advance(5000);
+    expect(world.holdersOf('g1')).toEqual(['d2']);
+    // The other one is of g2, for which d1 stands in meanwhile.
+    expect(world.checkers.overlaps.windows).toBe(2);
+    expect(world.violations).toEqual([]);
+  });
+
   it('is no more where the document says release', async () => {
     await overtake('release');
     expect(world.checkers.overlaps.windows).toBe(0);

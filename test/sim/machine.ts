@@ -3,6 +3,7 @@ import { type Agent, createAgent } from '../../src/agent/agent.ts';
 import { ok } from '../../src/lib/result.ts';
 import type { IpAddress } from '../../src/model/address.ts';
 import { type DirectorId, directorId } from '../../src/model/ids.ts';
+import type { BoundAddress } from '../../src/model/kernel.ts';
 import type { GroupStatus } from '../../src/model/status.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Fence } from '../../src/ports/fence.ts';
@@ -92,6 +93,8 @@ export class Machine implements Speaker {
   #startedAt = 0;
   #goesOnUntil = 0;
   readonly #storeCuts = new Set<string>();
+  /** What somebody took away while it spoke, and until when its process may bind it again: by the machine's clock. */
+  readonly #takenUntil = new Map<IpAddress, number>();
   /** What its former process held by the segment, for as long as the kernel speaks by that. */
   readonly #left = new Set<IpAddress>();
 
@@ -165,6 +168,13 @@ export class Machine implements Speaker {
 
   answers(address: IpAddress): boolean {
     return this.kernel.isBound(address) && (this.fence?.answers(address, this.link) ?? true);
+  }
+
+  isOpen(address: IpAddress): boolean {
+    if (this.answers(address)) return true;
+    if (this.clock.now() >= (this.#takenUntil.get(address) ?? 0) || !this.letsOut(address))
+      return false;
+    return this.fence !== null || this.#isAny(address, ({ state }) => state === 'held-here');
   }
 
   /** Takes and sends IP as the address. */
@@ -362,6 +372,15 @@ export class Machine implements Speaker {
   /** The next call of that kind is struck. */
   strikeAt(strike: Strike | null): void {
     this.#strike = strike;
+  }
+
+  /** `ip address delete` by somebody else. */
+  removeAddress(bound: BoundAddress): void {
+    const { address, validLifetimeS } = bound;
+    this.#world.note(`somebody removes ${address} on ${this.name}`);
+    if (this.answers(address))
+      this.#takenUntil.set(address, this.clock.now() + (validLifetimeS ?? 0) * 1000);
+    this.kernel.removeAddress(bound);
   }
 
   /** `nft flush ruleset` by somebody else. */

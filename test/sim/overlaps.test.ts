@@ -18,6 +18,7 @@ const speaker = (name: string): Party => ({
   startedAt: 0,
   goesOnUntil: 0,
   answers: () => true,
+  isOpen: () => true,
   isBySegment: () => true,
   isLeft: () => false,
 });

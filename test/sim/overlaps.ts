@@ -17,6 +17,8 @@ export type Party = {
   /** Until then its process may go on with what a former one has left speaking on purpose. */
   readonly goesOnUntil: number;
   answers(address: IpAddress): boolean;
+  /** The same, or it would if somebody had not just taken the address away: its process binds it again. */
+  isOpen(address: IpAddress): boolean;
   /** It holds what the address belongs to by the segment, as it tells itself. */
   isBySegment(address: IpAddress): boolean;
   /**
@@ -111,7 +113,7 @@ export class Overlaps {
       this.#tell(overlap, 'and the first one had not asked the network');
   }
 
-  /** Both answer for the address now. */
+  /** Both answer for the address now, or one of them says so and would. */
   note(a: Party, b: Party, vip: IpAddress): void {
     const key = keyOf(a, b, vip);
     if (this.#current.has(key)) return;
@@ -150,7 +152,7 @@ export class Overlaps {
     if (canHear) overlap.reachedMs += passedMs;
     if (canHear && overlap.isAnnounced) overlap.heardMs += passedMs;
     if (isClear) this.#expectApart(overlap);
-    const isOver = !a.answers(vip) || !b.answers(vip);
+    const isOver = !a.isOpen(vip) || !b.isOpen(vip);
     if (!isOver && this.#haveHeard(overlap))
       this.#tell(overlap, 'though each was heard to hold it');
     if (segmental.length > 1 && this.#ports.hasWitness(a, b, vip))
