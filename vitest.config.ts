@@ -5,9 +5,15 @@ const serial = { fileParallelism: false, maxWorkers: 1 } as const;
 /** They mostly wait, each in namespaces, on ports or in a guest of its own. */
 const inPairs = { maxWorkers: 2 } as const;
 /** Nothing of these is judged by parts of a second. */
-const calmLabs = ['bad-days', 'network', 'realserver', 'marks', 'confirm-dead'].map(
-  (name) => `test/lab/${name}.test.ts`,
-);
+const calmLabs = [
+  'bad-days',
+  'check-kinds',
+  'network',
+  'realserver',
+  'vip-path',
+  'marks',
+  'confirm-dead',
+].map((name) => `test/lab/${name}.test.ts`);
 const inLabs = { testTimeout: 180_000, hookTimeout: 120_000 } as const;
 /** Several machines at work, and bounds on how long they take: nothing runs beside these. */
 const racks = ['test/rack/forwarding.test.ts', 'test/rack/methods.test.ts'];

@@ -12,6 +12,8 @@ import { monotonicMs, sleep } from '../test/support/processes.ts';
 import { SITUATIONS, SITUATIONS_TOGETHER } from '../test/support/situations.ts';
 import { benchAgentCost } from './agent-cost.ts';
 import type { Bench, BenchOptions } from './bench-lab.ts';
+import { benchChecks } from './checks.ts';
+import { benchChecksAgent } from './checks-agent.ts';
 import { benchFailover } from './failover.ts';
 import { benchForwarding } from './forwarding.ts';
 import { benchIpvsApply } from './ipvs-apply.ts';
@@ -26,6 +28,8 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
   ['ipvs-large', benchLarge],
   ['ipvs-agent', benchAgent],
   ['agent-cost', benchAgentCost],
+  ['checks', benchChecks],
+  ['checks-agent', benchChecksAgent],
   ['without-etcd', benchWithoutEtcd],
 ]);
 /** Their other rows keep their figures where only some are taken. */

@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(etcd-server etcd-client iproute2 nftables ipvsadm nginx-light user-mode-linux kmod
-  openssl python3 make g++ curl iputils-ping procps tcpdump util-linux)
+  openssl python3 make g++ curl iputils-ping procps tcpdump util-linux
+  exim4-daemon-light dnsmasq-base redis-server mariadb-server-core mariadb-client-core)
 node22=22.23.3
 node24=24.21.0
 
@@ -33,7 +34,8 @@ install_packages() {
   fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  # Nothing of the machine makes room: another mail server, say.
+  apt-get install -y -qq --no-install-recommends --no-remove "${missing[@]}" >/dev/null
   if [ "$made_policy" = yes ]; then
     rm -f "$policy"
     trap - EXIT
@@ -42,6 +44,8 @@ install_packages() {
     case "$package" in
       etcd-server) service=etcd ;;
       nginx-light) service=nginx ;;
+      exim4-daemon-light) service=exim4 ;;
+      redis-server) service=redis-server ;;
       *) continue ;;
     esac
     if command -v systemctl >/dev/null; then

@@ -25,6 +25,7 @@ import type { SysctlLedger, Sysctls } from '../ports/sysctls.ts';
 import type { Tracker } from '../ports/tracker.ts';
 import type { VrrpLink } from '../ports/vrrp-link.ts';
 import type { AddressKeeper } from './address-keeper.ts';
+import type { CheckDesk } from './check-desk.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { DataPlane } from './data-plane.ts';
 import type { DirectorLease } from './director-lease.ts';
@@ -102,6 +103,7 @@ export type AgentParts = {
   readonly plane: Pick<DataPlane, 'marks' | 'sysctls' | 'quorumTimes'>;
   readonly tracks: TrackLoop;
   readonly desk: HealthDesk;
+  readonly checks: Pick<CheckDesk, 'seen' | 'problem' | 'health'>;
   readonly gates: GateDesk;
   readonly served: ServedDesk;
   readonly gateways: GatewayWatch;

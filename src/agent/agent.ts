@@ -7,7 +7,7 @@ import type { ElectionNotice } from '../core/election/notices.ts';
 import type { ElectionState } from '../core/election/state.ts';
 import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
-import type { CheckId, GroupId } from '../model/ids.ts';
+import type { GroupId } from '../model/ids.ts';
 import type { AgentView } from '../ports/agent-view.ts';
 import { type AddressKeeper, createAddressKeeper } from './address-keeper.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
@@ -59,7 +59,6 @@ export type Agent = {
 };
 
 const DEFAULT_LEASE_TTL_S = 15;
-const NOTHING_VOTED: ReadonlySet<CheckId> = new Set();
 
 export function createAgent(options: AgentOptions, ports: AgentPorts): Agent {
   return new Director(options, ports);
@@ -112,7 +111,7 @@ class Director implements Agent {
     this.#parts = this.#createParts();
     this.#places = new GroupPlaces(options.devices, () => this.#parts.keeper.links());
     this.#notify = createNotifyLoop({ me }, ports);
-    this.#checks = new CheckDesk({ me, keys }, ports, this.#parts);
+    this.#checks = new CheckDesk({ me, keys, devices: options.devices }, ports, this.#parts);
     this.#conflicts = createConflictWatch({
       neighbours,
       announcer,
@@ -139,8 +138,7 @@ class Director implements Agent {
         conflicts: this.#conflicts,
         epochs: this.#epochs,
         judge: () => this.#judge(),
-        // Nobody tells that a director has been awaited for long enough.
-        countAwaited: () => this.#checks.count(NOTHING_VOTED),
+        lookAtChecks: () => this.#checks.look(),
         reasonOf: (group) => this.#reasons.get(group) ?? null,
       },
       this.#parts,
@@ -211,7 +209,7 @@ class Director implements Agent {
     const ttlS = (): number => specs.spec()?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
     const records = new ClusterView(keys, log);
     const lease = {
-      ttlS,
+      ttlS: () => specs.spec()?.timing.leaseTtlS ?? null,
       revisionOf: (key: string) => records.revisionOf(key),
       outlives: (key: string) => keys.parse(key)?.kind === 'vote',
     };
@@ -220,6 +218,11 @@ class Director implements Agent {
       specs,
       records,
       desk: createHealthDesk(),
+      checks: {
+        seen: (check) => this.#checks.seen(check),
+        problem: () => this.#checks.problem(),
+        health: (realServer) => this.#checks.health(realServer),
+      },
       leases: createGroupLeases({ director: me, keys, ttlS }, { store, clock, log }),
       directorLease: createDirectorLease(lease, { store, clock, log }),
       hold: this.#createHold(gate),
@@ -436,10 +439,9 @@ class Director implements Agent {
     if (isSynced) this.#checks.adopt();
     // Counted first: a director that takes over a check goes on from what is known of it.
     this.#checks.count(areas.has('spec') || isSynced ? 'all' : update.voted);
-    if (areas.has('spec') || areas.has('reports') || isSynced) {
-      this.#checks.assign();
-      this.#parts.served.look();
-    }
+    // Reports are looked at by housekeeping: many may come and go together.
+    if (areas.has('spec') || areas.has('overrides') || isSynced) this.#checks.assign();
+    if (areas.has('spec') || areas.has('reports') || isSynced) this.#parts.served.look();
     if (areas.has('spec') || isSynced) this.#plane.specChanged();
     else if (areas.has('overrides')) reconcile.wake();
     this.#stream.push(update.newEvents);

@@ -257,6 +257,8 @@ export class ClusterView {
         isUp: record.up,
         since: record.since,
         detail: record.detail,
+        ...(record.weight === undefined ? {} : { weight: record.weight }),
+        ...(record.seen === undefined ? {} : { seen: evidenceOf(record.seen) }),
       });
     if (votes.size === 0) this.#votes.delete(key.check);
     else this.#votes.set(key.check, votes);
@@ -279,6 +281,9 @@ export class ClusterView {
     return 'events';
   }
 }
+
+const evidenceOf = (seen: NonNullable<VoteRecord['seen']>): NonNullable<Vote['seen']> =>
+  seen.map(({ up, detail, times, ms }) => ({ isUp: up, detail, times, latencyMs: ms }));
 
 const pickOverride = (record: RealOverrideRecord) => ({
   state: record.state,

@@ -33,9 +33,6 @@ export type DataPlaneHooks = {
   readonly record: (event: EventRecord) => void;
 };
 
-/** Checks that say weights come with their kinds; until then none says one. */
-const NO_WEIGHTS: NonNullable<ReconcileInput['around']>['dynamicWeights'] = new Map();
-
 /** So long a planned move waits for what forwards here to be made; its holder waits little longer. */
 const MAKE_MS = 250;
 /**
@@ -289,7 +286,12 @@ export class DataPlane {
     const groupsHere = isCold ? this.#here : null;
     return {
       ...input,
-      around: { upSince: parts.desk.upSince(), dynamicWeights: NO_WEIGHTS, groupsHere, own },
+      around: {
+        upSince: parts.desk.upSince(),
+        dynamicWeights: parts.desk.dynamicWeights(),
+        groupsHere,
+        own,
+      },
       held: this.#isKnown ? this.#held : null,
       serving: this.#serving,
       isBackupOnly: this.#isBackupOnly(input.spec),

@@ -17,7 +17,8 @@ export type DirectorLease = {
 };
 
 export type DirectorLeaseOptions = {
-  readonly ttlS: () => number;
+  /** Null: not known yet, and nothing is written until it is. */
+  readonly ttlS: () => number | null;
   /** Mod revision of a key as last seen: every write is compared with what it replaces. */
   readonly revisionOf: (key: string) => Revision;
   /** Keys that stay until the lease ends by itself: what the next life, or the others, go on from. */
@@ -30,7 +31,8 @@ export type DirectorLeasePorts = {
   readonly log: Log;
 };
 
-type Held = { readonly lease: LeaseId; readonly nextAt: MonoMs };
+/** `ttlS` is what was asked for. */
+type Held = { readonly lease: LeaseId; readonly ttlS: number; readonly nextAt: MonoMs };
 /** `written` undefined: a write is in doubt, anything may stand there. */
 type Entry = { wanted: string | null; written: string | null | undefined };
 
@@ -128,17 +130,27 @@ class Loop implements DirectorLease {
   async #ensureLease(): Promise<boolean> {
     const { store, clock, log } = this.#ports;
     const ttlS = this.#options.ttlS();
-    const nextAt = (): MonoMs => monoMs(clock.now() + (ttlS * 1000) / 3);
-    if (this.#held !== null) {
-      if (clock.now() < this.#held.nextAt) return true;
+    if (ttlS === null) return false;
+    // By what the store granted: the document may want another time since.
+    const nextAt = (validUntil: MonoMs): MonoMs => {
+      const now = clock.now();
+      return monoMs(now + (validUntil - now) / 3);
+    };
+    if (this.#held !== null && clock.now() >= this.#held.nextAt) {
       const kept = await store.keepLeaseAlive(this.#held.lease, { deadlineMs: CALL_MS });
-      if (kept.ok) this.#held = { lease: this.#held.lease, nextAt: nextAt() };
+      if (kept.ok) this.#held = { ...this.#held, nextAt: nextAt(kept.value.validUntil) };
       else if (kept.error.code === 'lease-gone') this.#forgetLease(log);
-      if (this.#held !== null) return kept.ok;
+      if (this.#held !== null && !kept.ok) return false;
     }
+    if (this.#held?.ttlS === ttlS) return true;
     const granted = await store.grantLease(ttlS, { deadlineMs: CALL_MS });
     if (!granted.ok) return false;
-    this.#held = { lease: granted.value.lease, nextAt: nextAt() };
+    // Everything moves to it; the one before ends by itself, with nothing on it.
+    if (this.#held !== null)
+      for (const entry of this.#entries.values())
+        if (entry.wanted !== null && entry.written !== null) entry.written = undefined;
+    const { lease, validUntil } = granted.value;
+    this.#held = { lease, ttlS, nextAt: nextAt(validUntil) };
     return true;
   }
 

@@ -11,6 +11,7 @@ import type { PeerLink } from '../ports/peer-link.ts';
 import type { VrrpLink } from '../ports/vrrp-link.ts';
 import type { MarkState } from './mark-loop.ts';
 import type { ReconcileState } from './reconcile-state.ts';
+import type { HealthReading } from '../ports/service-reading.ts';
 import { readServices } from './service-reading.ts';
 
 export type Gauges = {
@@ -31,6 +32,7 @@ export type GaugeInput = {
     readonly spec: ClusterSpec | null;
     readonly reconcile: ReconcileState;
     readonly marks: MarkState | null;
+    readonly health: (realServer: string) => HealthReading | null;
   };
 };
 

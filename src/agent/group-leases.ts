@@ -31,6 +31,8 @@ export type GroupLeases = {
 type Shown = {
   readonly epoch: Epoch;
   readonly lease: LeaseId;
+  /** As asked for. */
+  readonly ttlS: number;
   readonly validUntil: MonoMs;
   readonly nextAt: MonoMs;
 };
@@ -106,14 +108,19 @@ class Loop implements GroupLeases {
       if (one === undefined) isDone = (await this.#give(group, epoch)) && isDone;
       else if (this.#ports.clock.now() >= one.nextAt)
         isDone = (await this.#keep(group, one)) && isDone;
+      const { ttlS } = this.#shown.get(group) ?? {};
+      // The key moves to the new lease; the one before ends by itself, with nothing on it.
+      if (ttlS !== undefined && ttlS !== this.#options.ttlS())
+        isDone = (await this.#give(group, epoch)) && isDone;
     }
     return isDone;
   }
 
   async #give(group: GroupId, epoch: Epoch): Promise<boolean> {
     const { store, clock } = this.#ports;
-    const { director, keys, ttlS } = this.#options;
-    const granted = await store.grantLease(ttlS(), { deadlineMs: CALL_MS });
+    const { director, keys } = this.#options;
+    const ttlS = this.#options.ttlS();
+    const granted = await store.grantLease(ttlS, { deadlineMs: CALL_MS });
     if (!granted.ok) return false;
     const { lease, validUntil } = granted.value;
     const record: LeaseRecord = { v: 1, holder: director, epoch: revisionOf(epoch) };
@@ -130,7 +137,8 @@ class Loop implements GroupLeases {
       await store.revokeLease(lease, { deadlineMs: CALL_MS });
       return false;
     }
-    this.#shown.set(group, { epoch, lease, validUntil, nextAt: nextAfter(clock, ttlS()) });
+    const nextAt = nextBefore(validUntil, clock);
+    this.#shown.set(group, { epoch, lease, ttlS, validUntil, nextAt });
     return true;
   }
 
@@ -138,8 +146,8 @@ class Loop implements GroupLeases {
     const { store, clock, log } = this.#ports;
     const kept = await store.keepLeaseAlive(one.lease, { deadlineMs: CALL_MS });
     if (kept.ok) {
-      const nextAt = nextAfter(clock, this.#options.ttlS());
-      this.#shown.set(group, { ...one, validUntil: kept.value.validUntil, nextAt });
+      const { validUntil } = kept.value;
+      this.#shown.set(group, { ...one, validUntil, nextAt: nextBefore(validUntil, clock) });
       return true;
     }
     if (kept.error.code === 'lease-gone') {
@@ -157,4 +165,8 @@ class Loop implements GroupLeases {
   }
 }
 
-const nextAfter = (clock: Clock, ttlS: number): MonoMs => monoMs(clock.now() + (ttlS * 1000) / 3);
+/** By what the store granted: the document may want another time since. */
+function nextBefore(validUntil: MonoMs, clock: Clock): MonoMs {
+  const now = clock.now();
+  return monoMs(now + (validUntil - now) / 3);
+}

@@ -2,18 +2,32 @@
  * From the spec and the votes in the store to this director's checks and the cluster's statuses:
  * the glue between the store's view, the probe loop and the reconcile loop.
  */
-import { assignCheckers, countCheckers } from '../core/health/assignment.ts';
+import { CheckPlacement, countCheckers } from '../core/health/assignment.ts';
 import { deriveStatus } from '../core/health/check-status.ts';
 import {
   type DerivedChecks,
   deriveChecksSteps,
   inheritChecksSteps,
 } from '../core/health/checks.ts';
+import {
+  combineAll,
+  type Combined,
+  withCompoundTimes,
+  withCompoundWeights,
+} from '../core/health/compound.ts';
+import {
+  deriveDutiesSteps,
+  deriveUsesSteps,
+  type Duties,
+  type DutyInput,
+} from '../core/health/duties.ts';
+import { stepDynamicWeights } from '../core/health/dynamic-weights.ts';
 import { runSteps } from '../lib/steps.ts';
-import type { Check, ClusterSpec } from '../model/cluster.ts';
-import type { CheckStatus, Vote } from '../model/health.ts';
-import type { CheckId, DirectorId, MonoMs } from '../model/ids.ts';
+import type { ClusterSpec } from '../model/cluster.ts';
+import type { CheckStatus, DynamicWeight, Vote } from '../model/health.ts';
+import { type CheckId, type DirectorId, type MonoMs, monoMs } from '../model/ids.ts';
 import { slowChecksSteps, stepUpSince, type UpSince } from './up-since.ts';
+import { LoneVotes } from './lone-votes.ts';
 import { createVoteBook, type StatusChange, type VoteBook } from './vote-book.ts';
 
 export type Living = {
@@ -41,25 +55,34 @@ export type HealthDesk = {
    */
   recall(known: ReadonlyMap<CheckId, boolean>, votes: VotesByCheck): void;
   /**
-   * The votes in the store; returns the verdicts that changed. `only`: the checks whose votes may have
-   * changed since the last time; absent: all.
+   * The votes in the store; returns the verdicts that changed. `only`: all other checks have the votes, and
+   * voters, of the last time.
    */
-  count(votes: VotesByCheck, only?: ReadonlySet<CheckId>): readonly StatusChange[];
-  /** The checks that `me` runs, given the directors that are alive. */
-  assignmentsOf(me: DirectorId, alive: readonly DirectorId[]): readonly Check[];
-  /** The same in pieces. */
-  assignmentSteps(
-    me: DirectorId,
+  count(votes: VotesByCheck, only?: ReadonlySet<CheckId> | null): readonly StatusChange[];
+  /** What this director found by itself stands for these checks from the next count on. */
+  judgeAlone(verdicts: ReadonlyMap<CheckId, boolean>): void;
+  /** The checks that a director runs, given the directors that are alive; in pieces. */
+  dutySteps(
+    director: Omit<DutyInput, 'placement'>,
     alive: readonly DirectorId[],
-  ): Generator<undefined, readonly Check[]>;
+  ): Generator<undefined, Duties>;
+  /** What the duties of a director that is not alone follow beside who is alive. */
+  dutiesFollow(): { readonly holders: boolean; readonly overrides: boolean };
+  /** How many directors' votes are awaited on a check. */
+  checkersOf(check: CheckId): number;
+  /** Checks whose few votes have waited long enough for the others': to be counted again. */
+  overdue(): ReadonlySet<CheckId>;
   checks(): DerivedChecks;
   statuses(): ReadonlyMap<CheckId, CheckStatus>;
   /** Of the checks of real servers that start slowly; the same map until something of it changes. */
   upSince(): UpSince;
+  /** What checks and compounds say of weights; the same map until something of it changes. */
+  dynamicWeights(): ReadonlyMap<CheckId, DynamicWeight>;
 };
 
 const NO_CHECKS: DerivedChecks = {
   checks: [],
+  compounds: [],
   byRealServer: new Map(),
   alphaByCheck: new Map(),
 };
@@ -89,7 +112,17 @@ class Desk implements HealthDesk {
   #spec: ClusterSpec | null = null;
   #derived = NO_CHECKS;
   #slow: ReadonlySet<CheckId> = new Set();
+  #ofHolders: ReadonlySet<CheckId> = new Set();
+  #hasResting = false;
+  /** By check: votes that count. */
+  readonly #counted = new Map<CheckId, readonly Vote[]>();
   #upSince: UpSince = new Map();
+  #weights: ReadonlyMap<CheckId, DynamicWeight> = new Map();
+  #combined: Combined | null = null;
+  readonly #allTimes = memo(withCompoundTimes);
+  readonly #allWeights = memo(withCompoundWeights);
+  readonly #lone = new LoneVotes();
+  #now: MonoMs = monoMs(0);
   #electorate: ReadonlySet<DirectorId> = new Set();
   /** Null: alive; else missing since then. */
   #awaited: ReadonlyMap<DirectorId, MonoMs | null> = new Map();
@@ -104,41 +137,48 @@ class Desk implements HealthDesk {
   *#prepare(next: ClusterSpec, votes: VotesByCheck | null): Generator<undefined, Prepared> {
     const before = this.#spec;
     const derived = yield* deriveChecksSteps(next);
-    const slow = yield* slowChecksSteps(next, derived.byRealServer);
+    yield* deriveUsesSteps(next);
+    const slow = yield* slowChecksSteps(next, derived);
     const inherited =
       before === null ? new Map<CheckId, CheckId>() : yield* inheritChecksSteps(before, next);
     const statuses = new Map<CheckId, CheckStatus>();
     const known = this.#book.statuses();
+    const knownBefore = this.statuses();
     // At the start nobody is known to be alive: those that it names are awaited.
     const electorate = new Set(next.directors.map(({ id }) => id));
     const checkers = countCheckers(this.#awaited.size || electorate.size, next.checkers);
+    const ofHolders = holdersOwn(derived);
     for (const [check, alpha] of votes === null ? [] : derived.alphaByCheck) {
       yield;
       if (known.has(check)) continue;
-      const inheritedOne = inheritedStatus(known, inherited.get(check));
+      const inheritedOne = inheritedStatus(knownBefore, inherited.get(check));
       const recalled = isVoted(votes?.get(check), next) ? undefined : this.#recalled.get(check);
       const previous = recalled === undefined ? inheritedOne : keptStatus(recalled);
       const counted = this.#validVotes(votes?.get(check), electorate);
-      statuses.set(check, deriveStatus(counted, previous, alpha, checkers));
+      const needed = ofHolders.has(check) ? 1 : checkers;
+      statuses.set(check, deriveStatus(counted, previous, alpha, needed));
     }
     return { spec: next, before, derived, slow, inherited, statuses };
   }
 
   setSpec(next: ClusterSpec): void {
-    const { spec: before } = this.#prepared ?? {};
-    const isReady = before === next && this.#prepared?.before === this.#spec;
+    const { spec: preparedFor } = this.#prepared ?? {};
+    const isReady = preparedFor === next && this.#prepared?.before === this.#spec;
     const ready = isReady ? this.#prepared : null;
     const { derived, slow, inherited, statuses } = ready ?? runSteps(this.#prepare(next, null));
     this.#prepared = null;
+    const before = this.statuses();
     this.#spec = next;
     this.#derived = derived;
+    this.#ofHolders = holdersOwn(derived);
+    this.#hasResting = derived.checks.some(({ spec }) => spec.whileDrained === false);
     this.#slow = slow;
     const known = new Map(statuses);
     const since = new Map([...this.#upSince].filter(([check]) => slow.has(check)));
     for (const [check, old] of inherited) {
       const at = this.#upSince.get(old);
       if (at !== undefined && slow.has(check)) since.set(check, at);
-      const status = inheritedStatus(this.#book.statuses(), old);
+      const status = inheritedStatus(before, old);
       if (status !== null && !known.has(check)) known.set(check, status);
     }
     // One that came at once was not prepared for.
@@ -150,6 +190,11 @@ class Desk implements HealthDesk {
     this.#book.seed(known);
     this.#book.forget(derived.alphaByCheck);
     this.#upSince = since;
+    for (const check of this.#counted.keys())
+      if (!derived.alphaByCheck.has(check)) this.#counted.delete(check);
+    this.#lone.retime(derived.checks);
+    const weights = [...this.#weights].filter(([check]) => derived.alphaByCheck.has(check));
+    if (weights.length < this.#weights.size) this.#weights = new Map(weights);
   }
 
   recall(known: ReadonlyMap<CheckId, boolean>, votes: VotesByCheck): void {
@@ -165,6 +210,7 @@ class Desk implements HealthDesk {
   }
 
   setLiving({ directors, alive, now }: Living): boolean {
+    this.#now = now;
     const next = new Map<DirectorId, MonoMs | null>();
     for (const [director, since] of this.#awaited)
       if (now - (since ?? now) < AWAITED_MS) next.set(director, since ?? now);
@@ -181,25 +227,84 @@ class Desk implements HealthDesk {
     return !isSame;
   }
 
-  count(votes: VotesByCheck, only?: ReadonlySet<CheckId>): readonly StatusChange[] {
+  count(votes: VotesByCheck, only: ReadonlySet<CheckId> | null = null): readonly StatusChange[] {
+    const counted = this.#counted;
+    if (only === null) counted.clear();
+    for (const check of only ?? votes.keys()) {
+      const valid = this.#validVotes(votes.get(check));
+      if (valid.length > 0) counted.set(check, valid);
+      else counted.delete(check);
+    }
     const { alphaByCheck } = this.#derived;
-    const alphas = only === undefined ? alphaByCheck : pick(alphaByCheck, only);
-    const counted = new Map<CheckId, readonly Vote[]>();
-    for (const check of alphas.keys()) counted.set(check, this.#validVotes(votes.get(check)));
-    const checkers = countCheckers(this.#awaited.size, this.#spec?.checkers ?? null);
-    const changes =
-      only === undefined
-        ? this.#book.update(counted, alphas, checkers)
-        : this.#book.updateSome(counted, alphas, checkers);
+    const checkersOf = (check: CheckId): number => this.checkersOf(check);
+    const changes = this.#book.update(counted, alphaByCheck, checkersOf, only);
+    for (const check of only ?? alphaByCheck.keys())
+      this.#lone.look(check, this.#book.statusOf(check), this.#now);
     if (this.#slow.size > 0 || this.#upSince.size > 0)
       this.#upSince = stepUpSince(this.#upSince, {
         slow: this.#slow,
         statuses: this.#book.statuses(),
         votes: counted,
-        checkers,
-        ...(only === undefined ? {} : { only: alphas.keys() }),
+        checkersOf,
+        ...(only === null ? {} : { only }),
+      });
+    if (this.#weights.size > 0 || sayWeights(counted, only))
+      this.#weights = stepDynamicWeights(this.#weights, {
+        votes: counted,
+        statuses: this.#book.statuses(),
+        only,
       });
     return changes;
+  }
+
+  judgeAlone(verdicts: ReadonlyMap<CheckId, boolean>): void {
+    this.#book.judgeAlone(verdicts);
+  }
+
+  *dutySteps(
+    director: Omit<DutyInput, 'placement'>,
+    alive: readonly DirectorId[],
+  ): Generator<undefined, Duties> {
+    if (this.#spec === null) return { checks: [], own: new Set() };
+    const placement = new CheckPlacement(alive, this.#spec.checkers);
+    return yield* deriveDutiesSteps(this.#spec, { ...director, placement });
+  }
+
+  dutiesFollow(): { readonly holders: boolean; readonly overrides: boolean } {
+    return { holders: this.#ofHolders.size > 0, overrides: this.#hasResting };
+  }
+
+  /** Of what holders check, the holder's vote is the only one that comes. */
+  checkersOf(check: CheckId): number {
+    if (this.#ofHolders.has(check)) return 1;
+    const all = this.#countCheckers();
+    const voters = this.#counted.get(check)?.length ?? 0;
+    return this.#lone.isOverdue(check, this.#now) ? Math.min(all, voters) : all;
+  }
+
+  overdue(): ReadonlySet<CheckId> {
+    return this.#lone.overdue(this.#now);
+  }
+
+  checks(): DerivedChecks {
+    return this.#derived;
+  }
+
+  statuses(): ReadonlyMap<CheckId, CheckStatus> {
+    this.#combined = combineAll(this.#book.statuses(), this.#derived.compounds, this.#combined);
+    return this.#combined.all;
+  }
+
+  upSince(): UpSince {
+    return this.#allTimes(this.#upSince, this.#derived.compounds);
+  }
+
+  dynamicWeights(): ReadonlyMap<CheckId, DynamicWeight> {
+    return this.#allWeights(this.#weights, this.#derived.compounds);
+  }
+
+  #countCheckers(): number {
+    return countCheckers(this.#awaited.size, this.#spec?.checkers ?? null);
   }
 
   #validVotes(
@@ -212,36 +317,30 @@ class Desk implements HealthDesk {
     const living = valid.filter((vote) => this.#awaited.get(vote.director) === null);
     return living.length > 0 ? living : valid;
   }
-
-  assignmentsOf(me: DirectorId, alive: readonly DirectorId[]): readonly Check[] {
-    return runSteps(this.assignmentSteps(me, alive));
-  }
-
-  *assignmentSteps(
-    me: DirectorId,
-    alive: readonly DirectorId[],
-  ): Generator<undefined, readonly Check[]> {
-    const checkers = this.#spec?.checkers ?? null;
-    const mine: Check[] = [];
-    for (const check of this.#derived.checks) {
-      if (assignCheckers(check.id, alive, checkers).includes(me)) mine.push(check);
-      yield;
-    }
-    return mine;
-  }
-
-  checks(): DerivedChecks {
-    return this.#derived;
-  }
-
-  statuses(): ReadonlyMap<CheckId, CheckStatus> {
-    return this.#book.statuses();
-  }
-
-  upSince(): UpSince {
-    return this.#upSince;
-  }
 }
+
+/** Whether any of the votes that came says something of a weight. */
+function sayWeights(
+  counted: ReadonlyMap<CheckId, readonly Vote[]>,
+  only: ReadonlySet<CheckId> | null,
+): boolean {
+  for (const check of only ?? counted.keys())
+    if (counted.get(check)?.some(({ weight }) => (weight ?? null) !== null) === true) return true;
+  return false;
+}
+
+/** The last result, as long as the arguments are the very same: who asks sees that nothing changed. */
+function memo<A, B, R>(derive: (a: A, b: B) => R): (a: A, b: B) => R {
+  let last: { readonly a: A; readonly b: B; readonly result: R } | null = null;
+  return (a, b) => {
+    if (last === null || last.a !== a || last.b !== b) last = { a, b, result: derive(a, b) };
+    return last.result;
+  };
+}
+
+/** Checks that holders alone make. */
+const holdersOwn = ({ checks }: DerivedChecks): ReadonlySet<CheckId> =>
+  new Set(checks.filter(({ spec }) => spec.runBy === 'holder').map(({ id }) => id));
 
 /** What is known of the check before: it stands until votes overrule it. */
 function inheritedStatus(
@@ -265,18 +364,6 @@ const isVoted = (
   byDirector: ReadonlyMap<DirectorId, Vote> | undefined,
   { directors }: ClusterSpec,
 ): boolean => directors.some(({ id }) => byDirector?.has(id) === true);
-
-function pick(
-  alphaByCheck: ReadonlyMap<CheckId, boolean>,
-  only: ReadonlySet<CheckId>,
-): ReadonlyMap<CheckId, boolean> {
-  const some = new Map<CheckId, boolean>();
-  for (const check of only) {
-    const alpha = alphaByCheck.get(check);
-    if (alpha !== undefined) some.set(check, alpha);
-  }
-  return some;
-}
 
 /** Directors whose report stands in etcd are alive; `me` always counts itself. */
 export function livingOf(

@@ -25,8 +25,11 @@ export type HousekeepingPorts = Pick<AgentPorts, 'clock' | 'store'> & {
   readonly epochs: EpochFence;
   /** Tells the election what this director could hold now. */
   readonly judge: () => void;
-  /** Counts votes anew where somebody has been awaited for long enough. */
-  readonly countAwaited: () => void;
+  /**
+   * Nobody tells that a director has been awaited for long enough, that etcd does not answer, or that a group has
+   * been held from now on: who checks what, and whose word counts, may follow from it.
+   */
+  readonly lookAtChecks: () => void;
   /** Why the group was taken or given up last; null: neither yet. */
   readonly reasonOf: (group: GroupId) => HoldReason | null;
 };
@@ -74,14 +77,14 @@ class Keeper {
   }
 
   async pass(): Promise<void> {
-    const { clock, conflicts, notify, judge, countAwaited } = this.#ports;
+    const { clock, conflicts, notify, judge, lookAtChecks } = this.#ports;
     conflicts.look();
     this.#lookForStandIns();
     notify.observe(this.#observed());
     await this.#enforce();
     judge();
     this.#publishReport();
-    countAwaited();
+    lookAtChecks();
     if (clock.now() - this.#lastMetricsAt < PASS_MS) return;
     this.#lastMetricsAt = clock.now();
     this.#measure();
@@ -163,6 +166,7 @@ class Keeper {
         spec: specs.spec(),
         reconcile: reconcile.state(),
         marks: plane.marks?.state() ?? null,
+        health: (realServer) => this.#parts.checks.health(realServer),
       }),
     });
   }

@@ -3,6 +3,7 @@ import { realServerKey } from '../core/health/checks.ts';
 import type { ClusterSpec, VirtualService } from '../model/cluster.ts';
 import { formatServiceKey, type ObservedService } from '../model/kernel.ts';
 import type {
+  HealthReading,
   RealServerReading,
   ServiceReading,
   ServicesReading,
@@ -11,7 +12,12 @@ import { countRealServers } from './ipvs-status.ts';
 import type { ReconcileState } from './reconcile-state.ts';
 import { observedDestinations, sumTraffic } from './service-status.ts';
 
-type Input = { readonly spec: ClusterSpec | null; readonly reconcile: ReconcileState };
+type Input = {
+  readonly spec: ClusterSpec | null;
+  readonly reconcile: ReconcileState;
+  /** By `realServerKey`. Absent: nothing is known of checks. */
+  readonly health?: (realServer: string) => HealthReading | null;
+};
 
 export const readServices = (input: Input): ServicesReading => ({
   services: () => services(input),
@@ -20,7 +26,7 @@ export const readServices = (input: Input): ServicesReading => ({
 
 type Table = ReadonlyMap<string, ObservedService>;
 
-function* services({ spec, reconcile }: Input): Generator<ServiceReading> {
+function* services({ spec, reconcile, health = () => null }: Input): Generator<ServiceReading> {
   const table: Table = new Map(
     (reconcile.table?.services ?? []).map((one) => [formatServiceKey(one.key), one]),
   );
@@ -44,7 +50,7 @@ function* services({ spec, reconcile }: Input): Generator<ServiceReading> {
               counters: sum.counters,
               rates: sum.rates,
             },
-      realServers: () => realServers(service, reconcile, table),
+      realServers: () => realServers(service, reconcile, table, health),
     };
   }
 }
@@ -72,6 +78,7 @@ function* realServers(
   service: VirtualService,
   { explanations }: ReconcileState,
   table: Table,
+  health: NonNullable<Input['health']>,
 ): Generator<RealServerReading> {
   const observed = observedDestinations(service, table);
   const told = new Set<string>();
@@ -80,13 +87,14 @@ function* realServers(
     // Two entries with one id are one real server: a series twice would be no text for Prometheus.
     if (explanation === undefined || told.has(id)) continue;
     told.add(id);
-    const { drain, health, wantedWeight } = explanation;
+    const { drain, wantedWeight } = explanation;
     const one = observed.get(id);
     const left = drain === null || drain.end !== null ? null : drain.left;
     yield {
       realServer: id,
-      isUp: health !== 'down',
+      isUp: explanation.health !== 'down',
       weight: wantedWeight ?? 0,
+      health: health(realServerKey(service.id, id)),
       draining: left === null ? null : left.active + left.inactive + left.persistent,
       traffic:
         one === undefined

@@ -1,6 +1,7 @@
 /** The virtual services of the status document: what is wanted of each, what the kernel has, and why. */
 import { deriveHealth } from '../core/desired/desired-state.ts';
 import { realServerKey } from '../core/health/checks.ts';
+import type { VotesOn } from '../core/health/compound.ts';
 import type {
   DrainProgress,
   Explanation,
@@ -13,8 +14,8 @@ import {
   type RealServer,
   type VirtualService,
 } from '../model/cluster.ts';
-import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
-import type { CheckId, DirectorId, ServiceId } from '../model/ids.ts';
+import type { CheckStatus, RealServerOverride } from '../model/health.ts';
+import type { CheckId, ServiceId } from '../model/ids.ts';
 import {
   formatServiceKey,
   type IpvsCounters,
@@ -35,7 +36,7 @@ export type ServiceStatusInput = {
   readonly quorumForMs: (service: ServiceId) => number | null;
   readonly checks: ReadonlyMap<string, CheckId>;
   readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
-  readonly votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>;
+  readonly votesOn: VotesOn;
   readonly overrides: readonly RealServerOverride[];
 };
 
@@ -262,7 +263,7 @@ function realServerStatus(
   const assumed = deriveHealth(server, status);
   const observed = destinations.get(server.id);
   const override = overrides.get(key);
-  const votes = check === null ? [] : [...(input.votes.get(check)?.values() ?? [])];
+  const votes = check === null ? [] : [...(input.votesOn(check)?.values() ?? [])];
   return {
     id: server.id,
     address: server.address,

@@ -1,4 +1,6 @@
 /** What the API may see of the agent, gathered from its parts whenever it asks. */
+import { withCompoundVotes } from '../core/health/compound.ts';
+import { judgeCheckCountSteps } from '../core/health/duties.ts';
 import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { EventRecord } from '../model/records.ts';
 import type { IsolationStatus, TrackStatus } from '../model/status.ts';
@@ -6,6 +8,7 @@ import type { AgentView, Stored } from '../ports/agent-view.ts';
 import type { ClusterStore } from '../ports/cluster-store.ts';
 import type { AgentOptions, AgentParts, AgentPorts } from './agent-parts.ts';
 import { isolationProblems, isolationStatus } from './isolation-status.ts';
+import { reportChecks } from './check-reports.ts';
 import { localProblems } from './report.ts';
 import { createIpvsDesk } from './ipvs-desk.ts';
 import { ServiceBook } from './service-book.ts';
@@ -17,7 +20,7 @@ export const REAL_SERVER_SERIES = 2000;
 /** Without an answer for so long etcd counts as away, for people; the election has its own deadlines. */
 const STORE_AWAY_MS = 3000;
 
-type Ports = Pick<AgentPorts, 'clock' | 'store' | 'ipvs'>;
+type Ports = Pick<AgentPorts, 'clock' | 'store' | 'ipvs' | 'prober'>;
 
 export function createAgentView(
   options: AgentOptions,
@@ -41,6 +44,15 @@ export function createAgentView(
       record: records.spec?.record ?? null,
       spec: specs.spec(),
     }),
+    judgeChecksSteps: (spec) => judgeCheckCountSteps(spec, ports.prober.limit ?? Infinity),
+    checks: (service, realServer) =>
+      reportChecks(service, realServer, {
+        me: options.me,
+        now: ports.clock.now(),
+        desk: parts.desk,
+        votes: records.votes,
+        seen: (check) => parts.checks.seen(check),
+      }),
     holdsNow: (group) => parts.gates.isSpeaking(group),
     isLive: () => hold.isLive(),
     operations: () => [...records.operations.values()],
@@ -63,6 +75,7 @@ export function problemsHere(
   const { specs, keeper, gate, hold, tracks } = parts;
   const spec = specs.spec();
   const isolation = isolationOf(parts, now);
+  const checkProblem = parts.checks.problem();
   return [
     ...localProblems({
       me: options.me,
@@ -80,6 +93,7 @@ export function problemsHere(
       return detail === null ? [] : [`group ${id}: ${detail}`];
     }),
     ...(isolation === null ? [] : isolationProblems(isolation)),
+    ...(checkProblem === null ? [] : [checkProblem]),
     ...parts.served.problems(),
   ];
 }
@@ -120,7 +134,7 @@ function statusInput(
     realServerLimit: options.realServerSeries ?? REAL_SERVER_SERIES,
     checks: desk.checks().byRealServer,
     statuses: desk.statuses(),
-    votes: records.votes,
+    votesOn: withCompoundVotes(records.votes, desk.checks()),
     overrides: records.overrides,
     drains: records.drains,
     reports: records.reports,

@@ -18,11 +18,14 @@ export type StatusKeeperPorts = {
   readonly log: Log;
 };
 
+/** What is known whenever it is asked: to tell it may cost something. */
+type Statuses = () => ReadonlyMap<CheckId, CheckStatus>;
+
 export class StatusKeeper {
   readonly #ports: StatusKeeperPorts;
   /** As on disk. */
   #saved: KnownStatuses = new Map();
-  #wanted: ReadonlyMap<CheckId, CheckStatus> | null = null;
+  #wanted: Statuses | null = null;
   #savedAt: MonoMs | null = null;
   #cancel: (() => void) | null = null;
   #saving: Promise<void> = Promise.resolve();
@@ -40,9 +43,8 @@ export class StatusKeeper {
     return this.#saved;
   }
 
-  /** What is known now; the same map where nothing changed. */
-  look(statuses: ReadonlyMap<CheckId, CheckStatus>): void {
-    if (statuses === this.#wanted) return;
+  /** Something of what is known may have changed. */
+  look(statuses: Statuses): void {
     this.#wanted = statuses;
     if (this.#cancel !== null) return;
     const { clock } = this.#ports;
@@ -58,7 +60,7 @@ export class StatusKeeper {
 
   #save(): Promise<void> {
     this.#cancel = null;
-    const known = knownOf(this.#wanted);
+    const known = this.#wanted === null ? null : knownOf(this.#wanted());
     if (known === null || isSame(known, this.#saved)) return this.#saving;
     this.#saved = known;
     this.#savedAt = this.#ports.clock.now();
@@ -78,9 +80,8 @@ export class StatusKeeper {
   }
 }
 
-/** What was never known is not remembered either; null: nothing was looked at. */
-function knownOf(statuses: ReadonlyMap<CheckId, CheckStatus> | null): KnownStatuses | null {
-  if (statuses === null) return null;
+/** What was never known is not remembered either. */
+function knownOf(statuses: ReadonlyMap<CheckId, CheckStatus>): KnownStatuses {
   const known = new Map<CheckId, boolean>();
   for (const [check, { isUp, basis }] of statuses) if (basis !== 'initial') known.set(check, isUp);
   return known;

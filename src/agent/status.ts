@@ -1,8 +1,9 @@
 /** The status document: a pure projection of what the agent's parts know. It decides nothing. */
 import type { ElectionConfig, ElectionState } from '../core/election/state.ts';
 import { waitMs } from '../core/election/timing.ts';
+import type { VotesOn } from '../core/health/compound.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
-import type { CheckStatus, RealServerOverride, Vote } from '../model/health.ts';
+import type { CheckStatus, RealServerOverride } from '../model/health.ts';
 import {
   type CheckId,
   type DirectorId,
@@ -64,7 +65,7 @@ export type StatusInput = {
   readonly realServerLimit: number;
   readonly checks: ReadonlyMap<string, CheckId>;
   readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
-  readonly votes: ReadonlyMap<CheckId, ReadonlyMap<DirectorId, Vote>>;
+  readonly votesOn: VotesOn;
   readonly overrides: readonly RealServerOverride[];
   readonly drains: ReadonlyMap<DirectorId, DrainRecord>;
   readonly reports: ReadonlyMap<DirectorId, Stored<ReportRecord>>;

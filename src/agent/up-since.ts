@@ -1,6 +1,6 @@
 /** Since when the real servers that start slowly have been up, by the votes: what their ramps begin with. */
 import { deriveUpSince } from '../core/service/slow-start.ts';
-import { realServerKey } from '../core/health/checks.ts';
+import { type DerivedChecks, realServerKey } from '../core/health/checks.ts';
 import { runSteps } from '../lib/steps.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, Vote } from '../model/health.ts';
@@ -15,21 +15,23 @@ export const FROM_THE_BEGINNING = -Infinity;
 /** The checks of services with a slow start: all others have none, however many there are. */
 export const slowChecks = (
   spec: ClusterSpec,
-  byRealServer: ReadonlyMap<string, CheckId>,
-): ReadonlySet<CheckId> => runSteps(slowChecksSteps(spec, byRealServer));
+  derived: Pick<DerivedChecks, 'byRealServer' | 'compounds'>,
+): ReadonlySet<CheckId> => runSteps(slowChecksSteps(spec, derived));
 
 /** The same in pieces. */
 export function* slowChecksSteps(
   spec: ClusterSpec,
-  byRealServer: ReadonlyMap<string, CheckId>,
+  { byRealServer, compounds }: Pick<DerivedChecks, 'byRealServer' | 'compounds'>,
 ): Generator<undefined, ReadonlySet<CheckId>> {
+  const leaves = new Map(compounds.map((compound) => [compound.id, compound.leaves]));
   const slow = new Set<CheckId>();
   for (const service of spec.services) {
     if (service.slowStartMs <= 0) continue;
     for (const { id } of service.realServers) {
       yield;
       const check = byRealServer.get(realServerKey(service.id, id));
-      if (check !== undefined) slow.add(check);
+      if (check === undefined) continue;
+      for (const leaf of leaves.get(check) ?? [check]) slow.add(leaf);
     }
   }
   return slow;
@@ -40,7 +42,8 @@ export type UpSinceInput = {
   readonly statuses: ReadonlyMap<CheckId, CheckStatus>;
   /** Those that count. */
   readonly votes: ReadonlyMap<CheckId, readonly Pick<Vote, 'isUp' | 'since'>[]>;
-  readonly checkers: number;
+  /** How many directors vote on a check. */
+  readonly checkersOf: (check: CheckId) => number;
   /** Whose statuses or votes may have changed; absent: of all. */
   readonly only?: Iterable<CheckId>;
 };
@@ -69,7 +72,7 @@ export function stepUpSince(before: UpSince, input: UpSinceInput): UpSince {
 function upSinceOf(
   before: number | null,
   check: CheckId,
-  { statuses, votes, checkers }: UpSinceInput,
+  { statuses, votes, checkersOf }: UpSinceInput,
 ): number | null {
   const status = statuses.get(check);
   if (status?.isUp !== true) return null;
@@ -81,7 +84,7 @@ function upSinceOf(
     .filter((at) => !Number.isNaN(at));
   // Known from before this start, and nobody has a vote: it was up all the time, as far as anybody knows.
   if (status.basis === 'kept' && times.length === 0 && before === null) return FROM_THE_BEGINNING;
-  const voted = deriveUpSince(times, checkers);
+  const voted = deriveUpSince(times, checkersOf(check));
   const known = before ?? voted;
   return known === null ? null : Math.min(known, voted ?? known);
 }

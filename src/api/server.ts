@@ -25,6 +25,7 @@ import {
   type ProblemCode,
   problemError,
 } from './problem.ts';
+import { registerCheckRoutes } from './routes/checks.ts';
 import { registerConfigRoutes } from './routes/config.ts';
 import { registerDirectorRoutes } from './routes/directors.ts';
 import { registerEventRoutes } from './routes/events.ts';
@@ -121,6 +122,7 @@ async function registerRoutes(scope: FastifyInstance, ctx: ApiContext): Promise<
   registerConfigRoutes(typed, ctx);
   registerDirectorRoutes(typed, ctx);
   registerRealServerRoutes(typed, ctx);
+  registerCheckRoutes(typed, ctx);
   registerOperationRoutes(typed, ctx);
   registerRebalanceRoute(typed, ctx);
   registerIpvsRoutes(typed, ctx, answers);

@@ -150,8 +150,6 @@ export function explainRealServer(
       ...rampLines(server),
       ...connectionLines(server),
     ]),
-    '',
-    ...voteLines(server),
   ]);
 }
 
@@ -188,13 +186,15 @@ const BASIS: Readonly<Record<RealServerStatus['basis'], string>> = {
   majority: 'The majority of these votes decides:',
   kept: 'There are no votes now, and the last verdict stands:',
   initial: 'Nobody has voted yet, and what the document says for that stands:',
+  alone: 'etcd is away: what this director finds decides here, not these votes:',
   unchecked: 'No check is configured, so it counts as up.',
 };
 
-function voteLines({ basis, votes }: RealServerStatus): readonly string[] {
+/** What the status itself tells: of a director that tells no more. */
+export function explainVotes({ basis, votes }: RealServerStatus): string {
   const lines = votes.map(
     ({ director, isUp, since, detail }) =>
       `${director}: ${isUp ? 'up' : 'DOWN'} since ${since} (${detail})`,
   );
-  return [BASIS[basis], ...indent(lines)];
+  return page([BASIS[basis], ...indent(lines)]);
 }

@@ -336,6 +336,7 @@ function realServerNote(realServer: RealServerStatus, isWide: boolean): string {
   if (weight !== null) notes.push(weight);
   if (basis === 'kept') notes.push('no votes: last status kept');
   if (basis === 'initial') notes.push('no votes yet');
+  if (basis === 'alone') notes.push('etcd away: checked by this director alone');
   const shown = isWide ? votes : votes.filter(({ isUp }) => !isUp);
   const details = new Map<string, string[]>();
   for (const { director, detail } of shown)

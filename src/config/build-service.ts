@@ -2,8 +2,6 @@
 import { runSteps } from '../lib/steps.ts';
 import { formatEndpoint, type IpAddress, type IpFamily, parseIp } from '../model/address.ts';
 import {
-  type CheckKind,
-  type CheckSpec,
   DEFAULT_TUNNEL,
   type ForwardTarget,
   type Persistence,
@@ -13,22 +11,20 @@ import {
   type VirtualService,
 } from '../model/cluster.ts';
 import { groupId, realServerId, serviceId } from '../model/ids.ts';
+import { buildCheckTree } from './build-check.ts';
 import {
-  DEFAULT_CHECK,
   DEFAULT_COMMAND_TIMEOUT_MS,
   DEFAULT_DRAIN,
   DEFAULT_FORWARD,
   DEFAULT_PERSISTENCE_S,
   DEFAULT_QUORUM,
   DEFAULT_SCHEDULER,
-  DEFAULT_STATUS,
   DEFAULT_WEIGHT,
 } from './defaults.ts';
 import { parseDuration } from './durations.ts';
 import { must } from './must.ts';
 import { type Place, readPlace } from './places.ts';
 import type {
-  CheckDocument,
   QuorumDocument,
   RealServerDocument,
   ServiceDocument,
@@ -65,7 +61,7 @@ export function* buildServiceSteps(
     schedulerFlags: service.schedulerFlags ?? [],
     ops: service.ops ?? false,
     persistence: buildPersistence(service, place.family ?? 4),
-    check: service.check === undefined ? null : buildCheck(service.check),
+    check: service.check === undefined ? null : buildCheckTree(service.check),
     quorum: buildQuorum(service.quorum),
     failOpenPercent: service.failOpen ?? null,
     slowStartMs: msOf(service.slowStart, 0),
@@ -122,6 +118,9 @@ function buildRealServer(
     lowerThreshold: server.lowerThreshold ?? 0,
     alpha: server.alpha ?? service.alpha ?? false,
     inhibitOnFailure: server.inhibitOnFailure ?? service.inhibitOnFailure ?? false,
+    ...(server.check === undefined
+      ? {}
+      : { check: server.check === 'none' ? null : buildCheckTree(server.check) }),
   };
 }
 
@@ -148,40 +147,4 @@ function buildTunnel(tunnel: TunnelDocument | undefined): Tunnel {
     port: tunnel?.port ?? 0,
     checksum: tunnel?.checksum ?? DEFAULT_TUNNEL.checksum,
   };
-}
-
-function buildCheck(check: CheckDocument): CheckSpec {
-  return {
-    ...buildCheckKind(check),
-    intervalMs: msOf(check.interval, DEFAULT_CHECK.intervalMs),
-    timeoutMs: msOf(check.timeout, DEFAULT_CHECK.timeoutMs),
-    rise: check.rise ?? DEFAULT_CHECK.rise,
-    fall: check.fall ?? DEFAULT_CHECK.fall,
-    port: check.port ?? null,
-  };
-}
-
-function buildCheckKind(check: CheckDocument): CheckKind {
-  const http = check.https ?? check.http;
-  if (http === undefined) return { kind: 'tcp' };
-  return {
-    kind: check.https === undefined ? 'http' : 'https',
-    method: http.method ?? 'GET',
-    path: http.path ?? '/',
-    status: buildStatus(http.status),
-    host: http.host ?? null,
-    verify: check.https !== undefined && (check.https.verify ?? true),
-  };
-}
-
-type StatusDocument = NonNullable<CheckDocument['http']>['status'];
-
-function buildStatus(status: StatusDocument): readonly (readonly [number, number])[] {
-  if (status === undefined) return DEFAULT_STATUS;
-  const ranges = Array.isArray(status) ? status : [status];
-  return ranges.map((range) => {
-    if (typeof range === 'number') return [range, range];
-    const [from = '', to = ''] = range.split('-');
-    return [Number(from), Number(to)];
-  });
 }

@@ -47,6 +47,13 @@ export const DEFAULT_IPVS: IpvsSpec = {
 export const DEFAULT_STATUS: readonly (readonly [number, number])[] = [[200, 299]];
 export const DEFAULT_CHECK: CheckTiming = { intervalMs: 2000, timeoutMs: 1000, rise: 2, fall: 2 };
 
+/** Bytes of a body that are looked at. */
+export const DEFAULT_BODY_MAX = 65_536;
+/** As ping(8). */
+export const DEFAULT_ECHO_SIZE = 56;
+/** Any datagram. */
+export const DEFAULT_REPLY_MAX = 65_507;
+
 /** As in keepalived; the timeout of a script is its interval. */
 export const DEFAULT_TRACK = { intervalMs: 1000, rise: 1, fall: 1, quorum: 1, delayMs: 0 } as const;
 export const DEFAULT_NOTIFY_TIMEOUT_MS = 10_000;

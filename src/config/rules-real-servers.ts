@@ -4,12 +4,21 @@ import { DEFAULT_FORWARD } from './defaults.ts';
 import type { Place } from './places.ts';
 import type { Problem } from './problem.ts';
 import { addressOf, at, isMap, itemsOf, numberOf, type Raw, textOf } from './raw.ts';
+import {
+  type CheckPlace,
+  checkProblems,
+  checksIn,
+  sayingOf,
+  strangeSources,
+} from './rules-checks.ts';
 import { addressProblem } from './rules-common.ts';
+import { asksPort, vipCheckProblems } from './rules-vip-checks.ts';
 
-/** In pieces: a service may have very many. */
+/** In pieces: a service may have very many. `directors` are the names of the document. */
 export function* realServerProblemsSteps(
   service: Raw,
   place: Place,
+  directors: readonly string[],
 ): Generator<undefined, readonly Problem[]> {
   const vips = new Set(place.addresses.map(({ address }) => address));
   const twins = createTwins(place);
@@ -18,6 +27,8 @@ export function* realServerProblemsSteps(
   if (sorry.value !== undefined) servers.push(sorry);
   const hasTunnel = servers.some((server) => forwardOf(service, server) === 'tun');
   const problems = [...serviceTunnelProblems(service, hasTunnel)];
+  const shared = checksIn(at(service, 'check'));
+  const told = new Set<string>();
   const add = (found: readonly Problem[]): void => {
     for (const problem of found) problems.push(problem);
   };
@@ -30,7 +41,22 @@ export function* realServerProblemsSteps(
     add(portProblems(service, server, place));
     add(tunnelProblems(service, server));
     add(thresholdProblems(server));
-    if (server !== sorry) add(probePortProblems(service, server, place));
+    if (server !== sorry) {
+      add(checkProblems(at(server, 'check'), directors));
+      const own = at(server, 'check');
+      const checks = own.value === undefined ? shared : checksIn(own);
+      add(probePortProblems(server, place, checks));
+      // What the service's check says is wrong for many real servers at once, and told once.
+      const ofChecks = [
+        ...probeSourceProblems(server, checks),
+        ...vipCheckProblems(forwardOf(service, server), place, checks),
+      ];
+      for (const problem of ofChecks)
+        if (!told.has(problem.path)) {
+          told.add(problem.path);
+          problems.push(problem);
+        }
+    }
     if (address === null || bad !== null) continue;
     add(familyProblems(service, server, place, address));
     add(identityProblems(server, address, vips, twins));
@@ -165,18 +191,33 @@ function thresholdProblems(server: Raw): readonly Problem[] {
 }
 
 /** A probe goes to one port. */
-function probePortProblems(service: Raw, server: Raw, place: Place): readonly Problem[] {
-  const check = at(service, 'check');
-  if (check.value === undefined || at(check, 'port').value !== undefined) return [];
+function probePortProblems(
+  server: Raw,
+  place: Place,
+  checks: readonly CheckPlace[],
+): readonly Problem[] {
   if (at(server, 'port').value !== undefined || place.keys.length === 0) return [];
   if (place.port !== null && place.port !== 0) return [];
+  const portless = checks.find(
+    (check) => asksPort(check, place) && sayingOf(check, 'port') === undefined,
+  );
+  if (portless === undefined) return [];
   return [
     {
       path: at(server, 'port').path,
       message: 'has no single port that the check could ask',
-      allowed: `${at(check, 'port').path}`,
+      allowed: `${at(portless.raw, 'port').path}`,
     },
   ];
+}
+
+/** A socket has one family. */
+function probeSourceProblems(server: Raw, checks: readonly CheckPlace[]): readonly Problem[] {
+  const address = addressOf(at(server, 'address'));
+  if (address === null) return [];
+  return checks
+    .filter((check) => check.kind !== 'vip' && sayingOf(check, 'address') === undefined)
+    .flatMap((check) => strangeSources(check, familyOf(address)));
 }
 
 type Twins = {

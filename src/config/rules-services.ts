@@ -11,7 +11,7 @@ import { nearestWord } from './nearest.ts';
 import { type Place, readPlace } from './places.ts';
 import type { Problem } from './problem.ts';
 import { at, entriesOf, itemsOf, type Raw, textOf } from './raw.ts';
-import { checkProblems } from './rules-checks.ts';
+import { checkProblems, checksIn, checkWarnings } from './rules-checks.ts';
 import { realServerProblemsSteps } from './rules-real-servers.ts';
 import { optionProblems, optionWarnings } from './rules-service-options.ts';
 
@@ -33,6 +33,7 @@ export function* serviceProblemsSteps(
   services: Raw,
   groups: Raw,
   vips: readonly GroupVip[],
+  directors: readonly string[],
 ): Generator<undefined, readonly Problem[]> {
   const groupNames = entriesOf(groups).map(([name]) => name);
   const all = yield* servicesSteps(services);
@@ -45,9 +46,10 @@ export function* serviceProblemsSteps(
       ...place.problems,
       ...groupProblems(raw, place, groupNames, vipsByGroup),
       ...optionProblems(raw, place),
-      ...checkProblems(at(raw, 'check')),
+      ...checkProblems(at(raw, 'check'), directors),
     );
-    for (const problem of yield* realServerProblemsSteps(raw, place)) problems.push(problem);
+    for (const problem of yield* realServerProblemsSteps(raw, place, directors))
+      problems.push(problem);
   }
   const ofMany = [...(yield* duplicateProblems(all)), ...(yield* markProblems(all))];
   for (const problem of [...ofMany, ...sizeProblems(services, all)]) problems.push(problem);
@@ -58,10 +60,43 @@ export function* serviceProblemsSteps(
 export function* serviceWarningsSteps(services: Raw): Generator<undefined, readonly Problem[]> {
   const warnings: Problem[] = [];
   for (const { raw, place } of yield* servicesSteps(services)) {
-    warnings.push(...optionWarnings(raw, place));
+    warnings.push(...optionWarnings(raw, place), ...checkWarnings(at(raw, 'check')));
     yield;
+    const speaking = [...weightsSaidBy(at(raw, 'check'))];
+    for (const server of itemsOf(at(raw, 'realServers'))) {
+      yield;
+      const own = at(server, 'check');
+      if (own.value === undefined) continue;
+      for (const problem of checkWarnings(own)) warnings.push(problem);
+      for (const place of weightsSaidBy(own)) speaking.push(place);
+    }
+    for (const problem of weightWarnings(at(raw, 'weightFrom'), speaking)) warnings.push(problem);
   }
   return warnings;
+}
+
+/** Where the checks of a tree are to say a weight. */
+const weightsSaidBy = (tree: Raw): readonly Raw[] =>
+  checksIn(tree)
+    .flatMap(({ raw }) => [at(at(raw, 'script'), 'dynamic'), at(at(raw, 'file'), 'weight')])
+    .filter((place) => place.value !== undefined && place.value !== false);
+
+/** What a check says of the weight, and who listens to it. */
+function weightWarnings(listens: Raw, speaking: readonly Raw[]): readonly Problem[] {
+  if (listens.value === undefined)
+    return speaking.map((place) => ({
+      path: place.path,
+      message: 'says a weight that the service does not take',
+      allowed: `${listens.path}: check`,
+    }));
+  if (speaking.length > 0) return [];
+  return [
+    {
+      path: listens.path,
+      message: 'none of the checks says a weight',
+      allowed: 'script: { dynamic: true }, or file: { weight: 1 }',
+    },
+  ];
 }
 
 function groupProblems(

@@ -11,6 +11,7 @@ import { gatewayProblems, isolationProblems, isolationWarnings } from './rules-g
 import { groupProblems } from './rules-groups.ts';
 import { ipvsProblems, syncWarnings } from './rules-ipvs.ts';
 import { serviceProblemsSteps, serviceWarningsSteps } from './rules-services.ts';
+import { directorLookProblemsSteps } from './rules-vip-checks.ts';
 import { vrrpProblems } from './rules-vrrp.ts';
 import { timingProblems, timingWarnings } from './timing.ts';
 
@@ -31,10 +32,19 @@ export function* clusterProblemsSteps(document: unknown): Generator<undefined, r
     ...vipProblems(vips),
     ...groupProblems(at(root, 'groups'), at(root, 'directors')),
     ...vrrpProblems(at(root, 'groups'), at(root, 'timing')),
-    ...(yield* serviceProblemsSteps(at(root, 'services'), at(root, 'groups'), vips)),
+    ...(yield* serviceProblemsSteps(
+      at(root, 'services'),
+      at(root, 'groups'),
+      vips,
+      directorNames(root),
+    )),
+    ...(yield* directorLookProblemsSteps(at(root, 'services'), at(root, 'directors'))),
     ...ipvsProblems(root),
   ];
 }
+
+const directorNames = (root: Raw): readonly string[] =>
+  entriesOf(at(root, 'directors')).map(([name]) => name);
 
 /** What a document asks for and this version does not do, and what is probably a slip. */
 export const clusterWarnings = (document: unknown): readonly Problem[] =>
@@ -70,11 +80,7 @@ export function* clusterWarningsSteps(document: unknown): Generator<undefined, r
 function withoutEffect(root: Raw): readonly Raw[] {
   const groups = entriesOf(at(root, 'groups')).map(([, group]) => group);
   const addresses = groups.flatMap((group) => itemsOf(at(group, 'addresses')));
-  const services = entriesOf(at(root, 'services')).map(([, service]) => service);
-  return [
-    ...addresses.map((address) => at(address, 'advertise')),
-    ...services.map((service) => at(service, 'weightFrom')),
-  ];
+  return addresses.map((address) => at(address, 'advertise'));
 }
 
 /** A VIP of the document; `address` is null where its text is none. */

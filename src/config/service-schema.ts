@@ -2,6 +2,7 @@
 import Type from 'typebox';
 import type { Static } from 'typebox';
 import { SCHEDULER_FLAGS, SCHEDULERS, TUNNEL_CHECKSUMS, TUNNEL_TYPES } from '../model/cluster.ts';
+import { CheckSchema, OwnCheckSchema } from './check-schema.ts';
 import { Address, Command, Count, Duration, Name, Port, strict, User } from './schema-words.ts';
 import { SYSCTLS } from './sysctls.ts';
 
@@ -29,52 +30,6 @@ const Addresses = Type.Array(Type.String(), {
     'a list of 1 to 256 addresses, each one address, a range such as 10.90.0.100-110 or a network such as 10.90.0.96/28',
 });
 
-const StatusRange = Type.Union(
-  [
-    Type.Integer({ minimum: 100, maximum: 599 }),
-    Type.String({ pattern: '^[1-5][0-9]{2}-[1-5][0-9]{2}$' }),
-  ],
-  { description: 'a status code from 100 to 599, or a range such as "300-399"' },
-);
-
-const httpProperties = {
-  path: Type.Optional(
-    Type.String({
-      pattern: '^/[!-~]*$',
-      maxLength: 1024,
-      description: 'a path that begins with a slash, without spaces',
-    }),
-  ),
-  status: Type.Optional(
-    Type.Union([StatusRange, Type.Array(StatusRange, { minItems: 1, maxItems: 32 })], {
-      description: '200, "200-299", or a list of them such as [200, "300-399"]',
-    }),
-  ),
-  method: Type.Optional(Type.Enum(['GET', 'HEAD'])),
-  host: Type.Optional(
-    Type.String({
-      pattern: '^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$',
-      description: 'a host name',
-    }),
-  ),
-};
-
-export const CheckSchema = Type.Object(
-  {
-    tcp: Type.Optional(Type.Object({}, strict)),
-    http: Type.Optional(Type.Object(httpProperties, strict)),
-    https: Type.Optional(
-      Type.Object({ ...httpProperties, verify: Type.Optional(Type.Boolean()) }, strict),
-    ),
-    interval: Type.Optional(Duration),
-    timeout: Type.Optional(Duration),
-    rise: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-    fall: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-    port: Type.Optional(Port),
-  },
-  strict,
-);
-
 export const TunnelSchema = Type.Object(
   {
     type: Type.Optional(Type.Enum([...TUNNEL_TYPES])),
@@ -99,6 +54,7 @@ export const RealServerSchema = Type.Object(
     lowerThreshold: Type.Optional(Threshold),
     alpha: Type.Optional(Type.Boolean()),
     inhibitOnFailure: Type.Optional(Type.Boolean()),
+    check: Type.Optional(OwnCheckSchema),
   },
   strict,
 );
@@ -241,7 +197,6 @@ export const IpvsSchema = Type.Object(
 );
 
 export type ServiceDocument = Static<typeof ServiceSchema>;
-export type CheckDocument = Static<typeof CheckSchema>;
 export type RealServerDocument = Static<typeof RealServerSchema>;
 export type SorryServerDocument = Static<typeof SorryServerSchema>;
 export type TunnelDocument = Static<typeof TunnelSchema>;

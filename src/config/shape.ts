@@ -5,6 +5,7 @@
  */
 import type Type from 'typebox';
 import { runSteps } from '../lib/steps.ts';
+import { NAME_PATTERN } from '../model/ids.ts';
 import { nearestWord } from './nearest.ts';
 import { joinPath, type Problem } from './problem.ts';
 
@@ -152,8 +153,9 @@ function unknownKey(schema: Schema, key: string, path: string): Problem {
     return {
       path: where,
       message: 'is no valid name',
-      allowed:
-        '1 to 63 letters, digits, dots, dashes, underscores, beginning with a letter or digit',
+      allowed: Object.hasOwn(schema.patternProperties, NAME_PATTERN)
+        ? '1 to 63 letters, digits, dots, dashes, underscores, beginning with a letter or digit'
+        : describe(schema),
     };
   const known = Object.keys(schema.properties ?? {});
   const meant = nearestWord(key, known);

@@ -1,6 +1,6 @@
 /** Whether one director's own file offers what the cluster's spec asks of it. */
 import { familyOf } from '../model/address.ts';
-import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { CheckSpec, CheckTree, ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { DirectorId } from '../model/ids.ts';
 import { joinPath, type Problem } from './problem.ts';
 
@@ -45,6 +45,7 @@ export function directorSpecProblems(
     }
     problems.push(...trackProblems(group, agent));
   }
+  problems.push(...checkInterfaceProblems(spec, agent));
   return problems;
 }
 
@@ -65,3 +66,33 @@ function trackProblems(
   }
   return problems;
 }
+
+/** As for tracks: what is too long for a device can only be a logical name. Each name is told once. */
+function checkInterfaceProblems(
+  spec: ClusterSpec,
+  agent: { readonly director: DirectorId; readonly interfaces: ReadonlyMap<string, string> },
+): readonly Problem[] {
+  const problems = new Map<string, Problem>();
+  const judge = (tree: CheckTree | null, path: string): void => {
+    for (const { origin } of tree === null ? [] : leavesOf(tree)) {
+      const name = origin?.interface ?? null;
+      if (name === null || agent.interfaces.has(name) || problems.has(name)) continue;
+      if (name.length <= DEVICE_LENGTH_MAX) continue;
+      problems.set(name, {
+        path,
+        message: `agent.yaml of "${agent.director}" maps no device to "${name}"`,
+        allowed: [...agent.interfaces.keys()].join(', ') || 'interfaces in agent.yaml',
+      });
+    }
+  };
+  for (const service of spec.services) {
+    const path = joinPath('services', service.id);
+    judge(service.check, `${path}.check`);
+    for (const server of service.realServers)
+      if (server.check !== undefined) judge(server.check, path);
+  }
+  return [...problems.values()];
+}
+
+const leavesOf = (tree: CheckTree): readonly CheckSpec[] =>
+  'of' in tree ? tree.of.flatMap(leavesOf) : [tree];

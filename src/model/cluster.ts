@@ -3,6 +3,7 @@
  * The document itself (YAML or JSON) and its rules live in `config/`.
  */
 import { familyOf, type IpAddress, type IpFamily } from './address.ts';
+import type { CheckKind, CheckOrigin } from './check.ts';
 import type { CheckId, DirectorId, GroupId, RealServerId, ServiceId } from './ids.ts';
 import type { VrrpSpec } from './vrrp.ts';
 
@@ -162,25 +163,44 @@ export type CheckTiming = {
   readonly timeoutMs: number;
   /** Consecutive successes that make a down target up. */
   readonly rise: number;
-  /** Consecutive failures that make an up target down. */
+  /** Consecutive failures that make an up target down; keepalived's `retry` and one more. */
   readonly fall: number;
+  /**
+   * From a result that contradicts the verdict to the next probe, until the verdict is confirmed or changed
+   * (keepalived's `delay_before_retry`). Absent: the first follows at once, then the interval.
+   */
+  readonly retryMs?: number;
+  /** The first probe of a new check comes at a random moment within this; 0: at once. Absent: the interval. */
+  readonly warmupMs?: number;
+  /** Part of the interval by which the rhythm varies up and down, 0 to 0.5. Absent: 0.1. */
+  readonly jitter?: number;
+  /** False: not probed while every real server that uses it is drained or in maintenance. Absent: true. */
+  readonly whileDrained?: boolean;
+  /**
+   * Who probes. `holder`: only who holds a group of the services that use it, and whose verdict is the
+   * cluster's (keepalived's `ha_suspend`). Absent: `directors`, as many as `ClusterSpec.checkers` says.
+   */
+  readonly runBy?: 'directors' | 'holder';
 };
 
-export type CheckKind =
-  | { readonly kind: 'tcp' }
-  | {
-      readonly kind: 'http' | 'https';
-      readonly method: 'GET' | 'HEAD';
-      readonly path: string;
-      /** Inclusive ranges of acceptable status codes. */
-      readonly status: readonly (readonly [number, number])[];
-      /** Host header and SNI; null: the address. */
-      readonly host: string | null;
-      /** https only: check the certificate against the system's authorities. */
-      readonly verify: boolean;
-    };
+export type CheckSpec = CheckKind &
+  CheckTiming & {
+    /** Null: the real server's. */
+    readonly port: number | null;
+    /** Where the check goes instead of the real server's address; null or absent: there. */
+    readonly address?: IpAddress | null;
+    /** Absent: as the routes say. */
+    readonly origin?: CheckOrigin;
+  };
 
-export type CheckSpec = CheckKind & CheckTiming & { readonly port: number | null };
+/** A real server is up when all, or any, of its checks are; groups hold groups one deep. */
+export type CheckGroup = {
+  readonly kind: 'all' | 'any';
+  /** At least one. */
+  readonly of: readonly CheckTree[];
+};
+
+export type CheckTree = CheckSpec | CheckGroup;
 
 /** linux/ip_vs.h, IP_VS_CONN_F_TUNNEL_TYPE_*. */
 export const TUNNEL_TYPES = ['ipip', 'gue', 'gre'] as const;
@@ -221,6 +241,8 @@ export type RealServer = ForwardTarget & {
   readonly alpha: boolean;
   /** Down means weight 0 instead of removal. */
   readonly inhibitOnFailure: boolean;
+  /** Its own; null: it is not checked. Absent: the service's. */
+  readonly check?: CheckTree | null;
 };
 
 /** Answers while the quorum is lost; it is never checked and takes no part in the quorum. */
@@ -310,7 +332,8 @@ export type VirtualService = {
   /** One-packet scheduling: each datagram on its own (UDP and firewall marks). */
   readonly ops: boolean;
   readonly persistence: Persistence | null;
-  readonly check: CheckSpec | null;
+  /** Of each of its real servers that has none of its own; null: they are not checked. */
+  readonly check: CheckTree | null;
   readonly quorum: Quorum;
   /** Percent: where less than this share of the weight is up, all count as up. Null: never. */
   readonly failOpenPercent: number | null;

@@ -120,6 +120,26 @@ export const VoteRecord = Type.Object({
   up: Type.Boolean(),
   since: Text,
   detail: Text,
+  /** What was seen before the vote, for people; the latest last. */
+  seen: Type.Optional(
+    Type.Array(
+      Type.Object({
+        up: Type.Boolean(),
+        detail: Text,
+        times: Type.Integer({ minimum: 1 }),
+        ms: Type.Number({ minimum: 0 }),
+      }),
+      { maxItems: 8 },
+    ),
+  ),
+  /** What the target says of its weight; absent: nothing. */
+  weight: Type.Optional(
+    Type.Union([
+      Type.Object({ kind: Type.Literal('set'), weight: Type.Integer({ minimum: 0 }) }),
+      Type.Object({ kind: Type.Literal('add'), by: Type.Number() }),
+      Type.Object({ kind: Type.Literal('percent'), percent: Type.Number({ minimum: 0 }) }),
+    ]),
+  ),
 });
 
 /** `admin/drain/<director>`. */

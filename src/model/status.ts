@@ -201,7 +201,9 @@ export const RealServerStatus = Type.Object({
   wantedWeight: Nullable(Type.Integer({ description: 'null: not to be in the table' })),
   kernelWeight: Nullable(Type.Integer({ description: 'null: not in this director’s table' })),
   health: Type.Enum(['up', 'down', 'unchecked']),
-  basis: Type.Enum(['majority', 'kept', 'initial', 'unchecked']),
+  basis: Type.Enum(['majority', 'kept', 'initial', 'alone', 'unchecked'], {
+    description: 'alone: etcd is away, and what this director finds counts here',
+  }),
   admin: AdminStateSchema,
   adminReason: Nullable(Type.String()),
   check: Nullable(Type.String()),

@@ -1,7 +1,8 @@
 /** What the API may see of the running agent. Reads only: intents go to the cluster store. */
 import type { ClusterSpec } from '../model/cluster.ts';
-import type { DirectorId, GroupId, Revision } from '../model/ids.ts';
+import type { DirectorId, GroupId, RealServerId, Revision, ServiceId } from '../model/ids.ts';
 import type { StatusDocument } from '../model/status.ts';
+import type { CheckReports } from '../model/status-checks.ts';
 import type { EventRecord, OperationRecord, SpecRecord } from '../model/records.ts';
 import type { IpvsView } from './ipvs-view.ts';
 
@@ -25,6 +26,10 @@ export interface AgentView {
   /** Makes ready what `status` tells of services; takes its time where there are very many. */
   prepareStatus(): Promise<void>;
   spec(): SpecView;
+  /** Why this director cannot make the checks of a document, as the rest of a sentence; null: it can. In pieces. */
+  judgeChecksSteps(spec: ClusterSpec): Generator<undefined, string | null>;
+  /** Of a real server of the spec. */
+  checks(service: ServiceId, realServer: RealServerId): CheckReports;
   /** True only while this director holds the group and is inside its deadline, judged at the call. */
   holdsNow(group: GroupId): boolean;
   /** The hold loop has turned within two rounds (or needs none): the process is not stuck. */

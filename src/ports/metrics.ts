@@ -1,4 +1,5 @@
 /** The typed catalogue of everything that is measured; `adapters/prom` exports it, tests ignore it. */
+import type { ProbeReason } from '../model/check.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { HoldBasis } from '../model/decision.ts';
 import type { DirectorId, GroupId } from '../model/ids.ts';
@@ -66,6 +67,10 @@ export interface Metrics {
   /** Services, timeouts, sync daemons and marks that are not as wanted. */
   ipvsProblems(count: number): void;
   probe(kind: string, isUp: boolean, seconds: number): void;
+  /** Many at once that ended alike. */
+  probes(kind: string, isUp: boolean, seconds: readonly number[]): void;
+  /** So many probes of the kind failed for the reason. */
+  probeFailures(kind: string, reason: ProbeReason, count: number): void;
   vote(isUp: boolean): void;
   /** Totals since the start, as the announcer counts them. */
   announcements(sent: number, failed: number): void;

@@ -22,6 +22,16 @@ export type RealServerReading = {
   readonly traffic: TrafficReading | null;
   /** Connections and templates that a drain waits for; null: none is under way. */
   readonly draining: number | null;
+  /** Null: it is not checked. */
+  readonly health: HealthReading | null;
+};
+
+export type HealthReading = {
+  /** On the check, or on the one of several that decides. */
+  readonly votesUp: number;
+  readonly votesDown: number;
+  /** Wall clock; null: the verdict has not changed since this director began. */
+  readonly changedAtMs: number | null;
 };
 
 export type ServiceReading = {

@@ -105,14 +105,18 @@ export function encodeNeighborSolicitation(solicitation: {
   readonly mac: MacAddress;
   readonly source: IpAddress;
   readonly target: IpAddress;
+  /** Asks this machine alone, at an address that it surely has. Absent: the target's group (RFC 4861 7.2.2). */
+  readonly whom?: { readonly mac: MacAddress; readonly address: IpAddress };
 }): Uint8Array {
   const target = ipToBytes(solicitation.target);
   const group = solicitedNodeGroup(target);
+  const { whom } = solicitation;
   return encodeMessage({
-    destinationMac: Uint8Array.of(0x33, 0x33, ...group.subarray(12)),
+    destinationMac:
+      whom === undefined ? Uint8Array.of(0x33, 0x33, ...group.subarray(12)) : macToBytes(whom.mac),
     sourceMac: macToBytes(solicitation.mac),
     source: ipToBytes(solicitation.source),
-    destination: group,
+    destination: whom === undefined ? group : ipToBytes(whom.address),
     type: ICMPV6_NEIGHBOR_SOLICITATION,
     flags: 0,
     target,

@@ -2,10 +2,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { IpAddress } from '../../src/model/address.ts';
 import { formatIp } from '../../src/model/address.ts';
-import type { Check, CheckKind } from '../../src/model/cluster.ts';
+import type { HttpRequest } from '../../src/model/check.ts';
+import type { Check } from '../../src/model/cluster.ts';
 import type { Observation } from '../../src/model/health.ts';
 import { checkId } from '../../src/model/ids.ts';
 import type { Prober } from '../../src/ports/prober.ts';
+import { httpKind } from '../unit/core/desired/spec-builders.ts';
 
 export const LOOPBACK: IpAddress = formatIp(Uint8Array.of(127, 0, 0, 1));
 
@@ -24,23 +26,17 @@ let number = 0;
 /** HTTP on `/`, status 200, every 200 ms with a deadline of 150 ms, unless said otherwise. */
 export function checkOf(
   port: number,
-  kind: Partial<Extract<CheckKind, { kind: 'http' | 'https' }>> | { kind: 'tcp' } = {},
+  what:
+    | (Partial<HttpRequest> & { kind?: 'http' | 'https'; verify?: boolean })
+    | { readonly kind: 'tcp' } = {},
   timing: { readonly intervalMs?: number; readonly timeoutMs?: number } = {},
 ): Check {
-  const http = {
-    kind: 'http',
-    method: 'GET',
-    path: '/',
-    status: [[200, 200]],
-    host: null,
-    verify: false,
-  } as const;
   return {
     id: checkId(`check-${++number}`),
     address: LOOPBACK,
     port,
     spec: {
-      ...(kind.kind === 'tcp' ? { kind: 'tcp' } : { ...http, ...kind }),
+      ...kindOf(what),
       intervalMs: 200,
       timeoutMs: 150,
       rise: 1,
@@ -49,6 +45,12 @@ export function checkOf(
       ...timing,
     },
   };
+}
+
+function kindOf(what: NonNullable<Parameters<typeof checkOf>[1]>) {
+  if (what.kind === 'tcp') return { kind: 'tcp' } as const;
+  const { kind = 'http', verify = false, ...request } = what;
+  return httpKind(kind, request, verify);
 }
 
 /** Collects in the background until the signal ends it. */

@@ -1,6 +1,15 @@
 /** The prober's contract on the fake and on real targets on loopback, and what only sockets and threads show. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
@@ -8,14 +17,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { parseIp } from '../../src/model/address.ts';
+import { ANY_ORIGIN, type CheckKind } from '../../src/model/check.ts';
 import type { Check } from '../../src/model/cluster.ts';
 import type { Observation } from '../../src/model/health.ts';
 import { type Log, silentLog } from '../../src/ports/log.ts';
+import { checkId } from '../../src/model/ids.ts';
 import type { Prober } from '../../src/ports/prober.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakeProber, type FakeTarget } from '../fakes/fake-prober.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
-import { type Behaviour, checkOf, collect, proberContract } from './prober.contract.ts';
+import { type Behaviour, checkOf, collect, LOOPBACK, proberContract } from './prober.contract.ts';
 import { openProber, Targets } from './support/probe-targets.ts';
 
 const FAKE_TARGETS: Readonly<Record<Behaviour, FakeTarget>> = {
@@ -42,6 +54,7 @@ proberContract('fake', async () => {
 proberContract('worker threads on loopback', async () => {
   const targets = new Targets();
   const prober = openProber();
+  await warmUp(prober, targets);
   return {
     prober,
     target: (behaviour) => targets.behaving(behaviour),
@@ -50,15 +63,29 @@ proberContract('worker threads on loopback', async () => {
   };
 });
 
+/** The threads are there, and have loaded what they need: on a busy machine that takes longer than any probe. */
+async function warmUp(prober: Prober, targets: Targets): Promise<void> {
+  const end = new AbortController();
+  const seen = collect(prober, end.signal);
+  const port = await targets.behaving('answers');
+  const checks = [checkOf(port), checkOf(port, { kind: 'tcp' })];
+  prober.setChecks(checks);
+  const isDone = (): boolean => new Set(seen.map(({ check }) => check)).size === checks.length;
+  await expect.poll(isDone, { timeout: 20_000, interval: 20 }).toBe(true);
+  prober.setChecks([]);
+  end.abort();
+}
+
 describe('real probes', () => {
   let targets: Targets;
   let prober: Prober;
   let seen: Observation[];
   let end: AbortController;
-  beforeEach(() => {
+  beforeEach(async () => {
     end = new AbortController();
     targets = new Targets();
     prober = openProber();
+    await warmUp(prober, targets);
     seen = collect(prober, end.signal);
   });
   afterEach(async () => {
@@ -90,10 +117,44 @@ describe('real probes', () => {
       slow,
     );
     expect(await details([header, body])).toEqual([
-      'down: no answer within 400 ms',
-      'down: no answer within 400 ms',
+      expect.stringMatching(/^down: the HTTP header was not complete \(\d+ bytes\) within 400 ms$/),
+      expect.stringMatching(
+        /^down: HTTP status 200, but the body was not complete \(\d+ bytes\) within 400 ms$/,
+      ),
     ]);
     for (const check of [header, body]) expect(of(check)[0]?.latencyMs).toBeLessThan(600);
+  });
+
+  test('why this machine cannot make a check is known until it can', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-'));
+    const path = join(directory, 'later');
+    const kind = { kind: 'script', command: [path], user: null, isDynamic: false } as const;
+    const plain = (): Check => checkOf(80, { kind: 'tcp' }, slow);
+    const { spec, ...rest } = plain();
+    const script: Check = { ...rest, spec: { ...spec, ...kind } };
+    const nowhere = parseIp('192.0.2.77');
+    if (!nowhere.ok) throw new Error(nowhere.error);
+    const origin = { ...ANY_ORIGIN, source: nowhere.value };
+    const base = plain();
+    const tcp: Check = { ...base, spec: { ...base.spec, origin } };
+    prober.setChecks([script, tcp]);
+    for (const { id } of [script, tcp]) prober.probeSoon(id);
+    const problems = (): (string | null | undefined)[] =>
+      [script, tcp].map(({ id }) => prober.problemOf?.(id));
+    await expect
+      .poll(problems, { timeout: 5_000, interval: 20 })
+      .toEqual([
+        `${path} does not exist, or the interpreter in its first line does not`,
+        expect.stringMatching(/192\.0\.2\.77|source address/),
+      ]);
+    writeFileSync(path, '#!/bin/sh\nexit 0\n');
+    chmodSync(path, 0o755);
+    prober.probeSoon(script.id);
+    await expect.poll(() => problems()[0], { timeout: 5_000, interval: 20 }).toBeNull();
+    expect(of(script).at(-1)).toMatchObject({ isUp: true });
+    prober.setChecks([]);
+    expect(problems()).toEqual([null, null]);
+    rmSync(directory, { recursive: true });
   });
 
   test('resets, early ends, nonsense and wrong status are told apart', async () => {
@@ -124,16 +185,14 @@ describe('real probes', () => {
         slow,
       ),
       checkOf(await targets.http(204), { status: [[200, 299]] }, slow),
-      checkOf(await targets.http(200), { path: '/a b' }, slow),
     ];
     expect(await details(checks)).toEqual([
       'down: connection reset',
       'down: connection closed without an answer',
-      'down: not an HTTP answer',
-      'down: connection closed within the answer',
+      'down: not an HTTP answer: "SSH-2.0-OpenSSH\\r\\n"',
+      'down: connection closed after 3 of 9 bytes of the body',
       'down: HTTP status 404, wanted 200-299, 301',
       'up: HTTP status 204',
-      'down: Request path contains unescaped characters',
     ]);
   });
 
@@ -170,9 +229,8 @@ describe('real probes', () => {
       checkOf(hangs, {}, timing),
       checkOf(hangs, { kind: 'https' }, timing),
     ]);
-    await sleep(1_000);
+    await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(40);
     prober.setChecks([]);
-    expect(seen.length).toBeGreaterThan(40);
     // The targets live in this process as well: their ends go with ours.
     await expect.poll(sockets, { timeout: 2_000 }).toBe(before);
   });
@@ -215,6 +273,96 @@ describe('real probes', () => {
       `GET / 127.0.0.1:${port} close`,
       'HEAD /live?x=1 www.example.org close',
     ]);
+  });
+
+  test('every kind runs in the threads, and weights come across', async () => {
+    const timing = { intervalMs: 60_000, timeoutMs: 5_000, rise: 1, fall: 1, port: null };
+    const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-'));
+    writeFileSync(join(directory, 'number'), '3');
+    const greets = await targets.tcp((socket) => {
+      socket.write('220 mx\r\n');
+      socket.on('data', (bytes) =>
+        socket.write(bytes.toString().startsWith('HELO') ? '250 hi\r\n' : '221 bye\r\n'),
+      );
+    });
+    const closed = await targets.refusing();
+    const kinds: readonly (readonly [CheckKind, number])[] = [
+      [{ kind: 'icmp', size: 56 }, 0],
+      [{ kind: 'tcp' }, greets],
+      [{ kind: 'tcp', expect: { kind: 'bytes', hex: '323230' } }, greets],
+      [{ kind: 'smtp', helo: 'x', security: 'none', tls: null }, greets],
+      [
+        { kind: 'udp', payload: '70', requireReply: true, reply: null, minLength: 0, maxLength: 9 },
+        closed,
+      ],
+      [{ kind: 'script', command: ['/bin/sh', '-c', 'exit 42'], user: null, isDynamic: true }, 0],
+      [{ kind: 'file', path: join(directory, 'number'), factor: 2 }, 0],
+      [{ kind: 'tcp' }, closed],
+    ];
+    const checks = kinds.map(
+      ([kind, port], n): Check => ({
+        id: checkId(`kind-${n}`),
+        address: LOOPBACK,
+        port,
+        spec: { ...kind, ...timing },
+      }),
+    );
+    try {
+      expect(await details(checks)).toEqual([
+        'up: echo reply',
+        'up: connected',
+        'up: expected answer',
+        'up: SMTP welcome',
+        'down: connection refused',
+        'up: exit code 42',
+        `up: ${join(directory, 'number')} holds 3`,
+        'down: connection refused',
+      ]);
+      const said = checks.map((check) => [
+        of(check)[0]?.reason ?? null,
+        of(check)[0]?.weight ?? null,
+      ]);
+      expect(said.slice(4)).toEqual([
+        ['refused', null],
+        [null, { kind: 'set', weight: 40 }],
+        [null, { kind: 'add', by: 6 }],
+        ['refused', null],
+      ]);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  test('programs end with the prober, those that will not too', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-'));
+    const mark = join(directory, 'pid');
+    const stubborn = `trap "" TERM; echo $$ > ${mark}; while :; do sleep 0.1; done`;
+    const check: Check = {
+      id: checkId('stubborn'),
+      address: LOOPBACK,
+      port: 0,
+      spec: {
+        kind: 'script',
+        command: ['/bin/sh', '-c', stubborn],
+        user: null,
+        isDynamic: false,
+        intervalMs: 60_000,
+        timeoutMs: 60_000,
+        rise: 1,
+        fall: 1,
+        port: null,
+      },
+    };
+    const pid = (): number => (existsSync(mark) ? Number(readFileSync(mark, 'utf8')) : 0);
+    try {
+      prober.setChecks([check]);
+      prober.probeSoon(check.id);
+      await expect.poll(pid, { timeout: 10_000 }).toBeGreaterThan(0);
+      await prober.close();
+      await expect.poll(() => existsSync(`/proc/${pid()}`), { timeout: 500 }).toBe(false);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   test('1,000 hanging targets do not delay the others', async () => {
@@ -295,7 +443,7 @@ describe('real TLS probes', () => {
       'HTTP status 200',
       'certificate: self-signed',
       'not a TLS server',
-      'no answer within 1000 ms',
+      'connected, but no end of the TLS handshake within 1000 ms',
     ]);
     expect(names).toContain('www.example.org');
     expect(names).toContain(false);
@@ -317,7 +465,7 @@ describe('real TLS probes', () => {
     const hung = repeated(() => checkOf(hanging, { kind: 'https' }, timing));
     try {
       own.setChecks([...checks.flat(), ...hung]);
-      await sleep(1_500);
+      await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(600);
       expect(crashes).toEqual([]);
       const wanted = [
         'HTTP status 200',
@@ -328,9 +476,11 @@ describe('real TLS probes', () => {
       for (const [n, detail] of wanted.entries()) {
         const ids = new Set(checks[n]?.map((check) => check.id));
         const details = seen.filter((each) => ids.has(each.check)).map((each) => each.detail);
-        expect(details.filter((each) => each === detail).length).toBeGreaterThan(20);
+        expect(details.filter((each) => each === detail).length).toBeGreaterThan(10);
         // A busy machine may miss a deadline of 90 ms; nothing else may happen.
-        expect([detail, 'no answer within 90 ms']).toEqual(expect.arrayContaining(details));
+        expect(details.filter((each) => each !== detail && !each.endsWith('within 90 ms'))).toEqual(
+          [],
+        );
       }
     } finally {
       end.abort();

@@ -1,6 +1,6 @@
 /** The prober's worker threads: compiled and from the sources, their death and their end. */
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -45,9 +45,12 @@ function compile(directory: string): void {
       outDir: join(directory, 'dist'),
       typeRoots: [join(ROOT, 'node_modules/@types')],
     },
-    files: ['probes/create-prober.ts', 'probes/probe-worker.ts', 'clock/system-random.ts'].map(
-      (file) => join(ROOT, 'src/adapters', file),
-    ),
+    files: [
+      'probes/create-prober.ts',
+      'probes/probe-worker.ts',
+      'probes/connect-worker.ts',
+      'clock/system-random.ts',
+    ].map((file) => join(ROOT, 'src/adapters', file)),
     include: [],
   };
   writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify(config));
@@ -65,7 +68,12 @@ describe('worker threads', () => {
       const targets = new Targets();
       try {
         // Nothing of ours is above the temporary directory: compiled code finds no tsx there.
-        if (isCompiled) compile(directory);
+        if (isCompiled) {
+          compile(directory);
+          mkdirSync(join(directory, 'node_modules'));
+          for (const name of ['koffi', '@koromix'])
+            symlinkSync(join(ROOT, 'node_modules', name), join(directory, 'node_modules', name));
+        }
         const script = join(directory, 'child.mjs');
         const base = isCompiled ? './dist' : join(ROOT, 'src');
         writeFileSync(script, childScript(base, isCompiled ? '.js' : '.ts'));
@@ -119,7 +127,8 @@ describe('worker threads', () => {
     await sleep(800);
     expect(seen.length).toBeGreaterThan(0);
     // No parser lets such a check through: in the worker it is a bug, and bugs end it.
-    const poison = { ...check, id: checkId('poison'), spec: null } as unknown as Check;
+    const spec = { ...check.spec, intervalMs: 1n };
+    const poison = { ...check, id: checkId('poison'), spec } as unknown as Check;
     prober.setChecks([check, poison]);
     await expect.poll(() => events, { timeout: 2_000 }).toContain('prober.restarted');
     expect(events).toContain('prober.crashed');
@@ -130,6 +139,45 @@ describe('worker threads', () => {
     await prober.close();
     await targets.close();
   });
+
+  test.each(['connects', 'other checks'])(
+    'thousands of %s reach their threads in parts, in order, whatever is set meanwhile',
+    async (what) => {
+      const targets = new Targets();
+      const prober = openProber({ workers: 1 });
+      const end = new AbortController();
+      const seen = collect(prober, end.signal);
+      const size = what === 'connects' ? 600 : 300;
+      const timing = { intervalMs: 1_000, timeoutMs: 900 };
+      const port = await targets.http(200);
+      const many = (count: number): Check[] =>
+        Array.from({ length: count }, () =>
+          checkOf(port, what === 'connects' ? { kind: 'tcp' } : { method: 'HEAD' }, timing),
+        );
+      try {
+        const first = many(1);
+        prober.setChecks(first);
+        await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(0);
+        const [goes, stays, comes] = [many(size), many(size), many(size)];
+        prober.setChecks([...first, ...goes, ...stays]);
+        // Most of these are still on their way.
+        prober.setChecks([...stays, ...comes]);
+        prober.setChecks([...stays, ...comes, ...first]);
+        const wanted = [...stays, ...comes, ...first].map(({ id }) => id);
+        const missing = (): number => {
+          const found = new Set(seen.map(({ check }) => check));
+          return wanted.filter((id) => !found.has(id)).length;
+        };
+        await expect.poll(missing, { timeout: 20_000 }).toBe(0);
+        const gone = new Set(goes.map(({ id }) => id));
+        expect(seen.filter(({ check }) => gone.has(check))).toEqual([]);
+      } finally {
+        end.abort();
+        await prober.close();
+        await targets.close();
+      }
+    },
+  );
 
   test('a set that becomes empty is idle, and one that comes back is probed again', async () => {
     const targets = new Targets();

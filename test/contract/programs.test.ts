@@ -180,6 +180,7 @@ describe('what cannot be run', () => {
     expect(await run([script('kill -SEGV $$')])).toEqual({
       kind: 'failed',
       message: 'ended by SIGSEGV',
+      hasStarted: true,
     });
   });
 });
@@ -242,7 +243,11 @@ describe('time', () => {
     await expect.poll(() => existsSync(mark)).toBe(true);
     program.kill();
     program.kill();
-    expect(await program.result).toEqual({ kind: 'failed', message: 'ended by leasehold' });
+    expect(await program.result).toEqual({
+      kind: 'failed',
+      message: 'ended by leasehold',
+      hasStarted: true,
+    });
     await program.gone;
     program.kill();
   });

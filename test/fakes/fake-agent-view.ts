@@ -1,7 +1,14 @@
 /** A scripted AgentView: two directors, two VIP groups, three virtual services, in a state worth looking at. */
 import { parseClusterDocument } from '../../src/config/cluster-document.ts';
 import { AsyncQueue } from '../../src/lib/async.ts';
-import { ABSENT, directorId, type GroupId, revision } from '../../src/model/ids.ts';
+import {
+  ABSENT,
+  directorId,
+  type GroupId,
+  type RealServerId,
+  revision,
+  type ServiceId,
+} from '../../src/model/ids.ts';
 import type { EventRecord, OperationRecord } from '../../src/model/records.ts';
 import type {
   DirectorStatus,
@@ -9,6 +16,7 @@ import type {
   RealServerStatus,
   StatusDocument,
 } from '../../src/model/status.ts';
+import type { CheckReports } from '../../src/model/status-checks.ts';
 import type { AgentView, SpecView, Stored } from '../../src/ports/agent-view.ts';
 import { FakeIpvsView } from './fake-ipvs-view.ts';
 
@@ -71,6 +79,8 @@ export class FakeAgentView implements AgentView {
   specView: SpecView = specViewOf(CLUSTER_DOCUMENT, 40);
   held = new Set<string>(['web']);
   live = true;
+  checkReports: CheckReports | null = null;
+  checkProblem: string | null = null;
   operationList: Stored<OperationRecord>[] = [];
   eventList: Stored<EventRecord>[] = [];
   readonly #watchers = new Set<AsyncQueue<Stored<EventRecord>>>();
@@ -88,6 +98,15 @@ export class FakeAgentView implements AgentView {
 
   spec(): SpecView {
     return this.specView;
+  }
+
+  *judgeChecksSteps(): Generator<undefined, string | null> {
+    yield;
+    return this.checkProblem;
+  }
+
+  checks(service: ServiceId, realServer: RealServerId): CheckReports {
+    return this.checkReports ?? { service, realServer, director: 'd1', mode: null, checks: [] };
   }
 
   holdsNow(group: GroupId): boolean {

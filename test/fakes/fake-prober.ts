@@ -1,4 +1,5 @@
 /** The prober's real rhythm on virtual time; what a probe finds is what the test's world says. */
+import type { Outcome } from '../../src/adapters/probes/probe.ts';
 import { ProbeRunner } from '../../src/adapters/probes/probe-runner.ts';
 import { AsyncQueue } from '../../src/lib/async.ts';
 import type { Check } from '../../src/model/cluster.ts';
@@ -42,8 +43,17 @@ export class FakeProber implements Prober {
         probe: (check, done) => {
           this.started++;
           const target = options.target(check);
-          if (target.kind === 'hang') return () => {};
-          return clock.schedule(target.latencyMs, () => done(target));
+          const expire = (): Outcome => ({
+            kind: 'down',
+            reason: 'timeout-first-byte',
+            detail: `no answer within ${check.spec.timeoutMs} ms`,
+          });
+          if (target.kind === 'hang') return { abort: () => {}, expire };
+          const { kind, detail, latencyMs } = target;
+          const outcome: Outcome =
+            kind === 'up' ? { kind, detail } : { kind, detail, reason: 'other' };
+          const cancel = clock.schedule(latencyMs, () => done(outcome));
+          return { abort: cancel, expire: () => (cancel(), expire()) };
         },
         post: ({ results }) => {
           const now = clock.now();
@@ -58,8 +68,8 @@ export class FakeProber implements Prober {
     if (!this.#isClosed) this.#runner.handle({ kind: 'set', checks });
   }
 
-  probeSoon(check: CheckId): void {
-    if (!this.#isClosed) this.#runner.handle({ kind: 'soon', check });
+  probeSoon(check: CheckId, afterMs = 0): void {
+    if (!this.#isClosed) this.#runner.handle({ kind: 'soon', check, afterMs });
   }
 
   observations(signal: AbortSignal): AsyncIterable<readonly Observation[]> {

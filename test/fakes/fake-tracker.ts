@@ -1,5 +1,5 @@
 /** The tracker's real rhythm on virtual time; what it sees is what the test's world says. */
-import { parseNumber } from '../../src/adapters/tracks/number-file.ts';
+import { parseNumber } from '../../src/adapters/programs/number-file.ts';
 import type { ScriptTarget } from '../../src/adapters/tracks/track-protocol.ts';
 import { TrackRunner } from '../../src/adapters/tracks/track-runner.ts';
 import type { ProgramResult, RunningProgram } from '../../src/adapters/programs/run-program.ts';

@@ -39,6 +39,8 @@ export const silentMetrics: Metrics = {
   forgetGroupSyncs: nothing,
   ipvsProblems: nothing,
   probe: nothing,
+  probes: nothing,
+  probeFailures: nothing,
   vote: nothing,
   announcements: nothing,
   peer: nothing,

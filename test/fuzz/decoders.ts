@@ -45,10 +45,17 @@ import { bytesField, ProtoReader, uintField } from '../../src/wire/protobuf.ts';
 import { decodeAddress, decodeLink, decodeLinkRole } from '../../src/wire/rtnetlink.ts';
 import { decodeHostLink } from '../../src/wire/rtnetlink-links.ts';
 import { checksumFormOf, decodeVrrp, encodeVrrp } from '../../src/wire/vrrp.ts';
+import {
+  decodeHeard,
+  encodeEchoPacket,
+  encodeSegment,
+  TCP_SYN,
+} from '../../src/wire/vip-packets.ts';
 import { decodeHmacTrailer } from '../../src/wire/vrrp-hmac.ts';
 import { decodeIpv4Packet, encodeVrrpPacket } from '../../src/wire/vrrp-ip.ts';
 import { judgeVrrp } from '../../src/wire/vrrp-receive.ts';
 import { asEchoReply4 } from '../support/echo-reply.ts';
+import { ANSWER_DECODERS } from './answers.ts';
 
 export type FuzzedDecoder = {
   /** As it is exported. */
@@ -74,6 +81,21 @@ const ARP = [
   encodeArpRequest({ mac: MAC, senderIp: V4, targetIp: VIP_4, destination: null }),
   encodeArpReply({ mac: MAC, senderIp: V4, targetMac: MAC, targetIp: VIP_4 }),
 ];
+const PATH_ENDS = [
+  { source: V4, destination: VIP_4, hopLimit: 1 },
+  { source: V6, destination: VIP_6, hopLimit: 1 },
+];
+const SYN = {
+  sourcePort: 40_000,
+  destinationPort: 80,
+  sequence: 7,
+  acknowledgement: 0,
+  flags: TCP_SYN,
+};
+const PATH_PACKETS = PATH_ENDS.flatMap((ends) => [
+  encodeSegment(ends, SYN),
+  encodeEchoPacket(ends, { identifier: 40_000, sequence: 7 }),
+]);
 const ADVERTISEMENTS = [true, false].map((isRouter) =>
   encodeUnsolicitedAdvertisement(MAC, VIP_6, isRouter),
 );
@@ -218,6 +240,7 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
   { name: 'decodePeerDatagram', corpus: PEER, decode: decodePeerDatagram },
   { name: 'decodeEchoReply', corpus: ECHO_REPLIES_4, decode: (bytes) => decodeEchoReply(bytes, 4) },
   { name: 'decodeEchoReply', corpus: [ECHO_REPLY_6], decode: (bytes) => decodeEchoReply(bytes, 6) },
+  { name: 'decodeHeard', corpus: PATH_PACKETS, decode: decodeHeard },
   { name: 'decodeArpFrame', corpus: ARP, decode: decodeArpFrame },
   {
     name: 'decodeNeighborAdvertisement',
@@ -297,4 +320,5 @@ export const FUZZED_DECODERS: readonly FuzzedDecoder[] = [
     decode: (bytes) => decodeMarkElements(bytes, MARK_FIELDS),
   },
   { name: 'decodeExpiring', corpus: BODIES, decode: decodeExpiring },
+  ...ANSWER_DECODERS,
 ];

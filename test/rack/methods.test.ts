@@ -22,6 +22,7 @@ import { missingModule } from './cases/missing-module.ts';
 import { quorum } from './cases/quorum.ts';
 import { repair } from './cases/repair.ts';
 import { twoNodes } from './cases/two-nodes.ts';
+import { vipPath } from './cases/vip-path.ts';
 import { settle } from '../support/settled.ts';
 
 const ALL_METHODS = Object.keys(METHODS) as Method[];
@@ -186,6 +187,7 @@ describe('persistence', () => {
 listing(() => lab);
 repair(() => lab);
 missingModule(() => lab);
+vipPath(() => lab);
 quorum(() => lab);
 failover(() => lab);
 twoNodes(() => lab);

@@ -76,7 +76,7 @@ export class Machine implements Speaker {
   /** What is known of checks, kept over lives; null: nothing is. */
   statuses: StatusLedger | null = null;
   /** What its probes find. */
-  probed: FakeTarget = { kind: 'up', detail: 'up', latencyMs: 1 };
+  probed: FakeTarget | null = null;
   store: FakeStore | null = null;
   agent: Agent | null = null;
   link: number;
@@ -294,7 +294,10 @@ export class Machine implements Speaker {
           { file: (path) => (this.failing.has(path) ? '1' : '0') },
           { clock: life, random },
         ),
-        prober: new FakeProber({ target: () => this.probed }, { clock: life, random }),
+        prober: new FakeProber(
+          { target: (check) => this.probed ?? this.#world.targetOf(this.name, check.address) },
+          { clock: life, random },
+        ),
         notifier: new FakeNotifier({ clock: life }),
         ledger: this.#ledger,
         ...(this.statuses === null ? {} : { statuses: this.statuses }),

@@ -3,6 +3,7 @@ import { err, ok, type Result } from '../../src/lib/result.ts';
 import { formatIp, type IpAddress } from '../../src/model/address.ts';
 import type {
   CheckSpec,
+  CheckTiming,
   ClusterSpec,
   Director,
   RealServer,
@@ -33,6 +34,8 @@ export type SimDocument = {
   readonly hasServices: boolean;
   /** What a holder does that has neither etcd nor all others. */
   readonly isolation: 'gateway' | 'release';
+  /** How the real servers are checked; absent: by TCP, every 2 s. */
+  readonly check?: Partial<CheckTiming>;
   /** Absent: warm, and no connection is told. */
   readonly ipvs?: SimIpvs;
 };
@@ -136,7 +139,10 @@ function specOf(document: SimDocument): ClusterSpec {
     timing: timingOf(document),
     directors,
     groups,
-    services: document.hasServices && document.groups > 0 ? [WEB] : [],
+    services:
+      document.hasServices && document.groups > 0
+        ? [{ ...WEB, check: { ...CHECK, ...document.check } }]
+        : [],
     checkers: null,
     gateways: [GATEWAY],
     isolation: { policy: document.isolation, targets: [GATEWAY], mode: 'any' },

@@ -18,6 +18,7 @@ import {
 } from '../../src/model/ids.ts';
 import type { Log } from '../../src/ports/log.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
+import type { FakeTarget } from '../fakes/fake-prober.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
 import { FakeCluster, type FakeStore } from '../fakes/fake-store.ts';
 import type { HistoryEntry } from '../fakes/fake-store-state.ts';
@@ -32,6 +33,7 @@ import { addressOf, keys, mayCarry, type SimDocument, timingOf, vipsOf } from '.
 const ASK_EVERY_MS = 5;
 /** A director's clock that is this much slower than the world's makes its waits as much longer, and more. */
 const SLOWEST = 1.2;
+const ANSWERS: FakeTarget = { kind: 'up', detail: 'up', latencyMs: 1 };
 /** How often a voice that must not end is looked for. */
 const LOOK_EVERY_MS = 5;
 
@@ -80,6 +82,8 @@ export class World {
   readonly lossOf = new Map<PeerMessage['kind'], number>();
   /** New connections to the store begin with these faults. */
   onConnect: (machine: Machine, store: FakeStore) => void = () => {};
+  /** What a real server does with a director's probe. */
+  targetOf: (machine: string, address: IpAddress) => FakeTarget = () => ANSWERS;
   /** An agent ended by itself, as it was told. */
   onEnd: (machine: Machine) => void = () => {};
   #document: SimDocument;

@@ -35,5 +35,8 @@ async function install(name: string): Promise<void> {
     if (isOurs) rmSync(POLICY, { force: true });
   }
   // Where it has a service that would start with the machine.
-  await run(['systemctl', 'disable', '--quiet', name]);
+  await run(['systemctl', 'disable', '--quiet', SERVICES.get(name) ?? name]);
 }
+
+/** Of packages whose service has another name. */
+const SERVICES = new Map([['exim4-daemon-light', 'exim4']]);

@@ -15,6 +15,8 @@ import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
 const run = promisify(execFile);
 const clock = createSystemClock();
 const START_LIMIT_MS = 20_000;
+/** Of what etcdctl prints: thousands of keys are listed at times. */
+const SAID_MAX_BYTES = 64 * 1024 * 1024;
 
 export type EtcdListen = {
   readonly address: string;
@@ -261,7 +263,7 @@ class Cluster implements Etcd {
       ...(auth && this.#hasAuth ? flags({ user: `root:${auth.rootPassword}` }) : []),
       ...args,
     ];
-    const { stdout } = await run(command, rest, { timeout: 15_000 });
+    const { stdout } = await run(command, rest, { timeout: 15_000, maxBuffer: SAID_MAX_BYTES });
     return stdout;
   }
 

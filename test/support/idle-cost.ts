@@ -59,7 +59,7 @@ type Keys = {
 
 async function keysOf(lab: ClusterLab): Promise<Keys> {
   const answer = JSON.parse(
-    await lab.etcd.etcdctl(['get', '--prefix', '/leasehold/', '-w', 'json']),
+    await lab.etcd.etcdctl(['get', '--prefix', '/leasehold/', '--keys-only', '-w', 'json']),
   ) as {
     readonly header: { readonly revision: number };
     readonly kvs?: readonly {

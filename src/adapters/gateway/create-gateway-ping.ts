@@ -8,7 +8,7 @@ import type { GatewayPing } from '../../ports/gateway.ts';
 import type { Random } from '../../ports/random.ts';
 import { EchoPing } from './echo-ping.ts';
 import { createEchoSockets } from './icmp-socket.ts';
-import { readOwnAddresses } from './own-addresses.ts';
+import { readOwnAddresses } from '../raw-sockets/own-addresses.ts';
 
 /**
  * Loads its library now, some 20 ms where nobody has yet, and opens sockets when something is asked. Without

@@ -10,7 +10,8 @@ import type { GatewayAnswer, GatewayPing, GatewayRequest } from '../../ports/gat
 import type { Random } from '../../ports/random.ts';
 import { decodeEchoReply, encodeEchoRequest } from '../../wire/icmp.ts';
 import type { EchoSocket, OpenEchoSocket } from './icmp-socket.ts';
-import { type OwnAddress, pickSource } from './own-addresses.ts';
+import type { OwnAddress } from '../raw-sockets/own-addresses.ts';
+import { pickSource } from './own-addresses.ts';
 
 /** So long the addresses of this host count as known. */
 export const OWN_ADDRESSES_MS = 1_000;

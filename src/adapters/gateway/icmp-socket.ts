@@ -3,9 +3,8 @@
  * here waits. Needs CAP_NET_RAW.
  */
 import { err, ok, type Result } from '../../lib/result.ts';
-import { familyOf, type IpAddress, type IpFamily } from '../../model/address.ts';
-import type { Instruction } from '../../wire/bpf.ts';
-import { ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY } from '../../wire/icmp.ts';
+import { familyOf, type IpAddress } from '../../model/address.ts';
+import { buildEchoFilter } from '../../wire/echo-filter.ts';
 import { bindLibc, type Libc } from '../raw-sockets/libc.ts';
 import { type ErrnoWords, RawSocket, SOCK_RAW } from '../raw-sockets/raw-socket.ts';
 import {
@@ -15,7 +14,7 @@ import {
   encodeIpAddress,
   SOCKADDR_IN6_LENGTH,
 } from '../raw-sockets/socket-address.ts';
-import { isLinkLocal, type OwnAddress } from './own-addresses.ts';
+import { isLinkLocal, type OwnAddress } from '../raw-sockets/own-addresses.ts';
 
 export type HeardReply = {
   readonly from: IpAddress;
@@ -42,41 +41,12 @@ export function createEchoSockets(libc: Libc = bindLibc()): OpenEchoSocket {
   return (own, identifier) => openSocket(libc, own, identifier);
 }
 
-/**
- * Only replies with the identifier, so that nothing else on the host costs this process anything. Offsets count
- * from the IP header (4), or from the ICMPv6 header.
- */
-export function buildEchoFilter(family: IpFamily, identifier: number): readonly Instruction[] {
-  const [head, loadByte, loadHalf, type] =
-    family === 4
-      ? ([[HEADER_TO_X], LOAD_BYTE_X, LOAD_HALF_X, ICMP_ECHO_REPLY] as const)
-      : ([[], LOAD_BYTE, LOAD_HALF, ICMPV6_ECHO_REPLY] as const);
-  return [
-    ...head,
-    { code: loadByte, jt: 0, jf: 0, k: 0 },
-    { code: JUMP_IF_EQUAL, jt: 0, jf: 3, k: type },
-    { code: loadHalf, jt: 0, jf: 0, k: 4 },
-    { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: identifier },
-    { code: RETURN, jt: 0, jf: 0, k: RECEIVE_LENGTH },
-    { code: RETURN, jt: 0, jf: 0, k: 0 },
-  ];
-}
-
-const LOAD_BYTE = 0x30;
-const LOAD_BYTE_X = 0x50;
-const LOAD_HALF = 0x28;
-const LOAD_HALF_X = 0x48;
-/** X = length of the IPv4 header that begins at 0. */
-const HEADER_TO_X: Instruction = { code: 0xb1, jt: 0, jf: 0, k: 0 };
-const JUMP_IF_EQUAL = 0x15;
-const RETURN = 0x06;
-
 function openSocket(libc: Libc, own: OwnAddress, identifier: number): Result<EchoSocket, string> {
   const family = familyOf(own.address);
   const [domain, protocol] = family === 4 ? [AF_INET, IPPROTO_ICMP] : [AF_INET6, IPPROTO_ICMPV6];
   const socket = RawSocket.open(libc, { domain, type: SOCK_RAW, protocol }, ERROR_WORDS);
   if (!socket.ok) return err(`cannot open a raw socket: ${socket.error}`);
-  const filtered = socket.value.setFilter(buildEchoFilter(family, identifier));
+  const filtered = socket.value.setFilter(buildEchoFilter(family, identifier, RECEIVE_LENGTH));
   const address = encodeIpAddress(own.address, scopeOf(libc, own.address, own.device));
   const bound = filtered.ok ? socket.value.bind(address) : filtered;
   if (bound.ok) return ok(new RawEchoSocket(libc, socket.value, own));

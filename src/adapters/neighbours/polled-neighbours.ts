@@ -31,6 +31,7 @@ const DEVICE_CHECK_MS = 1_000;
 /** The interfaces of this host are read anew for a strange MAC, at most this often. */
 const OWN_MACS_MS = 200;
 const VOICES_MAX = 256;
+const NOBODY = '0.0.0.0';
 const GATEWAY_MACS_MAX = 256;
 
 type EarSlot = {
@@ -265,9 +266,27 @@ export class PolledNeighbours implements Neighbours {
     }
   }
 
-  #isForeign(device: string, { address, mac }: Statement): boolean {
-    const isOurs = this.#listened.some((vip) => vip.device === device && vip.address === address);
-    return isOurs && !this.#isOwnMac(mac);
+  #isForeign(device: string, { address, mac, answerTo }: Statement): boolean {
+    const isOurs = this.#isListened(device, address);
+    return isOurs && !this.#isOwnMac(mac) && !this.#isWanted(device, answerTo);
+  }
+
+  /**
+   * An answer to what this machine asked in its own name, as a check along a VIP's path does: a real server that is set
+   * up wrongly says so, and would have kept silent. It is the check that tells of it; holders that live announce
+   * themselves, and elections ask as nobody.
+   */
+  #isWanted(device: string, answerTo: Statement['answerTo']): boolean {
+    return (
+      answerTo !== null &&
+      answerTo.address !== NOBODY &&
+      !this.#isListened(device, answerTo.address) &&
+      this.#isOwnMac(answerTo.mac)
+    );
+  }
+
+  #isListened(device: string, address: IpAddress): boolean {
+    return this.#listened.some((vip) => vip.device === device && vip.address === address);
   }
 
   #isOwnMac(mac: MacAddress): boolean {

@@ -1,199 +1,117 @@
 /**
- * Runs the checks of one worker: starts what is due, cuts at deadlines, posts results in batches. One timer
- * for everything. The time source and the timer are arguments, because a worker thread has its own.
+ * Turns the engine of one worker on the thread's event loop, with one timer for everything. The time source and the
+ * timer are arguments, because a worker thread has its own.
  */
-import { assert } from '../../lib/assert.ts';
-import type { Check } from '../../model/cluster.ts';
-import type { CheckId } from '../../model/ids.ts';
-import { describeFailure } from './failure-words.ts';
-import type { FromWorker, ProbeResult, ToWorker, WorkerOptions } from './probe-protocol.ts';
-import { ProbeSchedule } from './probe-schedule.ts';
-import type { Outcome } from './run-probe.ts';
-import { TimeHeap } from './time-heap.ts';
+import { AwakeTime } from './awake-time.ts';
+import { type EngineWorld, ProbeEngine } from './probe-engine.ts';
+import type { ToWorker, WorkerOptions } from './probe-protocol.ts';
 
-/** Results wait this long for others, and no batch is larger than this. */
-const FLUSH_MS = 10;
-const BATCH_MAX = 256;
 /** A timer later than this means that the thread stood still, not that targets were slow. */
 const STALL_MS = 50;
+/** While probes run the timer fires so often at least: a pause is known by one that is late. */
+const HEARTBEAT_MS = 100;
 
-export type RunnerWorld = {
-  /** Monotonic milliseconds. */
-  readonly now: () => number;
+export type RunnerWorld = Omit<EngineWorld, 'ended'> & {
   readonly setTimer: (ms: number, action: () => void) => () => void;
-  readonly probe: (check: Check, done: (outcome: Outcome) => void) => () => void;
-  readonly post: (message: FromWorker) => void;
 };
-
-type Probe = {
-  readonly check: Check;
-  readonly startedAt: number;
-  abort: () => void;
-  isOver: boolean;
-};
-type PendingResult = Omit<ProbeResult, 'ageMs'> & { readonly at: number };
 
 export class ProbeRunner {
   readonly #world: RunnerWorld;
-  readonly #schedule: ProbeSchedule;
-  readonly #checks = new Map<CheckId, Check>();
-  readonly #probes = new Map<CheckId, Probe>();
-  readonly #deadlines = new TimeHeap<{ readonly at: number; readonly probe: Probe }>();
-  /** Of a set that is on its way. */
-  #parts: Check[] = [];
-  #results: PendingResult[] = [];
-  #localFailure: string | null = null;
-  #flushAt: number | null = null;
+  readonly #awake: AwakeTime;
+  readonly #engine: ProbeEngine;
   #cancelTimer: (() => void) | null = null;
-  /** For when the timer is set. */
+  /** For when the timer is set, and since when. */
   #timerAt: number | null = null;
-  #isForgiving = false;
+  #armedAt = 0;
   #isTurning = false;
 
   constructor(options: WorkerOptions, world: RunnerWorld) {
+    const awake = new AwakeTime(world.now);
+    const now = (): number => awake.now();
     this.#world = world;
-    this.#schedule = new ProbeSchedule(options.maxConcurrent, seededRandom(options.seed));
+    this.#awake = awake;
+    this.#engine = new ProbeEngine(options, { ...world, now, ended: (at) => this.#onEnded(at) });
   }
 
   handle(message: ToWorker): void {
-    const now = this.#world.now();
-    if (message.kind === 'part') {
-      // A set that never came to its end is forgotten.
-      if (message.isFirst) this.#parts = [];
-      for (const check of message.checks) this.#parts.push(check);
-      return;
-    }
-    if (message.kind === 'soon') this.#schedule.soon(message.check, now);
+    if (message.kind === 'stop') this.#engine.stop();
     else {
-      const parts = message.hasParts === true ? this.#parts : [];
-      this.#parts = [];
-      this.#setChecks([...parts, ...message.checks], now);
+      this.#wake();
+      this.#engine.handle(message);
+      this.#look();
     }
-    this.#turn();
   }
 
-  #setChecks(checks: readonly Check[], now: number): void {
-    const jobs = checks.map((check) => ({ id: check.id, intervalMs: check.spec.intervalMs }));
-    for (const id of this.#schedule.set(jobs, now)) this.#drop(id);
-    this.#checks.clear();
-    for (const check of checks) this.#checks.set(check.id, check);
-  }
-
-  #drop(id: CheckId): void {
-    const probe = this.#probes.get(id);
-    this.#probes.delete(id);
-    if (probe === undefined) return;
-    probe.isOver = true;
-    probe.abort();
-  }
-
-  /** Everything that time or a free slot allows now; then one timer for what comes next. */
-  #turn(): void {
+  /** Thousands a second end: most of them change nothing of what the timer waits for. */
+  #onEnded(at: number): void {
     if (this.#isTurning) return;
-    this.#isTurning = true;
-    const now = this.#world.now();
-    const hasStalled = this.#timerAt !== null && now - this.#timerAt > STALL_MS;
+    if (at <= this.#awake.now()) this.#look();
+    else if (this.#timerAt === null || at < this.#timerAt) this.#arm();
+  }
+
+  /** Something has come: what a free slot allows now. Beside it other answers may wait, so no deadline counts. */
+  #look(): void {
+    if (this.#isTurning) return;
+    this.#wake();
+    this.#turn(false);
+    this.#arm();
+  }
+
+  #onTimer(): void {
+    const lateMs = this.#wake();
+    this.#timerAt = null;
+    this.#engine.late(lateMs);
     // After a stall, the answers that came meanwhile are read before a deadline counts.
-    if (!hasStalled) this.#cutLate(now);
-    for (const id of this.#schedule.takeDue(now)) this.#start(id, now);
-    if (this.#flushAt !== null && (now >= this.#flushAt || this.#results.length >= BATCH_MAX))
-      this.#flush(now);
-    this.#isTurning = false;
-    if (hasStalled) this.#forgive();
-    else this.#arm(now);
-  }
-
-  #start(id: CheckId, now: number): void {
-    const check = this.#checks.get(id);
-    assert(check !== undefined, 'a scheduled check is known');
-    const probe: Probe = { check, startedAt: now, abort: () => {}, isOver: false };
-    this.#probes.set(id, probe);
-    this.#deadlines.push({ at: now + check.spec.timeoutMs, probe });
-    try {
-      probe.abort = this.#world.probe(check, (outcome) => {
-        this.#finish(probe, outcome, false);
-        this.#turn();
+    const hasStalled = lateMs > STALL_MS;
+    this.#turn(!hasStalled);
+    if (hasStalled)
+      this.#set(1, () => {
+        this.#engine.late(this.#wake());
+        this.#timerAt = null;
+        this.#turn(true);
+        this.#arm();
       });
-    } catch (error) {
-      this.#finish(probe, { kind: 'down', detail: describeFailure(error) }, false);
-    }
+    else this.#arm();
   }
 
-  #cutLate(now: number): void {
-    for (let next = this.#deadlines.peek(); next !== undefined && next.at <= now; ) {
-      this.#deadlines.pop();
-      const { probe } = next;
-      if (!probe.isOver) {
-        probe.abort();
-        const detail = `no answer within ${probe.check.spec.timeoutMs} ms`;
-        this.#finish(probe, { kind: 'down', detail }, true);
-      }
-      next = this.#deadlines.peek();
-    }
+  #turn(mayCut: boolean): void {
+    this.#isTurning = true;
+    this.#engine.turn(mayCut);
+    this.#isTurning = false;
   }
 
-  #finish(probe: Probe, outcome: Outcome, ranIntoDeadline: boolean): void {
-    if (probe.isOver) return;
-    probe.isOver = true;
-    const { id } = probe.check;
-    this.#probes.delete(id);
-    const now = this.#world.now();
-    this.#schedule.finished(id, now, ranIntoDeadline);
-    this.#flushAt ??= now + FLUSH_MS;
-    if (outcome.kind === 'local') {
-      this.#localFailure = outcome.detail;
+  /** How late the timer is; what the whole process stood still is not counted, and time goes on from before it. */
+  #wake(): number {
+    const timerAt = this.#timerAt;
+    if (timerAt === null) return 0;
+    const lateMs = this.#awake.now() - timerAt;
+    if (lateMs <= STALL_MS) return Math.max(0, lateMs);
+    const since = Math.max(this.#armedAt, timerAt - HEARTBEAT_MS);
+    return this.#awake.resume(since, timerAt - since) ? 0 : lateMs;
+  }
+
+  /** One timer for what comes next; one that comes sooner does no harm. */
+  #arm(): void {
+    const next = this.#engine.nextAt();
+    if (next === null) {
+      this.#cancelTimer?.();
+      this.#timerAt = null;
       return;
     }
-    this.#results.push({
-      check: id,
-      isUp: outcome.kind === 'up',
-      detail: outcome.detail,
-      latencyMs: now - probe.startedAt,
-      at: now,
-    });
-  }
-
-  #flush(now: number): void {
-    const results = this.#results.map(({ at, ...result }) => ({ ...result, ageMs: now - at }));
-    this.#results = [];
-    this.#flushAt = null;
-    this.#world.post({ results, localFailure: this.#localFailure });
-    this.#localFailure = null;
-  }
-
-  #arm(now: number): void {
-    this.#cancelTimer?.();
-    this.#cancelTimer = null;
-    this.#timerAt = null;
-    // Deadlines of probes that are over would wake the thread for nothing.
-    while (this.#deadlines.peek()?.probe.isOver === true) this.#deadlines.pop();
-    const times = [this.#schedule.nextAt(), this.#deadlines.peek()?.at, this.#flushAt];
-    const next = times.reduce<number>((least, at) => Math.min(least, at ?? least), Infinity);
-    if (next === Infinity) return;
     // Whole milliseconds, rounded up: a timer that fires a fraction early would spin.
-    const delayMs = Math.max(1, Math.ceil(next - now));
-    this.#timerAt = now + delayMs;
-    this.#cancelTimer = this.#world.setTimer(delayMs, () => this.#turn());
+    const dueMs = Math.max(1, Math.ceil(next - this.#awake.now()));
+    this.#set(this.#engine.isProbing ? Math.min(dueMs, HEARTBEAT_MS) : dueMs, () =>
+      this.#onTimer(),
+    );
   }
 
-  /** One round of the event loop without deadlines. */
-  #forgive(): void {
-    if (this.#isForgiving) return;
-    this.#isForgiving = true;
+  #set(delayMs: number, action: () => void): void {
+    const now = this.#awake.now();
+    const at = now + delayMs;
+    if (this.#timerAt !== null && this.#timerAt <= at) return;
     this.#cancelTimer?.();
-    this.#cancelTimer = this.#world.setTimer(1, () => {
-      this.#isForgiving = false;
-      this.#timerAt = null;
-      this.#turn();
-    });
+    this.#armedAt = now;
+    this.#timerAt = at;
+    this.#cancelTimer = this.#world.setTimer(delayMs, action);
   }
-}
-
-/** Numerical Recipes' linear congruential generator: enough to spread probes over time. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
 }

@@ -7,38 +7,51 @@
  * A check that is due and finds no slot waits; it is never queued twice, so the queues are bounded.
  */
 import type { CheckId } from '../../model/ids.ts';
-import { TimeHeap } from './time-heap.ts';
+import { Places } from './places.ts';
+import { TimingWheel } from './timing-wheel.ts';
 
-/** Part of the interval by which the rhythm varies, up and down. */
+/** Part of the interval by which the rhythm varies, up and down, where a check does not say. */
 export const JITTER = 0.1;
 
-/** Void alarms tolerated before they are swept. */
-const ALARMS_SPARE = 64;
+/** How late a probe may start. What is due within the same tick starts together, which wakes the thread once. */
+export const TICK_MS = 8;
 
 const PACES = ['prompt', 'unknown', 'slow'] as const;
 type Pace = (typeof PACES)[number];
 /** Share of all slots that may be in use when a probe of this pace starts. */
 const SHARE: Readonly<Record<Pace, number>> = { prompt: 1, unknown: 0.75, slow: 0.5 };
 
-export type Scheduled = { readonly id: CheckId; readonly intervalMs: number };
-
-type Job = {
+export type Scheduled = {
   readonly id: CheckId;
   readonly intervalMs: number;
-  pace: Pace;
-  state: 'waiting' | 'queued' | 'running';
+  /** Default: the interval. */
+  readonly warmupMs?: number | undefined;
+  readonly jitter?: number | undefined;
+};
+
+class Job {
+  readonly of: Scheduled;
+  /** On the wheel. */
+  place = -1;
+  pace: Pace = 'unknown';
+  state: 'waiting' | 'queued' | 'running' = 'waiting';
   /** When the next probe is due; the rhythm counts from here, not from when a slot was free. */
   dueAt: number;
-  isWantedSoon: boolean;
-  isRemoved: boolean;
-};
-type Alarm = { readonly at: number; readonly job: Job };
+  /** The next probe is wanted by then, whatever the rhythm says. */
+  wantedAt = Infinity;
+
+  constructor(of: Scheduled, dueAt: number) {
+    this.of = of;
+    this.dueAt = dueAt;
+  }
+}
 
 export class ProbeSchedule {
-  readonly #maxConcurrent: number;
+  #maxConcurrent: number;
   readonly #random: () => number;
   readonly #jobs = new Map<CheckId, Job>();
-  readonly #alarms = new TimeHeap<Alarm>();
+  readonly #wheel: TimingWheel;
+  readonly #places = new Places<Job>();
   readonly #queues: Readonly<Record<Pace, Set<Job>>> = {
     prompt: new Set(),
     unknown: new Set(),
@@ -46,112 +59,123 @@ export class ProbeSchedule {
   };
   #running = 0;
 
-  constructor(maxConcurrent: number, random: () => number) {
+  constructor(maxConcurrent: number, random: () => number, now = 0) {
     this.#maxConcurrent = maxConcurrent;
     this.#random = random;
+    this.#wheel = new TimingWheel(TICK_MS, now);
   }
 
   get running(): number {
     return this.#running;
   }
 
+  /** Probes that run already go on. */
+  limit(maxConcurrent: number): void {
+    this.#maxConcurrent = maxConcurrent;
+  }
+
   /** The complete set. Returns the checks that are gone while their probe runs: abort these. */
   set(checks: readonly Scheduled[], now: number): readonly CheckId[] {
-    const wanted = new Map(checks.map((check) => [check.id, check]));
+    const wanted = new Set(checks.map(({ id }) => id));
+    const gone = [...this.#jobs.keys()].filter((id) => !wanted.has(id));
+    return this.change(checks, gone, now);
+  }
+
+  /** The same by what is new and what is gone. */
+  change(added: readonly Scheduled[], gone: readonly CheckId[], now: number): readonly CheckId[] {
     const aborted: CheckId[] = [];
-    for (const job of this.#jobs.values()) {
-      if (wanted.has(job.id)) continue;
+    for (const id of gone) {
+      const job = this.#jobs.get(id);
+      if (job === undefined) continue;
       if (job.state === 'running') {
-        aborted.push(job.id);
+        aborted.push(id);
         this.#running--;
       }
-      job.isRemoved = true;
+      this.#wheel.cancel(job.place);
+      this.#places.give(job.place);
       this.#queues[job.pace].delete(job);
-      this.#jobs.delete(job.id);
+      this.#jobs.delete(id);
     }
-    for (const check of wanted.values()) this.#setOne(check, now);
+    for (const check of added) this.#add(check, now);
     return aborted;
   }
 
-  /** One probe as soon as a slot is free; while one is running, one more after it. */
-  soon(id: CheckId, now: number): void {
+  /**
+   * The next probe not later than so long after now, as soon as a slot is free; while one is running, one more
+   * after it.
+   */
+  soon(id: CheckId, now: number, afterMs = 0): void {
     const job = this.#jobs.get(id);
-    if (job?.state === 'running') job.isWantedSoon = true;
-    else if (job?.state === 'waiting') {
-      job.dueAt = now;
-      this.#enqueue(job);
+    if (job === undefined || job.state === 'queued') return;
+    const at = now + afterMs;
+    if (job.state === 'running') job.wantedAt = Math.min(job.wantedAt, at);
+    else if (at < job.dueAt) {
+      job.dueAt = at;
+      if (afterMs <= 0) this.#enqueue(job);
+      else this.#wait(job);
     }
   }
 
   /** Checks to start now; each is running until `finished`. */
   takeDue(now: number): readonly CheckId[] {
-    this.#compact();
-    for (let next = this.#alarms.peek(); next !== undefined && next.at <= now; ) {
-      this.#alarms.pop();
-      // An alarm of an earlier plan, or of a check that is gone, means nothing.
-      const isValid = next.job.state === 'waiting' && next.job.dueAt === next.at;
-      if (isValid && !next.job.isRemoved) this.#enqueue(next.job);
-      next = this.#alarms.peek();
-    }
+    this.#wheel.turn(now, (place) => {
+      const job = this.#places.at(place);
+      if (job !== undefined) this.#enqueue(job);
+    });
     const started: CheckId[] = [];
-    for (const pace of PACES)
+    for (const pace of PACES) {
+      const most = Math.max(1, Math.floor(this.#maxConcurrent * SHARE[pace]));
       for (const job of this.#queues[pace]) {
-        if (this.#running >= Math.max(1, Math.floor(this.#maxConcurrent * SHARE[pace]))) break;
+        if (this.#running >= most) break;
         this.#queues[pace].delete(job);
         job.state = 'running';
         this.#running++;
-        started.push(job.id);
+        started.push(job.of.id);
       }
+    }
     return started;
   }
 
-  /** `ranIntoDeadline`: the target held its slot to the end. */
-  finished(id: CheckId, now: number, ranIntoDeadline: boolean): void {
+  /**
+   * `ranIntoDeadline`: the target held its slot to the end. Gives when `takeDue` may have something because of this:
+   * now, where others wait for a slot.
+   */
+  finished(id: CheckId, now: number, ranIntoDeadline: boolean): number {
     const job = this.#jobs.get(id);
-    if (job?.state !== 'running') return;
+    if (job?.state !== 'running') return Infinity;
     this.#running--;
     job.pace = ranIntoDeadline ? 'slow' : 'prompt';
-    const factor = 1 + JITTER * (2 * this.#random() - 1);
-    job.dueAt = job.isWantedSoon ? now : Math.max(now, job.dueAt + job.intervalMs * factor);
-    job.isWantedSoon = false;
-    this.#wait(job);
+    const { intervalMs, jitter = JITTER } = job.of;
+    const factor = 1 + jitter * (2 * this.#random() - 1);
+    job.dueAt = Math.max(now, Math.min(job.dueAt + intervalMs * factor, job.wantedAt));
+    job.wantedAt = Infinity;
+    if (job.dueAt > now) this.#wait(job);
+    else this.#enqueue(job);
+    return PACES.some((pace) => this.#queues[pace].size > 0) ? now : job.dueAt;
   }
 
   /** When `takeDue` has something new at the earliest by time alone; null: only after `finished`. */
   nextAt(): number | null {
-    return this.#alarms.peek()?.at ?? null;
+    return this.#wheel.nextAt();
   }
 
-  #setOne(check: Scheduled, now: number): void {
+  #add(check: Scheduled, now: number): void {
     // The id is a hash of all parameters: a check that is known has not changed.
     if (this.#jobs.has(check.id)) return;
-    const job: Job = {
-      id: check.id,
-      intervalMs: check.intervalMs,
-      pace: 'unknown',
-      state: 'waiting',
-      dueAt: now + this.#random() * check.intervalMs,
-      isWantedSoon: false,
-      isRemoved: false,
-    };
+    const warmupMs = check.warmupMs ?? check.intervalMs;
+    const job = new Job(check, now + this.#random() * warmupMs);
+    job.place = this.#places.take(job);
     this.#jobs.set(check.id, job);
     this.#wait(job);
   }
 
   #wait(job: Job): void {
     job.state = 'waiting';
-    this.#alarms.push({ at: job.dueAt, job });
-  }
-
-  /** Void alarms (of removed checks, or overtaken by `soon`) must not pile up. */
-  #compact(): void {
-    if (this.#alarms.size <= 2 * this.#jobs.size + ALARMS_SPARE) return;
-    this.#alarms.clear();
-    for (const job of this.#jobs.values())
-      if (job.state === 'waiting') this.#alarms.push({ at: job.dueAt, job });
+    this.#wheel.set(job.place, job.dueAt);
   }
 
   #enqueue(job: Job): void {
+    this.#wheel.cancel(job.place);
     job.state = 'queued';
     this.#queues[job.pace].add(job);
   }

@@ -1,6 +1,5 @@
 /** The certificate authorities that this machine trusts: its own bundle, where it has one, else Node's. */
-import { readFileSync } from 'node:fs';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import { accessSync, constants } from 'node:fs';
 
 /** Debian and Alpine, Red Hat, SUSE. */
 const BUNDLES = [
@@ -9,21 +8,16 @@ const BUNDLES = [
   '/etc/ssl/ca-bundle.pem',
 ];
 
-let context: SecureContext | null = null;
-
-/** Built once per process or worker: parsing some hundred certificates for every probe would cost more than it. */
-export function systemTrust(): SecureContext {
-  context ??= createContext();
-  return context;
+/** Null: Node's own are to be trusted. */
+export function systemBundle(): string | null {
+  return BUNDLES.find(isReadable) ?? null;
 }
 
-function createContext(): SecureContext {
-  for (const path of BUNDLES) {
-    try {
-      return createSecureContext({ ca: readFileSync(path) });
-    } catch {
-      // Not there, or not readable: the next one.
-    }
+function isReadable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false;
   }
-  return createSecureContext();
 }

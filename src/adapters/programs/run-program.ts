@@ -28,8 +28,8 @@ export type ProgramRequest = {
 export type ProgramResult =
   | { readonly kind: 'exited'; readonly code: number; readonly output: string }
   | { readonly kind: 'timed-out' }
-  /** Could not be started, or a signal ended it; the words are for people. */
-  | { readonly kind: 'failed'; readonly message: string };
+  /** A signal ended it; or, where `hasStarted` is absent, it could not be started. The words are for people. */
+  | { readonly kind: 'failed'; readonly message: string; readonly hasStarted?: true };
 
 export type RunningProgram = {
   /** At the latest when the timeout has passed, though the program may need time to die. */
@@ -148,7 +148,7 @@ class Run implements RunningProgram {
 
   kill(): void {
     if (!this.#hasEnded && !this.#isKilled)
-      this.#end({ kind: 'failed', message: 'ended by leasehold' });
+      this.#end({ kind: 'failed', message: 'ended by leasehold', hasStarted: true });
   }
 
   #armTimeout(ms: number): () => void {
@@ -189,7 +189,12 @@ class Run implements RunningProgram {
       this.#child.stderr?.destroy();
       const output = Buffer.concat(this.#output).toString('utf8');
       if (code !== null) this.#settle({ kind: 'exited', code, output });
-      else this.#settle({ kind: 'failed', message: `ended by ${signal ?? 'a signal'}` });
+      else
+        this.#settle({
+          kind: 'failed',
+          message: `ended by ${signal ?? 'a signal'}`,
+          hasStarted: true,
+        });
     };
     const cancel = this.#clock.schedule(LAST_OUTPUT_MS, finish);
     this.#child.once('close', finish);

@@ -294,6 +294,13 @@ export const CATALOGUE = {
     labels: ['kind', 'result'],
     buckets: ROUND_TRIP,
   },
+  checkFailures: {
+    type: 'counter',
+    name: 'leasehold_check_failures_total',
+    help: 'Probes of this director that failed, by kind of check and why (docs/checks.md)',
+    unit: 'total',
+    labels: ['kind', 'reason'],
+  },
   votes: {
     type: 'counter',
     name: 'leasehold_votes_total',

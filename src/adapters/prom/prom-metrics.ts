@@ -215,10 +215,16 @@ function syncMetrics(registry: Registry) {
 
 function healthMetrics(registry: Registry) {
   const duration = histogram(registry, CATALOGUE.checkDuration);
+  const failures = counter(registry, CATALOGUE.checkFailures);
   const votes = counter(registry, CATALOGUE.votes);
   return {
+    probeFailures: (kind, reason, count) => failures.inc({ kind, reason }, count),
     probe: (kind, isUp, seconds) =>
       duration.observe({ kind, result: isUp ? 'up' : 'down' }, seconds),
+    probes: (kind, isUp, seconds) => {
+      const labels = { kind, result: isUp ? 'up' : 'down' };
+      for (const one of seconds) duration.observe(labels, one);
+    },
     vote: (isUp) => votes.inc({ result: isUp ? 'up' : 'down' }),
   } satisfies Partial<Metrics>;
 }

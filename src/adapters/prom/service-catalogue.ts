@@ -114,6 +114,20 @@ export const SERVICE_CATALOGUE = {
     unit: 'boolean',
     labels: ['service', 'real_server'],
   },
+  realServerVotes: {
+    type: 'gauge',
+    name: 'leasehold_real_server_votes',
+    help: 'Votes of directors on the check of the real server, by what they say',
+    unit: 'count',
+    labels: ['service', 'real_server', 'result'],
+  },
+  realServerChanged: {
+    type: 'gauge',
+    name: 'leasehold_real_server_last_change_timestamp_seconds',
+    help: 'Wall time since when the real server is up or down, in seconds since 1970; absent where that is older than the agent',
+    unit: 'seconds',
+    labels: ['service', 'real_server'],
+  },
   realServerWeight: {
     type: 'gauge',
     name: 'leasehold_real_server_weight',

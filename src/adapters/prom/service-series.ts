@@ -69,6 +69,12 @@ function writeRealServer(writer: Writer, service: string, reading: RealServerRea
   const labels = { service, real_server: reading.realServer };
   writer.add('realServerUp', labels, Number(reading.isUp));
   writer.add('realServerWeight', labels, reading.weight);
+  if (reading.health !== null) {
+    const { votesUp, votesDown, changedAtMs } = reading.health;
+    writer.add('realServerVotes', { ...labels, result: 'up' }, votesUp);
+    writer.add('realServerVotes', { ...labels, result: 'down' }, votesDown);
+    if (changedAtMs !== null) writer.add('realServerChanged', labels, changedAtMs / 1000);
+  }
   if (reading.draining !== null) writer.add('realServerDrainConnections', labels, reading.draining);
   if (reading.traffic !== null) writeTraffic(writer, 'realServer', labels, reading.traffic);
 }

@@ -8,6 +8,8 @@ import koffi from 'koffi';
 export type Libc = {
   readonly socket: (domain: number, type: number, protocol: number) => number;
   readonly bind: (fd: number, address: Uint8Array, length: number) => number;
+  readonly listen: (fd: number, backlog: number) => number;
+  readonly getsockname: (fd: number, address: Uint8Array, length: number[]) => number;
   readonly setsockopt: (
     fd: number,
     level: number,
@@ -72,6 +74,10 @@ export function bindLibc(): Libc {
   return {
     socket: library.func('int socket(int domain, int type, int protocol)'),
     bind: library.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
+    listen: library.func('int listen(int fd, int backlog)'),
+    getsockname: library.func(
+      'int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint32_t *length)',
+    ),
     setsockopt: library.func(
       'int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)',
     ),

@@ -6,6 +6,7 @@ import { err, ok, type Result } from '../../lib/result.ts';
 import { encodeFilter, type Instruction } from '../../wire/bpf.ts';
 import type { Libc } from './libc.ts';
 
+export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
@@ -45,7 +46,7 @@ export class RawSocket {
     this.#words = words;
   }
 
-  /** Needs CAP_NET_RAW, but for SOCK_DGRAM. */
+  /** Needs CAP_NET_RAW, but for SOCK_STREAM, and SOCK_DGRAM of other families than AF_PACKET. */
   static open(libc: Libc, kind: SocketKind, words: ErrnoWords = {}): Result<RawSocket, string> {
     const type = kind.type | SOCK_CLOEXEC | SOCK_NONBLOCK;
     const fd = libc.socket(kind.domain, type, kind.protocol);
@@ -54,6 +55,17 @@ export class RawSocket {
 
   bind(address: Uint8Array): Result<void, string> {
     return this.#try((fd) => this.#libc.bind(fd, address, address.length) === 0);
+  }
+
+  /** Of a stream. */
+  listen(backlog: number): Result<void, string> {
+    return this.#try((fd) => this.#libc.listen(fd, backlog) === 0);
+  }
+
+  /** Fills `address` with what it is bound to. */
+  localAddress(address: Uint8Array): Result<void, string> {
+    const length = [address.length];
+    return this.#try((fd) => this.#libc.getsockname(fd, address, length) === 0);
   }
 
   /** Replaces the program at once: no frame is judged by neither. */

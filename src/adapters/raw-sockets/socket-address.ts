@@ -44,6 +44,15 @@ export function encodeLinkAddress(place: {
   return address;
 }
 
+/** What recvfrom said of a frame: its EtherType, the index of the device that has it, and who sent it. */
+export const decodeLinkAddress = (
+  address: Uint8Array,
+): { readonly etherType: number; readonly deviceIndex: number; readonly sender: Uint8Array } => ({
+  etherType: viewOf(address).getUint16(2),
+  deviceIndex: viewOf(address).getInt32(4, IS_LITTLE_ENDIAN),
+  sender: address.subarray(12, 12 + MAC_LENGTH),
+});
+
 /** Port 0. The device is that of a link-local address of IPv6; 0: none. */
 export function encodeIpAddress(address: IpAddress, deviceIndex: number): Uint8Array {
   const isV4 = familyOf(address) === 4;
@@ -54,6 +63,10 @@ export function encodeIpAddress(address: IpAddress, deviceIndex: number): Uint8A
   if (!isV4) view.setUint32(24, deviceIndex, IS_LITTLE_ENDIAN);
   return bytes;
 }
+
+/** Any address of the family of this one: where only a port is to be chosen. */
+export const encodeAnyAddress = (like: IpAddress): Uint8Array =>
+  encodeIpAddress(like, 0).fill(0, familyOf(like) === 4 ? 4 : 8);
 
 /** Of at least SOCKADDR_IN6_LENGTH bytes. */
 export function decodeIpAddress(bytes: Uint8Array): IpAddress {

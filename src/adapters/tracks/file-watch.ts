@@ -7,7 +7,7 @@ import { basename, dirname } from 'node:path';
 
 import type { TrackSight } from '../../model/track.ts';
 import type { Clock } from '../../ports/clock.ts';
-import type { NumberReading } from './number-file.ts';
+import type { NumberReading } from '../programs/number-file.ts';
 import type { FileTarget } from './track-protocol.ts';
 
 export const FILE_LOOK_MS = 1000;

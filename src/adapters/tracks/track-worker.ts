@@ -6,7 +6,7 @@ import { createSystemClock } from '../clock/system-clock.ts';
 import { createSystemRandom } from '../clock/system-random.ts';
 import { startProgram } from '../programs/run-program.ts';
 import { watchDirectory } from './file-watch.ts';
-import { readNumber } from './number-file.ts';
+import { readNumber } from '../programs/number-file.ts';
 import { ProcessTable } from './process-table.ts';
 import type { ToTrackWorker } from './track-protocol.ts';
 import { TrackRunner } from './track-runner.ts';

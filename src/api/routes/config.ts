@@ -1,6 +1,7 @@
 /** The cluster document: read, judge, compare, replace under guard. */
 import { parseClusterSteps, parseSpecSteps } from '../../config/cluster-document.ts';
 import type { Problem } from '../../config/problem.ts';
+import { err, ok, type Result } from '../../lib/result.ts';
 import type { ClusterSpec } from '../../model/cluster.ts';
 import type { Revision } from '../../model/ids.ts';
 import { ABSENT } from '../../model/ids.ts';
@@ -105,14 +106,35 @@ async function currentConfig(ctx: ApiContext): Promise<ConfigDocument | null> {
 
 type Judged = { readonly spec: ClusterSpec; readonly warnings: string[] };
 
+/** Every problem of the document, those with this director's own limits included. */
+const judge = (
+  { documents, view }: ApiContext,
+  document: unknown,
+): Promise<Result<Judged, readonly Problem[]>> =>
+  documents.runSteps(() => judgeSteps(view, document));
+
+function* judgeSteps(
+  view: ApiContext['view'],
+  document: unknown,
+): Generator<undefined, Result<Judged, readonly Problem[]>> {
+  const parsed = yield* parseClusterSteps(document);
+  if (!parsed.ok) return parsed;
+  const { spec, warnings } = parsed.value;
+  const message = yield* view.judgeChecksSteps(spec);
+  if (message === null) return ok({ spec, warnings: inWords(warnings) });
+  const allowed =
+    'fewer checks or checkers, more directors, or a higher LimitNOFILE of leasehold.service on each of them';
+  return err([{ path: 'services', message, allowed }]);
+}
+
 /** Throws 422 with every problem of the document. */
-async function requireValid({ documents }: ApiContext, document: unknown): Promise<Judged> {
-  const parsed = await documents.runSteps(() => parseClusterSteps(document));
-  if (parsed.ok) return { spec: parsed.value.spec, warnings: inWords(parsed.value.warnings) };
-  const { length } = parsed.error;
+async function requireValid(ctx: ApiContext, document: unknown): Promise<Judged> {
+  const judged = await judge(ctx, document);
+  if (judged.ok) return judged.value;
+  const { length } = judged.error;
   const count = length === 1 ? 'one problem' : `${length} problems`;
   throw problemError('invalid-document', `the cluster document has ${count}; nothing was applied`, {
-    problems: listed(parsed.error),
+    problems: listed(judged.error),
   });
 }
 
@@ -306,10 +328,10 @@ function registerValidate(app: TypedApp, ctx: ApiContext): void {
       },
     },
     async (request) => {
-      const parsed = await ctx.documents.runSteps(() => parseClusterSteps(request.body.document));
-      return parsed.ok
-        ? { valid: true, problems: [], warnings: inWords(parsed.value.warnings) }
-        : { valid: false, problems: listed(parsed.error), warnings: [] };
+      const judged = await judge(ctx, request.body.document);
+      return judged.ok
+        ? { valid: true, problems: [], warnings: judged.value.warnings }
+        : { valid: false, problems: listed(judged.error), warnings: [] };
     },
   );
 }

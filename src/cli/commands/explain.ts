@@ -2,10 +2,13 @@
 import type { Command } from 'commander';
 import type { RealServerStatus, ServiceStatus, StatusDocument } from '../../model/status.ts';
 import { type CliIo, CliError, EXIT, type ExitCode } from '../context.ts';
-import { explainRealServer, explainService } from '../explain-service.ts';
+import { CheckReports } from '../../model/status-checks.ts';
+import { parseAnswer } from '../answers.ts';
+import { explainChecks } from '../explain-checks.ts';
+import { explainRealServer, explainService, explainVotes } from '../explain-service.ts';
 import { explainGroup } from '../explain-view.ts';
 import { matchRealServers, parseTarget, TARGET } from '../real-server-target.ts';
-import { openSession } from '../session.ts';
+import { openSession, type Session } from '../session.ts';
 import { fetchStatus } from './status.ts';
 
 export function addExplainCommand(
@@ -46,10 +49,19 @@ export function addExplainCommand(
     ],
     (status, name) => explainService(status, find('virtual service', name, status.services)),
   );
-  add(
-    ['rs', 'why a real server has its weight, and how far a drain is', '<target>', TARGET],
-    explainTarget,
-  );
+  explain
+    .command('rs')
+    .description(
+      'why a real server has its weight, who says what of it, and what would change that',
+    )
+    .argument('<target>', TARGET)
+    .action(async (target: string, _options: object, command: Command) => {
+      const session = await openSession(io, command);
+      const { service, server, words } = explainTarget(await fetchStatus(session), target);
+      const checks = await checksOf(session, service, server.id);
+      io.stdout(`${words}\n${checks === null ? explainVotes(server) : explainChecks(checks)}`);
+      done(EXIT.ok);
+    });
 }
 
 type Words = (status: StatusDocument, target: string) => string;
@@ -73,10 +85,33 @@ function unknown(kind: string, name: string, known: readonly string[]): CliError
   return new CliError(EXIT.badInput, `there is no ${kind} "${name}"; ${list}`);
 }
 
-function explainTarget(status: StatusDocument, target: string): string {
+function explainTarget(
+  status: StatusDocument,
+  target: string,
+): { readonly service: string; readonly server: RealServerStatus; readonly words: string } {
   const named = parseTarget(target, undefined);
   const service = find('virtual service', named.service, status.services);
-  return explainRealServer(status, service, realServerOf(service, named.realServer));
+  const server = realServerOf(service, named.realServer);
+  const words = explainRealServer(status, service, server);
+  return { service: service.name, server, words };
+}
+
+/** Null: the director tells nothing of them, as one of an older version. */
+async function checksOf(
+  { client }: Session,
+  service: string,
+  server: string,
+): Promise<CheckReports | null> {
+  const names = [service, server].map(encodeURIComponent);
+  const path = `/api/v1/services/${names[0]}/real-servers/${names[1]}/checks`;
+  try {
+    const { body } = await client.call({ method: 'GET', path });
+    const reports = parseAnswer(CheckReports, body);
+    return reports.checks.length === 0 ? null : reports;
+  } catch (error) {
+    if (error instanceof CliError) return null;
+    throw error;
+  }
 }
 
 /** By its id, or by its address where the service has it once. */

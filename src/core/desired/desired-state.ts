@@ -9,7 +9,7 @@ import {
   type RealServer,
   type VirtualService,
 } from '../../model/cluster.ts';
-import type { CheckStatus, RealServerOverride } from '../../model/health.ts';
+import type { CheckStatus, DynamicWeight, RealServerOverride } from '../../model/health.ts';
 import type { CheckId, GroupId, ServiceId } from '../../model/ids.ts';
 import {
   type DesiredService,
@@ -33,7 +33,6 @@ import {
   type OwnServing,
   type OwnStandby,
 } from '../service/own-standby.ts';
-import type { DynamicWeight } from '../service/weight.ts';
 
 export { deriveHealth } from '../service/decide-service.ts';
 export type { Explanation, ServiceExplanation, WeightReason } from '../service/explanation.ts';

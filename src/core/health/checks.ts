@@ -1,16 +1,27 @@
 /** Which probe jobs a spec needs: equal type, target and parameters are one check (design 8). */
 import { hash64Hex } from '../../lib/hash.ts';
 import { runSteps } from '../../lib/steps.ts';
-import type { Check, CheckSpec, ClusterSpec } from '../../model/cluster.ts';
-import { type CheckId, checkId, type RealServerId, type ServiceId } from '../../model/ids.ts';
 import { formatEndpoint, type IpAddress } from '../../model/address.ts';
+import { usesPort } from '../../model/check.ts';
+import type {
+  Check,
+  CheckSpec,
+  CheckTree,
+  ClusterSpec,
+  RealServer,
+  VirtualService,
+} from '../../model/cluster.ts';
+import { type CheckId, checkId, type RealServerId, type ServiceId } from '../../model/ids.ts';
+import type { Compound } from './compound.ts';
 
 export type DerivedChecks = {
   /** In the order of the spec; each once. */
   readonly checks: readonly Check[];
-  /** By `realServerKey`; a real server without an entry is unchecked. */
+  /** What real servers with several checks go by; those that others are made of come first. */
+  readonly compounds: readonly Compound[];
+  /** By `realServerKey`: a check or a compound; a real server without an entry is unchecked. */
   readonly byRealServer: ReadonlyMap<string, CheckId>;
-  /** True where a real server that uses the check is to be down before the first vote. */
+  /** Of every check: true where a real server that uses it is to be down before the first vote. */
   readonly alphaByCheck: ReadonlyMap<CheckId, boolean>;
 };
 
@@ -32,25 +43,99 @@ export function* deriveChecksSteps(spec: ClusterSpec): Generator<undefined, Deri
 }
 
 function* deriveAnew(spec: ClusterSpec): Generator<undefined, DerivedChecks> {
-  const checks = new Map<CheckId, Check>();
+  const book = new CheckBook();
   const byRealServer = new Map<string, CheckId>();
-  const alphaByCheck = new Map<CheckId, boolean>();
-  for (const service of spec.services) {
-    if (service.check === null) continue;
-    const nameCheck = createCheckNames(service.check);
+  for (const service of spec.services)
     for (const realServer of service.realServers) {
+      const tree = treeOf(service, realServer);
+      if (tree === null) continue;
       yield;
-      const port = service.check.port ?? realServer.port;
-      const id = nameCheck(realServer.address, port);
-      if (!checks.has(id)) {
-        const { address } = realServer;
-        checks.set(id, { id, address, port, spec: { ...service.check, port } });
-      }
-      byRealServer.set(realServerKey(service.id, realServer.id), id);
-      alphaByCheck.set(id, realServer.alpha || alphaByCheck.get(id) === true);
+      const target = { ...targetOf(service), ...realServer };
+      byRealServer.set(realServerKey(service.id, realServer.id), book.add(tree, target));
     }
+  const { checks, compounds, alphaByCheck } = book;
+  return {
+    checks: [...checks.values()],
+    compounds: [...compounds.values()],
+    byRealServer,
+    alphaByCheck,
+  };
+}
+
+const treeOf = (service: VirtualService, { check }: RealServer): CheckTree | null =>
+  check === undefined ? service.check : check;
+
+type Target = Pick<RealServer, 'address' | 'port' | 'alpha' | 'tunnel'> & ServiceTarget;
+
+/** What a look along the VIP's path asks; null where others mark the packets. */
+type ServiceTarget = { readonly vip: IpAddress | null; readonly ask: 'tcp' | 'echo' };
+
+function targetOf({ keys: [key], marks: [mark] }: VirtualService): ServiceTarget {
+  const place = key?.kind === 'address' ? key : mark;
+  return { vip: place?.address ?? null, ask: place?.protocol === 'tcp' ? 'tcp' : 'echo' };
+}
+
+class CheckBook {
+  readonly checks = new Map<CheckId, Check>();
+  readonly compounds = new Map<CheckId, Compound>();
+  readonly alphaByCheck = new Map<CheckId, boolean>();
+  /** A service's check is one object, however many real servers have it. */
+  readonly #texts = new WeakMap<CheckSpec, string>();
+
+  add(tree: CheckTree, target: Target): CheckId {
+    if (!('of' in tree)) return this.#addCheck(tree, target);
+    const of = [...new Set(tree.of.map((part) => this.add(part, target)))];
+    const [only] = of;
+    if (only !== undefined && of.length === 1) return only;
+    const id = checkId(hash64Hex(`${tree.kind} ${of.toSorted().join(' ')}`));
+    const leaves = [
+      ...new Set(of.flatMap((member) => this.compounds.get(member)?.leaves ?? [member])),
+    ];
+    const alpha = target.alpha || this.compounds.get(id)?.alpha === true;
+    this.compounds.set(id, { id, mode: tree.kind, of, leaves, alpha });
+    return id;
   }
-  return { checks: [...checks.values()], byRealServer, alphaByCheck };
+
+  #addCheck(spec: CheckSpec, target: Target): CheckId {
+    // Another one's MAC address is not on this real server's path.
+    const address = (spec.kind === 'vip' ? null : spec.address) ?? target.address;
+    const hasPort = asksPort(spec, target);
+    const port = hasPort ? (spec.port ?? target.port) : 0;
+    const filled = fillIn(spec, { ...target, address, port });
+    // A file says the same whatever the real server, unless its name says which.
+    const place = spec.kind === 'file' ? '' : `${address} ${port}`;
+    const id = checkId(hash64Hex(`${place} ${this.#textOf(filled)}`));
+    if (!this.checks.has(id))
+      this.checks.set(id, { id, address, port, spec: { ...filled, port: hasPort ? port : null } });
+    this.alphaByCheck.set(id, target.alpha || this.alphaByCheck.get(id) === true);
+    return id;
+  }
+
+  #textOf(spec: CheckSpec): string {
+    const text = this.#texts.get(spec) ?? canonicalText(spec);
+    this.#texts.set(spec, text);
+    return text;
+  }
+}
+
+function asksPort(spec: CheckSpec, target: ServiceTarget): boolean {
+  if (spec.kind === 'vip') return (spec.ask ?? target.ask) === 'tcp';
+  return usesPort(spec.kind) || spec.kind === 'script';
+}
+
+/** `{address}` and `{port}` in what names a program or a file; and the path of a VIP. */
+function fillIn(spec: CheckSpec, target: Target): CheckSpec {
+  if (spec.kind === 'vip') {
+    const { type, port } = target.tunnel ?? { type: 'ipip', port: 0 };
+    const tunnel = target.tunnel === null ? null : { type, port };
+    return { ...spec, vip: spec.vip ?? target.vip, ask: spec.ask ?? target.ask, tunnel };
+  }
+  const fill = (text: string): string =>
+    text.replaceAll('{address}', target.address).replaceAll('{port}', `${target.port}`);
+  if (spec.kind === 'file' && spec.path.includes('{')) return { ...spec, path: fill(spec.path) };
+  if (spec.kind === 'script' && spec.command.some((word) => word.includes('{')))
+    return { ...spec, command: spec.command.map(fill) };
+  return spec;
 }
 
 /**
@@ -68,20 +153,46 @@ export function* inheritChecksSteps(
   after: ClusterSpec,
 ): Generator<undefined, ReadonlyMap<CheckId, CheckId>> {
   const old = deriveChecks(before);
+  const next = deriveChecks(after);
   const inherited = new Map<CheckId, CheckId>();
+  const [oldParts, newParts] = [partsOf(old), partsOf(next)];
   // Only where a check is another one, which is rare, does anybody ask where its real server is.
   let endpoints: { readonly before: Endpoints; readonly after: Endpoints } | null = null;
-  for (const [key, id] of deriveChecks(after).byRealServer) {
+  for (const [key, root] of next.byRealServer) {
     yield;
     const was = old.byRealServer.get(key);
-    if (was === undefined || old.alphaByCheck.has(id) || inherited.has(id)) continue;
-    endpoints ??= {
-      before: yield* endpointsOf(before),
-      after: yield* endpointsOf(after),
-    };
-    if (endpoints.before.get(key) === endpoints.after.get(key)) inherited.set(id, was);
+    if (was === undefined || was === root) continue;
+    for (const id of newParts.leavesOf(root)) {
+      if (old.alphaByCheck.has(id) || inherited.has(id)) continue;
+      endpoints ??= {
+        before: yield* endpointsOf(before),
+        after: yield* endpointsOf(after),
+      };
+      if (endpoints.before.get(key) !== endpoints.after.get(key)) continue;
+      // Of several, the one of its kind; else what was known of the real server as a whole.
+      const kind = newParts.kindOf(id);
+      const twin = oldParts.leavesOf(was).find((leaf) => oldParts.kindOf(leaf) === kind);
+      inherited.set(id, twin ?? was);
+    }
   }
   return inherited;
+}
+
+type Parts = {
+  readonly leavesOf: (root: CheckId) => readonly CheckId[];
+  readonly kindOf: (check: CheckId) => string;
+};
+
+function partsOf(derived: DerivedChecks): Parts {
+  const compounds = new Map(derived.compounds.map((compound) => [compound.id, compound]));
+  let checks: ReadonlyMap<CheckId, Check> | null = null;
+  return {
+    leavesOf: (root) => compounds.get(root)?.leaves ?? [root],
+    kindOf: (id) => {
+      checks ??= new Map(derived.checks.map((check) => [check.id, check]));
+      return checks.get(id)?.spec.kind ?? '';
+    },
+  };
 }
 
 /** By `realServerKey`. */
@@ -97,18 +208,24 @@ function* endpointsOf(spec: ClusterSpec): Generator<undefined, Endpoints> {
   return endpoints;
 }
 
-/** The same on every director, hence a canonical text; what a kind does not use takes no part. */
-function createCheckNames(spec: CheckSpec): (address: IpAddress, port: number) => CheckId {
-  const rest = JSON.stringify(parametersOf(spec)).slice(1);
-  // The text of one list of all of it; written out, as a service may have very many real servers.
-  return (address, port) =>
-    checkId(hash64Hex(`["${spec.kind}",${JSON.stringify(address)},${port},${rest}`));
+/**
+ * The same on every director, whatever the order in which a document or a version of this program names things;
+ * what is not said takes no part, and the port is the target's.
+ */
+function canonicalText(spec: CheckSpec): string {
+  const { address: _address, port: _port, ...said } = spec;
+  return JSON.stringify(canonical(said));
 }
 
-function parametersOf(spec: CheckSpec): readonly unknown[] {
-  const common = [spec.intervalMs, spec.timeoutMs, spec.rise, spec.fall];
-  if (spec.kind === 'tcp') return common;
-  const status = spec.status.toSorted((a, b) => a[0] - b[0] || a[1] - b[1]);
-  const verify = spec.kind === 'https' && spec.verify;
-  return [...common, spec.method, spec.path, status, spec.host, verify];
+function canonical(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(canonical);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.entries(value)
+    .filter(([, part]) => part !== null && part !== undefined)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, part]) => [key, key === 'status' ? sortRanges(part) : canonical(part)]);
 }
+
+/** Which of several ranges of statuses is named first means nothing. */
+const sortRanges = (ranges: unknown): unknown =>
+  Array.isArray(ranges) ? ranges.map((range) => JSON.stringify(range)).toSorted() : ranges;

@@ -6,14 +6,19 @@
  * sorry server, because where the checks are not believed they must not take the real servers away either.
  */
 import type { RealServer, VirtualService } from '../../model/cluster.ts';
-import type { AdminState, CheckStatus, RealServerOverride } from '../../model/health.ts';
+import type {
+  AdminState,
+  CheckStatus,
+  DynamicWeight,
+  RealServerOverride,
+} from '../../model/health.ts';
 import type { CheckId } from '../../model/ids.ts';
 import { realServerKey } from '../health/checks.ts';
 import type { DrainProgress, Explanation, SorryState, WeightReason } from './explanation.ts';
 import { decideFailOpen, type FailOpenDecision } from './fail-open.ts';
 import { isOwnTarget, type OwnStandby, type StandbyStage } from './own-standby.ts';
 import { decideQuorum, type QuorumDecision } from './quorum.ts';
-import { deriveWeight, type DynamicWeight, type WeightSteps } from './weight.ts';
+import { deriveWeight, type WeightSteps } from './weight.ts';
 
 export type ServiceFacts = {
   /** By `realServerKey`; without an entry a real server is unchecked. */

@@ -1,12 +1,7 @@
 /** The weight a real server has while it takes connections: configured, overridden, said by its check, ramped. */
 import type { WeightSource } from '../../model/cluster.ts';
+import type { DynamicWeight } from '../../model/health.ts';
 import { type Ramp, rampWeight } from './slow-start.ts';
-
-/** What a check says of the weight: the weight itself, what to add to the configured one, or its share. */
-export type DynamicWeight =
-  | { readonly kind: 'set'; readonly weight: number }
-  | { readonly kind: 'add'; readonly by: number }
-  | { readonly kind: 'percent'; readonly percent: number };
 
 export type WeightSteps = {
   readonly configured: number;

@@ -14,14 +14,19 @@ export class Targets {
   readonly sockets = new Set<Socket>();
   #isClosed = false;
 
-  async serve(server: Server): Promise<number> {
+  /** How many of its servers listen. */
+  get listening(): number {
+    return this.#servers.length;
+  }
+
+  async serve(server: Server, address = '127.0.0.1'): Promise<number> {
     this.#servers.push(server);
     server.on('connection', (socket: Socket) => {
       this.sockets.add(socket);
       socket.on('error', () => {}); // Probes end by reset.
       socket.on('close', () => this.sockets.delete(socket));
     });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', 4_096, resolve));
+    await new Promise<void>((resolve) => server.listen(0, address, 4_096, resolve));
     return (server.address() as AddressInfo).port;
   }
 

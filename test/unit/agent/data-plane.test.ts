@@ -82,6 +82,7 @@ function setUp(ipvs: Partial<IpvsSpec> = {}, own: readonly string[] = []) {
       checks: () => ({ byRealServer: input.checks }),
       statuses: () => input.statuses,
       upSince: () => new Map(),
+      dynamicWeights: () => new Map(),
     },
     hold: { state: () => election },
     served: { addresses: () => addresses },

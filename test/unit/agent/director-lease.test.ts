@@ -3,12 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { createDirectorLease } from '../../../src/agent/director-lease.ts';
 import { storeBench } from './store-bench.ts';
 
-function setUp() {
+function setUp(ttlS: () => number | null = () => 15) {
   const bench = storeBench();
   const { cluster, store, clock, log, end } = bench;
   const lease = createDirectorLease(
     {
-      ttlS: () => 15,
+      ttlS,
       revisionOf: (key) => cluster.read(key).modRevision,
       outlives: (key) => key.startsWith('stays'),
     },
@@ -92,6 +92,46 @@ describe('the director’s lease', () => {
     await clock.advance(6000);
     expect([stored('a'), stored('b')]).toEqual([1, 2]);
     expect(log.events()).toEqual(['director-lease.ended']);
+  });
+
+  it('waits until it is known for how long it is to be', async () => {
+    let ttlS: number | null = null;
+    const { clock, cluster, lease, stored, running, end } = setUp(() => ttlS);
+    lease.publish('stays', '1');
+    await clock.advance(5000);
+    expect(cluster.leases()).toEqual([]);
+    ttlS = 10;
+    await clock.advance(600);
+    expect(stored('stays')).toBe(1);
+    end.abort();
+    await clock.settle(running);
+    await clock.advance(10_500);
+    expect(stored('stays')).toBeNull();
+  });
+
+  it.each([
+    [10, 600],
+    [600, 10],
+  ])('of %i s that is to be one of %i s takes along what is on it', async (before, after) => {
+    let ttlS = before;
+    const { clock, cluster, lease, stored, log, running, end } = setUp(() => ttlS);
+    for (const key of ['stays', 'stays-too']) lease.publish(key, '1');
+    lease.publish('gone', '2');
+    await clock.advance(20);
+    lease.publish('gone', null);
+    await clock.advance(20);
+    ttlS = after;
+    lease.publish('report', '3');
+    for (let waited = 0; waited < 700_000; waited += 1000) {
+      await clock.advance(1000);
+      expect([stored('stays'), stored('stays-too'), stored('gone')]).toEqual([1, 1, null]);
+    }
+    expect(cluster.leases()).toHaveLength(1);
+    expect(log.events()).toEqual([]);
+    end.abort();
+    await clock.settle(running);
+    await clock.advance(after * 1000 + 500);
+    expect(stored('stays')).toBeNull();
   });
 
   it('replaces what somebody else wrote meanwhile', async () => {

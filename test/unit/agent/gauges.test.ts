@@ -129,7 +129,12 @@ describe('a stand-in', () => {
         holdings: new Map(held),
       } as const;
       const groups = [web, mail].map((group) => ({ group, leaseMs: null }));
-      const plane = () => ({ spec: null, reconcile: NOTHING_RECONCILED, marks: null });
+      const plane = () => ({
+        spec: null,
+        reconcile: NOTHING_RECONCILED,
+        marks: null,
+        health: () => null,
+      });
       const rest = { isStoreConnected: false, lagMs: 0, timing: null, plane };
       gauges.measure({ ...rest, state, groups });
       return seen;

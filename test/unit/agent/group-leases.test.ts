@@ -7,11 +7,11 @@ import { keys, storeBench } from './store-bench.ts';
 const G = groupId('web');
 const KEY = keys.lease(G);
 
-function setUp() {
+function setUp(ttlS: () => number = () => 15) {
   const bench = storeBench();
   const { store, clock, log, end } = bench;
   const leases = createGroupLeases(
-    { director: directorId('d1'), keys, ttlS: () => 15 },
+    { director: directorId('d1'), keys, ttlS },
     { store, clock, log },
   );
   const running = leases.run(end.signal);
@@ -64,6 +64,25 @@ describe('the lease of a group', () => {
     await clock.advance(6000);
     expect(stored(KEY)).not.toBeNull();
     expect(log.events()).toEqual(['lease.ended']);
+  });
+
+  it.each([
+    [10, 600],
+    [600, 10],
+  ])('of %i s that is to be one of %i s is shown all the while', async (before, after) => {
+    let ttlS = before;
+    const { clock, leases, own, stored, cluster, log } = setUp(() => ttlS);
+    leases.show(G, own());
+    await clock.advance(20);
+    ttlS = after;
+    for (let waited = 0; waited < 700_000; waited += 1000) {
+      await clock.advance(1000);
+      expect(stored(KEY)).not.toBeNull();
+    }
+    expect(cluster.leases()).toHaveLength(1);
+    expect(log.events()).toEqual([]);
+    expect(leases.remainingMs(G)).toBeGreaterThan((after * 1000) / 2);
+    expect(leases.remainingMs(G)).toBeLessThanOrEqual(after * 1000);
   });
 
   it.each(['lost', 'answer-lost'] as const)('is shown after a write that is %s', async (kind) => {

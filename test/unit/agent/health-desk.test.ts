@@ -1,6 +1,7 @@
 /** From spec and votes to this director's checks and the cluster's statuses. */
 import { describe, expect, it } from 'vitest';
 import { createHealthDesk, type HealthDesk } from '../../../src/agent/health-desk.ts';
+import { runSteps } from '../../../src/lib/steps.ts';
 import type { Vote } from '../../../src/model/health.ts';
 import { checkId, directorId, monoMs } from '../../../src/model/ids.ts';
 import { ip } from '../../fakes/fake-real-server-host.ts';
@@ -16,11 +17,14 @@ const vote = (director: (typeof directors)[number], isUp: boolean): [typeof dire
 const live = (desk: HealthDesk, alive: typeof directors, now = 0, all = alive): boolean =>
   desk.setLiving({ directors: all, alive, now: monoMs(now) });
 
+const checksOf = (desk: HealthDesk, me: (typeof directors)[number], alive: typeof directors) =>
+  runSteps(desk.dutySteps({ me, held: new Set(), isAlone: false, overrides: [] }, alive)).checks;
+
 describe('the health desk', () => {
   it('has nothing to do without a spec', () => {
     const desk = createHealthDesk();
     expect(desk.checks().checks).toEqual([]);
-    expect(desk.assignmentsOf(directorId('d1'), directors)).toEqual([]);
+    expect(checksOf(desk, directorId('d1'), directors)).toEqual([]);
   });
 
   it('gives each check to as many directors as the spec asks for', () => {
@@ -28,11 +32,11 @@ describe('the health desk', () => {
     desk.setSpec({ ...anySpec([service]), checkers: 2 });
     for (const check of desk.checks().checks) {
       const mine = directors.filter((one) =>
-        desk.assignmentsOf(one, directors).some(({ id }) => id === check.id),
+        checksOf(desk, one, directors).some(({ id }) => id === check.id),
       );
       expect(mine).toHaveLength(2);
     }
-    expect(desk.assignmentsOf(directorId('d1'), [directorId('d1')])).toHaveLength(2);
+    expect(checksOf(desk, directorId('d1'), [directorId('d1')])).toHaveLength(2);
   });
 
   it('recalls what was known before the start where nobody of the spec votes', () => {
@@ -72,6 +76,77 @@ describe('the health desk', () => {
     // d1 and d2 left the spec: only d3's vote is left.
     live(desk, [d3]);
     expect(desk.count(votes).map((one) => one.current.isUp)).toEqual([true]);
+  });
+
+  it('makes one verdict and one weight of several checks, and asks again only where something changed', () => {
+    const desk = createHealthDesk();
+    const [d1, d2, d3] = directors;
+    if (d1 === undefined || d2 === undefined || d3 === undefined) throw new Error('three');
+    const tree = { kind: 'all', of: [TCP_CHECK, { ...TCP_CHECK, port: 81 }] } as const;
+    const spec = anySpec([anyService({ check: tree, realServers: [server('10.90.0.21')] })]);
+    desk.setSpec(spec);
+    live(desk, directors);
+    const { checks, compounds } = desk.checks();
+    const [first, second] = checks.map(({ id }) => id);
+    const [compound] = compounds;
+    if (first === undefined || second === undefined || compound === undefined)
+      throw new Error('two');
+    expect(desk.statuses().get(compound.id)).toMatchObject({ isUp: true, basis: 'initial' });
+    const weighs = (director: typeof d1, weight: number): [typeof d1, Vote] => [
+      director,
+      { director, isUp: true, since: '', detail: '', weight: { kind: 'set', weight } },
+    ];
+    const votes = new Map([
+      [first, new Map([weighs(d1, 3), weighs(d2, 9), weighs(d3, 5)])],
+      [second, new Map([vote(d1, true), vote(d2, true)])],
+    ]);
+    desk.count(votes);
+    expect(desk.statuses().get(compound.id)).toMatchObject({ isUp: true, basis: 'majority' });
+    expect(desk.dynamicWeights().get(compound.id)).toEqual({ kind: 'set', weight: 5 });
+    const [statuses, weights] = [desk.statuses(), desk.dynamicWeights()];
+    desk.count(votes);
+    expect(desk.statuses()).toBe(statuses);
+    expect(desk.dynamicWeights()).toBe(weights);
+    votes.set(second, new Map([vote(d1, false), vote(d2, false)]));
+    desk.count(votes);
+    expect(desk.statuses().get(compound.id)).toMatchObject({ isUp: false });
+  });
+
+  it('takes the word of the holder alone on what only holders check, also of since when it is up', () => {
+    const check = { ...TCP_CHECK, runBy: 'holder' } as const;
+    const desk = createHealthDesk();
+    const slow = { ...service, check, slowStartMs: 60_000 };
+    desk.setSpec(anySpec([slow]));
+    live(desk, directors);
+    const [first] = desk.checks().checks;
+    const [d1] = directors;
+    if (first === undefined || d1 === undefined) throw new Error('a check');
+    const since = new Date(5000).toISOString();
+    const of = (isUp: boolean) =>
+      new Map([[first.id, new Map([[d1, { director: d1, isUp, since, detail: '' }]])]]);
+    desk.count(of(false));
+    desk.count(of(true));
+    expect(desk.statuses().get(first.id)).toMatchObject({ isUp: true, basis: 'majority' });
+    expect(desk.upSince().get(first.id)).toBe(5000);
+    expect(desk.dutiesFollow()).toEqual({ holders: true, overrides: false });
+  });
+
+  it('forgets the votes and weights of checks that leave the document', () => {
+    const desk = createHealthDesk();
+    const spec = anySpec([service]);
+    desk.setSpec(spec);
+    live(desk, directors);
+    const [first] = desk.checks().checks;
+    const [d1] = directors;
+    if (first === undefined || d1 === undefined) throw new Error('a check');
+    const said: Vote = { ...vote(d1, true)[1], weight: { kind: 'set', weight: 3 } };
+    desk.count(new Map([[first.id, new Map([[d1, said]])]]));
+    expect(desk.dynamicWeights().get(first.id)).toEqual({ kind: 'set', weight: 3 });
+    desk.setSpec(anySpec([]));
+    expect(desk.dynamicWeights().size).toBe(0);
+    desk.setSpec(spec);
+    desk.count(new Map(), new Set());
+    expect(desk.dynamicWeights().size).toBe(0);
   });
 
   it('knows since when real servers that start slowly are up, whatever becomes of their checks', () => {
@@ -137,6 +212,37 @@ describe('the health desk', () => {
       expect(count(vote(d3, false))?.isUp).toBe(true);
       expect(live(desk, [d3], 6000, three)).toBe(true);
       expect(count(vote(d3, false))).toMatchObject({ isUp: false, basis: 'majority' });
+    });
+
+    it('waits for no director that is there and cannot see the target for ever', () => {
+      const { desk, count } = decided();
+      // Interval 2 s, timeout 1 s: a first probe, two failures, and 10 s more.
+      live(desk, three, 1000, three);
+      expect(count(vote(d3, false))).toMatchObject({ isUp: true, basis: 'kept' });
+      live(desk, three, 17_000, three);
+      expect(desk.overdue()).toEqual(new Set());
+      expect(count(vote(d3, false))?.isUp).toBe(true);
+      live(desk, three, 19_000, three);
+      expect(desk.overdue().size).toBe(1);
+      expect(count(vote(d3, false))).toMatchObject({ isUp: false, basis: 'majority' });
+      expect(desk.overdue()).toEqual(new Set());
+      // Its word is the only one, also when it says something else.
+      expect(count(vote(d3, true))?.isUp).toBe(false);
+      live(desk, three, 38_000, three);
+      expect(count(vote(d3, true))).toMatchObject({ isUp: true, basis: 'majority' });
+    });
+
+    it('begins to wait anew when others have said something', () => {
+      const { desk, count } = decided();
+      live(desk, three, 1000, three);
+      count(vote(d3, false));
+      live(desk, three, 17_000, three);
+      count(vote(d3, false), vote(d1, true));
+      live(desk, three, 18_500, three);
+      count(vote(d3, false));
+      live(desk, three, 30_000, three);
+      expect(desk.overdue()).toEqual(new Set());
+      expect(count(vote(d3, false))?.isUp).toBe(true);
     });
 
     it('waits for no director that left the document', () => {

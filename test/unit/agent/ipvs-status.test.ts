@@ -120,7 +120,7 @@ function seen({ spec, down = [], facts = {}, overrides = [], left = 0 }: Day) {
     quorumForMs: () => 42_000,
     checks: byRealServer,
     statuses,
-    votes: new Map(),
+    votesOn: () => undefined,
     overrides,
   };
   const [service] = serviceStatuses(input);

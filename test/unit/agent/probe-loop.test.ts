@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createProbeLoop } from '../../../src/agent/probe-loop.ts';
 import { AsyncQueue } from '../../../src/lib/async.ts';
 import type { Check } from '../../../src/model/cluster.ts';
-import type { CheckStatus, Observation, Vote } from '../../../src/model/health.ts';
+import type { CheckStatus, DynamicWeight, Observation, Vote } from '../../../src/model/health.ts';
 import { type CheckId, checkId, directorId } from '../../../src/model/ids.ts';
 import type { Prober } from '../../../src/ports/prober.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
@@ -24,9 +24,11 @@ const knownAs = (isUp: boolean, basis: CheckStatus['basis'] = 'majority') =>
 
 class ScriptedProber implements Prober {
   readonly sets: CheckId[][] = [];
+  last: readonly Check[] = [];
   readonly soon: CheckId[] = [];
   readonly queue = new AsyncQueue<readonly Observation[]>(10_000);
   setChecks(checks: readonly Check[]): void {
+    this.last = checks;
     this.sets.push(checks.map((check) => check.id));
   }
   probeSoon(check: CheckId): void {
@@ -91,12 +93,43 @@ describe('probe loop: observations to votes', () => {
       isUp: true,
       since: '2026-01-01T00:00:00.000Z',
       detail: 'connected',
+      seen: [{ isUp: true, detail: 'connected', times: 1, latencyMs: 5 }],
     });
     await world.see(C1, 'dduddd');
+    expect(world.store.get(C1.id)?.seen?.map(({ isUp, times }) => [isUp, times])).toEqual([
+      [false, 2],
+      [true, 1],
+      [false, 3],
+    ]);
     expect(world.tries).toEqual(['c1 up', 'c1 down']);
     await world.see(C1, 'uu');
     expect(world.tries).toEqual(['c1 up', 'c1 down', 'c1 up']);
     expect(world.loop.currentVotes().get(C1.id)?.isUp).toBe(true);
+  });
+
+  it('tells another weight at once, without a verdict that changes', async () => {
+    const world = await running();
+    const says = async (weight: DynamicWeight | null, isUp = true): Promise<void> => {
+      const detail = isUp ? 'exit code' : 'refused';
+      const observation = { check: C1.id, isUp, detail, latencyMs: 5, at: world.clock.now() };
+      world.prober.queue.push([{ ...observation, weight }]);
+      await world.clock.advance(0);
+    };
+    const set = (weight: number): DynamicWeight => ({ kind: 'set', weight });
+    await says(set(5));
+    await says(set(5));
+    expect(world.tries).toEqual(['c1 up']);
+    await says(set(7));
+    expect(world.tries).toEqual(['c1 up', 'c1 up']);
+    expect(world.store.get(C1.id)).toMatchObject({ isUp: true, weight: set(7) });
+    // A failure that does not decide yet says nothing of the weight; a success that names none ends it.
+    await says(null, false);
+    expect(world.store.get(C1.id)?.weight).toEqual(set(7));
+    await says(null);
+    expect(world.store.get(C1.id)?.weight).toBeUndefined();
+    for (let i = 0; i < 3; i++) await says(set(9), false);
+    expect(world.store.get(C1.id)).toMatchObject({ isUp: false });
+    expect(world.store.get(C1.id)?.weight).toBeUndefined();
   });
 
   it('measures every probe and every vote, and logs changes only', async () => {
@@ -106,9 +139,19 @@ describe('probe loop: observations to votes', () => {
       ['probe', 'tcp', true, 0.005],
       ['vote', true],
       ['probe', 'tcp', false, 0.005],
+      ['probeFailures', 'tcp', 'other', 1],
     ]);
     expect(world.log.events()).toEqual(['vote.changed']);
     expect(world.log.lines[0]?.fields).toMatchObject({ check: 'c1', isUp: true, port: 81 });
+  });
+
+  it('counts why probes fail, also those that change nothing', async () => {
+    const world = await running();
+    await world.see(C1, 'dddd');
+    const counted = world.calls.filter(([name]) => name === 'probeFailures');
+    const sum = counted.reduce((total, [, , , count]) => total + Number(count), 0);
+    expect(sum).toBe(4);
+    for (const call of counted) expect(call.slice(1, 3)).toEqual(['tcp', 'other']);
   });
 
   it('probes again soon after the first contrary observation', async () => {
@@ -150,6 +193,27 @@ describe('probe loop: assignments, leases, restarts', () => {
     world.loop.setAssignments([C2, C1], NOTHING);
     world.loop.setAssignments([C2], NOTHING);
     expect(world.prober.sets).toEqual([['c1', 'c2'], ['c2']]);
+  });
+
+  it('hands on what is to leave this director in another way, and keeps what is known of it', async () => {
+    const world = setUp();
+    const look = (vip: string): Check => {
+      const own = { address: ip('10.90.0.11'), vips: [ip(vip)] };
+      const kind = { kind: 'vip', vip: ip('10.90.0.100'), ask: 'tcp', arp: 'fail' } as const;
+      return { ...C1, spec: { ...C1.spec, ...kind, tunnel: null, own } };
+    };
+    const [first, second] = [look('10.90.0.100'), look('10.90.0.101')];
+    world.loop.setAssignments([first, C2], NOTHING);
+    void world.start();
+    await world.clock.advance(0);
+    await world.see(C1, 'udd');
+    world.loop.setAssignments([first, C2], NOTHING);
+    expect(world.prober.sets).toHaveLength(1);
+    world.loop.setAssignments([second, C2], NOTHING);
+    expect(world.prober.sets).toHaveLength(2);
+    expect(world.prober.last).toEqual([second, C2]);
+    await world.see(C1, 'd');
+    expect(world.tries).toEqual(['c1 up', 'c1 down']);
   });
 
   it('withdraws the vote of a check that leaves', async () => {

@@ -18,7 +18,7 @@ function inputOf(count: number): ServiceStatusInput {
     quorumForMs: () => null,
     checks: deriveChecks(spec).byRealServer,
     statuses: new Map(),
-    votes: new Map(),
+    votesOn: () => undefined,
     overrides: [],
   };
 }

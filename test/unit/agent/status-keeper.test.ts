@@ -33,7 +33,7 @@ function newKeeper(kept: KnownStatuses = new Map()) {
     clock,
     log: { ...silentLog, warn: (fields) => warnings.push(fields) },
   });
-  const look = (...pairs: [CheckId, CheckStatus][]) => keeper.look(new Map(pairs));
+  const look = (...pairs: [CheckId, CheckStatus][]) => keeper.look(() => new Map(pairs));
   return {
     keeper,
     clock,

@@ -89,7 +89,7 @@ function well(driver: ElectionDriver = holder()): StatusInput {
     realServerLimit: 2000,
     checks: byRealServer,
     statuses: new Map(),
-    votes: new Map(),
+    votesOn: () => undefined,
     overrides: [],
     drains: new Map(),
     reports: new Map([stored(D1), stored(D2)]),

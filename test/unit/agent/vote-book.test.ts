@@ -45,6 +45,19 @@ describe('vote book', () => {
     expect(book.update(up, both, 1)).toEqual([]);
   });
 
+  it('reports that a verdict stands by the word of this director alone, and that it does no more', () => {
+    const book = createVoteBook();
+    const up = new Map([[C1, votes('uu')]]);
+    book.update(up, both, 2);
+    book.judgeAlone(new Map([[C1, true]]));
+    expect(book.update(up, both, 2)).toMatchObject([{ current: { isUp: true, basis: 'alone' } }]);
+    expect(book.update(up, both, 2)).toEqual([]);
+    book.judgeAlone(new Map());
+    expect(book.update(up, both, 2)).toMatchObject([
+      { current: { isUp: true, basis: 'majority' } },
+    ]);
+  });
+
   it('keeps what was known through ties and silence', () => {
     const book = createVoteBook();
     book.update(new Map([[C1, votes('d')]]), both, 1);

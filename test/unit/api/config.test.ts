@@ -339,3 +339,23 @@ describe('judging without applying', () => {
     expect(body.shrink.removed).toHaveLength(2);
   });
 });
+
+describe('a document whose checks need more than this director has', () => {
+  it('is refused, with what is needed, wherever it is judged', async () => {
+    const bench = createBench();
+    bench.view.checkProblem =
+      'ask for 30000 checks; this one may have 512 sockets for them at once';
+    const refused = await put(bench, CLUSTER_DOCUMENT, 422);
+    expect(refused.body.problems).toEqual([
+      {
+        path: 'services',
+        message: bench.view.checkProblem,
+        allowed: expect.stringContaining('LimitNOFILE'),
+      },
+    ]);
+    expect(stored(bench)).toBeNull();
+    const payload = { document: CLUSTER_DOCUMENT };
+    const judged = await call(bench, { method: 'POST', url: `${URL}/validate`, payload }, 200);
+    expect(judged.body).toMatchObject({ valid: false, problems: [{ path: 'services' }] });
+  });
+});

@@ -181,6 +181,74 @@ describe('explain', () => {
     expect(group.out).toContain('backup daemon runs: eth1, id 52, 224.0.0.81 port 8848, ttl 1');
   });
 
+  it('tells what each director has seen of a real server, and what would change the verdict', async () => {
+    const run = { isUp: true, detail: 'connected', times: 412, latencyMs: 0.31 };
+    const mine = [
+      { ...run, lastedMs: 824_000, agoMs: 34_000 },
+      {
+        ...run,
+        isUp: false,
+        detail: 'connection refused',
+        times: 17,
+        lastedMs: 32_000,
+        agoMs: 120,
+      },
+    ];
+    const vote = { since: '2026-11-21T10:00:00.000Z', contrary: null, problem: null };
+    rig.view.checkReports = {
+      service: 'web-http',
+      realServer: '10.90.0.22:80',
+      director: 'd1',
+      mode: 'all',
+      checks: [
+        {
+          id: 'c1',
+          kind: 'tcp',
+          target: '10.90.0.22:80',
+          intervalMs: 2000,
+          timeoutMs: 500,
+          rise: 2,
+          fall: 2,
+          isUp: true,
+          basis: 'majority',
+          voters: [
+            {
+              ...vote,
+              director: 'd1',
+              isHere: true,
+              isUp: false,
+              detail: 'connection refused',
+              seen: mine,
+              contrary: 0,
+            },
+            {
+              ...vote,
+              director: 'd2',
+              isHere: false,
+              isUp: true,
+              detail: 'connected',
+              seen: [{ ...run, times: 1, lastedMs: null, agoMs: null }],
+            },
+            {
+              director: 'd3',
+              isHere: false,
+              isUp: null,
+              since: null,
+              detail: null,
+              seen: [],
+              contrary: null,
+              problem: '/usr/local/bin/check does not exist',
+            },
+          ],
+          change: ['d1 says down, and the others outvote it', 'it is down when 2 of 3 say so'],
+        },
+      ],
+    };
+    const { out, code } = await rig.run('explain rs web-http/10.90.0.22:80');
+    expect(code).toBe(0);
+    await expect(out).toMatchFileSnapshot(screen('explain-rs-checks'));
+  });
+
   it('takes a director that tells none of this', async () => {
     expect((await rig.run('explain service web-http')).out).toContain('web-http: served');
     expect((await rig.run('explain rs web-http/10.90.0.22:80')).out).toContain('DOWN since');

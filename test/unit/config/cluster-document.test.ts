@@ -9,6 +9,7 @@ import {
 import { formatProblems } from '../../../src/config/problem.ts';
 import type { ClusterSpec, RealServer } from '../../../src/model/cluster.ts';
 import { realServerId } from '../../../src/model/ids.ts';
+import { httpKind } from '../core/desired/spec-builders.ts';
 import { minimal, withValue } from './documents.ts';
 
 function specOf(document: unknown): ClusterSpec {
@@ -98,12 +99,7 @@ describe('the example in deploy/config', () => {
         ops: false,
         persistence: { timeoutS: 50, prefix: 32, engine: null },
         check: {
-          kind: 'http',
-          method: 'GET',
-          path: '/',
-          status: [[200, 200]],
-          host: null,
-          verify: false,
+          ...httpKind('http'),
           intervalMs: 2000,
           timeoutMs: 1000,
           rise: 2,
@@ -162,8 +158,8 @@ describe('defaults', () => {
     const spec = specOf(withValue(['services', 'http', 'check'], { https: {} }));
     expect(spec.services[0]?.check).toMatchObject({
       kind: 'https',
-      verify: true,
-      status: [[200, 299]],
+      tls: { verify: true },
+      requests: [{ status: [[200, 299]] }],
       intervalMs: 2000,
       timeoutMs: 1000,
     });
@@ -217,7 +213,11 @@ describe('what may be given', () => {
     ],
   ])('status %j', (status, ranges) => {
     const spec = specOf(withValue(['services', 'http', 'check'], { http: { status } }));
-    expect(spec.services[0]?.check).toMatchObject({ kind: 'http', status: ranges, verify: false });
+    expect(spec.services[0]?.check).toMatchObject({
+      kind: 'http',
+      requests: [{ status: ranges }],
+      tls: null,
+    });
   });
 
   it.each([

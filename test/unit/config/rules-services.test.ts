@@ -585,8 +585,27 @@ describe('warnings', () => {
     [
       'a weight from the check',
       { weightFrom: 'check' },
-      /weightFrom has no effect in this version yet/,
+      /weightFrom none of the checks says a weight/,
     ],
+    [
+      'a weight that nobody takes',
+      { check: { script: { command: '/bin/x', dynamic: true } } },
+      /script\.dynamic says a weight that the service does not take/,
+    ],
+    [
+      'a weight from a file',
+      { weightFrom: 'check', check: { file: { path: '/run/weight', weight: 2 } } },
+      null,
+    ],
+    ['a certificate without a name', { check: { https: {} } }, /https names no host/],
+    [
+      'one source for all',
+      { check: { tcp: {}, source: '10.90.0.9' } },
+      /source is one address for all/,
+    ],
+    ['a source of the holder', { check: { tcp: {}, source: '10.90.0.9', runBy: 'holder' } }, null],
+    ['sources of each', { check: { tcp: {}, source: { d1: '10.90.0.9' } } }, null],
+    ['a certificate with one', { check: { https: { host: 'www.example.org' } } }, null],
   ])('%s', (_, fields, expected) => {
     const warnings = warningsOf(fields);
     expect(warnings).toHaveLength(expected === null ? 0 : 1);

@@ -49,7 +49,7 @@ describe(FILE, () => {
     expect(text).toContain(`At most ${places} scripts run together`);
     const length = constant('tracks/script-runs.ts', 'DETAIL_LENGTH_MAX');
     expect(text).toContain(`at most ${length} characters`);
-    const bytes = constant('tracks/number-file.ts', 'BYTES_MAX');
+    const bytes = constant('programs/number-file.ts', 'BYTES_MAX');
     expect(text).toContain(`at most ${bytes} bytes`);
     const tornMs = constant('tracks/file-watch.ts', 'TORN_MS');
     expect(text).toContain(`again after ${tornMs} ms`);

@@ -1,16 +1,13 @@
 /** Asking gateways: what counts as an answer, when it is decided, and what it costs. */
+import { buildEchoFilter } from '../../../../src/wire/echo-filter.ts';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   EchoPing,
   OWN_ADDRESSES_MS,
   REPLIES_PER_POLL,
 } from '../../../../src/adapters/gateway/echo-ping.ts';
-import {
-  buildEchoFilter,
-  type EchoSocket,
-  type HeardReply,
-} from '../../../../src/adapters/gateway/icmp-socket.ts';
-import type { OwnAddress } from '../../../../src/adapters/gateway/own-addresses.ts';
+import { type EchoSocket, type HeardReply } from '../../../../src/adapters/gateway/icmp-socket.ts';
+import type { OwnAddress } from '../../../../src/adapters/raw-sockets/own-addresses.ts';
 import { err, ok, type Result } from '../../../../src/lib/result.ts';
 import { familyOf, type IpAddress, parseIp } from '../../../../src/model/address.ts';
 import type { GatewayAnswer, GatewayRequest } from '../../../../src/ports/gateway.ts';
@@ -342,7 +339,7 @@ describe('the cost', () => {
 describe('the filter of a socket', () => {
   /** As the kernel runs it. */
   const passes = (family: 4 | 6, identifier: number, bytes: Uint8Array): boolean => {
-    const program = buildEchoFilter(family, identifier);
+    const program = buildEchoFilter(family, identifier, 256);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     let [accumulator, x] = [0, 0];
     for (let at = 0; at < program.length; at++) {

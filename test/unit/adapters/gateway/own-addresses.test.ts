@@ -1,10 +1,10 @@
 /** The source of an echo: the director's own address, and never a VIP that happens to be bound here. */
 import { describe, expect, it } from 'vitest';
+import { pickSource } from '../../../../src/adapters/gateway/own-addresses.ts';
 import {
   type OwnAddress,
-  pickSource,
   readOwnAddresses,
-} from '../../../../src/adapters/gateway/own-addresses.ts';
+} from '../../../../src/adapters/raw-sockets/own-addresses.ts';
 import { type IpAddress, parseCidr, parseIp } from '../../../../src/model/address.ts';
 import type { GatewaySource } from '../../../../src/ports/gateway.ts';
 

@@ -215,6 +215,46 @@ describe('listening', () => {
     expect(heard).toEqual([]);
   });
 
+  describe('what is said to one alone', () => {
+    const ANSWERS = {
+      4: (targetIp: string, targetMac = OWN) =>
+        encodeArpReply({ mac: FOREIGN, senderIp: VIP.address, targetMac, targetIp: ip(targetIp) }),
+      6: (destination: string, destinationMac = OWN) =>
+        encodeSolicitedAdvertisement({
+          mac: FOREIGN,
+          target: VIP_6.address,
+          destination: ip(destination),
+          destinationMac,
+        }),
+    };
+
+    test.each([
+      [4, ['10.90.0.11'], 0],
+      [6, ['fd90::11'], 0],
+      // To who asks as nobody, or as a VIP; and to another machine.
+      [4, ['0.0.0.0'], 1],
+      [4, ['10.90.0.100'], 1],
+      [6, ['fd90::100'], 1],
+      [4, ['10.90.0.12', GATEWAY_MAC], 1],
+      [6, ['fd90::12', GATEWAY_MAC], 1],
+    ] as const)('IPv%s to %s: %s voices', async (family, [to, mac], count) => {
+      neighbours.listen([VIP, VIP_6]);
+      await clock.advance(1);
+      ethernet.waiting[family].push(ANSWERS[family](to, mac));
+      await clock.advance(IDLE_POLL_MS);
+      expect(heard).toHaveLength(count);
+    });
+
+    test('an announcement of the same machine is a voice', async () => {
+      neighbours.listen([VIP, VIP_6]);
+      await clock.advance(1);
+      ethernet.waiting[4].push(encodeGratuitousArpReply(FOREIGN, VIP.address));
+      ethernet.waiting[6].push(encodeUnsolicitedAdvertisement(FOREIGN, VIP_6.address, false));
+      await clock.advance(IDLE_POLL_MS);
+      expect(heard).toHaveLength(2);
+    });
+  });
+
   test('a stranger with a hundred MACs does not make us read our interfaces a hundred times', async () => {
     neighbours.listen([VIP]);
     await clock.advance(1);

@@ -1,8 +1,8 @@
 /** One worker's checks on virtual time: starts, deadlines, batches, stalls, and that it never spins. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { FromWorker, ProbeResult } from '../../../../src/adapters/probes/probe-protocol.ts';
+import type { Outcome, RunningProbe } from '../../../../src/adapters/probes/probe.ts';
 import { ProbeRunner, type RunnerWorld } from '../../../../src/adapters/probes/probe-runner.ts';
-import type { Outcome } from '../../../../src/adapters/probes/run-probe.ts';
 import { formatIp } from '../../../../src/model/address.ts';
 import type { Check } from '../../../../src/model/cluster.ts';
 import { checkId } from '../../../../src/model/ids.ts';
@@ -55,13 +55,19 @@ class World implements RunnerWorld {
     };
   };
 
-  readonly probe = (of: Check, done: (outcome: Outcome) => void): (() => void) => {
+  readonly probe = (of: Check, done: (outcome: Outcome) => void): RunningProbe => {
     const started: Started = { check: of, at: this.time, done, isAborted: false };
     this.started.push(started);
     this.onStart(started);
-    return () => {
+    const abort = (): void => {
       started.isAborted = true;
     };
+    const expire = (): Outcome => {
+      abort();
+      const detail = `no answer within ${of.spec.timeoutMs} ms`;
+      return { kind: 'down', reason: 'timeout-first-byte', detail };
+    };
+    return { abort, expire };
   };
 
   readonly post = (message: FromWorker): void => {
@@ -72,12 +78,12 @@ class World implements RunnerWorld {
     return this.posts.flatMap((post) => post.results);
   }
 
-  /** Fires timers until the time. */
-  run(ms: number): void {
+  /** Fires timers until the time, each of them so late. */
+  run(ms: number, lateMs = 0): void {
     const end = this.time + ms;
     while (this.timer !== null && this.timer.at <= end) {
       const { at, action } = this.timer;
-      this.time = Math.max(this.time, at);
+      this.time = Math.max(this.time, at + lateMs);
       this.timer = null;
       this.fired++;
       action();
@@ -92,34 +98,6 @@ const set = (...checks: Check[]): void => runner.handle({ kind: 'set', checks })
 beforeEach(() => {
   world = new World();
   runner = new ProbeRunner({ maxConcurrent: 512, seed: 1 }, world);
-});
-
-describe('a set in parts', () => {
-  const part = (isFirst: boolean, ...checks: Check[]): void =>
-    runner.handle({ kind: 'part', checks, isFirst });
-  const probed = (): string[] => [...new Set(world.started.map((one) => one.check.id))].toSorted();
-
-  test('is the set when its last part has come, and not before', () => {
-    set(check('old'));
-    part(true, check('a'), check('b'));
-    part(false, check('c'));
-    world.run(3000);
-    expect(probed()).toEqual(['old']);
-    world.started.length = 0;
-    runner.handle({ kind: 'set', checks: [check('d')], hasParts: true });
-    world.run(3000);
-    expect(probed()).toEqual(['a', 'b', 'c', 'd']);
-  });
-
-  test('is forgotten where another one comes before its end', () => {
-    part(true, check('a'));
-    set(check('b'));
-    part(true, check('c'));
-    part(true, check('d'));
-    runner.handle({ kind: 'set', checks: [check('e')], hasParts: true });
-    world.run(3000);
-    expect(probed().filter((id) => id !== 'b')).toEqual(['d', 'e']);
-  });
 });
 
 describe('deadlines', () => {
@@ -151,29 +129,95 @@ describe('deadlines', () => {
       detail: 'connected',
       latencyMs: 30,
       ageMs: 10,
+      reason: null,
+      weight: null,
     });
   });
 
   test('after a stall, answers that wait are heard before deadlines count', () => {
     set(check('answers'), check('hangs'));
     for (const name of ['answers', 'hangs']) runner.handle({ kind: 'soon', check: checkId(name) });
-    world.time += 5_000;
-    world.timer?.action();
+    for (let beats = 0; beats < 3; beats++) world.run(100);
+    // The next beat would be the deadline.
+    world.time += 160;
+    const stalled = world.timer;
+    world.timer = null;
+    stalled?.action();
     // The event loop hands over what came meanwhile; the second turn must not cut either.
     world.started.find((each) => each.check.id === 'answers')?.done(UP);
     expect(world.started.every((each) => !each.isAborted)).toBe(true);
-    const timer = world.timer;
-    world.timer = null;
-    world.time += 1;
-    timer?.action();
     world.run(20);
     const first = (name: string) => world.results.find((each) => each.check === name);
     expect(first('answers')).toMatchObject({ isUp: true });
     expect(first('hangs')).toMatchObject({ isUp: false });
   });
+
+  test.each([{ afterMs: 1 }, { afterMs: 99 }, { afterMs: 399 }])(
+    'a pause of the whole process $afterMs ms after the beginning counts for no deadline',
+    ({ afterMs }) => {
+      set(check('talks'), check('hangs'));
+      for (const name of ['talks', 'hangs']) runner.handle({ kind: 'soon', check: checkId(name) });
+      world.run(afterMs);
+      world.time += 30_000;
+      world.run(5);
+      expect(world.started.map(({ isAborted }) => isAborted)).toEqual([false, false]);
+      // It had said something before, and needs one more answer.
+      world.started.find((each) => each.check.id === 'talks')?.done(UP);
+      world.run(520);
+      const first = (name: string) => world.results.find((each) => each.check === name);
+      expect(first('talks')).toMatchObject({ isUp: true });
+      expect(first('talks')?.latencyMs).toBeLessThan(500);
+      expect(first('hangs')).toMatchObject({ isUp: false });
+    },
+  );
+
+  test('an answer that is read counts for no deadline of one that waits to be read', () => {
+    set(check('first'), check('second'));
+    for (const name of ['first', 'second']) runner.handle({ kind: 'soon', check: checkId(name) });
+    world.run(380);
+    // Both answers have come; the event loop takes a while with what came before.
+    world.time += 40;
+    const done = (name: string) => world.started.find((each) => each.check.id === name)?.done(UP);
+    done('first');
+    done('second');
+    world.run(20);
+    expect(world.results.map(({ isUp }) => isUp)).toEqual([true, true]);
+  });
+
+  test.each([
+    { lateMs: 3, says: true },
+    { lateMs: 45, says: false },
+    { lateMs: 150, says: false },
+  ])('a thread that is $lateMs ms late all the time blames targets: $says', ({ lateMs, says }) => {
+    set(...Array.from({ length: 200 }, (_, n) => check(`c${n}`)));
+    world.run(10_000, lateMs);
+    expect(world.results.some(({ isUp }) => !isUp)).toBe(says);
+    const told = world.posts.some(({ localFailure }) => localFailure?.includes('too busy'));
+    expect(told).toBe(!says);
+  });
+
+  test('after a pause, probes come as spread over time as before', () => {
+    const timing = { intervalMs: 2_000 };
+    set(...Array.from({ length: 200 }, (_, n) => check(`c${n}`, timing)));
+    world.onStart = ({ done }) => queueMicrotask(() => done(UP));
+    world.run(4_000);
+    const before = world.started.length;
+    world.time += 60_000;
+    world.run(100);
+    expect(world.started.length - before).toBeLessThan(40);
+  });
 });
 
 describe('results', () => {
+  test('have no words without end: a vote with such would be nobody’s', () => {
+    set(check('a'));
+    runner.handle({ kind: 'soon', check: checkId('a') });
+    const detail = 'x'.repeat(5_000);
+    world.started[0]?.done({ kind: 'down', reason: 'wrong-answer', detail });
+    world.run(20);
+    expect(world.results[0]?.detail).toBe(`${'x'.repeat(1_000)}…`);
+  });
+
   test('those of a few milliseconds go together, and many go at once', () => {
     world.onStart = ({ done }) => queueMicrotask(() => done(UP));
     set(...Array.from({ length: 300 }, (_, n) => check(`c${n}`, { intervalMs: 60_000 })));
@@ -185,6 +229,43 @@ describe('results', () => {
     });
   });
 
+  test('what says the same again waits longer, and goes along with what may decide', () => {
+    const soon = (): void => runner.handle({ kind: 'soon', check: checkId('a') });
+    const posted = (): readonly number[] => world.posts.map((post) => post.results.length);
+    let outcome: Outcome = { ...UP };
+    world.onStart = ({ done }) => done(outcome);
+    set(check('a'));
+    soon();
+    world.run(10);
+    expect(posted()).toEqual([1]);
+    soon();
+    world.run(190);
+    expect(posted()).toEqual([1]);
+    world.run(10);
+    expect(posted()).toEqual([1, 1]);
+    soon();
+    outcome = { kind: 'down', reason: 'refused', detail: 'refused' };
+    soon();
+    world.run(10);
+    expect(posted()).toEqual([1, 1, 2]);
+    expect(world.results.map(({ isUp, ageMs }) => [isUp, ageMs])).toEqual([
+      [true, 10],
+      [true, 200],
+      [true, 10],
+      [false, 10],
+    ]);
+  });
+
+  test('a weight goes at once, also when the words are the same', () => {
+    world.onStart = ({ done }) => done({ ...UP, weight: { kind: 'set', weight: 7 } });
+    set(check('a'));
+    for (const expected of [1, 2, 3]) {
+      runner.handle({ kind: 'soon', check: checkId('a') });
+      world.run(10);
+      expect(world.posts).toHaveLength(expected);
+    }
+  });
+
   test("this machine's own failure says nothing of the target", () => {
     world.onStart = ({ done }) =>
       queueMicrotask(() => done({ kind: 'local', detail: 'no descriptors' }));
@@ -192,17 +273,24 @@ describe('results', () => {
     runner.handle({ kind: 'soon', check: checkId('a') });
     return Promise.resolve().then(() => {
       world.run(10);
-      expect(world.posts).toEqual([{ results: [], localFailure: 'no descriptors' }]);
+      expect(world.posts).toEqual([
+        {
+          results: [],
+          localFailure: 'tcp check of 192.0.2.1:80: no descriptors',
+          unable: new Map([['a', 'no descriptors']]),
+        },
+      ]);
     });
   });
 
-  test('a probe that cannot even start is down, in words', () => {
+  test('a probe that cannot even start says nothing of the target, and why is told', () => {
     world.onStart = () => {
       throw new Error('bad path');
     };
     set(check('a'));
     world.run(1_100);
-    expect(world.results[0]).toMatchObject({ check: 'a', isUp: false, detail: 'bad path' });
+    expect(world.results).toEqual([]);
+    expect(world.posts.at(-1)?.localFailure).toBe('tcp check of 192.0.2.1:80: bad path');
   });
 
   test('a check that is removed in the middle of its probe is aborted and silent', () => {
@@ -214,6 +302,23 @@ describe('results', () => {
     world.run(5_000);
     expect(world.posts).toEqual([]);
   });
+});
+
+test('a check that is made otherwise from now on keeps its rhythm', () => {
+  world.onStart = (started) => {
+    started.done(UP);
+  };
+  set(check('a'));
+  world.run(5_000);
+  const { length } = world.started;
+  const other: Check = { ...check('a'), port: 81 };
+  runner.handle({ kind: 'change', added: [other], numbers: [1], gone: [], maxConcurrent: 512 });
+  world.run(5_000);
+  expect(world.started.slice(0, length).every((one) => one.check.port === 80)).toBe(true);
+  const later = world.started.slice(length);
+  expect(later.every((one) => one.check === other)).toBe(true);
+  expect(later.length).toBeGreaterThanOrEqual(4);
+  expect(later.length).toBeLessThanOrEqual(6);
 });
 
 describe('never spins', () => {

@@ -39,6 +39,7 @@ const PROMISED = [
   'leasehold_transitions_total',
   'leasehold_garp_sent_total',
   'leasehold_check_duration_seconds',
+  'leasehold_check_failures_total',
   'leasehold_real_server_up',
   'leasehold_reconcile_seconds',
   'leasehold_reconcile_operations_total',
@@ -300,6 +301,9 @@ describe('health', () => {
     metrics.vote(true);
     metrics.vote(false);
     metrics.vote(false);
+    metrics.probeFailures('http', 'wrong-status', 3);
+    const failures = { kind: 'http', reason: 'wrong-status' };
+    expect(await sample('leasehold_check_failures_total', failures)).toBe(3);
     const probes = 'leasehold_check_duration_seconds_count';
     expect(await sample(probes, { kind: 'http', result: 'down' })).toBe(1);
     expect(await sample('leasehold_votes_total', { result: 'up' })).toBe(1);
@@ -370,6 +374,7 @@ describe('services and real servers', () => {
     weight: 3,
     traffic: TRAFFIC,
     draining: null,
+    health: { votesUp: 2, votesDown: 1, changedAtMs: 1_700_000_000_500 },
     ...fields,
   });
   const reading = (servers: readonly RealServerReading[]): ServicesReading => ({
@@ -394,6 +399,10 @@ describe('services and real servers', () => {
     metrics.services(() => reading(servers));
     expect(await sample('leasehold_real_server_up', labels)).toBe(1);
     expect(await sample('leasehold_real_server_weight', labels)).toBe(3);
+    expect(await sample('leasehold_real_server_votes', { ...labels, result: 'up' })).toBe(2);
+    expect(await sample('leasehold_real_server_votes', { ...labels, result: 'down' })).toBe(1);
+    const changed = 'leasehold_real_server_last_change_timestamp_seconds';
+    expect(await sample(changed, labels)).toBe(1_700_000_000.5);
     expect(await sample('leasehold_real_server_drain_connections', labels)).toBe(7);
     expect(await sample('leasehold_real_server_active_connections', labels)).toBe(3);
     const out = { ...labels, direction: 'out' };

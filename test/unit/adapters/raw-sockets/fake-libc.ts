@@ -20,8 +20,12 @@ export class FakeLibc implements Libc {
   readonly kinds: (readonly [number, number, number])[] = [];
   /** What waits; a text is an error. */
   readonly waiting: (Uint8Array | string)[] = [];
+  /** Whom `recvfrom` names as the sender; empty: it leaves the place as it is. */
+  sender: Uint8Array = new Uint8Array(0);
   /** What `ioctl` does to its argument. */
   fill: (request: number, argument: Uint8Array) => void = () => {};
+  /** What `getsockname` says. */
+  name: Uint8Array = new Uint8Array(0);
   /** Descriptors that were closed on another thread. */
   readonly aside: number[] = [];
   #errno = 'none';
@@ -35,6 +39,9 @@ export class FakeLibc implements Libc {
   };
   readonly bind = (fd: number, address: Uint8Array): number =>
     this.#do('bind', fd, () => this.bound.push(address.slice()));
+  readonly listen = (fd: number): number => this.#do('listen', fd, () => {});
+  readonly getsockname = (fd: number, address: Uint8Array): number =>
+    this.#do('getsockname', fd, () => address.set(this.name));
   readonly setsockopt = (fd: number, level: number, name: number, value: Uint8Array): number =>
     this.#do('setsockopt', fd, () => this.options.push({ level, name, value: value.slice() }));
   readonly getsockopt = (fd: number, _level: number, _name: number, value: Uint8Array): number =>
@@ -54,8 +61,15 @@ export class FakeLibc implements Libc {
     );
     return done === 0 ? length : done;
   };
-  readonly recvfrom = (fd: number, bytes: Uint8Array): number => {
+  readonly recvfrom = (
+    fd: number,
+    bytes: Uint8Array,
+    _length: number,
+    _flags: number,
+    from: Uint8Array,
+  ): number => {
     this.#use(fd);
+    from.set(this.sender);
     const next = this.waiting.shift() ?? 'EAGAIN';
     if (typeof next === 'string') {
       this.#errno = next;

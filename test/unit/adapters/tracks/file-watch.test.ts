@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FileWatch } from '../../../../src/adapters/tracks/file-watch.ts';
-import { parseNumber } from '../../../../src/adapters/tracks/number-file.ts';
+import { parseNumber } from '../../../../src/adapters/programs/number-file.ts';
 import type { FileTarget } from '../../../../src/adapters/tracks/track-protocol.ts';
 import { FakeClock } from '../../../fakes/fake-clock.ts';
 

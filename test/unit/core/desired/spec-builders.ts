@@ -1,5 +1,6 @@
 /** Short ways to write specs in tests: every field has a plain value unless the test names another. */
 import { parseIp, type IpAddress } from '../../../../src/model/address.ts';
+import type { HttpCheck, HttpRequest } from '../../../../src/model/check.ts';
 import {
   type CheckSpec,
   type ClusterSpec,
@@ -28,17 +29,42 @@ export const TCP_CHECK: CheckSpec = {
   port: null,
 };
 
-export type HttpCheck = Extract<CheckSpec, { kind: 'http' | 'https' }>;
+export type HttpCheckSpec = Extract<CheckSpec, { kind: 'http' | 'https' }>;
 
-export const httpCheck = (fields: Partial<HttpCheck>): HttpCheck => ({
-  ...TCP_CHECK,
-  kind: 'http',
-  method: 'GET',
-  path: '/',
-  status: [[200, 200]],
-  host: null,
-  verify: false,
-  ...fields,
+/** GET / with status 200, unless said otherwise; https verifies the certificate only where asked. */
+export const httpCheck = (
+  fields: Partial<HttpRequest> & { readonly kind?: HttpCheck['kind']; readonly verify?: boolean },
+): HttpCheckSpec => {
+  const { kind = 'http', verify = false, ...request } = fields;
+  return { ...TCP_CHECK, ...httpKind(kind, request, verify) };
+};
+
+export const httpKind = (
+  kind: HttpCheck['kind'],
+  request: Partial<HttpRequest> = {},
+  verify = false,
+): HttpCheck => ({
+  kind,
+  version: '1.1',
+  requests: [
+    {
+      method: 'GET',
+      path: '/',
+      host: null,
+      headers: [],
+      body: null,
+      status: [[200, 200]],
+      digest: null,
+      match: null,
+      noMatch: null,
+      ...request,
+    },
+  ],
+  bodyMax: 65_536,
+  tls:
+    kind === 'http'
+      ? null
+      : { verify, name: null, ca: null, cert: null, key: null, daysLeft: null },
 });
 
 export const server = (address: string, fields: Partial<RealServer> = {}): RealServer => {

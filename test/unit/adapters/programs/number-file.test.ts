@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { parseNumber, readNumber } from '../../../../src/adapters/tracks/number-file.ts';
+import { parseNumber, readNumber } from '../../../../src/adapters/programs/number-file.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'leasehold-number-'));
 afterAll(() => rmSync(directory, { recursive: true }));

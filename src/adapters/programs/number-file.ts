@@ -1,11 +1,15 @@
 /** Reads the integer that a file holds, in bounded time and memory, whatever the file is. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 
-import { messageOf } from '../../lib/result.ts';
+import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 
 const BYTES_MAX = 64;
 /** keepalived's range. */
 const NUMBER_MAX = 2 ** 31 - 1;
+
+/** What the words about a file without a number end with. */
+export const COUNTS_AS_ZERO = ', counts as 0';
 
 export type NumberReading = {
   /** Null: there is none. */
@@ -31,6 +35,26 @@ export function readNumber(path: string): NumberReading {
   }
 }
 
+/**
+ * The same on a thread of libuv's pool: a disk that does not answer holds up nobody else. The error is what keeps this
+ * machine from reading, as words behind the path; a file that is missing is none.
+ */
+export async function readNumberAside(path: string): Promise<Result<NumberReading, string>> {
+  let file: FileHandle | null = null;
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!(await file.stat()).isFile()) return err('is no regular file');
+    const buffer = Buffer.alloc(BYTES_MAX + 1);
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+    return ok(parseNumber(buffer.toString('latin1', 0, bytesRead)));
+  } catch (error) {
+    const words = describe(error);
+    return words === MISSING ? ok(without(words, false)) : err(words);
+  } finally {
+    await file?.close();
+  }
+}
+
 /** White space around the digits is allowed, anything else is not. */
 export function parseNumber(text: string): NumberReading {
   if (text.length > BYTES_MAX) return without(`has more than ${BYTES_MAX} bytes`, true);
@@ -44,14 +68,16 @@ export function parseNumber(text: string): NumberReading {
 }
 
 function without(why: string, isTorn: boolean): NumberReading {
-  return { number: null, detail: `${why}, counts as 0`, isTorn };
+  return { number: null, detail: `${why}${COUNTS_AS_ZERO}`, isTorn };
 }
+
+const MISSING = 'does not exist';
 
 function describe(error: unknown): string {
   switch (error instanceof Error && 'code' in error ? error.code : null) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return 'does not exist';
+      return MISSING;
     case 'EACCES':
     case 'EPERM':
       return 'may not be read by the agent';

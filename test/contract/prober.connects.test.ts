@@ -1,0 +1,230 @@
+/** Plain TCP connects through the system calls themselves: what they find, and what they leave behind. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import koffi from 'koffi';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { encodeIpAddress } from '../../src/adapters/raw-sockets/socket-address.ts';
+import { ANY_ORIGIN, type CheckOrigin } from '../../src/model/check.ts';
+import type { Check } from '../../src/model/cluster.ts';
+import type { Observation } from '../../src/model/health.ts';
+import { type Log, silentLog } from '../../src/ports/log.ts';
+import type { Prober } from '../../src/ports/prober.ts';
+import { ip } from '../unit/core/desired/spec-builders.ts';
+import { checkOf, collect } from './prober.contract.ts';
+import { openProber, Targets } from './support/probe-targets.ts';
+
+const LOOPBACK = ip('127.0.0.1');
+
+/** A listener that accepts nobody, its queue full: the kernel drops every further SYN. */
+class Deaf {
+  readonly #libc = koffi.load(null);
+  readonly #close = this.#libc.func('int close(int fd)');
+  readonly #fds: number[] = [];
+  readonly port: number;
+
+  constructor() {
+    const socket = this.#libc.func('int socket(int domain, int type, int protocol)');
+    const bind = this.#libc.func('int bind(int fd, const uint8_t *address, uint32_t length)');
+    const listen = this.#libc.func('int listen(int fd, int backlog)');
+    const connect = this.#libc.func('int connect(int fd, const uint8_t *address, uint32_t length)');
+    const nameOf = this.#libc.func(
+      'int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint32_t *length)',
+    );
+    const create = (): number => {
+      const fd = socket(2, 1 | 0o4000, 0) as number;
+      this.#fds.push(fd);
+      return fd;
+    };
+    const listening = create();
+    const address = encodeIpAddress(LOOPBACK, 0);
+    bind(listening, address, address.length);
+    listen(listening, 0);
+    nameOf(listening, address, [address.length]);
+    this.port = new DataView(address.buffer).getUint16(2);
+    for (let n = 0; n < 3; n++) connect(create(), address, address.length);
+  }
+
+  close(): void {
+    for (const fd of this.#fds.splice(0)) this.#close(fd);
+  }
+}
+
+const openSockets = (): number =>
+  readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:');
+    } catch {
+      return false; // The descriptor of this very listing.
+    }
+  }).length;
+
+/** Of proc_net_tcp: connections of ours to the port that wait for their time to end (state 06). */
+function timeWaits(port: number): number {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  const rows = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1);
+  return rows.filter((row) => {
+    const [, , remote = '', state] = row.trim().split(/\s+/);
+    return remote.endsWith(`:${hex}`) && state === '06';
+  }).length;
+}
+
+describe('plain connects', () => {
+  let targets: Targets;
+  let prober: Prober;
+  let end: AbortController;
+  let seen: Observation[];
+  const errors: { readonly event: string; readonly error: unknown }[] = [];
+  const log: Log = {
+    ...silentLog,
+    error: (fields, event) => errors.push({ event, error: fields['error'] }),
+  };
+  beforeEach(() => {
+    errors.length = 0;
+    targets = new Targets();
+    prober = openProber({ workers: 1 }, log);
+    end = new AbortController();
+    seen = collect(prober, end.signal);
+  });
+  afterEach(async () => {
+    end.abort();
+    await prober.close();
+    await targets.close();
+  });
+  const of = (check: Check): Observation[] => seen.filter((each) => each.check === check.id);
+  const tcp = (port: number, timing: { intervalMs?: number; timeoutMs?: number } = {}): Check =>
+    checkOf(port, { kind: 'tcp' }, timing);
+  const seenAll = (checks: readonly Check[]): Promise<void> =>
+    expect.poll(() => checks.every((one) => of(one).length > 0), { timeout: 8_000 }).toBe(true);
+
+  test('leave by the port that a check names, also several at once', async () => {
+    const ports: (number | undefined)[] = [];
+    const listen = (): Promise<number> =>
+      targets.tcp((socket) => {
+        ports.push(socket.remotePort);
+        socket.resume();
+      });
+    const sourcePort = await targets.refusing();
+    const checks = [await listen(), await listen(), await listen()].map((port): Check => {
+      const check = tcp(port);
+      const origin: CheckOrigin = { ...ANY_ORIGIN, sourcePort };
+      return { ...check, spec: { ...check.spec, origin } };
+    });
+    prober.setChecks(checks);
+    await seenAll(checks);
+    await sleep(500);
+    for (const check of checks)
+      for (const { detail } of of(check)) expect(detail).toBe('connected');
+    expect([...new Set(ports)]).toEqual([sourcePort]);
+    expect(errors).toEqual([]);
+  });
+
+  test('find what listens, what refuses and what is deaf, by IPv4 and IPv6', async () => {
+    const deaf = new Deaf();
+    try {
+      const answering = await targets.tcp();
+      const six = await targets.serve(
+        createServer((socket) => socket.resume()),
+        '::1',
+      );
+      const checks = [
+        tcp(answering),
+        tcp(await targets.refusing()),
+        tcp(deaf.port),
+        { ...tcp(six), address: ip('::1') },
+      ];
+      prober.setChecks(checks);
+      await seenAll(checks);
+      expect(checks.map((one) => of(one)[0]?.detail)).toEqual([
+        'connected',
+        'connection refused',
+        'no connection within 150 ms',
+        'connected',
+      ]);
+      expect(checks.map((one) => of(one)[0]?.reason ?? null)).toEqual([
+        null,
+        'refused',
+        'timeout-connect',
+        null,
+      ]);
+      expect(of(checks[0] as Check)[0]?.latencyMs).toBeGreaterThan(0);
+      expect(of(checks[2] as Check)[0]?.latencyMs).toBeGreaterThanOrEqual(150);
+      expect(errors).toEqual([]);
+    } finally {
+      deaf.close();
+    }
+  });
+
+  test('call up who accepts, and ends the connection at once in whatever way', async () => {
+    const checks = [
+      tcp(await targets.tcp((socket) => socket.resetAndDestroy())),
+      tcp(await targets.tcp((socket) => socket.end())),
+      tcp(await targets.tcp((socket) => socket.end('220 hello\r\n'))),
+    ];
+    prober.setChecks(checks);
+    await expect.poll(() => seen.length, { timeout: 8_000 }).toBeGreaterThan(30);
+    expect(new Set(seen.map(({ detail }) => detail))).toEqual(new Set(['connected']));
+  });
+
+  test('leave from where they are told to, and name what keeps them from it', async () => {
+    const from: string[] = [];
+    const port = await targets.tcp((socket: Socket) => from.push(socket.remoteAddress ?? ''));
+    const leaving = (origin: Partial<CheckOrigin>): Check => {
+      const check = tcp(port);
+      return { ...check, spec: { ...check.spec, origin: { ...ANY_ORIGIN, ...origin } } };
+    };
+    const source = leaving({ source: ip('127.0.0.7') });
+    const device = leaving({ interface: 'lo' });
+    const missing = leaving({ interface: 'no-such-device' });
+    prober.setChecks([source, device, missing]);
+    await seenAll([source, device]);
+    // A connection that was reset before it is accepted has no address any more.
+    await expect.poll(() => from, { timeout: 8_000 }).toContain('127.0.0.7');
+    expect(of(source)[0]?.isUp).toBe(true);
+    await expect.poll(() => errors.map(({ event }) => event)).toContain('prober.starved');
+    expect(String(errors[0]?.error)).toContain('interface');
+    expect(of(missing)).toEqual([]);
+  });
+
+  test('leave nothing behind: no descriptor, no TIME_WAIT, and each connection was reset', async () => {
+    const codes: string[] = [];
+    const port = await targets.tcp((socket) =>
+      socket.on('error', (error: NodeJS.ErrnoException) => codes.push(error.code ?? '')),
+    );
+    const checks = Array.from({ length: 50 }, () => tcp(port, { intervalMs: 100, timeoutMs: 90 }));
+    const before = openSockets();
+    prober.setChecks(checks);
+    await expect.poll(() => seen.length, { timeout: 8_000 }).toBeGreaterThan(500);
+    expect(seen.every((each) => each.isUp)).toBe(true);
+    expect(timeWaits(port)).toBe(0);
+    await prober.close();
+    await expect.poll(openSockets, { timeout: 4_000 }).toBe(before);
+    expect(new Set(codes)).toEqual(new Set(['ECONNRESET']));
+    expect(codes.length).toBeGreaterThan(400);
+  });
+
+  test('1,000 deaf targets do not delay the others', async () => {
+    const deaf = new Deaf();
+    try {
+      const good = await targets.tcp();
+      const timing = { intervalMs: 1_000, timeoutMs: 900 };
+      const healthy = Array.from({ length: 100 }, () => tcp(good, { timeoutMs: 150 }));
+      const hung = Array.from({ length: 1_000 }, () => tcp(deaf.port, timing));
+      prober.setChecks([...hung, ...healthy]);
+      await sleep(4_000);
+      const startedAt = seen.length;
+      await sleep(2_500);
+      const late = seen.slice(startedAt);
+      for (const check of healthy) {
+        const own = late.filter((each) => each.check === check.id);
+        expect(own.every((each) => each.isUp)).toBe(true);
+        expect(own.length).toBeGreaterThanOrEqual(9);
+      }
+      // Nor do they delay each other: there are descriptors for all of them.
+      const deafSeen = late.filter(({ detail }) => detail === 'no connection within 900 ms');
+      expect(deafSeen.length).toBeGreaterThan(2_000);
+    } finally {
+      deaf.close();
+    }
+  });
+});
