@@ -30,7 +30,12 @@ export class ProbeRunner {
     const now = (): number => awake.now();
     this.#world = world;
     this.#awake = awake;
-    this.#engine = new ProbeEngine(options, { ...world, now, ended: (at) => this.#onEnded(at) });
+    this.#engine = new ProbeEngine(options, {
+      ...world,
+      now,
+      probe: (check, done) => world.probe(check, (outcome) => (this.#wake(), done(outcome))),
+      ended: (at) => this.#onEnded(at),
+    });
   }
 
   handle(message: ToWorker): void {

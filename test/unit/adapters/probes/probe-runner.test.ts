@@ -196,6 +196,19 @@ describe('deadlines', () => {
     expect(told).toBe(!says);
   });
 
+  test('an answer that is the first thing heard after a pause is told at once', () => {
+    set(check('a'));
+    runner.handle({ kind: 'soon', check: checkId('a') });
+    world.run(50);
+    world.time += 30_000;
+    world.started[0]?.done(UP);
+    world.run(300);
+    const [result] = world.results;
+    expect(result).toMatchObject({ isUp: true });
+    expect(result?.ageMs).toBeGreaterThanOrEqual(0);
+    expect(result?.latencyMs).toBeLessThan(500);
+  });
+
   test('after a pause, probes come as spread over time as before', () => {
     const timing = { intervalMs: 2_000 };
     set(...Array.from({ length: 200 }, (_, n) => check(`c${n}`, timing)));
