@@ -4,8 +4,8 @@ import type { DirectorId } from '../model/ids.ts';
 import type { TableHeadRow } from '../model/ipvs-listing.ts';
 import type { IpvsTable, KernelError } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { IpvsKernel } from '../ports/kernel.ts';
 import type { IpvsView } from '../ports/ipvs-view.ts';
+import type { IpvsKernel } from '../ports/kernel.ts';
 import type { AgentParts } from './agent-parts.ts';
 import { listTable } from './ipvs-listing.ts';
 
@@ -32,11 +32,12 @@ export function createIpvsDesk({ me, kernel, clock, parts }: IpvsDeskPorts): Ipv
 
   async function dump(): Promise<Result<Dumped, KernelError>> {
     const { table, lastReconcileAt, lastReconcileMs } = parts.reconcile.state();
-    const msAgo = lastReconcileAt === null ? Infinity : clock.now() - lastReconcileAt;
+    const readAt = table?.asOf ?? lastReconcileAt;
+    const msAgo = readAt === null ? Infinity : clock.now() - readAt;
     const isSince = (lastReconcileAt ?? -Infinity) - (lastReconcileMs ?? 0) > zeroedAt;
     if (table !== null && msAgo < FRESH_MS && isSince)
       return ok({ table, msAgo: Math.round(msAgo) });
-    const own = (dumping ??= kernel.dump());
+    const own = (dumping ??= kernel.dump('all'));
     const dumped = await own.finally(() => {
       if (dumping === own) dumping = null;
     });

@@ -8,7 +8,7 @@ import {
   NO_FACTS,
   recallQuorums,
 } from '../core/desired/desired-state.ts';
-import { type Drain, type Drains, NO_DRAINS, stepDrains } from '../core/service/drain.ts';
+import { type Drain, type Drains, NO_DRAINS, stepDrainsSteps } from '../core/service/drain.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { RealServerOverride } from '../model/health.ts';
 import { monoMs } from '../model/ids.ts';
@@ -62,6 +62,13 @@ export class IpvsFacts {
     return this.#quorums;
   }
 
+  /** Keys of services that have connections which are waited for. */
+  drained(): ReadonlySet<string> {
+    const keys = new Set<string>();
+    for (const { key, end } of this.#drains.values()) if (end === null) keys.add(key);
+    return keys;
+  }
+
   /** Wall clock, for what other directors tell has its times; drains that are under way move with it. */
   nowMs(): number {
     const wallMs = this.#clock.wallMs();
@@ -98,19 +105,29 @@ export class IpvsFacts {
     return this.#usedDrains;
   }
 
-  /** The table as dumped just now. */
-  observe({ spec, overrides, around }: FactsInput, observed: IpvsTable): void {
+  /** The table as dumped just now; in pieces, since it may be large. */
+  *observe(
+    { spec, overrides, around }: FactsInput,
+    observed: IpvsTable,
+  ): Generator<undefined, void> {
     const isFirst = !this.#isRecalled;
     if (isFirst) {
       this.#isRecalled = true;
       this.#quorums = recallQuorums(spec, observed, around?.own?.addresses);
     }
-    const nowMs = this.nowMs();
     const before = this.#spec === null || this.#spec === spec ? null : this.#spec;
     this.#spec = spec;
     this.#countsMs = observed.services.length > LARGE_SERVICES ? COUNTS_MS : 0;
-    const input = { spec, before, overrides, observed, nowMs, isFirst };
-    this.#drains = stepDrains(this.#drains, input);
+    for (;;) {
+      const nowMs = this.nowMs();
+      const drains = this.#drains;
+      const input = { spec, before, overrides, observed, nowMs, isFirst };
+      const next = yield* stepDrainsSteps(drains, input);
+      // Where the wall clock was set meanwhile they have moved.
+      if (this.#drains !== drains) continue;
+      this.#drains = next;
+      return;
+    }
   }
 
   /** What was decided with these facts stands for the next time. */

@@ -8,7 +8,7 @@ import type {
   IpvsTimeouts,
   KernelError,
 } from '../model/kernel.ts';
-import type { IpvsKernel } from '../ports/kernel.ts';
+import type { Fresh, IpvsKernel } from '../ports/kernel.ts';
 import type { ControlKey } from './reconcile-state.ts';
 
 export type KernelLook = {
@@ -22,8 +22,11 @@ export type KernelLook = {
 type Kernel = Pick<IpvsKernel, 'dump' | 'daemons' | 'timeouts'>;
 
 /** An error where the table cannot be read: without it nothing can be said of the rest. */
-export async function lookAtKernel(kernel: Kernel): Promise<Result<KernelLook, KernelError>> {
-  const table = await kernel.dump();
+export async function lookAtKernel(
+  kernel: Kernel,
+  fresh?: Fresh,
+): Promise<Result<KernelLook, KernelError>> {
+  const table = await kernel.dump(fresh);
   if (!table.ok) return table;
   return ok(withRest(table.value, await kernel.daemons(), await kernel.timeouts()));
 }

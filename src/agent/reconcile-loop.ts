@@ -5,9 +5,9 @@
  */
 import { type BackoffConfig, deriveBackoffMs } from '../core/backoff.ts';
 import {
-  deriveDesiredSteps,
   type Desired,
   type DesiredInput,
+  deriveDesiredSteps,
   isStillDesired,
   NO_FACTS,
 } from '../core/desired/desired-state.ts';
@@ -135,6 +135,8 @@ type Held = { readonly services: ReadonlySet<string>; readonly control: Readonly
 const LEDGER_TRIES = 3;
 /** Names in one log line. */
 const LISTED = 10;
+/** Operations between two steps: about half a millisecond. */
+const REST_EVERY = 500;
 const NOTHING_RELEASED: Released = { services: 0, daemons: [] };
 const NOBODY: ReadonlySet<GroupId> = new Set();
 
@@ -320,7 +322,7 @@ class Loop {
 
   /** From what the kernel has: drains go by it, and at the start quorums do. */
   async #decide(input: ReconcileInput, look: KernelLook): Promise<Wanted> {
-    this.#facts.observe(input, look.table);
+    await this.#inSteps(this.#facts.observe(input, look.table));
     const before = this.#facts.quorums;
     const derived = await this.#derive(input);
     if (derived !== this.#told) {
@@ -398,10 +400,10 @@ class Loop {
     const isSaved = await this.#saveNewKeys(plan, owned);
     if (isSaved && plan.adopted.length > 0)
       this.#ports.log.info({ services: listSome(plan.adopted) }, 'service.adopted');
-    const held = this.#findHeld(plan, wanted, isSaved ? null : owned);
+    const held = await this.#inSteps(this.#findHeld(plan, wanted, isSaved ? null : owned));
     const operations = plan.operations.filter((operation) => !isHeld(operation, held));
     const applied = await applyPlan(this.#ports, operations);
-    this.#countDrift(applied.done, wanted);
+    await this.#inSteps(this.#countDrift(applied.done, wanted));
     let last = { plan, look };
     if (operations.length > 0) {
       const reread = await this.#dump({ look, operations });
@@ -424,7 +426,7 @@ class Loop {
     const { kernel } = this.#ports;
     const looked =
       after === undefined
-        ? await lookAtKernel(kernel)
+        ? await lookAtKernel(kernel, this.#facts.drained())
         : await lookAgain(kernel, after.look, after.operations);
     if (looked.ok) {
       this.#look = looked.value;
@@ -455,7 +457,11 @@ class Loop {
    * What this pass leaves alone: refused a moment ago, or to be created while the ledger cannot be
    * written (`ledger` is then what it still says; null where it was written).
    */
-  #findHeld(plan: KernelPlan, wanted: Wanted, ledger: ReadonlySet<string> | null): Held {
+  *#findHeld(
+    plan: KernelPlan,
+    wanted: Wanted,
+    ledger: ReadonlySet<string> | null,
+  ): Generator<undefined, Held> {
     const now = this.#ports.clock.now();
     const services = new Set<string>();
     const control = new Set<ControlKey>();
@@ -463,7 +469,8 @@ class Loop {
       ledger !== null &&
       (operation.op === 'add-service' || operation.op === 'new-daemon') &&
       !ledger.has(ledgerKeyOf(operation));
-    for (const operation of plan.operations) {
+    for (const [i, operation] of plan.operations.entries()) {
+      if (i % REST_EVERY === REST_EVERY - 1) yield;
       if (isOfTable(operation)) {
         const key = keyOf(operation);
         if (isUnsaved(operation) || this.#book.isHeld(key, wanted.derived.byKey, now))
@@ -477,22 +484,31 @@ class Loop {
     return { services, control };
   }
 
-  #countDrift(done: readonly IpvsOperation[], { derived, control }: Wanted): void {
-    const ofTable = done.filter(isOfTable);
-    const drifted = new Set(
-      [...new Set(ofTable.map(keyOf))].filter((key) => this.#book.isDrift(key, derived.byKey)),
-    );
-    const repairs = ofTable.filter((operation) => drifted.has(keyOf(operation)));
-    const beside = new Set(
-      done.flatMap((operation) => {
-        const key = isOfTable(operation) ? null : controlKeyOf(operation);
-        return key !== null && this.#control.isDrift(key, control) ? [key] : [];
-      }),
-    );
-    if (repairs.length + beside.size === 0) return;
-    const destinations = repairs.filter((operation) => 'destination' in operation).length;
-    const services = repairs.length - destinations;
-    this.#driftRepaired += repairs.length + beside.size;
+  *#countDrift(
+    done: readonly IpvsOperation[],
+    { derived, control }: Wanted,
+  ): Generator<undefined, void> {
+    const drifts = new Map<string, boolean>();
+    const beside = new Set<ControlKey>();
+    let services = 0;
+    let destinations = 0;
+    for (const [i, operation] of done.entries()) {
+      if (i % REST_EVERY === REST_EVERY - 1) yield;
+      if (isOfTable(operation)) {
+        const key = keyOf(operation);
+        const isDrift = drifts.get(key) ?? this.#book.isDrift(key, derived.byKey);
+        drifts.set(key, isDrift);
+        if (!isDrift) continue;
+        if ('destination' in operation) destinations++;
+        else services++;
+        continue;
+      }
+      const key = controlKeyOf(operation);
+      if (key !== null && this.#control.isDrift(key, control)) beside.add(key);
+    }
+    if (services + destinations + beside.size === 0) return;
+    const drifted = [...drifts.keys()].filter((key) => drifts.get(key) === true);
+    this.#driftRepaired += services + destinations + beside.size;
     const { log, metrics } = this.#ports;
     if (services > 0) metrics.driftRepaired('service', services);
     if (destinations > 0) metrics.driftRepaired('destination', destinations);
@@ -551,7 +567,7 @@ const ledgerKeyOf = (operation: IpvsOperation): string =>
   isOfTable(operation) ? keyOf(operation) : (controlKeyOf(operation) ?? operation.op);
 
 function isHeld(operation: IpvsOperation, held: Held): boolean {
-  if (isOfTable(operation)) return held.services.has(keyOf(operation));
+  if (isOfTable(operation)) return held.services.size > 0 && held.services.has(keyOf(operation));
   const key = controlKeyOf(operation);
   return key !== null && held.control.has(key);
 }

@@ -1,6 +1,8 @@
 /** What Linux has: links, addresses, the IPVS table, and the operations that change the table. */
-import type { AddressScope, ForwardMethod, SchedulerFlag, ServiceKey, Tunnel } from './cluster.ts';
+
 import type { IpAddress, MacAddress } from './address.ts';
+import type { AddressScope, ForwardMethod, SchedulerFlag, ServiceKey, Tunnel } from './cluster.ts';
+import type { MonoMs } from './ids.ts';
 
 export type LinkState = {
   readonly index: number;
@@ -129,7 +131,11 @@ export type ObservedService = IpvsService & {
 };
 
 /** The whole table, as dumped. */
-export type IpvsTable = { readonly services: readonly ObservedService[] };
+export type IpvsTable = {
+  readonly services: readonly ObservedService[];
+  /** When the oldest counts were read; absent: all of them for this dump. */
+  readonly asOf?: MonoMs;
+};
 
 /** The table as wanted. */
 export type DesiredService = IpvsService & { readonly destinations: readonly IpvsDestination[] };

@@ -46,6 +46,9 @@ export type IpvsCapability =
   /** `detail` tells the cause and the remedy ("modprobe ip_vs", "needs CAP_NET_ADMIN"). */
   | { readonly available: false; readonly detail: string };
 
+/** Services by `formatServiceKey` that are read in whole, whatever is known of them. */
+export type Fresh = ReadonlySet<string> | 'all';
+
 /** False: it has seen enough. */
 export type ConnectionVisit = (
   connections: readonly IpvsConnection[],
@@ -63,7 +66,11 @@ export type ConnectionReading = {
 export interface IpvsKernel {
   /** Asks the kernel (and tries to load the module) each time it is called. */
   capability(): Promise<IpvsCapability>;
-  dump(): Promise<Result<IpvsTable, KernelError>>;
+  /**
+   * The table. Of a large one counts (connections, statistics), thresholds and kinds of tunnels may be up to
+   * twelve seconds old (`asOf`), but for what is asked for `fresh`; all else is as it is now.
+   */
+  dump(fresh?: Fresh): Promise<Result<IpvsTable, KernelError>>;
   /**
    * Applies in order, in packed batches; the results are in the order of the operations.
    * EEXIST on add or start and ENOENT or ESRCH on delete are successes: what is there stays as it is.

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
-import { createIpvsKernel } from '../../src/adapters/linux/ipvs-kernel.ts';
+import { createIpvsKernel, type IpvsKernelOptions } from '../../src/adapters/linux/ipvs-kernel.ts';
 import { silentLog } from '../../src/ports/log.ts';
-import { runCases, type CaseResult, type ContractCase } from '../contract/contract-case.ts';
-import { ipvsCases, real, service, tcp, type IpvsWorld } from '../contract/ipvs-kernel.contract.ts';
+import { type CaseResult, type ContractCase, runCases } from '../contract/contract-case.ts';
+import { type IpvsWorld, ipvsCases, real, service, tcp } from '../contract/ipvs-kernel.contract.ts';
+import { sumCases } from './ipvs-sums.ts';
 import { tableCases } from './ipvs-table.ts';
 import { traceCases } from './netlink-trace.ts';
 
@@ -85,8 +86,10 @@ const reloadCases: readonly ContractCase<null>[] = [
   },
 ];
 
-async function createWorld(): Promise<{ world: IpvsWorld; end: () => Promise<void> }> {
-  const kernel = createIpvsKernel(ports);
+async function createWorld(
+  options: IpvsKernelOptions = {},
+): Promise<{ world: IpvsWorld; end: () => Promise<void> }> {
+  const kernel = createIpvsKernel(ports, options);
   const savedRules = async (): Promise<readonly string[]> =>
     sh('ipvsadm -Sn')
       .split('\n')
@@ -117,6 +120,7 @@ makeSyncDevice();
 const results: CaseResult[] = [
   ...(await runCases(loadCases, alone)),
   ...(await runCases([...ipvsCases, ...tableCases, ...traceCases], createWorld)),
+  ...(await runCases(sumCases, () => createWorld({ largeTable: 0 }))),
   ...(await runCases(reloadCases, alone)),
 ];
 writeFileSync(output, JSON.stringify(results));

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { CaseResult } from '../contract/contract-case.ts';
 import { ipvsCases } from '../contract/ipvs-kernel.contract.ts';
 import { runInGuest } from '../guest/boot.ts';
+import { sumCases } from '../guest/ipvs-sums.ts';
 import { tableCases } from '../guest/ipvs-table.ts';
 import { traceCases } from '../guest/netlink-trace.ts';
 
@@ -17,7 +18,7 @@ const REAL_ONLY = [
 
 const NAMES = [
   ...REAL_ONLY,
-  ...[...ipvsCases, ...tableCases, ...traceCases].map(({ name }) => name),
+  ...[...ipvsCases, ...tableCases, ...traceCases, ...sumCases].map(({ name }) => name),
 ];
 
 describe('IPVS kernel contract: kernel', () => {

@@ -4,22 +4,21 @@ import { existsSync } from 'node:fs';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import { type MonoMs, monoMs } from '../../model/ids.ts';
 import {
-  formatServiceKey,
   type IpvsDaemon,
   type IpvsOperation,
   type IpvsTable,
   type IpvsTimeouts,
   type KernelError,
-  type ObservedDestination,
-  type ObservedService,
 } from '../../model/kernel.ts';
 import type {
   ConnectionReading,
   ConnectionVisit,
+  Fresh,
   IpvsCapability,
   IpvsKernel,
 } from '../../ports/kernel.ts';
 import { decodeFamily, encodeGetFamily, GENL_ID_CTRL } from '../../wire/genetlink.ts';
+import { encodeOperation } from '../../wire/ipvs.ts';
 import { IPVS_FAMILY_NAME } from '../../wire/ipvs-common.ts';
 import {
   decodeDaemon,
@@ -29,14 +28,12 @@ import {
   encodeGetInfo,
   encodeGetTimeouts,
 } from '../../wire/ipvs-control.ts';
-import { DestinationDecoder, encodeGetDestinations } from '../../wire/ipvs-destination.ts';
-import { decodeService, type DumpedService, encodeGetServices } from '../../wire/ipvs-service.ts';
-import { encodeOperation } from '../../wire/ipvs.ts';
 import { AttributeWriter, NLM_F_REQUEST } from '../../wire/netlink.ts';
 import { CONNECTIONS_FILE, visitConnectionFile } from './ipvs-connections.ts';
+import { TableReader, type TableReaderOptions } from './ipvs-dump.ts';
 import { failureOf } from './ipvs-failure.ts';
 import { kernelError } from './kernel-error.ts';
-import { LazySocket, type KernelPorts, type KernelSocket, type Reply } from './kernel-socket.ts';
+import { type KernelPorts, type KernelSocket, LazySocket, type Reply } from './kernel-socket.ts';
 
 const NETLINK_GENERIC = 16;
 const COMMAND_TIMEOUT_MS = 5000;
@@ -53,14 +50,14 @@ const MODPROBE_TIMEOUT_MS = 10_000;
 const MODPROBE_REST_MS = 60_000;
 const NO_FAMILY = 'the kernel has no IPVS: load it with "modprobe ip_vs" (CONFIG_IP_VS)';
 
-export type IpvsKernelOptions = {
+export type IpvsKernelOptions = TableReaderOptions & {
   /** Loads the module; null on success, else why not. For tests; the default runs `modprobe ip_vs`. */
   readonly loadModule?: () => Promise<string | null>;
 };
 
 /** Starts nothing: sockets open at the first call. Needs CAP_NET_ADMIN. */
 export function createIpvsKernel(ports: KernelPorts, options: IpvsKernelOptions = {}): IpvsKernel {
-  return new LinuxIpvsKernel(ports, options.loadModule ?? modprobe);
+  return new LinuxIpvsKernel(ports, options);
 }
 
 class LinuxIpvsKernel implements IpvsKernel {
@@ -70,14 +67,13 @@ class LinuxIpvsKernel implements IpvsKernel {
   readonly #dumps: LazySocket;
   /** Given anew each time the module is loaded. */
   #family: number | null = null;
-  readonly #destinations = new DestinationDecoder();
-  /** As dumped last, by service key: what has not changed is not made anew. */
-  #known: ReadonlyMap<string, ObservedService> = new Map();
+  readonly #table: TableReader;
   #failedLoad: { readonly reason: string; readonly againAt: MonoMs } | null = null;
 
-  constructor(ports: KernelPorts, loadModule: () => Promise<string | null>) {
+  constructor(ports: KernelPorts, options: IpvsKernelOptions) {
     this.#ports = ports;
-    this.#loadModule = loadModule;
+    this.#loadModule = options.loadModule ?? modprobe;
+    this.#table = new TableReader(ports, options);
     const common = { protocol: NETLINK_GENERIC, receiveBytes: BUFFER_BYTES };
     this.#commands = new LazySocket(
       { ...common, readBytes: null, timeoutMs: COMMAND_TIMEOUT_MS },
@@ -120,8 +116,8 @@ class LinuxIpvsKernel implements IpvsKernel {
     return reason;
   }
 
-  dump(): Promise<Result<IpvsTable, KernelError>> {
-    return this.#withFamily((family) => this.#dumpTable(family));
+  dump(fresh: Fresh = NOTHING): Promise<Result<IpvsTable, KernelError>> {
+    return this.#withFamily((family) => this.#dumpTable(family, fresh));
   }
 
   timeouts(): Promise<Result<IpvsTimeouts, KernelError>> {
@@ -171,6 +167,7 @@ class LinuxIpvsKernel implements IpvsKernel {
       if (!now.ok) return operations.map(() => now);
       if (now.value !== family.value) replies = await exchange(socket.value, now.value, operations);
     }
+    this.#table.applied(operations);
     return operations.map((operation, i) => resultOf(operation, replies[i]));
   }
 
@@ -205,69 +202,9 @@ class LinuxIpvsKernel implements IpvsKernel {
     return ok(reply.messages[0]?.body ?? new Uint8Array());
   }
 
-  async #dumpTable(family: number): Promise<Result<IpvsTable, KernelError>> {
+  async #dumpTable(family: number, fresh: Fresh): Promise<Result<IpvsTable, KernelError>> {
     const socket = this.#dumps.get();
-    if (!socket.ok) return socket;
-    const dumped = await this.#dumpServices(socket.value, family);
-    if (!dumped.ok) return dumped;
-    const services = new Map<string, ObservedService>();
-    for (const [name, service] of dumped.value) {
-      const known = this.#known.get(name)?.destinations ?? [];
-      // oxlint-disable-next-line no-await-in-loop -- the kernel runs one dump at a time on a socket
-      const destinations = await this.#dumpDestinations(socket.value, family, { service, known });
-      if (!destinations.ok) return destinations;
-      services.set(name, { ...service, destinations: destinations.value });
-    }
-    this.#known = services;
-    return ok({ services: [...services.values()] });
-  }
-
-  async #dumpServices(
-    socket: KernelSocket,
-    family: number,
-  ): Promise<Result<ReadonlyMap<string, DumpedService>, KernelError>> {
-    const request = { type: family, body: encodeGetServices() };
-    const messages = await socket.dump(request, 'dump the IPVS services');
-    if (!messages.ok) return messages;
-    // A change during the dump may show an entry twice: the last one is kept.
-    const services = new Map<string, DumpedService>();
-    for (const { body } of messages.value) {
-      const service = decodeService(body);
-      if (service.ok) services.set(formatServiceKey(service.value.key), service.value);
-      else this.#ports.log.warn({ reason: service.error }, 'ipvs.service-unreadable');
-    }
-    return ok(services);
-  }
-
-  async #dumpDestinations(
-    socket: KernelSocket,
-    family: number,
-    {
-      service,
-      known,
-    }: { readonly service: DumpedService; readonly known: readonly ObservedDestination[] },
-  ): Promise<Result<readonly ObservedDestination[], KernelError>> {
-    const request = { type: family, body: encodeGetDestinations(service.key) };
-    const messages = await socket.dump(request, 'dump the IPVS destinations');
-    if (!messages.ok) return messages;
-    const destinations = new Map<string, ObservedDestination>();
-    let isSame = true;
-    let place = 0;
-    for (const { body } of messages.value) {
-      const last = known[place++] ?? null;
-      const destination = this.#destinations.decode(body, service.key, last);
-      if (destination.ok) {
-        const { address, port } = destination.value;
-        // All have one port nearly always, and the address is a text already.
-        destinations.set(
-          port === known[0]?.port ? address : `${address} ${port}`,
-          destination.value,
-        );
-        isSame &&= destination.value === last;
-      } else this.#ports.log.warn({ reason: destination.error }, 'ipvs.destination-unreadable');
-    }
-    if (isSame && destinations.size === known.length) return ok(known);
-    return ok([...destinations.values()]);
+    return socket.ok ? this.#table.read(socket.value, family, fresh) : socket;
   }
 
   async #familyId(): Promise<Result<number, KernelError>> {
@@ -289,6 +226,7 @@ class LinuxIpvsKernel implements IpvsKernel {
 }
 
 const DONE = ok(undefined);
+const NOTHING: Fresh = new Set();
 
 const unavailable = (detail: string): IpvsCapability => ({ available: false, detail });
 

@@ -4,6 +4,7 @@
  * left is read from the dumped table, each director from its own; a persistence template counts as a
  * connection, because its client may come back to the same real server.
  */
+import { runSteps } from '../../lib/steps.ts';
 import { formatEndpoint } from '../../model/address.ts';
 import {
   type ClusterSpec,
@@ -79,12 +80,25 @@ export type DrainInput = {
 };
 
 /** What is on its way out now. The very same map where nothing changed. */
-export function stepDrains(drains: Drains, input: DrainInput): Drains {
+export const stepDrains = (drains: Drains, input: DrainInput): Drains =>
+  runSteps(stepDrainsSteps(drains, input));
+
+/** Real servers between two steps: about a millisecond. */
+const REST_EVERY = 200;
+
+/** The same, with a rest now and then: another document of tens of thousands takes its time. */
+export function* stepDrainsSteps(drains: Drains, input: DrainInput): Generator<undefined, Drains> {
   if (isQuiet(drains, input)) return drains;
   const next = new Map<string, Drain>();
-  const facts = factsOf(drains, input);
+  const facts = yield* factsOf(drains, input);
+  let sinceRest = 0;
   for (const service of input.spec.services) {
     for (const key of service.keys) {
+      sinceRest += service.realServers.length + 1;
+      if (sinceRest >= REST_EVERY) {
+        sinceRest = 0;
+        yield;
+      }
       const name = formatServiceKey(key);
       const port: PortOf = (target) => portIn(key, target);
       const there = facts.there(name);
@@ -168,15 +182,19 @@ type StepFacts = {
   readonly isLeft: IsLeft;
 };
 
-function factsOf(drains: Drains, input: DrainInput): StepFacts {
+function* factsOf(drains: Drains, input: DrainInput): Generator<undefined, StepFacts> {
   const { overrides, before, observed } = input;
   const running = new Map<string, Drain[]>();
   for (const drain of drains.values())
     if (drain.cause === 'leaving') append(running, drain.key, drain);
+  yield;
   const table =
     observed === null
       ? null
       : new Map(observed.services.map((one) => [formatServiceKey(one.key), one.destinations]));
+  yield;
+  const formers = before === null ? new Map<string, VirtualService>() : formerServices(before);
+  yield;
   const drained = overrides.filter(({ state }) => state === 'drain');
   return {
     drained: new Map(
@@ -187,7 +205,7 @@ function factsOf(drains: Drains, input: DrainInput): StepFacts {
     ),
     drainedServices: new Set(drained.map(({ service }) => service)),
     running,
-    formers: before === null ? new Map() : formerServices(before),
+    formers,
     isLeft: isLeftBy(input),
     there: (name) => (table === null ? null : (table.get(name) ?? [])),
   };

@@ -6,7 +6,7 @@ import { parseClusterDocument } from '../../../src/config/cluster-document.ts';
 import { deriveDesired } from '../../../src/core/desired/desired-state.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
 import type { CheckStatus } from '../../../src/model/health.ts';
-import { directorId, serviceId } from '../../../src/model/ids.ts';
+import { directorId, type MonoMs, serviceId } from '../../../src/model/ids.ts';
 import type { TableRow } from '../../../src/model/ipvs-listing.ts';
 import { formatServiceKey } from '../../../src/model/kernel.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
@@ -83,10 +83,11 @@ async function setUp() {
   };
   let woken = 0;
   /** As the reconcile loop says it after a pass. */
-  const reconciled = async (): Promise<void> => {
+  const reconciled = async (asOf?: MonoMs): Promise<void> => {
     const dumped = await kernel.dump();
     if (!dumped.ok) throw new Error(dumped.error.message);
-    state = { ...state, table: dumped.value, lastReconcileAt: clock.now(), lastReconcileMs: 0 };
+    const table = { ...dumped.value, ...(asOf === undefined ? {} : { asOf }) };
+    state = { ...state, table, lastReconcileAt: clock.now(), lastReconcileMs: 0 };
   };
   const desk = createIpvsDesk({
     me: directorId('d1'),
@@ -136,6 +137,25 @@ describe('the table', () => {
     expect((await list('mail')).map(short)[0]).toBe('mail');
     expect(await list('fwmark 9 inet')).toHaveLength(3);
     expect(await list('tcp 10.9.9.9:80')).toEqual([{ kind: 'end', services: 0, destinations: 0 }]);
+  });
+
+  it('is read anew, all of it, where part of what the last pass read is old', async () => {
+    const { clock, kernel, desk, reconciled } = await setUp();
+    const start = clock.now();
+    const fresh: unknown[] = [];
+    const dump = kernel.dump.bind(kernel);
+    kernel.dump = (...args: unknown[]) => {
+      fresh.push(...args);
+      return dump();
+    };
+    await clock.advance(4000);
+    await reconciled(start);
+    expect(await desk.table(null)).toMatchObject({ value: { head: { dumpedMsAgo: 4000 } } });
+    expect(fresh).toEqual([]);
+    await clock.advance(2000);
+    await reconciled(start);
+    expect(await desk.table(null)).toMatchObject({ value: { head: { dumpedMsAgo: 0 } } });
+    expect(fresh).toEqual(['all']);
   });
 
   it('is refused with the kernel’s reason', async () => {
