@@ -4,28 +4,28 @@ import { join } from 'node:path';
 import { createAnnouncer } from './adapters/announce/create-announcer.ts';
 import { createZlibCodec } from './adapters/documents/zlib-codec.ts';
 import { createEtcdStore } from './adapters/etcd/etcd-store.ts';
+import { createGatewayPing } from './adapters/gateway/create-gateway-ping.ts';
 import { createFileLedger } from './adapters/ledger/file-ledger.ts';
 import { createStatusFile } from './adapters/ledger/status-file.ts';
 import { createSysctlLedger } from './adapters/ledger/sysctl-ledger.ts';
 import { createIpvsKernel } from './adapters/linux/ipvs-kernel.ts';
 import { createNetworkKernel } from './adapters/linux/network-kernel.ts';
+import { detectFence } from './adapters/linux/nft-fence-detect.ts';
 import { createNftMarks } from './adapters/linux/nft-marks.ts';
 import { createSysctls } from './adapters/linux/sysctls.ts';
-import { detectFence } from './adapters/linux/nft-fence-detect.ts';
 import { missingCapabilities } from './adapters/machine/capabilities.ts';
 import { readMachineIdentity } from './adapters/machine/identity.ts';
 import { createPlaceReader } from './adapters/machine/place.ts';
 import { takeInstanceLock } from './adapters/machine/single-instance.ts';
-import { createGatewayPing } from './adapters/gateway/create-gateway-ping.ts';
 import { createNeighbours } from './adapters/neighbours/create-neighbours.ts';
 import { createNotifier } from './adapters/notify/create-notifier.ts';
 import { createPeerLink } from './adapters/peer-link/create-peer-link.ts';
 import { createPinoLog } from './adapters/pino/pino-log.ts';
 import { createReadableLines } from './adapters/pino/readable-lines.ts';
 import { createProber } from './adapters/probes/create-prober.ts';
-import { createVrrpLink } from './adapters/vrrp/create-vrrp-link.ts';
 import { createPromMetrics } from './adapters/prom/prom-metrics.ts';
 import { createTracker } from './adapters/tracks/create-tracker.ts';
+import { createVrrpLink } from './adapters/vrrp/create-vrrp-link.ts';
 import { type AgentPorts, createAgent } from './agent/agent.ts';
 import { FREEZE } from './agent/shut-down.ts';
 import { createApi } from './api/server.ts';
@@ -33,7 +33,7 @@ import { type AgentConfig, loadAgentConfig } from './config/agent-file.ts';
 import { parseClusterDocument, parseSpecSteps } from './config/cluster-document.ts';
 import { formatProblems } from './config/problem.ts';
 import { planRebalance } from './core/placement/rebalance.ts';
-import { checkShrink } from './core/shrink-guard.ts';
+import { checkShrinkSteps } from './core/shrink-guard.ts';
 import { err, messageOf, ok, type Result } from './lib/result.ts';
 import { createPace, runPaced } from './lib/steps.ts';
 import { formatIp, type IpAddress } from './model/address.ts';
@@ -135,7 +135,7 @@ async function serve(config: AgentConfig, log: Log, options: AgentProcess): Prom
       ...(tls === null ? {} : { tls }),
       ...(tokens === null ? {} : { tokens }),
       version,
-      checkShrink,
+      checkShrink: checkShrinkSteps,
       planRebalance,
     },
     { view: agent.view, store: adapters.store, codec, keys, clock, random, metrics, log },

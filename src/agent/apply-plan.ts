@@ -1,6 +1,7 @@
 /** Has the kernel carry out a plan, and sorts what it answered by service and by what is beside the table. */
 import { describeFailure, formatOperation } from '../core/plan/failure-text.ts';
 import { serviceKeyOf } from '../core/plan/ipvs-plan.ts';
+import type { ServiceKey } from '../model/cluster.ts';
 import {
   formatServiceKey,
   type IpvsControlOperation,
@@ -8,7 +9,6 @@ import {
   type IpvsTableOperation,
 } from '../model/kernel.ts';
 import type { IpvsKernel } from '../ports/kernel.ts';
-import type { ServiceKey } from '../model/cluster.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import { controlKeyOf } from './control-book.ts';
@@ -56,6 +56,9 @@ export function keyOf(operation: IpvsTableOperation): string {
   return text;
 }
 
+/** So many at a time: what is noted of their answers takes about a millisecond, and the hold loop waits. */
+const LOT = 1000;
+
 export async function applyPlan(
   { kernel, metrics, log }: Ports,
   operations: readonly IpvsOperation[],
@@ -63,17 +66,21 @@ export async function applyPlan(
   const failed = new Map<string, string>();
   const controlFailed = new Map<ControlKey, string>();
   if (operations.length === 0) return { failed, controlFailed, done: [] };
-  const results = await kernel.apply(operations);
   const done: IpvsOperation[] = [];
   const counts = new Counts();
-  for (const [i, operation] of operations.entries()) {
-    const result = results[i];
-    const isDone = result?.ok === true;
-    counts.add(operation.op, isDone);
-    if (isDone) done.push(operation);
-    else if (isOfTable(operation))
-      keepFirst(failed, keyOf(operation), tableFailure(operation, result));
-    else keepFirst(controlFailed, controlKeyOf(operation), controlFailure(operation, result));
+  for (let start = 0; start < operations.length; start += LOT) {
+    const lot = operations.slice(start, start + LOT);
+    // oxlint-disable-next-line no-await-in-loop -- the order is the plan's
+    const results = await kernel.apply(lot);
+    for (const [i, operation] of lot.entries()) {
+      const result = results[i];
+      const isDone = result?.ok === true;
+      counts.add(operation.op, isDone);
+      if (isDone) done.push(operation);
+      else if (isOfTable(operation))
+        keepFirst(failed, keyOf(operation), tableFailure(operation, result));
+      else keepFirst(controlFailed, controlKeyOf(operation), controlFailure(operation, result));
+    }
   }
   counts.tell(metrics);
   log.info(

@@ -3,11 +3,11 @@
  * VRRP and its IPVS table. The election and the report get the same answer.
  */
 import type { ElectionEvent } from '../core/election/state.ts';
+import { BONUS_MAX } from '../core/tracks/judge-tracks.ts';
 import type { ClusterSpec, VipGroup, VirtualService } from '../model/cluster.ts';
 import type { IneligibleReason } from '../model/decision.ts';
 import type { DirectorId, GroupId } from '../model/ids.ts';
-import { BONUS_MAX } from '../core/tracks/judge-tracks.ts';
-import { formatServiceKey, type GateKind } from '../model/kernel.ts';
+import { formatServiceKey, type GateKind, type IpvsTable } from '../model/kernel.ts';
 import { VRRP_PRIORITY_OWNER } from '../model/vrrp.ts';
 import type { GatewayWatch } from './gateway-watch.ts';
 import { type InterfaceMap, judgeInterfaces, type Links } from './interfaces.ts';
@@ -117,9 +117,7 @@ export function isGateTooCoarse({
 function unreadyGroups({ spec, reconcile, marks }: FitnessInput): ReadonlySet<GroupId> {
   const services = spec?.services ?? [];
   const isDone = reconcile.problem === null && reconcile.lastReconcileAt !== null;
-  const inKernel = new Set(
-    (reconcile.table?.services ?? []).map((service) => formatServiceKey(service.key)),
-  );
+  const inKernel = reconcile.table === null ? NO_NAMES : namesIn(reconcile.table);
   const isHere = ({ id }: VirtualService): boolean =>
     spec?.ipvs.standby !== 'cold' || reconcile.serviceExplanations.get(id)?.isHere !== false;
   const isComplete = (service: VirtualService, key: string): boolean =>
@@ -129,8 +127,30 @@ function unreadyGroups({ spec, reconcile, marks }: FitnessInput): ReadonlySet<Gr
       .filter(
         (service) =>
           marks?.problems.has(service.id) === true ||
-          !service.keys.every((key) => isComplete(service, formatServiceKey(key))),
+          !namesOf(service).every((name) => isComplete(service, name)),
       )
       .map((service) => service.group),
   );
+}
+
+const NO_NAMES: ReadonlySet<string> = new Set();
+
+// Asked many times a second, of the same tables and services, of which there may be thousands.
+const tableNames = new WeakMap<IpvsTable, ReadonlySet<string>>();
+const serviceNames = new WeakMap<VirtualService, readonly string[]>();
+
+function namesIn(table: IpvsTable): ReadonlySet<string> {
+  const known = tableNames.get(table);
+  if (known !== undefined) return known;
+  const names = new Set(table.services.map(({ key }) => formatServiceKey(key)));
+  tableNames.set(table, names);
+  return names;
+}
+
+function namesOf(service: VirtualService): readonly string[] {
+  const known = serviceNames.get(service);
+  if (known !== undefined) return known;
+  const names = service.keys.map(formatServiceKey);
+  serviceNames.set(service, names);
+  return names;
 }

@@ -6,10 +6,9 @@ import type { ClusterSpec } from '../model/cluster.ts';
 import type { MonoMs } from '../model/ids.ts';
 import type { ServiceStatus } from '../model/status.ts';
 import type { Clock } from '../ports/clock.ts';
-import { countRealServers } from './ipvs-status.ts';
-import { type ServiceStatusInput, serviceStatusSteps, serviceStatuses } from './service-status.ts';
+import { type ServiceStatusInput, serviceStatuses, serviceStatusSteps } from './service-status.ts';
 
-/** So many take a few milliseconds. */
+/** Destinations: so many take a few milliseconds. */
 export const AT_ONCE_MAX = 500;
 /** Who asks again so soon gets the same. */
 const FRESH_MS = 1000;
@@ -29,7 +28,7 @@ export class ServiceBook {
 
   /** At once: as they are, or where there are very many as they were; none before the first `prepare`. */
   services(input: ServiceStatusInput): ServiceStatus[] {
-    if (countRealServers(input.spec) <= AT_ONCE_MAX) return serviceStatuses(input);
+    if (countDestinations(input.spec) <= AT_ONCE_MAX) return serviceStatuses(input);
     const made = this.#made;
     return made !== null && made.spec === input.spec ? made.services : [];
   }
@@ -37,7 +36,7 @@ export class ServiceBook {
   /** Until `services` are not older than a second. Many who ask at once share the work. */
   async prepare(input: () => ServiceStatusInput): Promise<void> {
     const now = input();
-    if (now.spec === null || countRealServers(now.spec) <= AT_ONCE_MAX) return;
+    if (now.spec === null || countDestinations(now.spec) <= AT_ONCE_MAX) return;
     const made = this.#made;
     if (made?.spec === now.spec && this.#clock.now() - made.at < FRESH_MS) return;
     this.#making ??= this.#make(now, now.spec).finally(() => {
@@ -58,3 +57,10 @@ export class ServiceBook {
     }
   }
 }
+
+/** A real server of a service with ranges is one in each of its IPVS services. */
+const countDestinations = (spec: ClusterSpec | null): number =>
+  (spec?.services ?? []).reduce(
+    (sum, { realServers, keys }) => sum + realServers.length * keys.length,
+    0,
+  );

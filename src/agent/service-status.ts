@@ -8,6 +8,7 @@ import type {
   ServiceExplanation,
 } from '../core/service/explanation.ts';
 import { describeQuorum, explainRealServer, explainService } from '../core/service/words.ts';
+import { runSteps } from '../lib/steps.ts';
 import {
   type ClusterSpec,
   portIn,
@@ -40,17 +41,12 @@ export type ServiceStatusInput = {
   readonly overrides: readonly RealServerOverride[];
 };
 
-/** Real servers between two rests of those who take their time. */
+/** Real servers, or destinations that are looked up for them, between two rests of those who take their time. */
 const REST_EVERY = 100;
 
 /** All at once: for documents of some hundred real servers. */
-export function serviceStatuses(input: ServiceStatusInput): ServiceStatus[] {
-  const steps = serviceStatusSteps(input);
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
-}
+export const serviceStatuses = (input: ServiceStatusInput): ServiceStatus[] =>
+  runSteps(serviceStatusSteps(input));
 
 /** The same, with a rest now and then: tens of thousands take longer than the hold loop may wait. */
 export function* serviceStatusSteps(
@@ -68,7 +64,7 @@ export function* serviceStatusSteps(
   const statuses: ServiceStatus[] = [];
   let sinceRest = 0;
   for (const service of services) {
-    const destinations = observedDestinations(service, table);
+    const destinations = yield* observedDestinationSteps(service, table);
     const realServers: RealServerStatus[] = [];
     for (const server of service.realServers) {
       realServers.push(realServerStatus(lookup, service, server, destinations));
@@ -219,12 +215,23 @@ export function sumTraffic(services: readonly ObservedService[]): TrafficSum | n
 type Observed = Omit<ObservedDestination, keyof Pick<ObservedDestination, 'address' | 'port'>>;
 
 /** By id of the real server: summed over the keys of the service, but the weight is the first one's. */
-export function observedDestinations(
+export const observedDestinations = (
   service: VirtualService,
   table: ReadonlyMap<string, ObservedService>,
-): ReadonlyMap<string, Observed> {
+): ReadonlyMap<string, Observed> => runSteps(observedDestinationSteps(service, table));
+
+function* observedDestinationSteps(
+  service: VirtualService,
+  table: ReadonlyMap<string, ObservedService>,
+): Generator<undefined, ReadonlyMap<string, Observed>> {
   const found = new Map<string, Observed>();
+  let sinceRest = 0;
   for (const key of service.keys) {
+    sinceRest += service.realServers.length;
+    if (sinceRest >= REST_EVERY) {
+      sinceRest = 0;
+      yield;
+    }
     const byEndpoint = new Map(
       table.get(formatServiceKey(key))?.destinations.map((one) => [endpointText(one), one]),
     );

@@ -2,6 +2,7 @@
  * The cluster document in force here. One that cannot be used changes nothing: the last good one stays.
  */
 import type { ElectionConfig, Identity } from '../core/election/state.ts';
+import { createHeirs } from '../core/placement/order.ts';
 import { err, messageOf, type Result } from '../lib/result.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import { ABSENT, type DirectorId, type GroupId, type Revision } from '../model/ids.ts';
@@ -11,7 +12,6 @@ import type { SpecRecord } from '../model/records.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
 import type { StoredSpec } from './cluster-view.ts';
-import { createHeirs } from '../core/placement/order.ts';
 import { gateNeedsOf } from './fitness.ts';
 
 /**
@@ -47,8 +47,8 @@ export type SpecDeskOptions = {
   readonly loaded?: (taking: Exclude<Taking, 'loading'>) => void;
 };
 
-/** What takes longer to parse than the hold loop may wait. */
-const LONG_CHARS = 32_768;
+/** What takes longer to judge than the hold loop may wait: with ranges so much can mean tens of thousands. */
+const LONG_CHARS = 8192;
 
 export const createSpecDesk = (
   options: SpecDeskOptions,

@@ -35,8 +35,11 @@ export type ShrinkRefusal = {
   readonly removedRealServers: readonly string[];
 };
 
-/** Null: nothing to confirm. Injected, as the rule is a decision of the core. */
-export type ShrinkCheck = (before: ClusterSpec | null, after: ClusterSpec) => ShrinkRefusal | null;
+/** Null: nothing to confirm. In pieces, as documents may be long; injected, as the rule is a decision of the core. */
+export type ShrinkCheck = (
+  before: ClusterSpec | null,
+  after: ClusterSpec,
+) => Generator<undefined, ShrinkRefusal | null>;
 
 /** What an operator's rebalance would move. Injected, as the rule is a decision of the core. */
 export type RebalancePlanner = (input: {

@@ -1,6 +1,6 @@
 /** Drains and overrides of things that left the cluster document: they stay, and act again when it names them again. */
-import { ABSENT } from '../model/ids.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
+import { ABSENT, type DirectorId, type RealServerId, type ServiceId } from '../model/ids.ts';
 import { readKey, STORE_DEADLINE_MS, storeProblem } from './commit.ts';
 import type { ApiContext } from './context.ts';
 import { ProblemError } from './problem.ts';
@@ -19,11 +19,11 @@ export async function leftoverWarnings(
 ): Promise<string[]> {
   const listing = await ctx.store.list(ctx.keys.adminPrefix, { deadlineMs: STORE_DEADLINE_MS });
   if (!listing.ok) throw storeProblem(listing.error);
-  const names = listing.value.entries.flatMap(({ key }) => subjectOf(ctx, key) ?? []);
-  if (names.length === 0) return [];
-  const [old, wanted] = [namesOf(before), namesOf(next)];
-  const left = names.filter((name) => !wanted.has(name));
-  const back = names.filter((name) => wanted.has(name) && !old.has(name));
+  const subjects = listing.value.entries.flatMap(({ key }) => subjectOf(ctx, key) ?? []);
+  if (subjects.length === 0) return [];
+  const [wasNamed, isNamed] = [namedIn(before), namedIn(next)];
+  const left = subjects.filter((one) => !isNamed(one)).map(textOf);
+  const back = subjects.filter((one) => isNamed(one) && !wasNamed(one)).map(textOf);
   return [
     ...(left.length === 0
       ? []
@@ -51,19 +51,37 @@ export async function findOrLeftover<T>(
   }
 }
 
-function subjectOf({ keys }: ApiContext, key: string): string | null {
+/** What a record is about. */
+type Subject =
+  | { readonly kind: 'director'; readonly id: DirectorId }
+  | { readonly kind: 'real'; readonly service: ServiceId; readonly realServer: RealServerId };
+
+function subjectOf({ keys }: ApiContext, key: string): Subject | null {
   const parsed = keys.parse(key);
-  if (parsed?.kind === 'drain') return `director ${parsed.director}`;
-  return parsed?.kind === 'real' ? `real server ${parsed.service}/${parsed.realServer}` : null;
+  if (parsed?.kind === 'drain') return { kind: 'director', id: parsed.director };
+  if (parsed?.kind !== 'real') return null;
+  return { kind: 'real', service: parsed.service, realServer: parsed.realServer };
 }
 
-const namesOf = (spec: ClusterSpec | null): ReadonlySet<string> =>
-  new Set([
-    ...(spec?.directors ?? []).map(({ id }) => `director ${id}`),
-    ...(spec?.services ?? []).flatMap((service) =>
-      service.realServers.map(({ id }) => `real server ${service.id}/${id}`),
-    ),
-  ]);
+const textOf = (subject: Subject): string =>
+  subject.kind === 'director'
+    ? `director ${subject.id}`
+    : `real server ${subject.service}/${subject.realServer}`;
+
+/** Looks only into services that somebody asks for: a document may name tens of thousands of real servers. */
+function namedIn(spec: ClusterSpec | null): (subject: Subject) => boolean {
+  const directors = new Set((spec?.directors ?? []).map(({ id }) => id));
+  const services = new Map((spec?.services ?? []).map((service) => [service.id, service]));
+  const known = new Map<ServiceId, ReadonlySet<RealServerId>>();
+  return (subject) => {
+    if (subject.kind === 'director') return directors.has(subject.id);
+    const { service, realServer } = subject;
+    const realServers =
+      known.get(service) ?? new Set((services.get(service)?.realServers ?? []).map(({ id }) => id));
+    known.set(service, realServers);
+    return realServers.has(realServer);
+  };
+}
 
 function listSome(names: readonly string[]): string {
   const rest = names.length - LISTED;

@@ -1,4 +1,5 @@
 /** Stops an apply that would take most of the traffic away by mistake, until somebody confirms it. */
+import { runSteps } from '../lib/steps.ts';
 import type { RealServer, VipGroup, VirtualService } from '../model/cluster.ts';
 import type { GroupId, ServiceId } from '../model/ids.ts';
 import { formatServiceKey } from '../model/kernel.ts';
@@ -32,10 +33,17 @@ export type Shrink = {
  * A group or a service that was renamed, or a service moved to another address under its name, is not removed.
  * `before` is null where nothing was applied yet.
  */
-export function checkShrink(before: ShrinkView | null, after: ShrinkView): Shrink | null {
+export const checkShrink = (before: ShrinkView | null, after: ShrinkView): Shrink | null =>
+  runSteps(checkShrinkSteps(before, after));
+
+/** The same, with a rest now and then: thousands of services take longer than the hold loop may wait. */
+export function* checkShrinkSteps(
+  before: ShrinkView | null,
+  after: ShrinkView,
+): Generator<undefined, Shrink | null> {
   if (before === null) return null;
   const groups = checkGroups(before, after);
-  const services = checkServices(before, after);
+  const services = yield* checkServices(before, after);
   const sentences = [...groups.sentences, ...services.sentences];
   if (sentences.length === 0) return null;
   return {
@@ -70,11 +78,11 @@ function checkGroups(before: ShrinkView, after: ShrinkView): Found<GroupId> {
   return { removed: lost.map(({ id }) => id), sentences };
 }
 
-function checkServices(
+function* checkServices(
   before: ShrinkView,
   after: ShrinkView,
-): Found<ServiceId> & Pick<Shrink, 'removedRealServers'> {
-  const stays = pairServices(before, after);
+): Generator<undefined, Found<ServiceId> & Pick<Shrink, 'removedRealServers'>> {
+  const stays = yield* pairServices(before, after);
   const removed = before.services.filter((_, i) => stays[i] === null).map(({ id }) => id);
   const emptied = before.services.filter(
     ({ realServers }, i) => realServers.length > 0 && stays[i]?.realServers.length === 0,
@@ -83,6 +91,7 @@ function checkServices(
     const next = stays[i]?.realServers ?? [];
     return next.length > 0 && realServers.some(takesConnections) && !next.some(takesConnections);
   });
+  yield;
   const sentences: string[] = [];
   if (removed.length * 2 > before.services.length)
     sentences.push(
@@ -102,11 +111,11 @@ function checkServices(
     sentences.push(
       `more than half of the addresses and ports would be removed from: ${listSome(narrowed.map(({ id }) => id))}`,
     );
-  const had = realServersOf(before);
-  const left = realServersOf(after);
-  if (had.length > 0 && left.length === 0)
-    sentences.push(`all ${had.length} real servers of the cluster would be removed`);
-  else if (had.some(takesConnections) && !left.some(takesConnections))
+  yield;
+  const had = countRealServers(before);
+  if (had > 0 && countRealServers(after) === 0)
+    sentences.push(`all ${had} real servers of the cluster would be removed`);
+  else if (hasTakers(before) && !hasTakers(after))
     sentences.push('no real server of the cluster would take connections');
   const removedRealServers = [...emptied, ...stopped].flatMap((service) =>
     service.realServers.map((realServer) => `${service.id}/${realServer.id}`),
@@ -116,33 +125,47 @@ function checkServices(
 
 const takesConnections = ({ weight }: Pick<RealServer, 'weight'>): boolean => weight > 0;
 
+type Service = ShrinkView['services'][number];
+
+/** Services between two steps: far less than a millisecond, but where they have ranges. */
+const REST_EVERY = 50;
+
 /** For each service of `before` what it is in `after`: by name, else by an address and port under a new name. */
-function pairServices(
+function* pairServices(
   before: ShrinkView,
   after: ShrinkView,
-): readonly (ShrinkView['services'][number] | null)[] {
+): Generator<undefined, readonly (Service | null)[]> {
   const byName = new Map(after.services.map((service) => [service.id, service]));
   const known = new Set(before.services.map((service) => service.id));
-  const renamed = new Map(
-    after.services
-      .filter((service) => !known.has(service.id))
-      .flatMap((service) => keysOf(service).map((key) => [key, service] as const)),
-  );
-  return before.services.map(
-    (service) =>
-      byName.get(service.id) ??
-      keysOf(service)
-        .map((key) => renamed.get(key))
-        .find((found) => found !== undefined) ??
-      null,
-  );
+  const renamed = new Map<string, Service>();
+  for (const [i, service] of after.services.entries()) {
+    if (i % REST_EVERY === 0) yield;
+    if (!known.has(service.id)) for (const key of keysOf(service)) renamed.set(key, service);
+  }
+  const pairs: (Service | null)[] = [];
+  for (const [i, service] of before.services.entries()) {
+    if (i % REST_EVERY === 0) yield;
+    pairs.push(byName.get(service.id) ?? findRenamed(service, renamed));
+  }
+  return pairs;
 }
 
-const keysOf = ({ keys }: ShrinkView['services'][number]): readonly string[] =>
-  keys.map(formatServiceKey);
+function findRenamed(service: Service, renamed: ReadonlyMap<string, Service>): Service | null {
+  for (const key of service.keys) {
+    const found = renamed.get(formatServiceKey(key));
+    if (found !== undefined) return found;
+  }
+  return null;
+}
 
-const realServersOf = (view: ShrinkView): readonly Pick<RealServer, 'id' | 'weight'>[] =>
-  view.services.flatMap((service) => service.realServers);
+const keysOf = ({ keys }: Service): readonly string[] => keys.map(formatServiceKey);
+
+// No list of them is made: there may be tens of thousands.
+const countRealServers = ({ services }: ShrinkView): number =>
+  services.reduce((sum, { realServers }) => sum + realServers.length, 0);
+
+const hasTakers = ({ services }: ShrinkView): boolean =>
+  services.some(({ realServers }) => realServers.some(takesConnections));
 
 const LISTED = 10;
 

@@ -167,7 +167,10 @@ async function compareSpecs(
 ): Promise<{ readonly before: ClusterSpec | null; readonly shrink: ShrinkRefusal | null }> {
   const before = await specOf(ctx, current);
   const { revision: at } = current;
-  if (at === ABSENT || before !== null) return { before, shrink: ctx.checkShrink(before, next) };
+  if (at === ABSENT || before !== null) {
+    const shrink = await ctx.documents.runSteps(() => ctx.checkShrink(before, next));
+    return { before, shrink };
+  }
   const message = `the stored document (revision ${at}) cannot be read, so what this would remove is not known`;
   const shrink = { message, removedGroups: [], removedServices: [], removedRealServers: [] };
   return { before, shrink };

@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { NOTHING_RECONCILED } from '../../../src/agent/reconcile-state.ts';
 import { AT_ONCE_MAX, ServiceBook } from '../../../src/agent/service-book.ts';
-import { serviceStatuses, type ServiceStatusInput } from '../../../src/agent/service-status.ts';
+import { type ServiceStatusInput, serviceStatuses } from '../../../src/agent/service-status.ts';
 import { deriveChecks } from '../../../src/core/health/checks.ts';
+import { tcp } from '../../contract/ipvs-kernel.contract.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
 import { anyService, anySpec, server } from '../core/desired/spec-builders.ts';
 
@@ -59,6 +60,29 @@ describe('very many', () => {
     await clock.advance(1001);
     await clock.settle(book.prepare(ask));
     expect(book.services(input)).not.toBe(first);
+  });
+
+  it('are those that are so by the ranges of their service', async () => {
+    const clock = new FakeClock();
+    const book = new ServiceBook(clock);
+    const few = inputOf(10);
+    const spec = anySpec(
+      (few.spec?.services ?? []).map((service) => ({
+        ...service,
+        keys: Array.from({ length: 100 }, (_, port) => tcp('10.90.0.100', 1 + port)),
+      })),
+    );
+    const input = { ...few, spec };
+    expect(book.services(input)).toEqual([]);
+    let rests = 0;
+    const sleep = clock.sleep.bind(clock);
+    clock.sleep = (ms) => {
+      rests++;
+      return sleep(ms);
+    };
+    await clock.settle(book.prepare(() => input));
+    expect(rests).toBeGreaterThanOrEqual(10);
+    expect(book.services(input)).toEqual(serviceStatuses(input));
   });
 
   it('of another document are not those of the former one', async () => {

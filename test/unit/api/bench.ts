@@ -3,11 +3,11 @@ import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fas
 import Value from 'typebox/value';
 import { expect } from 'vitest';
 import { createZlibCodec } from '../../../src/adapters/documents/zlib-codec.ts';
-import { type Api, createApi } from '../../../src/api/server.ts';
 import type { ApiOptions, ApiPorts } from '../../../src/api/context.ts';
 import { Problem } from '../../../src/api/schemas/problem.ts';
+import { type Api, createApi } from '../../../src/api/server.ts';
 import { planRebalance } from '../../../src/core/placement/rebalance.ts';
-import { checkShrink } from '../../../src/core/shrink-guard.ts';
+import { checkShrinkSteps } from '../../../src/core/shrink-guard.ts';
 import { createKeys, type Keys } from '../../../src/model/keys.ts';
 import { silentLog } from '../../../src/ports/log.ts';
 import { CLUSTER_DOCUMENT, FakeAgentView } from '../../fakes/fake-agent-view.ts';
@@ -53,7 +53,7 @@ export function createBench(
     {
       listen: { host: '127.0.0.1', port: 0 },
       version: '0.1.0',
-      checkShrink,
+      checkShrink: checkShrinkSteps,
       planRebalance,
       ...options,
     },
