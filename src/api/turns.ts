@@ -2,7 +2,7 @@
  * Work that takes long where a document is large, on the thread that also holds the VIPs: one piece at a time, with
  * rests in between, so that nobody who asks again and again keeps a round from its deadline.
  */
-import { type Pace, runPaced } from '../lib/steps.ts';
+import { type Pace, runPaced, Slice } from '../lib/steps.ts';
 import type { Clock } from '../ports/clock.ts';
 import { problemError } from './problem.ts';
 
@@ -10,8 +10,6 @@ import { problemError } from './problem.ts';
 export const WAITING_MAX = 16;
 /** A rest is so many times as long as the work before it: three quarters of the time are for others. */
 export const REST_FACTOR = 3;
-/** Of work in pieces: the next rest comes after so long. */
-const SLICE_MS = 4;
 
 export class Turns {
   readonly #clock: Pick<Clock, 'now' | 'sleep'>;
@@ -36,12 +34,12 @@ export class Turns {
   /** The same in pieces, with a rest after every few milliseconds. */
   runSteps<T>(make: () => Generator<undefined, T>): Promise<T> {
     return this.#inTurn(() => {
-      let begun = this.#clock.now();
+      const slice = new Slice(() => this.#clock.now());
       const pace: Pace = {
-        isDue: () => this.#clock.now() - begun >= SLICE_MS,
+        isDue: () => slice.isOver(),
         rest: async () => {
-          await this.#clock.sleep(REST_FACTOR * (this.#clock.now() - begun));
-          begun = this.#clock.now();
+          await this.#clock.sleep(REST_FACTOR * slice.workedMs());
+          slice.begin();
         },
       };
       return runPaced(make(), pace);
