@@ -7,7 +7,7 @@ import { createProber } from '../dist/adapters/probes/create-prober.js';
 import { createPromMetrics } from '../dist/adapters/prom/prom-metrics.js';
 import { createProbeLoop } from '../dist/agent/probe-loop.js';
 
-const { checks, idleMs, calmMs } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const { me, checks, idleMs, calmMs } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 /** Twice as often as the hold loop of the default profile begins a round. */
 const WAKE_MS = 50;
 
@@ -19,12 +19,12 @@ const clock = createSystemClock();
 const prober = createProber({}, { clock, log, random: createSystemRandom() });
 const verdicts = new Map();
 const loop = createProbeLoop(
-  { me: 'd1' },
+  { me },
   {
     prober,
     clock,
     log,
-    metrics: createPromMetrics({ director: 'd1', cluster: 'bench' }),
+    metrics: createPromMetrics({ director: me, cluster: 'bench' }),
     publish: (check, vote) => verdicts.set(check, vote?.isUp ?? null),
   },
 );

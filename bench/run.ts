@@ -1,8 +1,8 @@
 /**
  * `make bench`: takes the figures, prints them and writes them to bench/results/<name>.txt.
  * Usage: node --import tsx bench/run.ts [NAME...] [--runs N] [--only ROW,ROW]; without names all of them.
- * Rows are those of `failover` and `without-etcd`; their tables go to docs/bench.md where all rows were taken,
- * or kept. Needs root.
+ * Rows are those of `failover`, `without-etcd` and `checks`; the tables of the first two go to docs/bench.md where all
+ * rows were taken, or kept. Needs root.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,8 +12,9 @@ import { monotonicMs, sleep } from '../test/support/processes.ts';
 import { SITUATIONS, SITUATIONS_TOGETHER } from '../test/support/situations.ts';
 import { benchAgentCost } from './agent-cost.ts';
 import type { Bench, BenchOptions } from './bench-lab.ts';
-import { benchChecks } from './checks.ts';
+import { benchChecks, CHECK_LOADS } from './checks.ts';
 import { benchChecksAgent } from './checks-agent.ts';
+import { benchChecksKeepalived } from './checks-keepalived.ts';
 import { benchFailover } from './failover.ts';
 import { benchForwarding } from './forwarding.ts';
 import { benchIpvsApply } from './ipvs-apply.ts';
@@ -30,6 +31,7 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
   ['agent-cost', benchAgentCost],
   ['checks', benchChecks],
   ['checks-agent', benchChecksAgent],
+  ['checks-keepalived', benchChecksKeepalived],
   ['without-etcd', benchWithoutEtcd],
 ]);
 /** Their other rows keep their figures where only some are taken. */
@@ -67,7 +69,7 @@ function parseWish(args: readonly string[]): Wish {
   if (!Number.isInteger(runs) || runs < 1 || runs > RUNS_MAX)
     throw new Error(`--runs ${values.runs}: a whole number from 1 to ${RUNS_MAX}`);
   const only = values.only.split(',').filter(Boolean);
-  const rows = [...FAULTS, ...WITHOUT_ETCD, ...SITUATIONS, ...SITUATIONS_TOGETHER];
+  const rows = [...FAULTS, ...WITHOUT_ETCD, ...SITUATIONS, ...SITUATIONS_TOGETHER, ...CHECK_LOADS];
   for (const one of only)
     if (!rows.some(({ id }) => id === one))
       throw new Error(`no row ${one}; there are ${rows.map(({ id }) => id).join(', ')}`);

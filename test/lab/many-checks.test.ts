@@ -3,7 +3,7 @@
  * soon every kernel is told of one that dies. One cluster, cases in order.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { addressOf, startTargets, TARGETS, TARGETS_NETWORK } from '../../bench/checks.ts';
+import { addressOf, startTargets, TARGETS } from '../../bench/checks-targets.ts';
 import { median } from '../../bench/statistics.ts';
 import { type ClusterLab, clusterDocument, createClusterLab, VIP } from '../support/cluster-lab.ts';
 import { API_PORT, type DirectorHost } from '../support/director-host.ts';
@@ -31,9 +31,7 @@ beforeAll(async () => {
     etcdMembers: 3,
   });
   await lab.etcd.start();
-  await startTargets(lab.network, 'd1');
-  for (const name of ['d2', 'd3'])
-    await lab.network.execOk(name, ['ip', 'route', 'add', TARGETS_NETWORK, 'via', '10.90.0.3']);
+  await startTargets(lab.network, ['d1', 'd2', 'd3']);
   // Those in the set refuse, as a machine does whose server has ended.
   const table = `table inet gone {
   set gone { type ipv4_addr; }

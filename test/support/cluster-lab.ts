@@ -80,6 +80,8 @@ export type ClusterLabOptions = {
   readonly directorMemoryMb?: number;
   /** Their agents tell in `lag.jsonl` how long their main thread did not turn. Guests only. */
   readonly hasLagMeter?: boolean;
+  /** Their agents tell in `wakes.jsonl` how late a loop like the hold loop's wakes. Namespaces only. */
+  readonly hasWakeMeter?: boolean;
 };
 
 export interface ClusterLab {
@@ -149,6 +151,7 @@ async function build(network: Network, options: ClusterLabOptions): Promise<Clus
         addresses: [`10.90.0.${10 + number}/24`, `fd90::${10 + number}/64`],
         ...(options.directorMemoryMb === undefined ? {} : { memoryMb: options.directorMemoryMb }),
         ...(options.hasLagMeter === undefined ? {} : { hasLagMeter: options.hasLagMeter }),
+        ...(options.hasWakeMeter === undefined ? {} : { hasWakeMeter: options.hasWakeMeter }),
         ...(options.hasInside === true
           ? { inside: [`10.91.0.${10 + number}/24`, `fd91::${10 + number}/64`] }
           : {}),

@@ -73,6 +73,8 @@ export type DirectorOptions = {
   readonly memoryMb?: number;
   /** Whether `test/support/lag-meter.mjs` writes to `lag.jsonl` of its directory. Guests only. */
   readonly hasLagMeter?: boolean;
+  /** Whether `test/support/wake-meter.mjs` writes to `wakes.jsonl` of its directory. Namespaces only. */
+  readonly hasWakeMeter?: boolean;
   /** Contents of agent.yaml, as an object; written as JSON, which is YAML. */
   readonly config: (device: string, directory: string) => object;
 };
@@ -117,6 +119,11 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
     ...common,
     async startAgent() {
       const planted = ['--import', `${stall}?${encodeURIComponent(stallFile)}`];
+      if (options.hasWakeMeter === true) {
+        const meter = pathToFileURL(join(repository, 'test/support/wake-meter.mjs')).href;
+        const wakes = join(directory, 'wakes.jsonl');
+        planted.push('--import', `${meter}?${encodeURIComponent(wakes)}`);
+      }
       const argv = leaseholdArgv(['agent', '--config', common.configFile], planted);
       agent = network.spawn(name, 'agent', argv);
       await Promise.resolve();
