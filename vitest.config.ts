@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 // Projects of one group run at the same time, group after group: alone where times are judged.
 const serial = { fileParallelism: false, maxWorkers: 1 } as const;
-/** They mostly wait, each in namespaces, on ports or in a guest of its own. */
+/** One for each core, where by default one is left free; most labs wait, in namespaces or guests of their own. */
 const inPairs = { maxWorkers: 2 } as const;
 /** Nothing of these is judged by parts of a second. */
 const calmLabs = [
@@ -23,8 +23,22 @@ export default defineConfig({
   test: {
     projects: [
       // Half the processor time: modules are loaded once for all files, none of which leaves anything behind.
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], isolate: false } },
-      { test: { name: 'sim', include: ['test/sim/**/*.test.ts'], testTimeout: 300_000 } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          isolate: false,
+          ...inPairs,
+        },
+      },
+      {
+        test: {
+          name: 'sim',
+          include: ['test/sim/**/*.test.ts'],
+          testTimeout: 300_000,
+          ...inPairs,
+        },
+      },
       {
         test: {
           name: 'contract',
