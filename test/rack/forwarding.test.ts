@@ -30,6 +30,8 @@ import { settle } from '../support/settled.ts';
 const INTERVAL_MS = 1000;
 const TIMEOUT_MS = 500;
 const FALL = 2;
+/** Etcd counts as away by then. */
+const ETCD_AWAY_MS = 4000;
 /** Heartbeat + suspect + D' + 1 s. */
 const TAKEOVER_MS = boundsOf('relaxed').takeoverMs;
 
@@ -194,6 +196,45 @@ describe('a real server', () => {
     console.log(`gone from the kernels after ${gone.map((each) => each.toFixed(0)).join(', ')} ms`);
     expect(Math.max(...gone)).toBeLessThanOrEqual(INTERVAL_MS * FALL + TIMEOUT_MS + 500);
     expect(failed(await requests(500))).toEqual([]);
+    await victim?.start();
+    await waitFor('it is back', everywhere(3), { timeoutMs: 15_000 });
+  });
+
+  it('that dies while etcd is away leaves the table of the holder in time, and after it stays away', async () => {
+    const { holder } = await settle(lab);
+    const [victim] = lab.realServers;
+    const healthAt = async (director: string) => {
+      const { services } = await lab.status(director);
+      const servers = services.find(({ name }) => name === 'web-http')?.realServers;
+      return servers?.find(({ address }) => address === '10.90.0.21');
+    };
+    const has = async (director: string): Promise<boolean> =>
+      (await destinations(director)).has('10.90.0.21:80');
+    for (const member of lab.etcd.hosts.keys()) lab.etcd.stop(member);
+    await sleep(ETCD_AWAY_MS);
+    expect((await destinations(holder.name)).size).toBe(3);
+    const start = monotonicMs();
+    await victim?.stop();
+    await waitFor('the holder has dropped it', async () => !(await has(holder.name)), {
+      timeoutMs: 15_000,
+      intervalMs: 20,
+    });
+    const goneMs = monotonicMs() - start;
+    console.log(`etcd is away: gone from the holder's kernel after ${goneMs.toFixed(0)} ms`);
+    expect(goneMs).toBeLessThanOrEqual(INTERVAL_MS * FALL + TIMEOUT_MS + 1000);
+    expect((await healthAt(holder.name))?.basis).toBe('alone');
+    lab.etcd.contAll();
+    let hasCome = false;
+    const isAgreed = async (): Promise<boolean> => {
+      hasCome ||= await has(holder.name);
+      const seen = await Promise.all(lab.directors.map(({ name }) => healthAt(name)));
+      return seen.every((one) => one?.health === 'down' && one.basis === 'majority');
+    };
+    await waitFor('both have one verdict by votes', isAgreed, { timeoutMs: 20_000 });
+    await waitFor('both kernels have dropped it', everywhere(2), { timeoutMs: 5000 });
+    for (const until = monotonicMs() + ETCD_AWAY_MS; monotonicMs() < until; await sleep(50))
+      hasCome ||= await has(holder.name);
+    expect(hasCome, 'it came back in between').toBe(false);
     await victim?.start();
     await waitFor('it is back', everywhere(3), { timeoutMs: 15_000 });
   });
