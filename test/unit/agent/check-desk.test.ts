@@ -18,8 +18,8 @@ import { anyService, anySpec, server, TCP_CHECK } from '../core/desired/spec-bui
 const MANY = 9000;
 const [me, other] = [directorId('d1'), directorId('d2')];
 const group = groupId('web');
-/** Each look at the clock takes so long: work in pieces looks after each. */
-const LOOK_MS = 0.02;
+/** Each look at the clock takes so long: work in pieces of that length looks after each. */
+const LOOK_MS = 0.05;
 
 function worldOf(count: number, timing: Partial<CheckTiming> = {}) {
   const clock = new FakeClock();
