@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
 const MINUTE_MS = 60_000;
@@ -123,9 +123,9 @@ async function leftBehind() {
       .split('\n')
       .map((line) => line.split(' ')[0])
       .filter((name) => networks.some((network) => name.startsWith(`${network}-`)));
-    const files = readdirSync(temporary)
-      .map((name) => join(temporary, name))
-      .filter((path) => !own.has(path));
+    const files = [...filesIn(temporary), ...filesIn('/dev/shm', basename(temporary))].filter(
+      (path) => !own.has(path),
+    );
     const processes = processesUsing(temporary);
     const left = [...namespaces, ...files, ...processes.map((each) => each.line)];
     if (left.length === 0) return left;
@@ -135,6 +135,14 @@ async function leftBehind() {
     }
     await wait(250); // A reaper may still be at work.
   }
+}
+
+/** Those whose name has `part`; none where the directory is not there. */
+function filesIn(directory, part = '') {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .filter((name) => name.includes(part))
+    .map((name) => join(directory, name));
 }
 
 /** Tools of the build keep caches in the temporary directory; they go with it. */
@@ -184,9 +192,14 @@ async function otherNodes() {
     await suite(`unit on Node ${major}`, 'unit', toolchain(major), 8, true);
 }
 
+function removeFiles() {
+  for (const path of [temporary, ...filesIn('/dev/shm', basename(temporary))])
+    rmSync(path, { recursive: true, force: true });
+}
+
 function interrupt() {
   for (const child of running) killGroup(child, 'SIGTERM');
-  rmSync(temporary, { recursive: true, force: true });
+  removeFiles();
   process.exit(130);
 }
 
@@ -199,7 +212,7 @@ if (left.length > 0) {
   fail('left behind');
   say(`\nleft behind:\n  ${left.join('\n  ')}`);
 }
-rmSync(temporary, { recursive: true, force: true });
+removeFiles();
 if (failures.length > 0) say(`\nfailed: ${failures.join('; ')}`);
 if (totals.skipped > 0) say(`skipped: ${totals.skipped}`);
 say(`${totals.passed} passed, ${totals.failed} failed`);
