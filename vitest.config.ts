@@ -8,6 +8,7 @@ const inPairs = { maxWorkers: 2 } as const;
 const calmLabs = [
   'bad-days',
   'check-kinds',
+  'checks',
   'network',
   'realserver',
   'vip-path',
