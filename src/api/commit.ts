@@ -87,9 +87,10 @@ async function firstTaken(ctx: ApiContext, txn: Txn): Promise<TxnAnswer> {
   for (;;) {
     const deadlineMs = endsAt - ctx.clock.now();
     const answer = await ctx.store.txn(txn, { deadlineMs });
-    const mayRepeat = answer.kind === 'refused' && answer.error.isRetryable;
-    if (!mayRepeat || ctx.clock.now() + REFUSED_PAUSE_MS >= endsAt) return answer;
+    if (answer.kind !== 'refused' || !answer.error.isRetryable) return answer;
     await ctx.clock.sleep(REFUSED_PAUSE_MS);
+    // A process that was paused may wake up long after it.
+    if (ctx.clock.now() >= endsAt) return answer;
   }
 }
 
