@@ -18,18 +18,11 @@ import { bindLibc, type Libc } from '../raw-sockets/libc.ts';
 import { hostInt } from '../raw-sockets/socket-address.ts';
 import { errnoName, kernelError } from './kernel-error.ts';
 import type { NetlinkRequest, Reply } from './kernel-socket.ts';
-import {
-  NETLINK_CAP_ACK,
-  NETLINK_EXT_ACK,
-  SO_RCVBUFFORCE,
-  SOL_NETLINK,
-  SOL_SOCKET,
-} from './socket-options.ts';
+import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, SO_RCVBUFFORCE, SOL_NETLINK } from './socket-options.ts';
+import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET } from '../raw-sockets/socket-numbers.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
-const SOCK_NONBLOCK = 0o4000;
 const SO_SNDBUFFORCE = 32;
 const SOCKADDR_NL_LENGTH = 12;
 /** What does not fit is refused as a whole (EMSGSIZE). */

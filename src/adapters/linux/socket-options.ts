@@ -6,8 +6,8 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import koffi from 'koffi';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
+import { SOL_SOCKET } from '../raw-sockets/socket-numbers.ts';
 
-export const SOL_SOCKET = 1;
 export const SO_RCVBUFFORCE = 33;
 const SO_MEMINFO = 55;
 /** Numbers of 32 bits that SO_MEMINFO gives, and which of them is the count of drops. */

@@ -6,10 +6,9 @@ import koffi from 'koffi';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import type { KernelError } from '../../model/kernel.ts';
 import { kernelError } from './kernel-error.ts';
+import { SOCK_CLOEXEC, SOCK_DGRAM } from '../raw-sockets/socket-numbers.ts';
 
 const AF_INET6 = 10;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
 const SIOCGETTUNNEL = 0x89f0;
 const SIOCCHGTUNNEL = 0x89f3;
 /** struct ip6_tnl_parm: name, link, proto, encap_limit, hop_limit, flowinfo, flags, laddr, raddr. */

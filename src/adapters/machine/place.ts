@@ -3,6 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import koffi from 'koffi';
 import { err, messageOf, ok, type Result } from '../../lib/result.ts';
 import type { Place } from '../../model/place.ts';
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET } from '../raw-sockets/socket-numbers.ts';
 
 /** Of this process. The error is a sentence. */
 export function readPlace(): Result<Place, string> {
@@ -22,10 +23,6 @@ export function createPlaceReader(): () => Result<Place, string> {
   return () => (known ??= readPlace());
 }
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
 /** asm-generic/socket.h */
 const SO_NETNS_COOKIE = 71;
 const COOKIE_BYTES = 8;

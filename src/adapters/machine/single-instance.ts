@@ -9,6 +9,13 @@ import koffi from 'koffi';
 import { err, ok, type Result } from '../../lib/result.ts';
 import { readPlace } from './place.ts';
 import { RUN_DIRECTORY, tryRunLock } from './run-lock.ts';
+import {
+  AF_UNIX,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from '../raw-sockets/socket-numbers.ts';
 
 export type InstanceLock = {
   release(): void;
@@ -93,11 +100,6 @@ async function takeName(
   });
 }
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 /** struct ucred: pid, uid, gid. */
 const UCRED_BYTES = 12;

@@ -9,7 +9,7 @@ import type { Instruction } from '../../wire/bpf.ts';
 import { solicitedNodeGroup } from '../../wire/ndp.ts';
 import { bindLibc, type Libc } from '../raw-sockets/libc.ts';
 import { type Device, openPacketSocket, PacketSender } from '../raw-sockets/packet-sender.ts';
-import { RawSocket, SOCK_DGRAM } from '../raw-sockets/raw-socket.ts';
+import { RawSocket } from '../raw-sockets/raw-socket.ts';
 import {
   AF_INET6,
   encodeLinkAddress,
@@ -19,6 +19,7 @@ import {
   TPACKET_STATS_LENGTH,
 } from '../raw-sockets/socket-address.ts';
 import { SNAP_LENGTH } from './voice-filter.ts';
+import { SOCK_DGRAM } from '../raw-sockets/socket-numbers.ts';
 
 export interface Ear {
   /** Index of the device it was opened on; that device may be gone, and another have its name. */

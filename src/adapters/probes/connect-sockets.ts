@@ -13,6 +13,14 @@ import {
   encodeIpAddress,
   hostInt,
 } from '../raw-sockets/socket-address.ts';
+import {
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SO_BINDTODEVICE,
+  SO_MARK,
+} from '../raw-sockets/socket-numbers.ts';
 
 export type ConnectTarget = {
   readonly address: IpAddress;
@@ -52,19 +60,13 @@ export interface ConnectSockets {
   closeAll(): void;
 }
 
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
 const EPOLLIN = 1;
 const EPOLLOUT = 4;
 const EPOLLONESHOT = 1 << 30;
-const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
 const SO_LINGER = 13;
-const SO_BINDTODEVICE = 25;
-const SO_MARK = 36;
 const IPPROTO_IP = 0;
 const IP_BIND_ADDRESS_NO_PORT = 24;
 const IPPROTO_TCP = 6;

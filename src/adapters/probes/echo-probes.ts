@@ -21,11 +21,11 @@ import {
 } from '../raw-sockets/socket-address.ts';
 import { down } from './failure-words.ts';
 import type { Outcome, RunningProbe } from './probe.ts';
-import { originOf, SO_BINDTODEVICE, SO_MARK } from './probe-sockets.ts';
+import { originOf } from './probe-sockets.ts';
+import { SOL_SOCKET, SO_BINDTODEVICE, SO_MARK } from '../raw-sockets/socket-numbers.ts';
 
 const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
-const SOL_SOCKET = 1;
 /** Largest payload, and an IPv4 header with options. */
 const RECEIVE_LENGTH = 1_500;
 const SO_RCVBUFFORCE = 33;

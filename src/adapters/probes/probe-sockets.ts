@@ -15,18 +15,20 @@ import {
   encodeIpAddress,
   hostInt,
 } from '../raw-sockets/socket-address.ts';
+import {
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SO_BINDTODEVICE,
+  SO_MARK,
+} from '../raw-sockets/socket-numbers.ts';
 
-const SOCK_STREAM = 1;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const SOCK_NONBLOCK = 0o4000;
-const SOL_SOCKET = 1;
 const SOL_IP = 0;
 const IP_RECVERR = 11;
 const SOL_IPV6 = 41;
 const IPV6_RECVERR = 25;
-export const SO_BINDTODEVICE = 25;
-export const SO_MARK = 36;
 
 export type ProbePlace = {
   readonly address: IpAddress;

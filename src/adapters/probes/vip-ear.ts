@@ -8,7 +8,7 @@ import { err, ok, type Result } from '../../lib/result.ts';
 import { familyOf, formatMac, type IpAddress, type MacAddress } from '../../model/address.ts';
 import { buildVipFilter, DEAF_FILTER } from '../../wire/vip-filter.ts';
 import type { Libc } from '../raw-sockets/libc.ts';
-import { RawSocket, SOCK_DGRAM, SOCK_STREAM } from '../raw-sockets/raw-socket.ts';
+import { RawSocket } from '../raw-sockets/raw-socket.ts';
 import {
   AF_INET,
   AF_INET6,
@@ -22,8 +22,8 @@ import {
   SOCKADDR_LL_LENGTH,
   TPACKET_STATS_LENGTH,
 } from '../raw-sockets/socket-address.ts';
+import { SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from '../raw-sockets/socket-numbers.ts';
 
-const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
 const RECEIVE_BUFFER = 4 << 20;
 const SOL_PACKET = 263;

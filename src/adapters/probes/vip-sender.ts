@@ -14,8 +14,9 @@ import {
 } from '../../wire/vip-packets.ts';
 import type { Libc } from '../raw-sockets/libc.ts';
 import { PacketSender } from '../raw-sockets/packet-sender.ts';
-import { RawSocket, SOCK_DGRAM, SOCK_RAW } from '../raw-sockets/raw-socket.ts';
+import { RawSocket, SOCK_RAW } from '../raw-sockets/raw-socket.ts';
 import { AF_INET, AF_INET6, encodeIpAddress } from '../raw-sockets/socket-address.ts';
+import { SOCK_DGRAM } from '../raw-sockets/socket-numbers.ts';
 
 type Tunnel = NonNullable<VipCheck['tunnel']>;
 

@@ -4,6 +4,7 @@
  * is interrupted (EINTR), and close is never called twice, which could hit a descriptor of somebody else.
  */
 import koffi from 'koffi';
+import { SOL_SOCKET } from './socket-numbers.ts';
 
 export type Libc = {
   readonly socket: (domain: number, type: number, protocol: number) => number;
@@ -55,7 +56,6 @@ export type Libc = {
 /** struct sock_fprog of linux/filter.h: instructions of 8 bytes, and how many. */
 export type SocketFilter = { readonly len: number; readonly filter: Uint8Array };
 
-const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
 
 /** Takes some 20 ms where nobody has loaded koffi yet. */

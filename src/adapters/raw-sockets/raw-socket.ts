@@ -5,12 +5,9 @@
 import { err, ok, type Result } from '../../lib/result.ts';
 import { encodeFilter, type Instruction } from '../../wire/bpf.ts';
 import type { Libc } from './libc.ts';
+import { SOCK_CLOEXEC, SOCK_NONBLOCK } from './socket-numbers.ts';
 
-export const SOCK_STREAM = 1;
-export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
-const SOCK_NONBLOCK = 0o4000;
 const MSG_DONTWAIT = 0x40;
 
 export type SocketKind = {

@@ -9,8 +9,8 @@ import { err, ok, type Result } from '../../lib/result.ts';
 import { formatIp } from '../../model/address.ts';
 import type { VrrpDatagram } from '../../wire/vrrp-ip.ts';
 import type { RawSocket } from './raw-package.ts';
+import { SOL_SOCKET } from '../raw-sockets/socket-numbers.ts';
 
-const SOL_SOCKET = 1;
 const SO_COOKIE = 57;
 const COOKIE_LENGTH = 8;
 const F_SETFD = 2;

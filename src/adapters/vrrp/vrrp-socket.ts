@@ -18,10 +18,9 @@ import {
 } from '../../wire/vrrp-ip.ts';
 import type { Descriptors, Ipv6Reader } from './descriptor.ts';
 import type { RawPackage, RawSocket } from './raw-package.ts';
+import { SOL_SOCKET, SO_BINDTODEVICE } from '../raw-sockets/socket-numbers.ts';
 
 const IPPROTO_RAW = 255;
-const SOL_SOCKET = 1;
-const SO_BINDTODEVICE = 25;
 const IPPROTO_IP = 0;
 const IP_MULTICAST_LOOP = 34;
 const IP_ADD_MEMBERSHIP = 35;
