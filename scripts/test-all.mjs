@@ -16,10 +16,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 
 const MINUTE_MS = 60_000;
+const MESSAGE_LINES = 12;
 const temporary = mkdtempSync(join(tmpdir(), 'lh-test-'));
 // Programs that tests run as another user are in there.
 chmodSync(temporary, 0o711);
@@ -109,9 +111,22 @@ async function suite(name, project, node, minutes, isAside = false) {
   totals.passed += counts.numPassedTests;
   totals.failed += counts.numFailedTests;
   totals.skipped += counts.numPendingTests;
-  if (counts.numFailedTests > 0) failures.push(`${name}: ${counts.numFailedTests} tests`);
+  if (counts.numFailedTests > 0) failures.push(...failedTests(name, counts));
   else if (!isOk) fail(name);
   else if (counts.numPassedTests === 0) fail(`${name}: no test ran`);
+}
+
+/** Each failed test with the beginning of its message: who reads the end of the output alone shall know it. */
+function failedTests(name, report) {
+  return report.testResults.flatMap((file) =>
+    file.assertionResults
+      .filter((test) => test.status === 'failed')
+      .map((test) => {
+        const message = stripVTControlCharacters(test.failureMessages[0] ?? 'no message');
+        const lines = message.split('\n').slice(0, MESSAGE_LINES);
+        return [`${name}: ${relative('.', file.name)}: ${test.fullName}`, ...lines].join('\n    ');
+      }),
+  );
 }
 
 /** Namespaces and files that a test made and did not take away. */
@@ -213,7 +228,7 @@ if (left.length > 0) {
   say(`\nleft behind:\n  ${left.join('\n  ')}`);
 }
 removeFiles();
-if (failures.length > 0) say(`\nfailed: ${failures.join('; ')}`);
+if (failures.length > 0) say(`\nfailed:\n  ${failures.join('\n  ')}`);
 if (totals.skipped > 0) say(`skipped: ${totals.skipped}`);
 say(`${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);

@@ -19,7 +19,7 @@ import { carriedOf } from './pending.ts';
 import { bestSuccessor, offerKey } from './placement.ts';
 import { hold, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
-import { standInObstacle } from './stand-in.ts';
+import { standInObstacle, standInOf } from './stand-in.ts';
 import type { Contented, ElectionEvent, GiveUp, Holding, Purpose, TxnReply } from './state.ts';
 import { OFFER_REST_MS, READY_WAIT_MS, REFUSED_MS, RETRY_MS } from './timing.ts';
 import { openSession } from './view.ts';
@@ -223,6 +223,9 @@ function successorNow(draft: Draft, id: GroupId, giveUp: GiveUp): DirectorId | n
   // It speaks already: the record follows.
   if (giveUp.reason === 'stood-in') return giveUp.to;
   const candidates = rankingOf(draft).of(group);
+  const standIn = standInOf(draft, id);
+  const speaking = candidates.find((candidate) => candidate.director === standIn);
+  if (speaking !== undefined && speaking.obstacle === null) return speaking.director;
   const chosen = candidates.find((candidate) => candidate.director === giveUp.to);
   if (chosen !== undefined && chosen.obstacle === null) return chosen.director;
   return bestSuccessor(state, group, candidates, config.me);

@@ -84,7 +84,11 @@ function seeOwner(draft: Draft, group: GroupId): void {
   const seen = state.ownerSeenAt.get(group);
   if (seen?.rev === rev) return;
   const isSame = seen !== undefined && session !== 0 && seen.session === session;
-  own(draft, 'ownerSeenAt').set(group, { rev, session, at: isSame ? seen.at : now });
+  const director = (owner?.value?.director ?? null) as DirectorId | null;
+  const before = seen?.director ?? null;
+  const former = seen === undefined || before === null ? null : { rev: seen.rev, director: before };
+  const at = isSame ? seen.at : now;
+  own(draft, 'ownerSeenAt').set(group, { rev, session, at, director, former });
 }
 
 function isMine(draft: Draft, group: GroupId): boolean {

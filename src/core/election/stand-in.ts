@@ -60,15 +60,23 @@ export function isCutOff(draft: Draft): boolean {
 export const isGatewaySeen = ({ state, config, now }: Draft): boolean =>
   state.gatewaySeenAt !== null && now < state.gatewaySeenAt + config.timing.holdMs;
 
-/** Another director that is heard to speak for the group though the record names somebody else; null: nobody. */
+/**
+ * Another director that is heard to speak for the group though the record names somebody else; null: nobody.
+ * Whoever stood in under the record before may not know yet that there is another one.
+ */
 export function standInOf(draft: Draft, group: GroupId): DirectorId | null {
   const { state, config, now } = draft;
   const record = state.view.owners.get(group);
   if (!record?.value) return null;
+  const former = state.ownerSeenAt.get(group)?.former ?? null;
   for (const [director, heard] of state.heard) {
     if (director === config.me || director === record.value.director) continue;
     if (heard.at + config.timing.suspectMs <= now) continue;
-    if (heard.epochOf(group) === epochOf(record.rev)) return director;
+    const epoch = heard.epochOf(group);
+    if (epoch === null) continue;
+    if (epoch === epochOf(record.rev)) return director;
+    if (former !== null && director !== former.director && epoch === epochOf(former.rev))
+      return director;
   }
   return null;
 }

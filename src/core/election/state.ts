@@ -384,6 +384,15 @@ export type Guard = {
   } | null;
 };
 
+/** `former`: whom the record before this one named, and its revision; null: none is known, or it named nobody. */
+export type OwnerSeen = {
+  readonly rev: Revision;
+  readonly session: number;
+  readonly at: MonoMs;
+  readonly director: DirectorId | null;
+  readonly former: { readonly rev: Revision; readonly director: DirectorId } | null;
+};
+
 export type ElectionState = {
   readonly view: ElectionView;
   // What follows from the rest of the state and is kept while that is the same: evidence of nothing.
@@ -485,10 +494,7 @@ export type ElectionState = {
   /** Since when this director sees a group claimable with this owner revision. */
   readonly claimable: ReadonlyMap<GroupId, { readonly rev: Revision; readonly since: MonoMs }>;
   /** Since when this director knows of the owner, session 0 for none; `rev`: of the record now. */
-  readonly ownerSeenAt: ReadonlyMap<
-    GroupId,
-    { readonly rev: Revision; readonly session: number; readonly at: MonoMs }
-  >;
+  readonly ownerSeenAt: ReadonlyMap<GroupId, OwnerSeen>;
   /** A director that has been better than me since, per group. */
   readonly better: ReadonlyMap<GroupId, { readonly director: DirectorId; readonly since: MonoMs }>;
   /** `group director`: it was given the group and may have been unfit, so it is not offered it again before. */
