@@ -7,11 +7,15 @@ import {
   D1,
   D2,
   D3,
+  directorsOf,
   type ElectionDriver,
+  fit,
   G1,
   group,
+  holder,
   isTxn,
   keys,
+  live,
   ownerOf,
   sessionOf,
   TIMING,
@@ -356,6 +360,56 @@ describe('the former holder of a group that another stands in for', () => {
     }
     expect(driver.of('announce')).toEqual([]);
     expect(owner(driver)).toBe('d3');
+  });
+
+  it('gives it to the stand-in also where another is the better candidate', () => {
+    const priorities = new Map([D1, D2, D3].map((id, i) => [id, 150 - i]));
+    const driver = holder({
+      isolation: 'gateway',
+      directors: directorsOf(D1, D2, D3),
+      groups: [group(G1, { priorities })],
+    });
+    live(driver.store, D3);
+    driver.settle();
+    driver.keep = (effect) => effect.kind === 'close';
+    driver.feed(fit([G1, 'interface-down']));
+    driver.audible = [];
+    driver.hear(D2, []);
+    driver.hear(D3, [G1]);
+    driver.feed({ kind: 'closed', groups: [G1], isOk: true });
+    driver.settle();
+    expect(owner(driver)).toBe('d3');
+  });
+});
+
+describe('who is named by a record while another stood in under the one before', () => {
+  const becomeOwner = (driver: ElectionDriver): void => {
+    const record = ownerOf({ director: 'd1', session: driver.sessionId, reason: 'interface-down' });
+    driver.store.write(keys.owner(G1), formatRecord(record));
+    driver.see();
+    driver.advance(TIMING.roundMs);
+  };
+
+  it('opens it not while that one is heard, and gives it to who speaks', () => {
+    const driver = orphaned();
+    driver.audible = [];
+    driver.hear(D3, [G1]);
+    becomeOwner(driver);
+    expect(driver.of('announce')).toEqual([]);
+    expect(owner(driver)).toBe('d3');
+  });
+
+  it.each([
+    ['that one is silent by now', D3, []],
+    ['it was the holder that was heard', D2, [G1]],
+  ])('opens it where %s', (_, who, groups) => {
+    const driver = orphaned();
+    driver.audible = [];
+    driver.hear(D3, who === D3 ? [G1] : []);
+    driver.hear(who, groups);
+    becomeOwner(driver);
+    expect(driver.of('announce')).toHaveLength(1);
+    expect(owner(driver)).toBe('d1');
   });
 });
 
