@@ -5,6 +5,7 @@
 import { equalWeights } from '../core/health/dynamic-weights.ts';
 import { isSameOnDirector } from '../core/health/origin.ts';
 import { type RiseFallState, stepRiseFall, UNOBSERVED } from '../core/health/rise-fall.ts';
+import { freshPace, spend, type WeightPace } from '../core/health/weight-pace.ts';
 import type { Check } from '../model/cluster.ts';
 import type { CheckStatus, Observation, Vote, VoteEvidence } from '../model/health.ts';
 import { type CheckId, type DirectorId, type MonoMs, monoMs } from '../model/ids.ts';
@@ -146,10 +147,14 @@ class Loop {
   /** Found in the store before the first assignment. */
   #found: ReadonlyMap<CheckId, Vote> = new Map();
   readonly #votes = new Map<CheckId, Vote>();
+  /** Up as its vote says, but with another weight; the first has waited longest to be told. */
+  readonly #reweighed = new Map<CheckId, Observation>();
+  #pace: WeightPace;
 
   constructor(options: ProbeLoopOptions, ports: ProbeLoopPorts) {
     this.#me = options.me;
     this.#ports = ports;
+    this.#pace = freshPace(ports.clock.now());
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -170,9 +175,15 @@ class Loop {
   async #observe(signal: AbortSignal): Promise<void> {
     const { prober } = this.#ports;
     if (prober.results === undefined)
-      for await (const batch of prober.observations(signal))
+      for await (const batch of prober.observations(signal)) {
         for (const observation of batch) this.#take(observation, saidBy(observation));
-    else for await (const batch of prober.results(signal)) this.#takeBatch(batch);
+        this.#tellWeights();
+      }
+    else
+      for await (const batch of prober.results(signal)) {
+        this.#takeBatch(batch);
+        this.#tellWeights();
+      }
     // Without observations the votes would stay as they are for ever: somebody must act.
     if (!signal.aborted) this.#ports.log.error({}, 'prober.ended');
   }
@@ -191,6 +202,7 @@ class Loop {
         publish(check.id, null);
         log.warn({ check: check.id, silentMs: Math.round(now - seenAt) }, 'vote.expired');
       }
+      this.#tellWeights();
     }
   }
 
@@ -211,8 +223,11 @@ class Loop {
     }
     if (isSame && next.size === before.size) return;
     this.#assigned = next;
-    for (const id of before.keys())
-      if (!next.has(id) && this.#votes.delete(id)) this.#ports.publish(id, null);
+    for (const id of before.keys()) {
+      if (next.has(id)) continue;
+      this.#reweighed.delete(id);
+      if (this.#votes.delete(id)) this.#ports.publish(id, null);
+    }
     const found = this.#found;
     this.#found = new Map();
     this.adopt(found);
@@ -310,17 +325,38 @@ class Loop {
     const seen = evidenceOf(entry.runs);
     const vote: Vote = { director: this.#me, isUp, since, detail, seen, ...weighs };
     this.#votes.set(check.id, vote);
+    this.#reweighed.delete(check.id);
     this.#ports.publish(check.id, vote);
     metrics.vote(vote.isUp);
     const { id, address, port, spec } = check;
     log.info({ check: id, kind: spec.kind, address, port, isUp, detail }, 'vote.changed');
   }
 
-  /** Another weight is told at once: it is no verdict, and needs no second look. */
+  /** It is no verdict, and needs no second look. */
   #reweigh(id: CheckId, observation: Observation): void {
     const vote = this.#votes.get(id);
     if (vote === undefined || !vote.isUp || !observation.isUp) return;
-    if (equalWeights(vote.weight, observation.weight)) return;
+    if (equalWeights(vote.weight, observation.weight)) this.#reweighed.delete(id);
+    else this.#reweighed.set(id, observation);
+  }
+
+  /** Those that have waited longest, as many as the pace lets. */
+  #tellWeights(): void {
+    if (this.#reweighed.size === 0) return;
+    const { pace, granted } = spend(this.#pace, this.#ports.clock.now(), this.#reweighed.size);
+    this.#pace = pace;
+    let left = granted;
+    for (const [id, observation] of this.#reweighed) {
+      if (left === 0) return;
+      this.#reweighed.delete(id);
+      left -= 1;
+      this.#tellWeight(id, observation);
+    }
+  }
+
+  #tellWeight(id: CheckId, observation: Observation): void {
+    const vote = this.#votes.get(id);
+    if (vote === undefined || !vote.isUp) return;
     const { director, isUp, since, seen } = vote;
     const changed = {
       director,

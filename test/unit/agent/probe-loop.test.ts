@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createProbeLoop } from '../../../src/agent/probe-loop.ts';
 import { AsyncQueue } from '../../../src/lib/async.ts';
+import { WEIGHTS_AT_ONCE, WEIGHTS_PER_S } from '../../../src/core/health/weight-pace.ts';
 import type { Check } from '../../../src/model/cluster.ts';
 import type { CheckStatus, DynamicWeight, Observation, Vote } from '../../../src/model/health.ts';
 import { type CheckId, checkId, directorId } from '../../../src/model/ids.ts';
@@ -130,6 +131,46 @@ describe('probe loop: observations to votes', () => {
     for (let i = 0; i < 3; i++) await says(set(9), false);
     expect(world.store.get(C1.id)).toMatchObject({ isUp: false });
     expect(world.store.get(C1.id)?.weight).toBeUndefined();
+  });
+
+  it('tells of many weights that change at every look some at once, each in its turn, and the latest', async () => {
+    const world = setUp();
+    const checks = Array.from({ length: 300 }, (_, n) => checkAt(n));
+    world.loop.setAssignments(checks, NOTHING);
+    void world.start();
+    const look = async (weight: number): Promise<void> => {
+      const at = world.clock.now();
+      const said = { isUp: true, detail: 'exit code', latencyMs: 5, at };
+      world.prober.queue.push(
+        checks.map(({ id }) => ({ ...said, check: id, weight: { kind: 'set', weight } as const })),
+      );
+      await world.clock.advance(0);
+    };
+    await look(1);
+    world.tries.length = 0;
+    await look(2);
+    expect(world.tries).toEqual(checks.slice(0, WEIGHTS_AT_ONCE).map(({ id }) => `${id} up`));
+    await look(3);
+    expect(world.tries).toHaveLength(WEIGHTS_AT_ONCE);
+    await world.clock.advance(2000);
+    const later = world.tries.slice(WEIGHTS_AT_ONCE);
+    expect(later).toEqual(
+      checks
+        .slice(WEIGHTS_AT_ONCE, WEIGHTS_AT_ONCE + 2 * WEIGHTS_PER_S)
+        .map(({ id }) => `${id} up`),
+    );
+    expect(world.store.get(checks[WEIGHTS_AT_ONCE]?.id as CheckId)?.weight).toMatchObject({
+      weight: 3,
+    });
+    // Back to what was told: nothing is left to tell.
+    await look(2);
+    await world.clock.advance(5000);
+    const all = [...world.store.values()].map(({ weight }) => weight);
+    expect(new Set(all.map((one) => JSON.stringify(one)))).toEqual(
+      new Set([JSON.stringify({ kind: 'set', weight: 2 })]),
+    );
+    expect(world.tries.length).toBe(WEIGHTS_AT_ONCE + 2 * WEIGHTS_PER_S + 100);
+    world.stop.abort();
   });
 
   it('measures every probe and every vote, and logs changes only', async () => {
