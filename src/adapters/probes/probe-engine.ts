@@ -48,6 +48,8 @@ class Known {
   #isUp = false;
   #detail = '';
   #times = 0;
+  /** Probes in a row that came to nothing because this thread could not listen. */
+  #lost = 0;
 
   constructor(check: Check) {
     this.check = check;
@@ -56,11 +58,20 @@ class Known {
 
   /** Whether a result may decide anything. */
   hear(isUp: boolean, detail: string, hasWeight: boolean): boolean {
+    this.#lost = 0;
     const isSame = this.#times > 0 && this.#isUp === isUp && this.#detail === detail;
     this.#isUp = isUp;
     this.#detail = detail;
     this.#times = isSame ? this.#times + 1 : 1;
     return hasWeight || this.#times <= this.#deciding;
+  }
+
+  /**
+   * After how many milliseconds to try again what came to nothing. Soon, as nothing is known and the next beat may be
+   * minutes away; but each time later, as what is too busy must not become busier for good.
+   */
+  lose(): number {
+    return this.check.spec.timeoutMs * 2 ** this.#lost++;
   }
 }
 
@@ -202,10 +213,14 @@ export class ProbeEngine {
   #cut(probe: Probe): void {
     const outcome = probe.running.expire();
     if (probe.isOver) return;
-    const { timeoutMs } = probe.known.check.spec;
+    const { id, spec } = probe.known.check;
     const lateMs = this.#lateMs - probe.lateMs;
-    const wasBusy = lateMs > BUSY_SHARE * timeoutMs;
-    this.#finish(probe, wasBusy ? busy(Math.round(lateMs), timeoutMs) : outcome, true);
+    if (lateMs <= BUSY_SHARE * spec.timeoutMs) {
+      this.#finish(probe, outcome, true);
+      return;
+    }
+    this.#finish(probe, busy(Math.round(lateMs), spec.timeoutMs), true);
+    this.#schedule.soon(id, this.#world.now(), probe.known.lose());
   }
 
   /** When a turn has something to do because of this. */

@@ -196,6 +196,38 @@ describe('deadlines', () => {
     expect(told).toBe(!says);
   });
 
+  test('what came to nothing because the thread was late is tried again soon, and each time later', () => {
+    set(check('a', { intervalMs: 60_000 }));
+    runner.handle({ kind: 'soon', check: checkId('a') });
+    // Each beat late: never so much that it counts as a pause.
+    world.run(10_000, 150);
+    const starts = world.started.map(({ at }) => at);
+    expect(world.results).toEqual([]);
+    expect(starts).toHaveLength(5);
+    const gaps = starts.slice(1).map((at, n) => at - (starts[n] ?? 0));
+    for (const [n, gap] of gaps.entries()) {
+      expect(gap).toBeGreaterThanOrEqual(400 + 400 * 2 ** n);
+      expect(gap).toBeLessThan(400 + 400 * 2 ** n + 600);
+    }
+    world.onStart = ({ done }) => queueMicrotask(() => done(UP));
+    runner.handle({ kind: 'soon', check: checkId('a') });
+    return Promise.resolve().then(() => {
+      world.run(1_000);
+      expect(world.results).toMatchObject([{ isUp: true }]);
+      // Nothing is left of it: the next comes with the interval.
+      world.run(40_000);
+      expect(world.started).toHaveLength(6);
+    });
+  });
+
+  test('a thread that is late all the time probes no more than the rhythm says, but for the beginning', () => {
+    set(check('a'));
+    world.run(60_000, 150);
+    expect(world.results).toEqual([]);
+    expect(world.started.length).toBeGreaterThan(30);
+    expect(world.started.length).toBeLessThan(65);
+  });
+
   test('an answer that is the first thing heard after a pause is told at once', () => {
     set(check('a'));
     runner.handle({ kind: 'soon', check: checkId('a') });
