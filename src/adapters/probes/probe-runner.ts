@@ -39,8 +39,11 @@ export class ProbeRunner {
   }
 
   handle(message: ToWorker): void {
-    if (message.kind === 'stop') this.#engine.stop();
-    else {
+    if (message.kind === 'stop') {
+      this.#engine.stop();
+      // It would begin new probes, and keep its thread.
+      this.#disarm();
+    } else {
       this.#wake();
       this.#engine.handle(message);
       this.#look();
@@ -99,8 +102,7 @@ export class ProbeRunner {
   #arm(): void {
     const next = this.#engine.nextAt();
     if (next === null) {
-      this.#cancelTimer?.();
-      this.#timerAt = null;
+      this.#disarm();
       return;
     }
     // Whole milliseconds, rounded up: a timer that fires a fraction early would spin.
@@ -108,6 +110,11 @@ export class ProbeRunner {
     this.#set(this.#engine.isProbing ? Math.min(dueMs, HEARTBEAT_MS) : dueMs, () =>
       this.#onTimer(),
     );
+  }
+
+  #disarm(): void {
+    this.#cancelTimer?.();
+    this.#timerAt = null;
   }
 
   #set(delayMs: number, action: () => void): void {

@@ -349,6 +349,18 @@ describe('results', () => {
   });
 });
 
+test('a thread that is told to stop ends its probes, begins none, and waits for nothing', () => {
+  set(check('runs'), check('waits', { intervalMs: 60_000 }));
+  runner.handle({ kind: 'soon', check: checkId('runs') });
+  runner.handle({ kind: 'stop' });
+  expect(world.started.map(({ isAborted }) => isAborted)).toEqual([true]);
+  expect(world.timer).toBeNull();
+  world.started[0]?.done(UP);
+  world.run(120_000);
+  expect(world.started).toHaveLength(1);
+  expect(world.posts).toEqual([]);
+});
+
 test('a check that is made otherwise from now on keeps its rhythm', () => {
   world.onStart = (started) => {
     started.done(UP);
