@@ -77,7 +77,7 @@ const slow = { timeoutMs: 400 };
 
 describe('TCP', () => {
   test('refuses, hangs, drips, resets, ends early, answers wrong, never stops', async () => {
-    const refusing = await targets.refusing();
+    const refusing = targets.refusing();
     expect(await one.tell(tcp, { port: refusing })).toBe('refused: connection refused');
     expect(await one.tell(expects('+PONG'), { port: await targets.tcp(), ...slow })).toBe(
       'timeout-first-byte: no answer within 400 ms',
@@ -531,9 +531,7 @@ describe('DNS and UDP', () => {
         ...slow,
       }),
     ).toBe('timeout-answer: the DNS answer was not complete (3 bytes) within 400 ms');
-    expect(await one.tell(dns, { port: await targets.refusing() })).toBe(
-      'refused: connection refused',
-    );
+    expect(await one.tell(dns, { port: targets.refusing() })).toBe('refused: connection refused');
   });
 
   const udp: UdpCheck = {
@@ -725,7 +723,7 @@ test('a fault in what reads answers ends that probe and nothing else', async () 
 test('nothing is left: neither sockets nor timers', async () => {
   for (const socket of targets.sockets) socket.destroy();
   // Servers of the tests listen in this process.
-  await expect.poll(() => openSockets() - targets.listening, { timeout: 3_000 }).toBe(before);
+  await expect.poll(() => openSockets() - targets.held, { timeout: 3_000 }).toBe(before);
 });
 
 const read = (path: string): Buffer => readFileSync(path);

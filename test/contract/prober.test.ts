@@ -24,11 +24,15 @@ import type { Observation } from '../../src/model/health.ts';
 import { type Log, silentLog } from '../../src/ports/log.ts';
 import { checkId } from '../../src/model/ids.ts';
 import type { Prober } from '../../src/ports/prober.ts';
+import { monotonicMs } from '../support/processes.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakeProber, type FakeTarget } from '../fakes/fake-prober.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
 import { type Behaviour, checkOf, collect, LOOPBACK, proberContract } from './prober.contract.ts';
 import { openProber, Targets } from './support/probe-targets.ts';
+
+/** What comes, comes soon; but the machine may be busy. */
+const PATIENT = { timeout: 30_000, interval: 20 } as const;
 
 const FAKE_TARGETS: Readonly<Record<Behaviour, FakeTarget>> = {
   answers: { kind: 'up', detail: 'HTTP status 200', latencyMs: 1 },
@@ -47,6 +51,12 @@ proberContract('fake', async () => {
     ),
     target: async (behaviour) => behaviours.push(behaviour) - 1,
     advance: (ms) => clock.advance(ms),
+    until: async (isSo) => {
+      for (let passedMs = 0; !isSo(); passedMs += 10) {
+        if (passedMs > 60_000) expect.fail('it does not come');
+        await clock.advance(10);
+      }
+    },
     close: async () => {},
   };
 });
@@ -59,19 +69,26 @@ proberContract('worker threads on loopback', async () => {
     prober,
     target: (behaviour) => targets.behaving(behaviour),
     advance: (ms) => sleep(ms),
+    until: (isSo) => expect.poll(isSo, PATIENT).toBe(true),
     close: () => targets.close(),
   };
 });
 
-/** The threads are there, and have loaded what they need: on a busy machine that takes longer than any probe. */
+/**
+ * The threads are there, and have loaded what they need: on a busy machine that takes long. Nothing is under way then,
+ * and no connection is left.
+ */
 async function warmUp(prober: Prober, targets: Targets): Promise<void> {
   const end = new AbortController();
   const seen = collect(prober, end.signal);
   const port = await targets.behaving('answers');
-  const checks = [checkOf(port), checkOf(port, { kind: 'tcp' })];
+  const once = { intervalMs: 3_600_000 };
+  const checks = [checkOf(port, {}, once), checkOf(port, { kind: 'tcp' }, once)];
   prober.setChecks(checks);
+  for (const { id } of checks) prober.probeSoon(id);
   const isDone = (): boolean => new Set(seen.map(({ check }) => check)).size === checks.length;
-  await expect.poll(isDone, { timeout: 20_000, interval: 20 }).toBe(true);
+  await expect.poll(isDone, PATIENT).toBe(true);
+  await expect.poll(() => targets.sockets.size, PATIENT).toBe(0);
   prober.setChecks([]);
   end.abort();
 }
@@ -99,10 +116,10 @@ describe('real probes', () => {
     prober.setChecks(checks);
     for (const check of checks) prober.probeSoon(check.id);
     const isDone = (): boolean => checks.every((check) => of(check).length > 0);
-    await expect.poll(isDone, { timeout: 5_000, interval: 20 }).toBe(true);
+    await expect.poll(isDone, PATIENT).toBe(true);
     return checks.map((check) => `${of(check)[0]?.isUp ? 'up' : 'down'}: ${of(check)[0]?.detail}`);
   };
-  const slow = { intervalMs: 60_000, timeoutMs: 400 };
+  const once = { intervalMs: 60_000, timeoutMs: 10_000 };
 
   test('a target that drips is cut at the total deadline, in its header as in its body', async () => {
     const drip = (text: string) => (socket: Socket) => {
@@ -110,6 +127,7 @@ describe('real probes', () => {
       const timer = setInterval(() => socket.write('x'), 50);
       socket.on('close', () => clearInterval(timer));
     };
+    const slow = { intervalMs: 60_000, timeoutMs: 800 };
     const header = checkOf(await targets.tcp(drip('HTTP/1.1 200 OK\r\nx-slow: ')), {}, slow);
     const body = checkOf(
       await targets.tcp(drip('HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n')),
@@ -117,19 +135,20 @@ describe('real probes', () => {
       slow,
     );
     expect(await details([header, body])).toEqual([
-      expect.stringMatching(/^down: the HTTP header was not complete \(\d+ bytes\) within 400 ms$/),
+      expect.stringMatching(/^down: the HTTP header was not complete \(\d+ bytes\) within 800 ms$/),
       expect.stringMatching(
-        /^down: HTTP status 200, but the body was not complete \(\d+ bytes\) within 400 ms$/,
+        /^down: HTTP status 200, but the body was not complete \(\d+ bytes\) within 800 ms$/,
       ),
     ]);
-    for (const check of [header, body]) expect(of(check)[0]?.latencyMs).toBeLessThan(600);
+    // Half of its time more, at most, where the machine was busy; a body at this pace takes minutes.
+    for (const check of [header, body]) expect(of(check)[0]?.latencyMs).toBeLessThan(2_000);
   });
 
   test('why this machine cannot make a check is known until it can', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-'));
     const path = join(directory, 'later');
     const kind = { kind: 'script', command: [path], user: null, isDynamic: false } as const;
-    const plain = (): Check => checkOf(80, { kind: 'tcp' }, slow);
+    const plain = (): Check => checkOf(80, { kind: 'tcp' }, once);
     const { spec, ...rest } = plain();
     const script: Check = { ...rest, spec: { ...spec, ...kind } };
     const nowhere = parseIp('192.0.2.77');
@@ -142,7 +161,7 @@ describe('real probes', () => {
     const problems = (): (string | null | undefined)[] =>
       [script, tcp].map(({ id }) => prober.problemOf?.(id));
     await expect
-      .poll(problems, { timeout: 5_000, interval: 20 })
+      .poll(problems, PATIENT)
       .toEqual([
         `${path} does not exist, or the interpreter in its first line does not`,
         expect.stringMatching(/192\.0\.2\.77|source address/),
@@ -150,7 +169,7 @@ describe('real probes', () => {
     writeFileSync(path, '#!/bin/sh\nexit 0\n');
     chmodSync(path, 0o755);
     prober.probeSoon(script.id);
-    await expect.poll(() => problems()[0], { timeout: 5_000, interval: 20 }).toBeNull();
+    await expect.poll(() => problems()[0], PATIENT).toBeNull();
     expect(of(script).at(-1)).toMatchObject({ isUp: true });
     prober.setChecks([]);
     expect(problems()).toEqual([null, null]);
@@ -165,14 +184,14 @@ describe('real probes', () => {
       checkOf(
         await targets.tcp((socket) => socket.once('data', () => socket.resetAndDestroy())),
         {},
-        slow,
+        once,
       ),
-      checkOf(await targets.tcp(answer('')), {}, slow),
-      checkOf(await targets.tcp(answer('SSH-2.0-OpenSSH\r\n')), {}, slow),
+      checkOf(await targets.tcp(answer('')), {}, once),
+      checkOf(await targets.tcp(answer('SSH-2.0-OpenSSH\r\n')), {}, once),
       checkOf(
         await targets.tcp(answer('HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc')),
         {},
-        slow,
+        once,
       ),
       checkOf(
         await targets.http(404),
@@ -182,9 +201,9 @@ describe('real probes', () => {
             [301, 301],
           ],
         },
-        slow,
+        once,
       ),
-      checkOf(await targets.http(204), { status: [[200, 299]] }, slow),
+      checkOf(await targets.http(204), { status: [[200, 299]] }, once),
     ];
     expect(await details(checks)).toEqual([
       'down: connection reset',
@@ -201,8 +220,8 @@ describe('real probes', () => {
     const port = await targets.tcp((socket) =>
       socket.on('error', (error: NodeJS.ErrnoException) => codes.push(error.code ?? '')),
     );
-    expect(await details([checkOf(port, { kind: 'tcp' }, slow)])).toEqual(['up: connected']);
-    await expect.poll(() => codes).toEqual(['ECONNRESET']);
+    expect(await details([checkOf(port, { kind: 'tcp' }, once)])).toEqual(['up: connected']);
+    await expect.poll(() => codes, PATIENT).toEqual(['ECONNRESET']);
   });
 
   test('no descriptor stays open after a probe, however it ended', async () => {
@@ -217,22 +236,25 @@ describe('real probes', () => {
     const answers = await targets.http(200);
     const ends = await targets.tcp((socket) => socket.once('data', () => socket.end('HTTP/1.1 ')));
     const hangs = await targets.tcp();
+    const closed = targets.refusing();
     const before = sockets();
-    const timing = { intervalMs: 100, timeoutMs: 80 };
-    prober.setChecks([
-      checkOf(answers, {}, timing),
-      checkOf(answers, { kind: 'tcp' }, timing),
-      checkOf(answers, { kind: 'https' }, timing),
-      checkOf(answers, { status: [[404, 404]] }, timing),
-      checkOf(await targets.refusing(), {}, timing),
-      checkOf(ends, {}, timing),
-      checkOf(hangs, {}, timing),
-      checkOf(hangs, { kind: 'https' }, timing),
-    ]);
-    await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(40);
+    const [often, impatient] = [{ intervalMs: 100 }, { intervalMs: 100, timeoutMs: 200 }];
+    const checks = [
+      checkOf(answers, {}, often),
+      checkOf(answers, { kind: 'tcp' }, often),
+      checkOf(answers, { kind: 'https' }, often),
+      checkOf(answers, { status: [[404, 404]] }, often),
+      checkOf(closed, {}, often),
+      checkOf(ends, {}, often),
+      checkOf(hangs, {}, impatient),
+      checkOf(hangs, { kind: 'https' }, impatient),
+    ];
+    prober.setChecks(checks);
+    const isDone = (): boolean => checks.every((check) => of(check).length > 2);
+    await expect.poll(isDone, PATIENT).toBe(true);
     prober.setChecks([]);
     // The targets live in this process as well: their ends go with ours.
-    await expect.poll(sockets, { timeout: 2_000 }).toBe(before);
+    await expect.poll(sockets, PATIENT).toBe(before);
   });
 
   test('a body is read to its end, but only up to a bound', async () => {
@@ -252,7 +274,7 @@ describe('real probes', () => {
         pump();
       }),
     );
-    expect(await details([checkOf(port, {}, slow)])).toEqual(['up: HTTP status 200']);
+    expect(await details([checkOf(port, {}, once)])).toEqual(['up: HTTP status 200']);
     expect(sent).toBeLessThan(50_000_000);
   });
 
@@ -266,8 +288,8 @@ describe('real probes', () => {
       }),
     );
     await details([
-      checkOf(port, { method: 'HEAD', path: '/live?x=1', host: 'www.example.org' }, slow),
-      checkOf(port, {}, slow),
+      checkOf(port, { method: 'HEAD', path: '/live?x=1', host: 'www.example.org' }, once),
+      checkOf(port, {}, once),
     ]);
     expect(requests.toSorted()).toEqual([
       `GET / 127.0.0.1:${port} close`,
@@ -276,7 +298,7 @@ describe('real probes', () => {
   });
 
   test('every kind runs in the threads, and weights come across', async () => {
-    const timing = { intervalMs: 60_000, timeoutMs: 5_000, rise: 1, fall: 1, port: null };
+    const timing = { ...once, rise: 1, fall: 1, port: null };
     const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-'));
     writeFileSync(join(directory, 'number'), '3');
     const greets = await targets.tcp((socket) => {
@@ -285,7 +307,7 @@ describe('real probes', () => {
         socket.write(bytes.toString().startsWith('HELO') ? '250 hi\r\n' : '221 bye\r\n'),
       );
     });
-    const closed = await targets.refusing();
+    const closed = targets.refusing();
     const kinds: readonly (readonly [CheckKind, number])[] = [
       [{ kind: 'icmp', size: 56 }, 0],
       [{ kind: 'tcp' }, greets],
@@ -357,33 +379,41 @@ describe('real probes', () => {
     try {
       prober.setChecks([check]);
       prober.probeSoon(check.id);
-      await expect.poll(pid, { timeout: 10_000 }).toBeGreaterThan(0);
+      await expect.poll(pid, PATIENT).toBeGreaterThan(0);
       await prober.close();
-      await expect.poll(() => existsSync(`/proc/${pid()}`), { timeout: 500 }).toBe(false);
+      await expect.poll(() => existsSync(`/proc/${pid()}`), PATIENT).toBe(false);
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
   });
 
   test('1,000 hanging targets do not delay the others', async () => {
-    const good = await targets.http(200);
-    const hanging = await targets.tcp();
-    const timing = { intervalMs: 1_000, timeoutMs: 900 };
-    const healthy = Array.from({ length: 20 }, () => checkOf(good, {}, { timeoutMs: 500 }));
-    const hung = Array.from({ length: 1_000 }, () => checkOf(hanging, {}, timing));
-    prober.setChecks([...hung, ...healthy]);
-    await sleep(4_000);
-    const startedAt = seen.length;
-    await sleep(2_500);
-    const late = seen.slice(startedAt);
-    for (const check of healthy) {
-      const own = late.filter((each) => each.check === check.id);
-      expect(own.every((each) => each.isUp)).toBe(true);
-      expect(own.length).toBeGreaterThanOrEqual(9);
+    // Half of its slots are for them: fewer than they would take.
+    const own = openProber({ workers: 1, maxConcurrent: 512 });
+    try {
+      const heard = collect(own, end.signal);
+      const good = await targets.http(200);
+      const hanging = await targets.tcp();
+      const timing = { intervalMs: 1_000, timeoutMs: 900 };
+      const healthy = Array.from({ length: 20 }, () => checkOf(good));
+      const hung = Array.from({ length: 1_000 }, () => checkOf(hanging, {}, timing));
+      own.setChecks([...hung, ...healthy]);
+      // Who hangs is known by then.
+      const known = (): number => new Set(heard.map(({ check }) => check)).size;
+      await expect.poll(known, PATIENT).toBe(healthy.length + hung.length);
+      const [from, startedAt] = [heard.length, monotonicMs()];
+      const late = (check: Check): Observation[] =>
+        heard.slice(from).filter((each) => each.check === check.id);
+      const isDone = (): boolean => healthy.every((check) => late(check).length >= 9);
+      await expect.poll(isDone, { ...PATIENT, interval: 100 }).toBe(true);
+      // Two seconds of rhythm. Where others hold the slots, they come every two seconds and it takes twenty.
+      expect(monotonicMs() - startedAt).toBeLessThan(8_000);
+      expect(healthy.flatMap(late).filter((each) => !each.isUp)).toEqual([]);
+      const cut = heard.slice(from).filter((each) => each.detail === 'no answer within 900 ms');
+      expect(cut.length).toBeGreaterThan(200);
+    } finally {
+      await own.close();
     }
-    expect(late.filter((each) => each.detail === 'no answer within 900 ms').length).toBeGreaterThan(
-      300,
-    );
   });
 });
 
@@ -424,19 +454,19 @@ describe('real TLS probes', () => {
   test('verification is per check, names go out by SNI, and plain servers are recognized', async () => {
     const end = new AbortController();
     const seen = collect(prober, end.signal);
-    const timing = { intervalMs: 60_000, timeoutMs: 1_000 };
+    const once = { intervalMs: 60_000, timeoutMs: 10_000 };
     const checks = [
-      checkOf(tlsPort, { kind: 'https' }, timing),
-      checkOf(tlsPort, { kind: 'https', host: 'www.example.org' }, timing),
-      checkOf(tlsPort, { kind: 'https', host: 'www.example.org', verify: true }, timing),
-      checkOf(await targets.http(200), { kind: 'https' }, timing),
-      checkOf(await targets.tcp(), { kind: 'https' }, timing),
+      checkOf(tlsPort, { kind: 'https' }, once),
+      checkOf(tlsPort, { kind: 'https', host: 'www.example.org' }, once),
+      checkOf(tlsPort, { kind: 'https', host: 'www.example.org', verify: true }, once),
+      checkOf(await targets.http(200), { kind: 'https' }, once),
+      checkOf(await targets.tcp(), { kind: 'https' }, { intervalMs: 60_000, timeoutMs: 1_000 }),
     ];
     prober.setChecks(checks);
     for (const check of checks) prober.probeSoon(check.id);
     const isDone = (): boolean =>
       checks.every((check) => seen.some((each) => each.check === check.id));
-    await expect.poll(isDone, { timeout: 5_000, interval: 20 }).toBe(true);
+    await expect.poll(isDone, PATIENT).toBe(true);
     end.abort();
     expect(checks.map((check) => seen.find((each) => each.check === check.id)?.detail)).toEqual([
       'HTTP status 200',
@@ -455,17 +485,18 @@ describe('real TLS probes', () => {
     const own = openProber({ workers: 1 }, log);
     const end = new AbortController();
     const seen = collect(own, end.signal);
-    const timing = { intervalMs: 100, timeoutMs: 90 };
+    const [often, impatient] = [{ intervalMs: 100 }, { intervalMs: 100, timeoutMs: 90 }];
     const kinds = ['/', '/drop', '/big', '/error'].map(
       (path) => ({ kind: 'https', path }) as const,
     );
     const repeated = <T>(make: () => T): T[] => Array.from({ length: 5 }, make);
-    const checks = kinds.map((kind) => repeated(() => checkOf(tlsPort, kind, timing)));
+    const checks = kinds.map((kind) => repeated(() => checkOf(tlsPort, kind, often)));
     const hanging = await targets.tcp();
-    const hung = repeated(() => checkOf(hanging, { kind: 'https' }, timing));
+    const hung = repeated(() => checkOf(hanging, { kind: 'https' }, impatient));
     try {
       own.setChecks([...checks.flat(), ...hung]);
-      await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(600);
+      const patient = { timeout: 45_000, interval: 20 };
+      await expect.poll(() => seen.length, patient).toBeGreaterThan(600);
       // A busy machine may not listen for half of 90 ms, and says so.
       expect(crashes.filter((event) => event !== 'prober.starved')).toEqual([]);
       const wanted = [
@@ -478,10 +509,7 @@ describe('real TLS probes', () => {
         const ids = new Set(checks[n]?.map((check) => check.id));
         const details = seen.filter((each) => ids.has(each.check)).map((each) => each.detail);
         expect(details.filter((each) => each === detail).length).toBeGreaterThan(10);
-        // A busy machine may miss a deadline of 90 ms; nothing else may happen.
-        expect(details.filter((each) => each !== detail && !each.endsWith('within 90 ms'))).toEqual(
-          [],
-        );
+        expect(details.filter((each) => each !== detail)).toEqual([]);
       }
     } finally {
       end.abort();

@@ -13,27 +13,36 @@ import { checkOf, collect } from './prober.contract.ts';
 import { openProber, Targets } from './support/probe-targets.ts';
 
 /**
- * Argument: the prober's checks. Prints what it observed in a second and what processor time that took, and
- * ends by itself: nothing of the prober may keep the process.
+ * Argument: the prober's checks. Prints what it observed, and what processor time a second and a half of that took when
+ * all was there; and ends by itself: nothing of the prober may keep the process. That a thread could not listen for
+ * half of a probe's time is true on a busy machine, and all that it may complain of.
  */
 const childScript = (base: string, extension: string): string => `
 import { createProber } from '${base}/adapters/probes/create-prober${extension}';
 import { createSystemRandom } from '${base}/adapters/clock/system-random${extension}';
 import { createSystemClock } from '${base}/adapters/clock/system-clock${extension}';
-const log = { error: console.error, warn() {}, info() {}, debug() {}, child: () => log };
+const error = (fields, event) => { if (event !== 'prober.starved') console.error(fields, event); };
+const log = { error, warn() {}, info() {}, debug() {}, child: () => log };
 const clock = createSystemClock();
 const prober = createProber({ workers: 1 }, { clock, log, random: createSystemRandom() });
-prober.setChecks(JSON.parse(process.argv[2]));
-await clock.sleep(1000);
-const before = process.cpuUsage();
+const checks = JSON.parse(process.argv[2]);
 const observations = [];
-for await (const batch of prober.observations(AbortSignal.timeout(1500))) observations.push(...batch);
+const heard = prober.observations(AbortSignal.timeout(30_000));
+prober.setChecks(checks);
+for await (const batch of heard) {
+  observations.push(...batch);
+  if (checks.every(({ id }) => observations.filter(({ check }) => check === id).length > 1)) break;
+}
+const before = process.cpuUsage();
+await clock.sleep(1500);
 const { user, system } = process.cpuUsage(before);
 await prober.close();
 console.log(JSON.stringify({ observations, cpuMs: (user + system) / 1000 }));
 `;
 
 const ROOT = new URL('../..', import.meta.url).pathname;
+/** What comes, comes soon; but the machine may be busy. */
+const PATIENT = { timeout: 20_000, interval: 20 } as const;
 const execFileAsync = promisify(execFile);
 
 /** Compiles the prober and what it needs into `<directory>/dist`. */
@@ -61,7 +70,6 @@ function compile(directory: string): void {
 describe('worker threads', () => {
   test.each(['compiled', 'from the sources'])(
     '%s the prober works, idles and lets its process end',
-    { timeout: 30_000 },
     async (mode) => {
       const isCompiled = mode === 'compiled';
       const directory = mkdtempSync(join(tmpdir(), 'leasehold-prober-child-'));
@@ -80,17 +88,17 @@ describe('worker threads', () => {
         writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
         const loader = isCompiled ? [] : ['--import', import.meta.resolve('tsx')];
         const [up, hanging] = [await targets.http(200), await targets.tcp()];
-        const refused = await targets.refusing();
+        const refused = targets.refusing();
         const checks = [
           checkOf(up),
           checkOf(refused),
-          checkOf(hanging),
+          checkOf(hanging, {}, { timeoutMs: 150 }),
           checkOf(up, { kind: 'tcp' }),
         ];
         const child = await execFileAsync(
           process.execPath,
           [...loader, script, JSON.stringify(checks)],
-          { timeout: 15_000, killSignal: 'SIGKILL' },
+          { timeout: 40_000, killSignal: 'SIGKILL' },
         );
         const { observations, cpuMs } = JSON.parse(child.stdout) as {
           observations: { check: string; detail: string }[];
@@ -124,17 +132,16 @@ describe('worker threads', () => {
     const seen = collect(prober, end.signal);
     const check = checkOf(await targets.http(200));
     prober.setChecks([check]);
-    await sleep(800);
-    expect(seen.length).toBeGreaterThan(0);
+    await expect.poll(() => seen.length, PATIENT).toBeGreaterThan(0);
     // No parser lets such a check through: in the worker it is a bug, and bugs end it.
     const spec = { ...check.spec, intervalMs: 1n };
     const poison = { ...check, id: checkId('poison'), spec } as unknown as Check;
     prober.setChecks([check, poison]);
-    await expect.poll(() => events, { timeout: 2_000 }).toContain('prober.restarted');
+    await expect.poll(() => events, PATIENT).toContain('prober.restarted');
     expect(events).toContain('prober.crashed');
     prober.setChecks([check]);
     const before = seen.length;
-    await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(before + 1);
+    await expect.poll(() => seen.length, PATIENT).toBeGreaterThan(before + 1);
     end.abort();
     await prober.close();
     await targets.close();
@@ -157,7 +164,7 @@ describe('worker threads', () => {
       try {
         const first = many(1);
         prober.setChecks(first);
-        await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(0);
+        await expect.poll(() => seen.length, PATIENT).toBeGreaterThan(0);
         const [goes, stays, comes] = [many(size), many(size), many(size)];
         prober.setChecks([...first, ...goes, ...stays]);
         // Most of these are still on their way.
@@ -168,7 +175,7 @@ describe('worker threads', () => {
           const found = new Set(seen.map(({ check }) => check));
           return wanted.filter((id) => !found.has(id)).length;
         };
-        await expect.poll(missing, { timeout: 20_000 }).toBe(0);
+        await expect.poll(missing, PATIENT).toBe(0);
         const gone = new Set(goes.map(({ id }) => id));
         expect(seen.filter(({ check }) => gone.has(check))).toEqual([]);
       } finally {
@@ -188,7 +195,7 @@ describe('worker threads', () => {
     try {
       prober.setChecks([]);
       prober.setChecks([check]);
-      await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(0);
+      await expect.poll(() => seen.length, PATIENT).toBeGreaterThan(0);
       prober.setChecks([]);
       const [count, before] = [seen.length, process.cpuUsage()];
       await sleep(1_000);
@@ -196,7 +203,7 @@ describe('worker threads', () => {
       expect(seen).toHaveLength(count);
       expect(user + system).toBeLessThan(400_000);
       prober.setChecks([check]);
-      await expect.poll(() => seen.length, { timeout: 5_000 }).toBeGreaterThan(count);
+      await expect.poll(() => seen.length, PATIENT).toBeGreaterThan(count);
     } finally {
       end.abort();
       await prober.close();
@@ -212,14 +219,13 @@ describe('worker threads', () => {
     const prober = openProber({ workers: 3 });
     try {
       const hanging = await targets.tcp();
-      const timing = { intervalMs: 300, timeoutMs: 250 };
-      prober.setChecks(Array.from({ length: 60 }, () => checkOf(hanging, {}, timing)));
-      await expect.poll(() => targets.sockets.size, { timeout: 5_000 }).toBeGreaterThan(5);
+      prober.setChecks(Array.from({ length: 60 }, () => checkOf(hanging)));
+      await expect.poll(() => targets.sockets.size, PATIENT).toBeGreaterThan(5);
       expect(ports()).toBeGreaterThan(before);
       await prober.close();
       await prober.close();
-      await expect.poll(ports, { timeout: 2_000 }).toBe(before);
-      await expect.poll(() => targets.sockets.size, { timeout: 2_000 }).toBe(0);
+      await expect.poll(ports, PATIENT).toBe(before);
+      await expect.poll(() => targets.sockets.size, PATIENT).toBe(0);
       prober.setChecks([checkOf(hanging)]);
       prober.probeSoon(checkOf(hanging).id);
       for await (const _ of prober.observations(new AbortController().signal)) expect.fail('heard');

@@ -7,6 +7,7 @@ import { createProber, type ProberOptions } from '../../../src/adapters/probes/c
 import { type Log, silentLog } from '../../../src/ports/log.ts';
 import type { Prober } from '../../../src/ports/prober.ts';
 import type { Behaviour } from '../prober.contract.ts';
+import { RefusingPort } from './kernel-ports.ts';
 
 /** Servers on loopback; every socket is remembered, so that hanging ones can be closed. */
 export class Targets {
@@ -14,9 +15,11 @@ export class Targets {
   readonly sockets = new Set<Socket>();
   #isClosed = false;
 
-  /** How many of its servers listen. */
-  get listening(): number {
-    return this.#servers.length;
+  readonly #refusing: RefusingPort[] = [];
+
+  /** How many sockets hold its ports. */
+  get held(): number {
+    return this.#servers.length + this.#refusing.length;
   }
 
   async serve(server: Server, address = '127.0.0.1'): Promise<number> {
@@ -41,16 +44,14 @@ export class Targets {
     );
   }
 
-  /** A port that was just free. */
-  async refusing(): Promise<number> {
-    const server = createServer();
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const { port } = server.address() as AddressInfo;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
+  /** A port that stays closed. */
+  refusing(): number {
+    const refusing = new RefusingPort();
+    this.#refusing.push(refusing);
+    return refusing.port;
   }
 
-  behaving(behaviour: Behaviour): Promise<number> {
+  async behaving(behaviour: Behaviour): Promise<number> {
     switch (behaviour) {
       case 'answers':
         return this.http(200);
@@ -67,6 +68,7 @@ export class Targets {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const socket of this.sockets) socket.destroy();
+    for (const refusing of this.#refusing) refusing.close();
     await Promise.all(
       this.#servers.map((server) => new Promise((resolve) => server.close(resolve))),
     );
