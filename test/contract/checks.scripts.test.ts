@@ -20,7 +20,7 @@ const script = (name: string, ...words: readonly (string | number)[]): string[] 
 ];
 const tell = (command: readonly string[], isDynamic = false): Promise<string> => {
   const check: CheckKind = { kind: 'script', command, user: null, isDynamic };
-  return one.tell(check, { timeoutMs: 10_000 });
+  return one.tell(check, { timeoutMs: 20_000 });
 };
 
 beforeAll(async () => {
@@ -54,7 +54,7 @@ describe('redis-ping', () => {
     writeFileSync(password, 's3cret\n');
     const master = script('redis-ping', '--weights', '127.0.0.1', port, password);
     const check: CheckKind = { kind: 'script', command: master, user: null, isDynamic: true };
-    expect((await one.run(check, { timeoutMs: 10_000 })).outcome).toMatchObject({
+    expect(await one.run(check, { timeoutMs: 20_000 })).toMatchObject({
       kind: 'up',
       weight: { kind: 'set', weight: 100 },
     });

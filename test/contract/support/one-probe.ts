@@ -17,20 +17,32 @@ import { checkId } from '../../../src/model/ids.ts';
 import { monotonicMs } from '../../support/processes.ts';
 import { LOOPBACK } from '../prober.contract.ts';
 
-export type Seen = {
-  readonly outcome: Outcome;
-  readonly tookMs: number;
-};
-
 export type Place = {
   readonly port?: number;
   readonly address?: IpAddress;
   readonly origin?: Partial<CheckOrigin>;
-  /** Default 2 s: servers of tests answer at once, but the machine may be busy. */
+  /** Default 10 s: servers of tests answer at once, but the machine may be busy. */
   readonly timeoutMs?: number;
 };
 
 let number = 0;
+
+const BEAT_MS = 10;
+
+/** As in the prober's threads: time for which this process stands still does not count. Gives what cancels it. */
+function afterAwake(ms: number, action: () => void): () => void {
+  let leftMs = ms;
+  let heardAt = monotonicMs();
+  const beat = (): void => {
+    const now = monotonicMs();
+    leftMs -= Math.min(now - heardAt, 2 * BEAT_MS);
+    heardAt = now;
+    if (leftMs <= 0) action();
+    else timer = setTimeout(beat, BEAT_MS);
+  };
+  let timer = setTimeout(beat, BEAT_MS);
+  return () => clearTimeout(timer);
+}
 
 export class OneProbe {
   readonly probes = new Probes({
@@ -38,8 +50,8 @@ export class OneProbe {
     random16: () => randomInt(0x1_0000),
   });
 
-  async run(kind: CheckKind, place: Place = {}): Promise<Seen> {
-    const timeoutMs = place.timeoutMs ?? 2_000;
+  async run(kind: CheckKind, place: Place = {}): Promise<Outcome> {
+    const timeoutMs = place.timeoutMs ?? 10_000;
     const origin = { ...ANY_ORIGIN, ...place.origin };
     const timing = { intervalMs: timeoutMs, timeoutMs, rise: 1, fall: 1, port: null };
     const check = {
@@ -48,30 +60,30 @@ export class OneProbe {
       port: place.port ?? 0,
       spec: { ...kind, ...timing, origin },
     };
-    const startedAt = monotonicMs();
-    const outcome = await new Promise<Outcome>((resolve) => {
+    return await new Promise<Outcome>((resolve) => {
       let isOver = false;
       const running = this.probes.start(check, (seen) => {
         if (isOver) throw new Error('a probe that is over must be silent');
         isOver = true;
-        clearTimeout(timer);
+        cancel();
         resolve(seen);
       });
-      const timer = setTimeout(() => {
+      const cancel = afterAwake(timeoutMs, () => {
         if (isOver) return;
         isOver = true;
         resolve(running.expire());
-      }, timeoutMs);
+      });
     });
-    return { outcome, tookMs: monotonicMs() - startedAt };
   }
 
   /** `up: detail`, `refused: detail`, `local: detail`. */
   async tell(kind: CheckKind, place: Place = {}): Promise<string> {
-    const { outcome } = await this.run(kind, place);
-    return `${outcome.kind === 'down' ? outcome.reason : outcome.kind}: ${outcome.detail}`;
+    return wordsOf(await this.run(kind, place));
   }
 }
+
+export const wordsOf = (outcome: Outcome): string =>
+  `${outcome.kind === 'down' ? outcome.reason : outcome.kind}: ${outcome.detail}`;
 
 export const TLS: TlsOptions = {
   verify: true,

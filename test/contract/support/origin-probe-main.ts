@@ -47,8 +47,9 @@ async function main(): Promise<void> {
     port: number,
     origin: Partial<CheckOrigin>,
     address = '127.0.0.1',
+    timeoutMs = 10_000,
   ): Promise<void> => {
-    told[name] = await one.tell(kind, { port, origin, address: ip(address), timeoutMs: 500 });
+    told[name] = await one.tell(kind, { port, origin, address: ip(address), timeoutMs });
   };
   const echo: CheckKind = { kind: 'icmp', size: 56 };
   const datagram = { kind: 'udp', payload: '70', requireReply: true, reply: null } as const;
@@ -70,12 +71,13 @@ async function main(): Promise<void> {
   await probe('tcp from a source with a mark', who, tcp.port, { ...source, ...mark });
   await probe('udp from a source with a mark', ask, udp.port, { ...source, ...mark });
   // The other end of the pair is on this host too and does not answer itself: only the device is of interest.
-  await probe('tcp by a device', { kind: 'tcp' }, 80, { interface: 'there0' }, '10.90.0.77');
-  await probe('icmp by a device', echo, 0, { interface: 'there0' }, '10.90.0.77');
+  const there = { interface: 'there0' };
+  await probe('tcp by a device', { kind: 'tcp' }, 80, there, '10.90.0.77', 500);
+  await probe('icmp by a device', echo, 0, there, '10.90.0.77', 500);
   const careless: CheckKind = { ...ask, requireReply: false };
   await probe('udp to nobody', careless, 80, {}, '10.90.0.77');
   await probe('udp6 to nobody', careless, 80, {}, 'fd90::77');
-  await probe('udp to somebody silent', careless, silent.port, {});
+  await probe('udp to somebody silent', careless, silent.port, {}, '127.0.0.1', 500);
   const listing = await runOk(['nft', 'list', 'ruleset']);
   const counts = Object.fromEntries(
     [...listing.matchAll(/counter packets (\d+) bytes \d+ comment "(\w+)"/g)].map((match) => [

@@ -168,7 +168,7 @@ begin acl
     const logFile = join(this.directory, `${name}.log`);
     const daemon = startDaemon(argv, { name, logFile, cwd: this.directory });
     this.#daemons.push(daemon);
-    await waitFor(`${name} listens`, () => listens(daemon, port), { timeoutMs: 20_000 });
+    await waitFor(`${name} listens`, () => listens(daemon, port), { timeoutMs: 60_000 });
   }
 }
 

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline';
 import type { IpAddress } from '../../../src/model/address.ts';
 import { ANY_ORIGIN, type VipCheck } from '../../../src/model/check.ts';
-import { OneProbe, openSockets } from './one-probe.ts';
+import { OneProbe, openSockets, wordsOf } from './one-probe.ts';
 
 export type VipLookAt = {
   readonly check: VipCheck;
@@ -13,23 +13,17 @@ export type VipLookAt = {
 export type VipCommand =
   /** All at the same time. */
   { readonly op: 'look'; readonly at: readonly VipLookAt[] } | { readonly op: 'sockets' };
-export type VipAnswer = { readonly told: readonly string[]; readonly tookMs: number };
+export type VipAnswer = { readonly told: readonly string[] };
 
 const one = new OneProbe();
 const atRest = openSockets();
 
 async function answer(command: VipCommand): Promise<VipAnswer> {
-  if (command.op === 'sockets') return { told: [`${openSockets() - atRest}`], tookMs: 0 };
+  if (command.op === 'sockets') return { told: [`${openSockets() - atRest}`] };
   const seen = await Promise.all(
     command.at.map(({ check, ...place }) => one.run(check, { ...place, origin: ANY_ORIGIN })),
   );
-  return {
-    told: seen.map(
-      ({ outcome }) =>
-        `${outcome.kind === 'down' ? outcome.reason : outcome.kind}: ${outcome.detail}`,
-    ),
-    tookMs: Math.max(...seen.map(({ tookMs }) => tookMs)),
-  };
+  return { told: seen.map(wordsOf) };
 }
 
 process.stdout.write('ready\n');
