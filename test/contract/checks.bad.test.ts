@@ -595,7 +595,7 @@ describe('programs and files', () => {
     id: checkId(name),
     address: LOOPBACK,
     port: 0,
-    spec: { ...kind, intervalMs: 5_000, timeoutMs: 5_000, rise: 1, fall: 2, port: null },
+    spec: { ...kind, intervalMs: 60_000, timeoutMs: 60_000, rise: 1, fall: 2, port: null },
   });
 
   test('exit codes, as keepalived counts them', async () => {
@@ -645,7 +645,7 @@ describe('programs and files', () => {
     expect(running.expire()).toEqual({
       kind: 'down',
       reason: 'timeout-script',
-      detail: 'no end within 5000 ms: killed',
+      detail: 'no end within 60000 ms: killed',
     });
     await expect.poll(() => processesOf(path), PATIENT).toEqual([]);
   });
