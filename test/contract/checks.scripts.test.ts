@@ -170,8 +170,9 @@ describe('mysql-ping', () => {
     expect(await ping()).toMatch(/^script-failed: exit code 1: ERROR 1045 .*Access denied/);
     const gone = script('mysql-ping', '127.0.0.1', await freePort(), options);
     expect(await tell(gone)).toMatch(/^script-failed: exit code 1: ERROR 200[23] /);
-    expect(await tell(script('mysql-ping', '127.0.0.1', port, '/nowhere'))).toBe(
-      'script-failed: exit code 1: /nowhere cannot be read',
+    const none = join(daemons.directory, 'no-such-file');
+    expect(await tell(script('mysql-ping', '127.0.0.1', port, none))).toBe(
+      `script-failed: exit code 1: ${none} cannot be read`,
     );
   }, 240_000);
 });
