@@ -12,6 +12,8 @@ export type TimedAnswer = GatewayAnswer & {
 export interface GatewayHarness {
   readonly source: GatewayRequest['source'];
   ask(request: GatewayRequest, abortAfterMs?: number): Promise<TimedAnswer>;
+  /** Longest time that an answer takes which waits for nobody any more. */
+  readonly promptMs: number;
   setTarget(target: IpAddress, state: 'answering' | 'silent'): Promise<void>;
   close(): Promise<void>;
 }
@@ -25,8 +27,8 @@ export const ip = (text: string): IpAddress => {
 export const NEAR_4 = ip('10.90.0.1');
 export const NEAR_6 = ip('fd90::1');
 export const FAR_4 = ip('192.0.2.1');
-/** No answer takes longer, even on a busy machine. */
-const PROMPT_MS = 1_000;
+/** What waits for nobody any more ends far sooner, on a machine that pauses, too. */
+const LONG_MS = 10_000;
 
 export function gatewayContract(name: string, create: () => Promise<GatewayHarness>): void {
   describe(`gateway contract: ${name}`, () => {
@@ -42,7 +44,7 @@ export function gatewayContract(name: string, create: () => Promise<GatewayHarne
       abortAfterMs?: number,
     ): Promise<TimedAnswer> =>
       harness.ask(
-        { targets, mode: 'any', timeoutMs: 5_000, source: harness.source, ...more },
+        { targets, mode: 'any', timeoutMs: LONG_MS, source: harness.source, ...more },
         abortAfterMs,
       );
     const namesOf = (answer: GatewayAnswer): readonly IpAddress[] =>
@@ -54,7 +56,7 @@ export function gatewayContract(name: string, create: () => Promise<GatewayHarne
         const answer = await ask([FAR_4, target]);
         expect(answer).toMatchObject({ isReachable: true, answered: [target] });
         expect(namesOf(answer)).toEqual([FAR_4]);
-        expect(answer.ms).toBeLessThan(PROMPT_MS);
+        expect(answer.ms).toBeLessThan(harness.promptMs);
       }
       await harness.setTarget(FAR_4, 'answering');
     });
@@ -65,7 +67,7 @@ export function gatewayContract(name: string, create: () => Promise<GatewayHarne
       expect(answer.isReachable).toBe(true);
       expect(answer.answered.toSorted()).toEqual(targets.toSorted());
       expect(answer.unanswered).toEqual([]);
-      expect(answer.ms).toBeLessThan(PROMPT_MS);
+      expect(answer.ms).toBeLessThan(harness.promptMs);
     });
 
     test('one that is silent spoils all, at the end of the time', async () => {
@@ -75,7 +77,7 @@ export function gatewayContract(name: string, create: () => Promise<GatewayHarne
       expect(namesOf(answer)).toEqual([FAR_4]);
       expect(answer.unanswered[0]?.reason).not.toBe('');
       expect(answer.ms).toBeGreaterThanOrEqual(199);
-      expect(answer.ms).toBeLessThan(200 + PROMPT_MS);
+      expect(answer.ms).toBeLessThan(200 + harness.promptMs);
       await harness.setTarget(FAR_4, 'answering');
     });
 
@@ -113,7 +115,7 @@ export function gatewayContract(name: string, create: () => Promise<GatewayHarne
       await harness.setTarget(FAR_4, 'silent');
       const answer = await ask([FAR_4], {}, 50);
       expect(answer.isReachable).toBe(false);
-      expect(answer.ms).toBeLessThan(PROMPT_MS);
+      expect(answer.ms).toBeLessThan(harness.promptMs);
       await harness.setTarget(FAR_4, 'answering');
     });
   });

@@ -34,6 +34,7 @@ gatewayContract('fake', async () => {
   const ping = new FakeGatewayPing((target) => (silent.has(target) ? null : 1), { clock });
   return {
     source: SOURCE,
+    promptMs: 100,
     ask: async (request, abortAfterMs) => {
       const from = clock.now();
       const end = new AbortController();
@@ -57,6 +58,7 @@ for (const [name, source] of [
     const network = await GatewayNetwork.start();
     return {
       source,
+      promptMs: 4_000,
       ask: (request, abortAfterMs) => network.ask(request, abortAfterMs),
       setTarget: (target, state) => network.setTarget(target, state),
       close: () => network.close(),
@@ -74,7 +76,7 @@ describe('a gateway on a real network', () => {
     targets: readonly IpAddress[],
     more: Partial<GatewayRequest> = {},
   ): Promise<TimedAnswer> =>
-    network.ask({ targets, mode: 'all', timeoutMs: 2_000, source: SOURCE, ...more });
+    network.ask({ targets, mode: 'all', timeoutMs: 10_000, source: SOURCE, ...more });
   const ipOf = (...words: readonly string[]): Promise<string> =>
     network.net.execOk('d1', ['ip', ...words]);
 

@@ -11,7 +11,9 @@ import {
 } from '../../src/wire/ndp.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakeNeighbours } from '../fakes/fake-neighbours.ts';
+import { monotonicMs, waitFor } from '../support/processes.ts';
 import {
+  CONTROLS,
   FOREIGN_MAC,
   GATEWAY_4,
   GATEWAY_6,
@@ -24,6 +26,9 @@ import { NeighboursNetwork } from './support/neighbours-network.ts';
 const DEVICE = 'eth0';
 const VIPS = ['10.90.0.100/24', '10.90.0.101/24', 'fd90::100/64'];
 
+/** How often the director reads the interfaces of its host anew, and something more. */
+const OWN_MACS_MS = 250;
+
 const mac = (text: string): MacAddress => {
   const parsed = parseMac(text);
   if (!parsed.ok) throw new Error(parsed.error);
@@ -33,6 +38,12 @@ const announcement = ({ address, mac: from }: ForeignVoice): Uint8Array =>
   address.includes(':')
     ? encodeUnsolicitedAdvertisement(mac(from), address, false)
     : encodeGratuitousArpRequest(mac(from), address);
+
+const CONTROL_VOICES = CONTROLS.map((address) => {
+  const voice = { device: DEVICE, address, mac: FOREIGN_MAC };
+  return { voice, frame: announcement(voice) };
+});
+const controlPlaces: readonly Place[] = CONTROLS.map((address) => ({ device: DEVICE, address }));
 
 const probe = (from: MacAddress, { address }: Place): Uint8Array =>
   address.includes(':')
@@ -66,12 +77,14 @@ neighboursContract('fake', async () => {
   })();
   return {
     device: DEVICE,
+    now: () => clock.now(),
     listen: async (vips, withinMs) => neighbours.listen(vips, withinMs),
     verify: (vip, gateway, timeoutMs) => neighbours.verify(vip, gateway, timeoutMs),
     probe: (vips, { abortAfterMs, ...options }) => {
       const end = new AbortController();
       if (abortAfterMs !== undefined) clock.schedule(abortAfterMs, () => end.abort());
-      return neighbours.probe(vips, { ...options, signal: end.signal });
+      const outcome = neighbours.probe(vips, { ...options, signal: end.signal });
+      return { begun: Promise.resolve(), outcome };
     },
     setDefender: async ({ address }, state) => {
       if (state === 'there') defended.add(address);
@@ -96,6 +109,7 @@ neighboursContract('AF_PACKET in a network namespace', async () => {
   const network = await NeighboursNetwork.start(VIPS);
   return {
     device: DEVICE,
+    now: monotonicMs,
     listen: async (vips, withinMs = 200) => {
       await network.command({ op: 'listen', vips, withinMs });
     },
@@ -123,18 +137,13 @@ describe('neighbours on a real network', () => {
   const vip6: Place = { device: DEVICE, address: ip('fd90::100') };
   beforeAll(async () => {
     network = await NeighboursNetwork.start(VIPS);
-    await network.command({ op: 'listen', vips: [vip4, vip6], withinMs: 200 });
-    await sleep(50);
+    const vips = [vip4, vip6, ...controlPlaces];
+    await network.command({ op: 'listen', vips, withinMs: 200 });
   });
   afterAll(() => network.close());
 
-  /** The voices that come of it within half a second. */
-  const voicesAfter = async (action: () => Promise<void>): Promise<ForeignVoice[]> => {
-    const before = network.voices.length;
-    await action();
-    await sleep(500);
-    return network.voices.slice(before);
-  };
+  const voicesAfter = (action: () => Promise<void>): Promise<readonly ForeignVoice[]> =>
+    network.voicesAfter(action, CONTROL_VOICES);
 
   test('the gateway that answered has moved the VIP in its table', async () => {
     const own = await network.macOf('d1');
@@ -144,7 +153,7 @@ describe('neighbours on a real network', () => {
     ] as const) {
       const entry = ['to', vip.address, 'lladdr', FOREIGN_MAC, 'dev', DEVICE, 'nud', 'reachable'];
       await network.net.execOk('gw', ['ip', 'neigh', 'replace', ...entry]);
-      expect(await network.command({ op: 'verify', vip, gateway, timeoutMs: 2_000 })).toBe(true);
+      expect(await network.command({ op: 'verify', vip, gateway, timeoutMs: 5_000 })).toBe(true);
       const table = await network.net.execOk('gw', ['ip', 'neigh', 'show', 'to', vip.address]);
       expect(table).toContain(`lladdr ${own}`);
     }
@@ -178,6 +187,7 @@ describe('neighbours on a real network', () => {
   test('frames with the MAC of any interface of this host are no voices', async () => {
     await network.net.execOk('d1', ['ip', 'link', 'add', 'other0', 'type', 'bridge']);
     const own = [await network.macOf('d1'), await network.macOf('d1', 'other0')];
+    await sleep(OWN_MACS_MS);
     const heard = await voicesAfter(async () => {
       for (const each of own)
         for (const vip of [vip4, vip6]) await network.send(announcement({ ...vip, mac: each }));
@@ -207,12 +217,12 @@ describe('neighbours on a real network', () => {
     const own = net.namespaceOf('d1');
     const port = ['ip', '-n', net.switchNamespace, 'link'];
     await net.execOk('d1', ['ip', 'link', 'delete', DEVICE]);
-    await sleep(100);
     const shell = (line: string): Promise<string> => net.execOk('gw', ['sh', '-c', line]);
     await shell(`${port.join(' ')} add p-d1 type veth peer name ${DEVICE} netns ${own}`);
     await shell(`${port.join(' ')} set p-d1 master br0 up`);
     await net.execOk('d1', ['ip', 'link', 'set', DEVICE, 'up']);
-    await sleep(1_300);
+    await network.untilConnected();
+    await network.untilListening(DEVICE);
     const heard = await voicesAfter(() =>
       network.send(announcement({ ...vip4, mac: FOREIGN_MAC })),
     );
@@ -238,10 +248,10 @@ describe.each(['netdev', 'arp-inet-ip6'] as const)(
     afterAll(() => network.close());
 
     const answeredTo = async (asked: readonly Place[], frames: readonly Uint8Array[] = []) => {
-      const probing = network.probe(asked, OPTIONS);
-      await sleep(150);
+      const { begun, outcome } = network.probe(asked, OPTIONS);
+      await begun;
       for (const frame of frames) await network.send(frame);
-      const { answered, unasked } = await probing;
+      const { answered, unasked } = await outcome;
       expect([...unasked]).toEqual([]);
       return [...answered].toSorted();
     };
@@ -300,6 +310,7 @@ describe('two directors on one network', () => {
   beforeAll(async () => {
     network = await NeighboursNetwork.start(['10.90.0.11/24', 'fd90::11/64']);
     await network.addDirector('d2', ['10.90.0.12/24', 'fd90::12/64']);
+    await network.untilConnected();
   });
   afterAll(() => network.close());
 
@@ -311,7 +322,7 @@ describe('two directors on one network', () => {
   };
   const probeBoth = async (): Promise<readonly (readonly IpAddress[])[]> => {
     const outcomes = await Promise.all(
-      ['d1', 'd2'].map((director) => network.probe(vips, OPTIONS, director)),
+      ['d1', 'd2'].map((director) => network.probe(vips, OPTIONS, director).outcome),
     );
     for (const { unasked } of outcomes) expect([...unasked]).toEqual([]);
     return outcomes.map(({ answered }) => [...answered].toSorted());
@@ -340,24 +351,27 @@ describe('two directors on one network', () => {
 
   test('one of which holds the VIPs: it hears no voice of who probes, and its kernel answers him', async () => {
     await bind('d1', 'add');
-    await network.command({ op: 'listen', vips, withinMs: 5 });
-    await sleep(50);
-    const before = network.voices.length;
-    const { answered, unasked } = await network.probe(vips, OPTIONS, 'd2');
-    expect([[...answered].toSorted(), [...unasked]]).toEqual([all, []]);
-    await sleep(300);
-    expect(network.voices.slice(before)).toEqual([]);
+    await network.command({ op: 'listen', vips: [...vips, ...controlPlaces], withinMs: 5 });
+    const voices = await network.voicesAfter(async () => {
+      const { answered, unasked } = await network.probe(vips, OPTIONS, 'd2').outcome;
+      expect([[...answered].toSorted(), [...unasked]]).toEqual([all, []]);
+    }, CONTROL_VOICES);
+    expect(voices).toEqual([]);
     await network.command({ op: 'listen', vips: [], withinMs: 200 });
     await bind('d1', 'del');
   });
 
   test('one of which is Linux that detects duplicates before it takes an address', async () => {
     const vip6 = { device: DEVICE, address: ip('fd90::100') };
-    const asked = network.probe([vip6], OPTIONS);
-    await sleep(300);
+    const conf = `net.ipv6.conf.${DEVICE}`;
+    const detection = [`${conf}.accept_dad=1`, `${conf}.router_solicitation_delay=0`];
+    await network.net.execOk('d2', ['sysctl', '-qw', ...detection]);
+    // It ends with the answer, before its second question: only the detection itself is heard.
+    const { begun, outcome } = network.probe([vip6], { count: 2, intervalMs: 5_000 });
+    await begun;
     const address = ['fd90::100/64', 'dev', DEVICE];
     await network.net.execOk('d2', ['ip', 'address', 'add', ...address]);
-    const { answered, unasked } = await asked;
+    const { answered, unasked } = await outcome;
     expect([[...answered], [...unasked]]).toEqual([[vip6.address], []]);
     await network.net.execOk('d2', ['ip', 'address', 'del', ...address]);
   });
@@ -367,19 +381,19 @@ describe('two directors on one network', () => {
     const groups = (): Promise<string> =>
       network.net.execOk('d1', ['ip', '-6', 'maddress', 'show', 'dev', DEVICE]);
     expect(await groups()).not.toContain('ff02::1:ff12:3456');
-    const asked = network.probe([vip6], OPTIONS);
-    await sleep(300);
+    const { begun, outcome } = network.probe([vip6], OPTIONS);
+    await begun;
     expect(await groups()).toContain('ff02::1:ff12:3456');
-    expect([...(await asked).answered]).toEqual([]);
-    await sleep(100);
-    expect(await groups()).not.toContain('ff02::1:ff12:3456');
+    expect([...(await outcome).answered]).toEqual([]);
+    const isLeft = async () => !(await groups()).includes('ff02::1:ff12:3456');
+    await waitFor('the group is left', isLeft, { timeoutMs: 10_000, intervalMs: 10 });
   });
 
   test('one of which had no link for a moment: silence proves nothing to it', async () => {
-    const asked = network.probe(vips, OPTIONS);
-    await sleep(300);
+    const { begun, outcome } = network.probe(vips, OPTIONS);
+    await begun;
     const link = (state: string): string => `ip link set ${DEVICE} ${state}`;
     await network.net.execOk('d1', ['sh', '-c', `${link('down')} && ${link('up')}`]);
-    expect([...(await asked).unasked].toSorted()).toEqual(all);
+    expect([...(await outcome).unasked].toSorted()).toEqual(all);
   });
 });

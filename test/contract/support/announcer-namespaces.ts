@@ -10,6 +10,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Announcement } from '../../../src/ports/announcer.ts';
+import { decodeArpFrame } from '../../../src/wire/arp.ts';
+import { decodeNeighborAdvertisement } from '../../../src/wire/ndp.ts';
+import { waitFor } from '../../support/processes.ts';
+import type { SeenFrame } from '../announcer.contract.ts';
 
 export type AnnouncerCommand =
   | { readonly op: 'announce' | 'repeat' | 'stop'; readonly vips: readonly Announcement[] }
@@ -107,6 +111,22 @@ export class AnnouncerNamespaces {
     return entries[0]?.lladdr ?? null;
   }
 
+  /** All that was sent until the call: the capture file lags behind the wire. */
+  async announcements(): Promise<readonly SeenFrame[]> {
+    const { sent } = await this.command({ op: 'counters' });
+    const mac = this.mac();
+    const seenNow = (): readonly SeenFrame[] =>
+      this.captured().flatMap((frame) => seenFrame(frame, mac));
+    return waitFor(
+      `${sent} announcements are captured`,
+      () => {
+        const seen = seenNow();
+        return seen.length >= sent && seen;
+      },
+      { timeoutMs: 10_000, intervalMs: 10 },
+    );
+  }
+
   captured(): CapturedFrame[] {
     return parsePcap(readFileSync(join(this.#directory, 'frames.pcap')));
   }
@@ -139,6 +159,23 @@ export class AnnouncerNamespaces {
 
 function ip(args: readonly string[]): string {
   return execFileSync('ip', args, { encoding: 'utf8' });
+}
+
+/** Announcements of ours only: gratuitous, and with the announcing device's MAC address. */
+function seenFrame(frame: CapturedFrame, mac: string): SeenFrame[] {
+  const arp = decodeArpFrame(frame.bytes);
+  if (arp.ok && arp.value.senderMac === mac && arp.value.senderIp === arp.value.targetIp)
+    return [
+      {
+        address: arp.value.senderIp,
+        form: arp.value.operation === 'request' ? 'arp-request' : 'arp-reply',
+        at: frame.at,
+      },
+    ];
+  const advertisement = decodeNeighborAdvertisement(frame.bytes);
+  if (advertisement.ok && advertisement.value.targetMac === mac && !advertisement.value.isSolicited)
+    return [{ address: advertisement.value.target, form: 'neighbor-advertisement', at: frame.at }];
+  return [];
 }
 
 /** Classic pcap in this machine's byte order, microseconds (pcap-savefile(5)). */

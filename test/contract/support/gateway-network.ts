@@ -129,6 +129,18 @@ export class GatewayNetwork {
       this.#waiting.get(line.id)?.(line.answer);
       this.#waiting.delete(line.id);
     });
+    await this.#settle();
+  }
+
+  /** Until everybody knows everybody: before the carriers are seen, first packets may be lost. */
+  async #settle(): Promise<void> {
+    // Ends with the first answer.
+    for (const [source, target] of [
+      ['10.90.0.11', NEAR_4],
+      ['10.90.0.11', FAR_4],
+      ['fd90::11', NEAR_6],
+    ] as const)
+      await this.net.execOk('d1', ['ping', '-q', '-c', '1', '-w', '10', '-I', source, target]);
   }
 
   #command(command: GatewayCommand): Promise<TimedAnswer | null> {

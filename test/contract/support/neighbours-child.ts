@@ -1,6 +1,7 @@
 /**
  * Runs the real Neighbours inside a network namespace. One JSON command a line comes in; lines go out:
- * `{ready}` once, `{voice}` for each voice, `{id, answer}` for each command, in the order of their ends.
+ * `{ready}` once, `{voice}` for each voice, `{begun}` for each probe when it listens, `{answer}` for each
+ * command, in the order of their ends.
  */
 import { createInterface } from 'node:readline';
 import { createSystemClock } from '../../../src/adapters/clock/system-clock.ts';
@@ -22,6 +23,8 @@ async function answer({ id, command }: { id: number; command: NeighboursCommand 
   switch (command.op) {
     case 'listen':
       neighbours.listen(command.vips, command.withinMs);
+      // It tunes its ears by a timer of 1 ms. Timers end in their order, however late they all are.
+      await clock.sleep(5);
       say(reply);
       return;
     case 'verify': {
@@ -32,7 +35,10 @@ async function answer({ id, command }: { id: number; command: NeighboursCommand 
     case 'probe': {
       const { abortAfterMs, ...options } = command.options;
       const signal = abortAfterMs === undefined ? end.signal : AbortSignal.timeout(abortAfterMs);
-      const { answered, unasked } = await neighbours.probe(command.vips, { ...options, signal });
+      // Its ears are open when the call returns.
+      const probing = neighbours.probe(command.vips, { ...options, signal });
+      say({ kind: 'begun', id });
+      const { answered, unasked } = await probing;
       say({ ...reply, answered: [...answered], unasked: [...unasked] });
       return;
     }

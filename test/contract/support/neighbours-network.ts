@@ -5,13 +5,13 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { toHex } from '../../../src/lib/bytes.ts';
 import type { IpAddress } from '../../../src/model/address.ts';
 import type { FenceDevice, FenceKind } from '../../../src/ports/fence.ts';
-import type { ForeignVoice, ProbeOutcome } from '../../../src/ports/neighbours.ts';
-import { createNetwork, type Network } from '../../support/network.ts';
-import type { Place, ProbeOptions } from '../neighbours.contract.ts';
+import type { ForeignVoice } from '../../../src/ports/neighbours.ts';
+import { createNetwork, type Network, portOf } from '../../support/network.ts';
+import { runOk, waitFor, within } from '../../support/processes.ts';
+import type { Place, Probe, ProbeOptions } from '../neighbours.contract.ts';
 
 export type NeighboursCommand =
   | { readonly op: 'listen'; readonly vips: readonly Place[]; readonly withinMs: number }
@@ -37,7 +37,13 @@ type Answer = {
 export type NeighboursLine =
   | { readonly kind: 'ready' }
   | { readonly kind: 'voice'; readonly voice: ForeignVoice }
+  | { readonly kind: 'begun'; readonly id: number }
   | ({ readonly kind: 'answer'; readonly id: number } & Answer);
+
+/** Longer than any pause of the machine. */
+const PATIENCE = { timeoutMs: 10_000, intervalMs: 10 };
+/** Thousands of frames, where nothing else is done. */
+const SENDING_MS = 30_000;
 
 export class NeighboursNetwork {
   /** What the directors heard. */
@@ -45,10 +51,12 @@ export class NeighboursNetwork {
   readonly net: Network;
   readonly #children: ChildProcessWithoutNullStreams[] = [];
   readonly #waiting = new Map<number, (answer: Answer) => void>();
+  readonly #beginning = new Map<number, () => void>();
+  readonly #sending: (() => void)[] = [];
+  readonly #hosts: string[] = [];
   readonly #directors = new Map<string, ChildProcessWithoutNullStreams>();
   #stranger: ChildProcessWithoutNullStreams | null = null;
   #commands = 0;
-  #sent = 0;
 
   private constructor(net: Network) {
     this.net = net;
@@ -68,18 +76,79 @@ export class NeighboursNetwork {
 
   async #start(director: readonly string[]): Promise<void> {
     await this.addDirector('d1', director);
-    await this.net.addHost('gw', ['10.90.0.1/24', 'fd90::1/64']);
-    await this.net.addHost('s', []);
+    await this.#addHost('gw', ['10.90.0.1/24', 'fd90::1/64']);
+    await this.#addHost('s', []);
     this.#stranger = this.#spawn('s', 'frame-sender-child.ts');
     const sender = createInterface({ input: this.#stranger.stdout });
     await once(sender, 'line');
     sender.on('line', (line) => {
-      if (line === 'sent') this.#sent++;
+      if (line === 'sent') this.#sending.shift()?.();
     });
+    await this.untilConnected();
+  }
+
+  /** Until the switch forwards frames of all hosts: the kernel sees a carrier some time after it is there. */
+  async untilConnected(): Promise<void> {
+    await waitFor(
+      'all ports of the switch forward',
+      async () => {
+        const ports: unknown = JSON.parse(
+          await runOk(['bridge', '-n', this.net.switchNamespace, '-j', 'link', 'show']),
+        );
+        const states = new Map(
+          (ports as { ifname: string; state: string }[]).map(({ ifname, state }) => [
+            ifname,
+            state,
+          ]),
+        );
+        return this.#hosts.every((host) => states.get(portOf(host)) === 'forwarding');
+      },
+      PATIENCE,
+    );
+  }
+
+  /** Until the director's ears of both families are at its device as it is now (packet(7)). */
+  async untilListening(device: string): Promise<void> {
+    const index = await this.net.execOk('d1', ['cat', `/sys/class/net/${device}/ifindex`]);
+    await waitFor(
+      `it listens at ${device} with the index ${index.trim()}`,
+      async () => {
+        const table = await this.net.execOk('d1', ['cat', '/proc/net/packet']);
+        const rows = table.split('\n').map((line) => line.trim().split(/\s+/));
+        return ['0806', '86dd'].every((type) =>
+          rows.some((row) => row[3] === type && row[4] === index.trim()),
+        );
+      },
+      PATIENCE,
+    );
+  }
+
+  /** The voices that come of it, without those that show that no more will come: of addresses that are listened to. */
+  async voicesAfter(
+    action: () => Promise<void>,
+    controls: readonly { readonly voice: ForeignVoice; readonly frame: Uint8Array }[],
+  ): Promise<readonly ForeignVoice[]> {
+    const before = this.voices.length;
+    await action();
+    for (const { frame } of controls) await this.send(frame);
+    const isOf = (one: ForeignVoice, other: ForeignVoice): boolean =>
+      one.address === other.address && one.mac === other.mac;
+    const heard = (): readonly ForeignVoice[] => this.voices.slice(before);
+    await waitFor(
+      'what is said behind it is heard',
+      () => controls.every(({ voice }) => heard().some((each) => isOf(each, voice))),
+      PATIENCE,
+    );
+    return heard().filter((each) => !controls.some(({ voice }) => isOf(each, voice)));
+  }
+
+  async #addHost(name: string, addresses: readonly string[]): Promise<void> {
+    await this.net.addHost(name, addresses);
+    this.#hosts.push(name);
   }
 
   async addDirector(name: string, addresses: readonly string[]): Promise<void> {
-    await this.net.addHost(name, addresses);
+    await this.#addHost(name, addresses);
     const director = this.#spawn(name, 'neighbours-child.ts');
     this.#directors.set(name, director);
     const lines = createInterface({ input: director.stdout });
@@ -88,33 +157,41 @@ export class NeighboursNetwork {
   }
 
   async command(command: NeighboursCommand, director = 'd1'): Promise<boolean> {
-    return (await this.#ask(command, director)).proof;
+    return (await this.#ask(command, director).answer).proof;
   }
 
-  async probe(
-    vips: readonly Place[],
-    options: ProbeOptions,
-    director = 'd1',
-  ): Promise<ProbeOutcome> {
-    const { answered, unasked } = await this.#ask({ op: 'probe', vips, options }, director);
-    return { answered: new Set(answered), unasked: new Set(unasked) };
+  probe(vips: readonly Place[], options: ProbeOptions, director = 'd1'): Probe {
+    const { begun, answer } = this.#ask({ op: 'probe', vips, options }, director);
+    const outcome = answer.then(({ answered, unasked }) => ({
+      answered: new Set(answered),
+      unasked: new Set(unasked),
+    }));
+    return { begun, outcome };
   }
 
-  async #ask(command: NeighboursCommand, director: string): Promise<Answer> {
+  #ask(
+    command: NeighboursCommand,
+    director: string,
+  ): { readonly begun: Promise<void>; readonly answer: Promise<Answer> } {
     const id = ++this.#commands;
+    const begun = new Promise<void>((resolve) => {
+      this.#beginning.set(id, resolve);
+    });
     const answer = new Promise<Answer>((resolve) => {
       this.#waiting.set(id, resolve);
     });
     this.#directors.get(director)?.stdin.write(`${JSON.stringify({ id, command })}\n`);
-    return answer;
+    return { begun, answer };
   }
 
   /** The stranger's frame, that many times; resolves when the last is on the wire. */
   async send(frame: Uint8Array, times = 1): Promise<void> {
-    const before = this.#sent;
+    const sent = new Promise<true>((resolve) => {
+      this.#sending.push(() => resolve(true));
+    });
     this.#stranger?.stdin.write(`${toHex(frame)} ${times}\n`);
-    for (let wait = 0; wait < 500 && this.#sent === before; wait++) await sleep(10);
-    if (this.#sent === before) throw new Error('the stranger did not send');
+    if ((await within(sent, SENDING_MS)) === undefined)
+      throw new Error('the stranger did not send');
   }
 
   async macOf(host: string, device = 'eth0'): Promise<string> {
@@ -142,7 +219,9 @@ export class NeighboursNetwork {
 
   #take(line: NeighboursLine): void {
     if (line.kind === 'voice') this.voices.push(line.voice);
+    if (line.kind === 'begun') this.#beginning.get(line.id)?.();
     if (line.kind !== 'answer') return;
+    this.#beginning.delete(line.id);
     this.#waiting.get(line.id)?.(line);
     this.#waiting.delete(line.id);
   }
