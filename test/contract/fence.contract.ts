@@ -36,7 +36,7 @@ export type FenceWorld = {
 };
 
 const NONE: FenceSetChange<never> = { add: [], remove: [] };
-/** Room for elements that die one tick late, and for a busy machine. */
+/** Room for elements that die one tick early or late. */
 const LATENESS_MS = 10;
 const LONG_MS = 60_000;
 
@@ -183,18 +183,30 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
   {
     name: 'without renewal it falls silent when its time is over',
     run: async (world) => {
-      const [vip] = world.vips;
-      const lifeMs = 200;
-      await prepare(world, { enabled: adding(...world.vips), ...alive(world, lifeMs) });
-      const armed = world.now();
-      assert.equal(await world.speaks(vip), true);
-      let last = armed;
-      for (let now = armed; now < armed + 2 * lifeMs; now = world.now()) {
-        if (await world.speaks(vip)) last = now;
+      const { fence, vips } = world;
+      const [vip] = vips;
+      // No pause is as long as that: it is heard at least once.
+      const lifeMs = 600;
+      await prepare(world, { enabled: adding(...vips) });
+      const from = world.now();
+      succeeded(await fence.commit(change(alive(world, lifeMs))));
+      const until = world.now() + lifeMs;
+      let heard = 0;
+      for (let asked = from; asked < until + 50; ) {
+        asked = world.now();
+        const speaks = await world.speaks(vip);
+        const answered = world.now();
+        // It may have been armed at any time of the call, and asked at any time of the question.
+        if (speaks) assert.ok(asked <= until + LATENESS_MS, `it spoke ${asked - from} ms long`);
+        else
+          assert.ok(
+            answered >= from + lifeMs - LATENESS_MS,
+            `it spoke only ${answered - from} ms long`,
+          );
+        if (speaks) heard++;
         await world.advance(2);
       }
-      assert.ok(last <= armed + lifeMs + LATENESS_MS, `it spoke ${last - armed} ms long`);
-      assert.ok(last >= armed + lifeMs / 4, `it spoke only ${last - armed} ms long`);
+      assert.ok(heard > 0, 'it never spoke');
       assert.deepEqual(await voicesOf(world), SILENT);
     },
   },
@@ -202,12 +214,12 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
     name: 'renewed in time it speaks without a gap, and renewed late it speaks again',
     run: async (world) => {
       const { fence, vips } = world;
-      await prepare(world, { enabled: adding(...vips), ...alive(world, 1000) });
-      for (let i = 0; i < 3; i++) {
+      await prepare(world, { enabled: adding(...vips), ...alive(world, 2000) });
+      for (let i = 0; i < 2; i++) {
         // Seen before each renewal: adding alone would not prolong a life that has not ended.
-        await world.advance(600);
+        await world.advance(1050);
         assert.deepEqual(await voicesOf(world), OPEN);
-        succeeded(await fence.commit(change(alive(world, 1000))));
+        succeeded(await fence.commit(change(alive(world, 2000))));
       }
       succeeded(await fence.commit(change(alive(world, 50))));
       await world.advance(100);
@@ -228,11 +240,11 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
       await prepare(world, { enabled: adding(...world.vips) });
       assert.equal(await leftMs(), undefined);
       const before = world.now();
-      succeeded(await fence.commit(change(alive(world, 1000))));
+      succeeded(await fence.commit(change(alive(world, 4000))));
       await world.advance(300);
       const left = (await leftMs()) ?? 0;
-      assert.ok(left > 0 && left <= 700 + LATENESS_MS, `${left} ms`);
-      assert.ok(left >= 1000 - (world.now() - before) - LATENESS_MS, `${left} ms`);
+      assert.ok(left > 0 && left <= 3700 + LATENESS_MS, `${left} ms`);
+      assert.ok(left >= 4000 - (world.now() - before) - LATENESS_MS, `${left} ms`);
       succeeded(await fence.commit(change(alive(world, 50))));
       await world.advance(100);
       assert.equal(await leftMs(), undefined);

@@ -7,6 +7,9 @@ import { fenceCases, LINUX_FENCE_CASES } from './fence.contract.ts';
 
 const TWO_TABLES = ['one of two tables gone: MISSING, then managed as before and nothing enabled'];
 
+/** Usually some twenty seconds. */
+const LONGEST_RUN_MS = 150_000;
+
 /** Each has a network of its own and mostly waits: all run at the same time. */
 const runs = new Map<string, Promise<Ended>>();
 const KINDS = [
@@ -16,7 +19,7 @@ const KINDS = [
 ] as const;
 
 beforeAll(() => {
-  for (const { kind } of KINDS) runs.set(kind, runInNamespace(kind, 55_000));
+  for (const { kind } of KINDS) runs.set(kind, runInNamespace(kind, LONGEST_RUN_MS));
 });
 
 describe.each(KINDS)('fence contract: Linux, $kind', ({ kind, more }) => {
@@ -31,7 +34,7 @@ describe.each(KINDS)('fence contract: Linux, $kind', ({ kind, more }) => {
     } catch {
       // A child that died wrote no results: every test below then shows how it ended.
     }
-  });
+  }, LONGEST_RUN_MS + 5_000);
 
   for (const name of [...fenceCases.map((entry) => entry.name), ...LINUX_FENCE_CASES, ...more])
     test(name, () => {

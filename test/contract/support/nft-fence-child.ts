@@ -58,9 +58,9 @@ async function createWorld(): Promise<{ world: LinuxWorld; end: () => Promise<vo
   const network = new FenceNetwork(made++, shape);
   const other = new FenceNetwork(made++, shape);
   const fence = createNftFence(named(), ports);
-  const otherDevice = other.up();
+  const otherDevice = await other.up();
   sh(`ip address flush dev ${otherDevice.name}`);
-  const device = network.up();
+  const device = await network.up();
   const world: LinuxWorld = {
     fence,
     network,
