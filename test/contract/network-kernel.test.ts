@@ -40,6 +40,9 @@ describe('network kernel contract: fake', () => {
   });
 });
 
+/** Usually some seconds. */
+const LONGEST_RUN_MS = 120_000;
+
 const LINUX_ONLY = [
   'an IPv6 VIP is never the source of own traffic, an IPv4 VIP only where nothing else is',
   'a VIP brings no route',
@@ -56,14 +59,14 @@ describe('network kernel contract: Linux', () => {
 
   beforeAll(async () => {
     const child = join(import.meta.dirname, 'support', 'network-kernel-child.ts');
-    const run = await runInNamespace(['node', '--import', 'tsx', child], 55_000);
+    const run = await runInNamespace(['node', '--import', 'tsx', child], LONGEST_RUN_MS);
     ending = `exit ${run.code ?? run.signal}: ${run.errors}`;
     try {
       results = JSON.parse(run.output);
     } catch {
       // A child that died wrote no results: every test below then shows how it ended.
     }
-  });
+  }, LONGEST_RUN_MS + 5_000);
 
   for (const name of [...networkCases.map((entry) => entry.name), ...LINUX_ONLY])
     test(name, () => {
