@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { FakeMarks } from '../fakes/fake-marks.ts';
 import { marksCases, SHOP } from './marks.contract.ts';
 
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
 describe('marks contract: fake', () => {
   for (const { name, run } of marksCases)
     test(name, async () => {
@@ -13,7 +15,8 @@ describe('marks contract: fake', () => {
         flush: async () => marks.disturb(null),
         alter: async () =>
           marks.disturb({ isIntact: false, entries: marks.contents?.entries ?? [] }),
-        settle: () => new Promise((resolve) => void setImmediate(resolve)),
+        advance: () => turn(),
+        settle: () => turn(),
       });
     });
 });

@@ -7,7 +7,7 @@ import { serviceId } from '../../src/model/ids.ts';
 import type { KernelError } from '../../src/model/kernel.ts';
 import { formatMarkEntry, type MarkEntry } from '../../src/model/marks.ts';
 import type { MarkTable } from '../../src/ports/marks.ts';
-import type { ContractCase } from './contract-case.ts';
+import { type ContractCase, waitUntil } from './contract-case.ts';
 
 export type MarksWorld = {
   readonly marks: MarkTable;
@@ -17,7 +17,8 @@ export type MarksWorld = {
   readonly flush: () => Promise<void>;
   /** As somebody who changes a rule of ours. */
   readonly alter: () => Promise<void>;
-  /** Resolves when what was done until now has been told. */
+  readonly advance: (ms: number) => Promise<void>;
+  /** Resolves when what the kernel has told until now was read. */
   readonly settle: () => Promise<void>;
 };
 
@@ -188,7 +189,7 @@ export const marksCases: readonly ContractCase<MarksWorld>[] = [
   },
   {
     name: 'each change is told until the signal aborts, those of others too',
-    run: async ({ marks, flush, alter, settle }) => {
+    run: async ({ marks, flush, alter, settle, advance }) => {
       const ending = new AbortController();
       let told = 0;
       const reading = (async () => {
@@ -208,9 +209,10 @@ export const marksCases: readonly ContractCase<MarksWorld>[] = [
         await settle();
         const before = told;
         await change();
-        await settle();
+        await waitUntil({ advance }, () => told > before);
         assert.ok(told > before, `change ${changes.indexOf(change)} was not told`);
       }
+      await settle();
       const before = told;
       succeeded(await marks.observe());
       await settle();

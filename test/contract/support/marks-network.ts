@@ -2,10 +2,12 @@
  * A director inside the namespace of this process with two VIPs, a client in a namespace of its own, and
  * an observer: a table of the test that writes down the mark of whatever arrives, after ours has seen it.
  */
+import assert from 'node:assert/strict';
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openPacketSocket } from '../../support/packet-socket.ts';
+import { waitUntil } from '../contract-case.ts';
 
 export const VIP4 = '10.90.0.100';
 export const VIP6 = 'fd90::100';
@@ -59,12 +61,12 @@ export class MarksNetwork {
     const isUp = (device: string): boolean =>
       sh(`cat /sys/class/net/${device}/operstate`).trim() === 'up';
     for (let tries = 0; !['d0', 'r0', 'r1'].every(isUp); tries++) {
-      if (tries === 100) throw new Error('the devices of the test do not come up');
+      if (tries === 500) throw new Error('the devices of the test do not come up');
       // oxlint-disable-next-line no-await-in-loop -- a repetition of the same question
       await sleep(20);
     }
     for (const vip of [VIP4, VIP6]) this.connect('client', vip, 9);
-    for (const where of SETS) this.seen(where);
+    for (const where of SETS) this.#forget(where);
   }
 
   down(): void {
@@ -89,21 +91,25 @@ export class MarksNetwork {
     this.#say(from, `printf '%${bytes}s' x >/dev/udp/${vip}/${port} || true`);
   }
 
-  /** Datagrams one after another until `end`, which gives how many. */
-  talk(vip: string, port: number): { readonly end: () => Promise<number> } {
-    const script = `n=0; trap 'echo $n; exit' TERM; while [ $n -lt 200000 ]; do printf x >/dev/udp/${vip}/${port}; n=$((n+1)); done 2>/dev/null; echo $n`;
+  /** Datagrams one after another until `end`; `said` tells how many there were at least. */
+  talk(
+    vip: string,
+    port: number,
+  ): { readonly said: () => number; readonly end: () => Promise<void> } {
+    const hundred = `for i in {1..100}; do printf x >/dev/udp/${vip}/${port}; done 2>/dev/null`;
+    const script = `for j in {1..10000}; do ${hundred}; echo; done`;
     const inside = `--net=/proc/${this.#client?.pid}/ns/net`;
     const talking = spawn('nsenter', [inside, 'bash', '-c', script], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
-    let said = '';
-    talking.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    let said = 0;
+    talking.stdout.on('data', (chunk: Buffer) => (said += 100 * chunk.length));
     const closed = once(talking, 'close');
     return {
+      said: () => said,
       end: async () => {
         talking.kill('SIGTERM');
         await closed;
-        return Number(said.trim());
       },
     };
   }
@@ -126,10 +132,27 @@ export class MarksNetwork {
     socket.send(Buffer.concat([ethernet, header, body]));
   }
 
-  /** `tcp 80 7`: what came by since the last call, in order. */
-  seen(where: (typeof SETS)[number]): readonly string[] {
-    const listed: unknown = JSON.parse(sh(`nft -j list set inet observer ${where}`));
+  /**
+   * `tcp 80 7`: exactly these came by since the last call, in order. Who sends does not wait until it has arrived:
+   * waits for them.
+   */
+  async sees(
+    where: (typeof SETS)[number],
+    wanted: readonly string[],
+    isAsked: (each: string) => boolean = () => true,
+  ): Promise<void> {
+    const seen = (): readonly string[] => this.#seen(where).filter(isAsked);
+    await waitUntil({ advance: (ms) => sleep(ms) }, () => seen().length >= wanted.length);
+    assert.deepEqual(seen(), wanted);
+    this.#forget(where);
+  }
+
+  #forget(where: (typeof SETS)[number]): void {
     sh(`nft flush set inet observer ${where}`);
+  }
+
+  #seen(where: (typeof SETS)[number]): readonly string[] {
+    const listed: unknown = JSON.parse(sh(`nft -j list set inet observer ${where}`));
     const { nftables } = listed as { nftables: { set?: { elem?: { concat: unknown[] }[] } }[] };
     const elements = nftables.flatMap(({ set }) => set?.elem ?? []);
     return elements.map(({ concat }) => concat.join(' ')).toSorted();
