@@ -110,8 +110,12 @@ neighboursContract('AF_PACKET in a network namespace', async () => {
   return {
     device: DEVICE,
     now: monotonicMs,
-    listen: async (vips, withinMs = 200) => {
-      await network.command({ op: 'listen', vips, withinMs });
+    listen: async (vips, withinMs) => {
+      await network.command({
+        op: 'listen',
+        vips,
+        ...(withinMs === undefined ? {} : { withinMs }),
+      });
     },
     verify: (vip, gateway, timeoutMs) => network.command({ op: 'verify', vip, gateway, timeoutMs }),
     probe: (vips, options) => network.probe(vips, options),

@@ -14,7 +14,7 @@ import { runOk, waitFor, within } from '../../support/processes.ts';
 import type { Place, Probe, ProbeOptions } from '../neighbours.contract.ts';
 
 export type NeighboursCommand =
-  | { readonly op: 'listen'; readonly vips: readonly Place[]; readonly withinMs: number }
+  | { readonly op: 'listen'; readonly vips: readonly Place[]; readonly withinMs?: number }
   | {
       readonly op: 'verify';
       readonly vip: Place;
