@@ -16,7 +16,7 @@ describe('system clock', () => {
     abort.abort();
     await sleeping;
     await clock.sleep(10_000, abort.signal);
-    expect(clock.now() - start).toBeLessThan(5000);
+    expect(clock.now() - start).toBeLessThan(9000);
   });
 
   it('does not run a cancelled action, nor a far one at once', async () => {
@@ -31,7 +31,10 @@ describe('system clock', () => {
   });
 
   it('tells the wall time in two ways', () => {
-    expect(Math.abs(Date.parse(clock.wallTime()) - clock.wallMs())).toBeLessThan(1000);
+    const before = clock.wallMs();
+    const told = Date.parse(clock.wallTime());
+    expect(told).toBeGreaterThanOrEqual(before - 1);
+    expect(told).toBeLessThanOrEqual(clock.wallMs() + 1);
   });
 });
 

@@ -8,21 +8,37 @@ import { ABSENT } from '../../src/model/ids.ts';
 import type { ClusterStore, TxnAnswer } from '../../src/ports/cluster-store.ts';
 import { silentLog } from '../../src/ports/log.ts';
 import { type Etcd, type EtcdMember, startEtcd } from '../support/etcd.ts';
+import { RunningClock } from '../support/running-clock.ts';
 import { TcpGate } from '../support/tcp-gate.ts';
-import { answered, CALL, get, put, WatchLog, write } from './cluster-store.contract.ts';
+import {
+  answered,
+  CALL,
+  get,
+  put,
+  SILENCE_NOTICED_MS,
+  WatchLog,
+  write,
+} from './cluster-store.contract.ts';
 
 const clock = createSystemClock();
 const ports = { clock, log: silentLog, random: createSystemRandom() };
-const DEADLINE_MS = 300;
+const DEADLINE_MS = 500;
+/** A few elections on a busy machine; a store that waits for the library's keepalive takes longer. */
+const BACK_MS = 10_000;
 
 describe('cluster store: etcd, three members', () => {
   let etcd: Etcd;
+  let running: RunningClock;
   let tests = 0;
 
   beforeAll(async () => {
+    running = await RunningClock.start();
     etcd = await startEtcd({ members: 3 });
   });
-  afterAll(() => etcd.close());
+  afterAll(async () => {
+    await etcd.close();
+    await running.stop();
+  });
 
   const memberAt = (index: number): EtcdMember => {
     const member = etcd.members[index];
@@ -37,20 +53,20 @@ describe('cluster store: etcd, three members', () => {
       { compares: [], success: [put(key, String(clock.now()))], failure: [] },
       { deadlineMs: DEADLINE_MS },
     );
-  /** Writes until one is answered; how many failed and for how long. */
+  /** Writes until one is answered; how many failed and for how long, pauses of the machine not counted. */
   const outage = async (
     store: ClusterStore,
     key: string,
   ): Promise<{ failures: TxnAnswer[]; ms: number }> => {
-    const start = clock.now();
+    const start = running.now();
     const failures: TxnAnswer[] = [];
-    while (clock.now() - start < 10_000) {
+    while (running.now() - start < 20_000) {
       const answer = await attempt(store, key);
-      if (answer.kind === 'answered') return { failures, ms: clock.now() - start };
+      if (answer.kind === 'answered') return { failures, ms: running.now() - start };
       failures.push(answer);
       await clock.sleep(20);
     }
-    throw new Error(`no answer for 10 s: ${JSON.stringify(failures.at(-1))}`);
+    throw new Error(`no answer for 20 s: ${JSON.stringify(failures.at(-1))}`);
   };
   const follower = async (): Promise<number> => ((await etcd.leader()) + 1) % 3;
   const fresh = (): string => `/members/${++tests}/`;
@@ -64,12 +80,12 @@ describe('cluster store: etcd, three members', () => {
     try {
       const { failures, ms } = await outage(store, `${prefix}b`);
       expect(failures).toMatchObject([{ kind: 'ambiguous', error: { code: 'deadline' } }]);
-      expect(ms).toBeLessThan(DEADLINE_MS + 250);
+      expect(ms).toBeLessThan(2 * DEADLINE_MS);
       for (let i = 0; i < 5; i++)
         expect((await attempt(store, `${prefix}c`)).kind).toBe('answered');
       // Reads share their deadline out, so one stopped member does not fail them.
       const other = connect(index);
-      expect(await other.get(`${prefix}a`, { deadlineMs: 900 })).toMatchObject({
+      expect(await other.get(`${prefix}a`, { deadlineMs: 3 * DEADLINE_MS })).toMatchObject({
         value: { value: '1' },
       });
       other.close();
@@ -123,7 +139,7 @@ describe('cluster store: etcd, three members', () => {
       await attempt(store, `${prefix}lost`);
       await write(store, put(`${prefix}b`, '2'));
       await log.until(() => log.changes().includes(`${prefix}b=2`));
-      expect(clock.now() - stoppedAt).toBeLessThan(3500);
+      expect(clock.now() - stoppedAt).toBeLessThan(SILENCE_NOTICED_MS);
       expect(log.of('snapshot')).toHaveLength(1);
       expect(log.of('interrupted')).toHaveLength(1);
     } finally {
@@ -144,13 +160,13 @@ describe('cluster store: etcd, three members', () => {
     memberAt(a).stop();
     memberAt(b).stop();
     try {
-      await log.until(() => log.of('interrupted').length >= 1, 6000);
+      await log.until(() => log.of('interrupted').length >= 1, SILENCE_NOTICED_MS);
     } finally {
       memberAt(a).cont();
       memberAt(b).cont();
     }
     const { ms } = await outage(store, `${prefix}a`);
-    expect(ms).toBeLessThan(8000);
+    expect(ms).toBeLessThan(BACK_MS);
     await log.until(() => log.changes().length >= 1);
     await log.stop();
     store.close();
@@ -164,8 +180,8 @@ describe('cluster store: etcd, three members', () => {
     await log.until(() => log.of('snapshot').length === 1);
     await memberAt(index).kill();
     const { ms } = await outage(store, `${prefix}a`);
-    expect(ms).toBeLessThan(500);
-    await log.until(() => log.changes().length >= 1, 3000);
+    expect(ms).toBeLessThan(DEADLINE_MS);
+    await log.until(() => log.changes().length >= 1, SILENCE_NOTICED_MS);
     await log.stop();
     store.close();
     memberAt(index).restart();
@@ -176,7 +192,7 @@ describe('cluster store: etcd, three members', () => {
     const prefix = fresh();
     const index = await etcd.leader();
     const store = connect(index);
-    const granted = await store.grantLease(10, CALL);
+    const granted = await store.grantLease(60, CALL);
     if (!granted.ok) throw new Error(granted.error.message);
     await write(store, {
       op: 'put',
@@ -188,8 +204,8 @@ describe('cluster store: etcd, three members', () => {
     await log.until(() => log.of('snapshot').length === 1);
     await memberAt(index).kill();
     const { ms } = await outage(store, `${prefix}a`);
-    expect(ms).toBeLessThan(4000);
-    await log.until(() => log.changes().length >= 1, 5000);
+    expect(ms).toBeLessThan(BACK_MS);
+    await log.until(() => log.changes().length >= 1);
     expect(log.of('snapshot')).toHaveLength(1);
     expect((await store.keepLeaseAlive(granted.value.lease, CALL)).ok).toBe(true);
     await store.revokeLease(granted.value.lease, CALL);
@@ -206,13 +222,13 @@ describe('cluster store: etcd, three members', () => {
     const log = new WatchLog(store, prefix);
     await log.until(() => log.of('snapshot').length === 1);
     gate.swallow();
-    await log.until(() => log.of('interrupted').length === 1, 5000);
+    await log.until(() => log.of('interrupted').length === 1, SILENCE_NOTICED_MS);
     for (let i = 0; i < 4; i++) expect((await attempt(store, `${prefix}x`)).kind).toBe('ambiguous');
     // Bytes that were swallowed never arrive, so an old connection stays broken for ever.
     gate.admit();
     const { ms } = await outage(store, `${prefix}a`);
-    expect(ms).toBeLessThan(4000);
-    await log.until(() => log.changes().some((change) => change.startsWith(`${prefix}a=`)), 6000);
+    expect(ms).toBeLessThan(BACK_MS);
+    await log.until(() => log.changes().some((change) => change.startsWith(`${prefix}a=`)));
     await log.stop();
     store.close();
     gate.close();
@@ -225,7 +241,7 @@ describe('cluster store: etcd, three members', () => {
     // The connection rests longer after each of them.
     for (let i = 0; i < 3; i++)
       expect((await store.grantLease(10, { deadlineMs: 400 })).ok).toBe(false);
-    const granted = store.grantLease(10, { deadlineMs: 4000 });
+    const granted = store.grantLease(10, CALL);
     await clock.sleep(50);
     gate.admit();
     expect(await granted).toMatchObject({ ok: true });

@@ -18,7 +18,13 @@ import { MAC_LENGTH } from '../../src/wire/peer-message.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { FakePeerNetwork } from '../fakes/fake-peer-link.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
-import { collect, heartbeatOf, type Member, peerLinkContract } from './peer-link.contract.ts';
+import {
+  collect,
+  HELLO_PAUSE_MS,
+  heartbeatOf,
+  type Member,
+  peerLinkContract,
+} from './peer-link.contract.ts';
 
 const member = (n: number): Member => ({
   director: directorId(`d${n}`),
@@ -31,15 +37,28 @@ const NEW_KEY = new Uint8Array(32).fill(2);
 /** Below the ephemeral range, another one each time so that no late datagram meets the next test. */
 let port = 20_000 + (process.pid % 10_000);
 
+/** For a busy machine; a datagram over loopback takes less than a millisecond. */
+const LIMIT_MS = 20_000;
+const until = async (condition: () => boolean): Promise<void> => {
+  await expect.poll(condition, { timeout: LIMIT_MS, interval: 2 }).toBe(true);
+};
+
+/** Not before it is bound, or has failed to; `events` gets what it logs. */
 async function openLink(
   { director, address }: Member,
   options: Partial<PeerLinkOptions> = {},
+  events: string[] = [],
 ): Promise<PeerLink> {
+  const note = (_fields: object, event: string): void => void events.push(event);
   const link = createPeerLink(
     { director, cluster: 'lab', bindAddress: address, port, keys: [OLD_KEY], ...options },
-    { clock: createSystemClock(), log: silentLog, random: createSystemRandom() },
+    {
+      clock: createSystemClock(),
+      log: { ...silentLog, info: note, error: note },
+      random: createSystemRandom(),
+    },
   );
-  await sleep(20); // Until the socket is bound.
+  await until(() => events.length > 0);
   return link;
 }
 
@@ -50,12 +69,21 @@ peerLinkContract('fake', () => {
     members: [D1, D2],
     link: async ({ director, address }) => network.link(director, address),
     advance: (ms) => clock.advance(ms),
+    until: async (condition) => {
+      for (let spent = 0; spent < 1000 && !condition(); spent += 10) await clock.advance(10);
+      expect(condition()).toBe(true);
+    },
   };
 });
 
 peerLinkContract('UDP over loopback', () => {
   port++;
-  return { members: [D1, D2], link: openLink, advance: (ms) => sleep(ms) };
+  return {
+    members: [D1, D2],
+    link: (member) => openLink(member),
+    advance: (ms) => sleep(ms),
+    until,
+  };
 });
 
 describe('the fake network', () => {
@@ -106,14 +134,23 @@ describe('the real link against an attacker who records and replays', () => {
     attacker.close();
   });
 
-  const open = async (who: Member, options: Partial<PeerLinkOptions> = {}): Promise<PeerLink> => {
-    const link = await openLink(who, options);
+  const open = async (
+    who: Member,
+    options: Partial<PeerLinkOptions> = {},
+    events: string[] = [],
+  ): Promise<PeerLink> => {
+    const link = await openLink(who, options, events);
     links.push(link);
     return link;
   };
-  const inject = async (bytes: Uint8Array, to: Member): Promise<void> => {
-    attacker.send(bytes, port, to.address);
-    await sleep(10);
+  /** Sent when it resolves: what one socket sends to another arrives in order. */
+  const inject = (bytes: Uint8Array, to: Member): Promise<void> =>
+    new Promise((resolve, reject) => {
+      attacker.send(bytes, port, to.address, (error) => (error ? reject(error) : resolve()));
+    });
+  const rejectedBy = (link: PeerLink): number => {
+    const { malformed, unauthentic, replayed } = link.counters().rejected;
+    return malformed + unauthentic + replayed;
   };
   /** A wire tap: d1 sends to d2 by way of it, and it passes everything on. */
   const tap = async (
@@ -141,11 +178,11 @@ describe('the real link against an attacker who records and replays', () => {
     await inject(new Uint8Array(1_500), D2);
     const stranger = await open(D1, { keys: [NEW_KEY] });
     stranger.send(D2, heartbeatOf(1));
-    await sleep(30);
+    await until(() => rejectedBy(two) === 3);
     stranger.close();
     const otherCluster = await open(member(3), { cluster: 'other' });
     otherCluster.send(D2, heartbeatOf(1));
-    await sleep(30);
+    await until(() => rejectedBy(two) === 4);
     expect(two.counters().rejected).toEqual({ malformed: 2, unauthentic: 2, replayed: 0 });
     expect(heard).toEqual([]);
   });
@@ -155,18 +192,17 @@ describe('the real link against an attacker who records and replays', () => {
     const heard = collect(two, end.signal);
     const wire = await tap();
     one.send(wire.via, heartbeatOf(1, ['web']));
-    await sleep(40);
+    await until(() => heard.length === 1);
     const datagram = wire.recorded.at(-1) ?? Buffer.alloc(0);
-    const received = heard.length;
     for (let at = 0; at < datagram.length; at += 3) {
       const damaged = Buffer.from(datagram);
       damaged[at] = (damaged[at] ?? 0) ^ 1;
-      attacker.send(damaged, port, D2.address);
+      await inject(damaged, D2);
     }
-    await sleep(40);
+    const count = Math.ceil(datagram.length / 3);
+    await until(() => rejectedBy(two) + heard.length > count);
     const { malformed, unauthentic } = two.counters().rejected;
-    expect(malformed + unauthentic).toBe(Math.ceil(datagram.length / 3));
-    expect(received).toBe(1);
+    expect(malformed + unauthentic).toBe(count);
     expect(heard).toHaveLength(1);
     wire.close();
   });
@@ -182,7 +218,7 @@ describe('the real link against an attacker who records and replays', () => {
       ),
     );
     one.send(wire.via, heartbeatOf(1, ['web']));
-    await sleep(40);
+    await until(() => two.counters().received > 0);
     expect(two.counters()).toMatchObject({
       received: 1,
       unknown: 1,
@@ -191,6 +227,7 @@ describe('the real link against an attacker who records and replays', () => {
     const { replayed } = two.counters().rejected;
     const last = wire.recorded.at(-1) ?? Buffer.alloc(0);
     await inject(authenticator.sign(last.subarray(0, last.length - MAC_LENGTH)), D2);
+    await until(() => rejectedBy(two) > replayed);
     expect(two.counters()).toMatchObject({ unknown: 1, rejected: { replayed: replayed + 1 } });
     expect(heard).toEqual([]);
     wire.close();
@@ -201,9 +238,14 @@ describe('the real link against an attacker who records and replays', () => {
     const heard = [one, two, three].map((link) => collect(link, end.signal));
     const wire = await tap();
     one.send(wire.via, heartbeatOf(1));
-    await sleep(40);
+    await until(() => heard[1]?.length === 1);
     for (const datagram of wire.recorded)
       for (const victim of [D1, D2, member(3)]) await inject(datagram, victim);
+    // The last one shows a challenge: there is nothing that would be asked of its sender.
+    const count = wire.recorded.length;
+    await until(
+      () => rejectedBy(two) > 0 && [one, three].every((each) => rejectedBy(each) >= count),
+    );
     expect(heard.map((deliveries) => deliveries.length)).toEqual([0, 1, 0]);
     expect(two.counters().rejected.replayed).toBeGreaterThan(0);
     expect(three.counters().rejected.replayed).toBe(wire.recorded.length);
@@ -215,20 +257,22 @@ describe('the real link against an attacker who records and replays', () => {
     const wire = await tap();
     for (let session = 1; session <= 5; session++) {
       one.send(wire.via, heartbeatOf(session));
-      await sleep(10);
+      await until(() => two.counters().received === session);
     }
     one.close();
     two.close();
     const restarted = await open(D2);
     const heard = collect(restarted, end.signal);
     for (const datagram of wire.recorded) await inject(datagram, D2);
-    await sleep(30);
+    // The first shows no challenge, the others one of the life before.
+    await until(() => rejectedBy(restarted) + heard.length >= wire.recorded.length - 1);
     expect(wire.recorded.length).toBeGreaterThan(5);
     expect(heard).toEqual([]);
     // The director itself comes back and is heard.
     const again = await open(D1);
+    await sleep(HELLO_PAUSE_MS);
     again.send(D2, heartbeatOf(9));
-    await sleep(40);
+    await until(() => heard.length > 0);
     expect(heard.map((delivery) => delivery.message.session)).toEqual([9]);
     wire.close();
   });
@@ -239,7 +283,7 @@ describe('the real link against an attacker who records and replays', () => {
     const [heardByOne, heardByTwo] = [collect(one, end.signal), collect(two, end.signal)];
     one.send(D2, heartbeatOf(1));
     two.send(D1, heartbeatOf(2));
-    await sleep(50);
+    await until(() => heardByOne.length > 0 && heardByTwo.length > 0);
     expect([heardByOne.length, heardByTwo.length]).toEqual([1, 1]);
   });
 
@@ -247,15 +291,18 @@ describe('the real link against an attacker who records and replays', () => {
     const blocker = createSocket('udp4');
     blocker.bind(port, D2.address);
     await once(blocker, 'listening');
-    const two = await open(D2);
+    const taken = once(blocker, 'message');
+    const events: string[] = [];
+    const two = await open(D2, {}, events);
+    expect(events).toEqual(['peer-link.failed']);
     const heard = collect(two, end.signal);
     const one = await open(D1);
     one.send(D2, heartbeatOf(1));
-    await sleep(30);
+    await taken;
     blocker.close();
-    await sleep(1_100);
+    await until(() => events.includes('peer-link.bound'));
     one.send(D2, heartbeatOf(2));
-    await sleep(50);
+    await until(() => heard.length > 0);
     expect(heard.map((delivery) => delivery.message.session)).toEqual([2]);
   });
 });

@@ -3,8 +3,9 @@
  * stopped, continued, killed and restarted by process id. Needs `etcd` and `etcdctl`, and `openssl` for TLS.
  */
 import { execFile, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +15,8 @@ import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
 
 const run = promisify(execFile);
 const clock = createSystemClock();
-const START_LIMIT_MS = 20_000;
+const START_LIMIT_MS = 40_000;
+const LEADER_LIMIT_MS = 30_000;
 /** Of what etcdctl prints: thousands of keys are listed at times. */
 const SAID_MAX_BYTES = 64 * 1024 * 1024;
 
@@ -75,7 +77,7 @@ export type Etcd = {
   readonly members: readonly EtcdMember[];
   /** Of a client name given in `tls`. */
   keys(clientName: string): EtcdKeys;
-  /** Index of the raft leader; throws where none is known within 10 s. */
+  /** Index of the raft leader; throws where none is known within 30 s. */
   leader(): Promise<number>;
   /** Makes that member, by its index, the raft leader. */
   lead(member: number): Promise<void>;
@@ -198,7 +200,7 @@ class Cluster implements Etcd {
   }
 
   async leader(): Promise<number> {
-    const endsAt = clock.now() + 10_000;
+    const endsAt = clock.now() + LEADER_LIMIT_MS;
     while (clock.now() < endsAt) {
       for (const [i, member] of this.members.entries()) {
         if (!member.isAnswering) continue;
@@ -207,7 +209,7 @@ class Cluster implements Etcd {
       }
       await sleep(50);
     }
-    throw new Error('no leader within 10 s');
+    throw new Error(`no leader within ${LEADER_LIMIT_MS} ms`);
   }
 
   async lead(member: number): Promise<void> {
@@ -395,27 +397,31 @@ async function resolveListen(setup: EtcdSetup): Promise<readonly EtcdListen[]> {
   }));
 }
 
+/** Below those that Linux gives to connections: one of these would keep a member from its port, at a restart too. */
+const PORT_MIN = 12_000;
+const PORT_END = 32_000;
+
 /** Ports that are free now, all different: held together, then let go. */
 export async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const server = createServer();
-          server.once('error', reject);
-          server.listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
+  const held: { readonly server: Server; readonly port: number }[] = [];
+  while (held.length < count) {
+    const port = randomInt(PORT_MIN, PORT_END);
+    const server = await heldPort(port);
+    if (server !== null) held.push({ server, port });
+  }
   await Promise.all(
-    servers.map((server) => new Promise((resolve) => server.close(() => resolve(null)))),
+    held.map(({ server }) => new Promise((resolve) => server.close(() => resolve(null)))),
   );
-  return ports;
+  return held.map(({ port }) => port);
+}
+
+/** Null: somebody else has it. */
+function heldPort(port: number): Promise<Server | null> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(null));
+    server.listen(port, '127.0.0.1', () => resolve(server));
+  });
 }
 
 /** etcd prints 64-bit ids as JSON numbers, which JavaScript would round. */
