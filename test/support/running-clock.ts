@@ -3,36 +3,42 @@
  * second, and a bound on the time that something took must not count that. A thread of its own drives it, so what the
  * main thread does for long counts in full.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 
+const STEP_MS = 10;
 const WAKE_MS = 1;
-/** What a turn of the thread took beyond this was the machine's pause, or other work's turn. */
-const TURN_MAX_MS = 5;
+/** A turn of the thread that took longer was a pause of the machine, or the turn of other work. */
+const TURN_MAX_MS = 20;
 
 const THREAD = `
 const { parentPort, workerData } = require('node:worker_threads');
-const ranUs = new Int32Array(workerData);
+const [RAN, PAUSED] = [0, 1];
+const us = new Int32Array(workerData);
 const nobody = new Int32Array(new SharedArrayBuffer(4));
 parentPort.postMessage('ready');
 for (let last = performance.now(); ; ) {
   Atomics.wait(nobody, 0, 0, ${WAKE_MS});
   const now = performance.now();
-  Atomics.add(ranUs, 0, Math.round(1000 * Math.min(now - last, ${TURN_MAX_MS})));
+  const took = Math.round(1000 * (now - last));
+  const counted = Math.min(took, ${1000 * TURN_MAX_MS});
+  Atomics.add(us, RAN, counted);
+  if (took > counted) Atomics.add(us, PAUSED, took);
   last = now;
 }`;
 
 export class RunningClock {
   readonly #worker: Worker;
-  readonly #ranUs: Int32Array;
+  readonly #us: Int32Array;
 
-  private constructor(worker: Worker, ranUs: Int32Array) {
+  private constructor(worker: Worker, us: Int32Array) {
     this.#worker = worker;
-    this.#ranUs = ranUs;
+    this.#us = us;
   }
 
   /** Runs until it is stopped, half an hour at most. */
   static async start(): Promise<RunningClock> {
-    const shared = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+    const shared = new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT);
     const worker = new Worker(THREAD, { eval: true, execArgv: [], workerData: shared });
     await new Promise((resolve, reject) => {
       worker.once('message', resolve);
@@ -43,10 +49,20 @@ export class RunningClock {
 
   /** Milliseconds that the machine ran since the start. */
   now(): number {
-    return Atomics.load(this.#ranUs, 0) / 1000;
+    return Atomics.load(this.#us, 0) / 1000;
+  }
+
+  /** Milliseconds of all pauses since the start; 0 on a calm machine. */
+  paused(): number {
+    return Atomics.load(this.#us, 1) / 1000;
   }
 
   async stop(): Promise<void> {
     await this.#worker.terminate();
   }
+}
+
+/** Passes that long, in steps: a pause of the machine is one of them, and others have their turns in the rest. */
+export async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= STEP_MS) await sleep(STEP_MS);
 }
