@@ -15,6 +15,8 @@ const calmLabs = [
   'marks',
   'confirm-dead',
 ].map((name) => `test/lab/${name}.test.ts`);
+/** A busy machine may stop everything for a good part of a second. */
+const patient = { expect: { poll: { timeout: 15_000 } } } as const;
 const inLabs = { testTimeout: 180_000, hookTimeout: 120_000 } as const;
 /** Several machines at work, and bounds on how long they take: nothing runs beside these. */
 const racks = ['test/rack/forwarding.test.ts', 'test/rack/methods.test.ts'];
@@ -31,6 +33,8 @@ export default defineConfig({
           isolate: false,
           // Two of three runs of these go beside other suites, out of their way: that is slow, not broken.
           testTimeout: 60_000,
+          hookTimeout: 60_000,
+          ...patient,
           ...inPairs,
         },
       },
@@ -48,6 +52,7 @@ export default defineConfig({
           include: ['test/contract/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          ...patient,
           ...inPairs,
           sequence: { groupOrder: 1 },
         },
