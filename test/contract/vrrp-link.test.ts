@@ -12,9 +12,11 @@ import { FakeVrrpSegment } from '../fakes/fake-vrrp-link.ts';
 import { SeededRandom } from '../fakes/seeded-random.ts';
 import { ensureKeepalived } from '../support/keepalived.ts';
 import { type Daemon, waitFor } from '../support/processes.ts';
+import { pass } from '../support/running-clock.ts';
 import { cutTrailer, ensureTshark, readVrrp } from '../support/tshark.ts';
 import { type Captured, type VrrpDirector, VrrpNetwork } from './support/vrrp-network.ts';
 import {
+  arrivedBy,
   ip,
   MULTICAST,
   neighbour as any,
@@ -22,6 +24,11 @@ import {
   unicastTo as to,
   vrrpLinkContract,
 } from './vrrp-link.contract.ts';
+
+/** For a busy machine. */
+const LIMIT = { timeoutMs: 20_000, intervalMs: 20 } as const;
+/** Long enough for more to arrive than should. */
+const PASS_MS = 40;
 
 const NO_DROPS = Object.fromEntries(VRRP_DROPS.map((drop) => [drop, 0]));
 
@@ -121,7 +128,12 @@ vrrpLinkContract('fake', async () => {
     send: async (host, instance, priority) => links[host].send(instance, priority, null),
     heard: (host) => (host === 'd1' ? heard : []),
     counters: async (host) => links[host].counters(),
-    settle: () => clock.advance(10),
+    until: async (host, condition) => {
+      for (let spent = 0; spent < 1000 && !condition(links[host].counters()); spent += 10)
+        await clock.advance(10);
+      expect(condition(links[host].counters())).toBe(true);
+    },
+    pass: () => clock.advance(10),
     close: async () => {
       end.abort();
       for (const link of Object.values(links)) await link.close();
@@ -144,7 +156,11 @@ vrrpLinkContract('raw sockets in network namespaces', async () => {
       const { sent, failed, received, dropped } = await directors[host].state();
       return { sent, failed, received, dropped };
     },
-    settle: () => sleep(200),
+    until: async (host, condition) => {
+      const look = async (): Promise<boolean> => condition(await directors[host].state());
+      await waitFor(`what ${host} counts`, look, LIMIT);
+    },
+    pass: () => pass(PASS_MS),
     close: () => network.close(),
   };
 });
@@ -165,6 +181,16 @@ describe('a keepalived neighbour', () => {
     for (const { key, intervalMs } of instances)
       await director.command({ op: 'advertise', instance: key, priority, everyMs: intervalMs });
   };
+  /** Until keepalived has bound that many VIPs of each; what it has then. */
+  const untilBound = (vips: number): Promise<string> =>
+    waitFor(
+      `keepalived has bound ${vips} of each`,
+      async () => {
+        const shown = await network.addressesOf('k1');
+        return instances.every((instance) => vipsBound(shown, instance) === vips) ? shown : null;
+      },
+      { timeoutMs: 20_000, intervalMs: 100 },
+    );
   const vipsBound = (shown: string, { addresses }: VrrpInstance): number =>
     addresses.filter((address) => shown.includes(` ${address}/`)).length;
 
@@ -180,25 +206,21 @@ describe('a keepalived neighbour', () => {
     capture = await network.capture('k1', async () => {
       // Longer than its active-down interval of 3.6 s in version 2.
       await sleep(5_500);
-      bound.whileWeHold = await network.addressesOf('k1');
+      // Not in the moment after a pause of the machine, in which it heard nobody.
+      bound.whileWeHold = await untilBound(0);
       for (const { key } of instances) await director.command({ op: 'leave', instance: key });
     });
-    await waitFor(
-      'keepalived takes over',
-      async () => {
-        bound.afterGoodbye = await network.addressesOf('k1');
-        return instances.every((instance) => vipsBound(bound.afterGoodbye, instance) === 2);
-      },
-      { timeoutMs: 5_000, intervalMs: 100 },
-    );
-    await sleep(2_200);
-    priorityOfNeighbour = new Map(
-      director.heard.map(({ instance, advert }) => [instance, advert.priority]),
-    );
+    bound.afterGoodbye = await untilBound(2);
+    const isHeard = (): boolean => {
+      priorityOfNeighbour = new Map(
+        director.heard.map(({ instance, advert }) => [instance, advert.priority]),
+      );
+      return instances.every(({ key }) => priorityOfNeighbour.has(key));
+    };
+    await waitFor('keepalived is heard in all', isHeard, LIMIT);
     await advertiseAll(200);
-    await sleep(1_500);
-    bound.afterReturn = await network.addressesOf('k1');
-  }, 60_000);
+    bound.afterReturn = await untilBound(0);
+  }, 120_000);
   afterAll(() => network.close());
 
   const keys = [
@@ -316,10 +338,26 @@ describe('the link', () => {
     await other.command({ op: 'configure', instances: [sender] });
     const before = await director.state();
     await other.command({ op: 'send', instance: sender.key, priority: 150, times });
-    await sleep(300);
+    const hasArrived = async (): Promise<boolean> =>
+      arrivedBy(await director.state()) >= arrivedBy(before) + times;
+    if (times < FLOOD) await waitFor('what was sent arrives', hasArrived, LIMIT);
+    else await arrivesNoMore();
+    await pass(PASS_MS);
     const after = await director.state();
     return { delivered: after.received - before.received, dropped: newDrops(before, after) };
   };
+  /** Of a flood part is lost in the kernel. */
+  const arrivesNoMore = async (): Promise<void> => {
+    let last = -1;
+    const look = async (): Promise<boolean> => {
+      const before = last;
+      await pass(300);
+      last = arrivedBy(await director.state());
+      return last === before;
+    };
+    await waitFor('the flood is over', look, { timeoutMs: 30_000, intervalMs: 1 });
+  };
+  const FLOOD = 20_000;
   const unicast = { ...BASE, to: to(any('10.90.0.12')) };
   const unicast6 = {
     ...BASE,
@@ -360,9 +398,8 @@ describe('the link', () => {
   });
 
   test('survives a flood and still sends and hears', async () => {
-    const flood = await exchange(unicast, { ...mirror(unicast), routerId: 77 }, 20_000);
+    const flood = await exchange(unicast, { ...mirror(unicast), routerId: 77 }, FLOOD);
     expect(flood.dropped['router-id']).toBeGreaterThan(1_000);
-    await sleep(1_000);
     expect(await exchange(unicast)).toEqual({ delivered: 3, dropped: {} });
     expect(director.isAlive).toBe(true);
   });
@@ -381,7 +418,9 @@ describe('the link', () => {
     await director.command({ op: 'configure', instances: [nowhere] });
     const before = await director.state();
     await director.command({ op: 'send', instance: nowhere.key, priority: 1, times: 2 });
-    await sleep(200);
+    const hasFailed = async (): Promise<boolean> =>
+      (await director.state()).failed >= before.failed + 2;
+    await waitFor('both fail', hasFailed, LIMIT);
     const after = await director.state();
     expect([after.failed - before.failed, after.sent - before.sent]).toEqual([2, 0]);
     expect(after.sockets.map(({ error }) => error)).toEqual([null]);
@@ -390,22 +429,25 @@ describe('the link', () => {
   test('opens again when the device was made anew', async () => {
     const both = [unicast, { ...unicast6, key: 'six' }];
     await director.command({ op: 'configure', instances: both });
+    const untilAllSay = async (words: string | null): Promise<void> => {
+      const look = async (): Promise<boolean> => {
+        const { sockets } = await director.state();
+        return sockets.length === both.length && sockets.every(({ error }) => error === words);
+      };
+      await waitFor(`both sockets say ${words}`, look, LIMIT);
+    };
     await network.net.removeInterface('d1');
-    await sleep(1_200);
-    const gone = await director.state();
-    expect(gone.sockets.map(({ error }) => error)).toEqual([
-      'the device does not exist',
-      'the device does not exist',
-    ]);
+    await untilAllSay('the device does not exist');
     await director.command({ op: 'send', instance: unicast.key, priority: 9, times: 1 });
     await network.net.recreateInterface('d1');
-    await sleep(1_200);
+    await untilAllSay(null);
     const before = director.heard.length;
     const peers = both.map(mirror);
     await other.command({ op: 'configure', instances: peers });
     for (const peer of peers)
       await other.command({ op: 'send', instance: peer.key, priority: 150, times: 2 });
-    await sleep(500);
+    await waitFor('all four are heard', () => director.heard.length >= before + 4, LIMIT);
+    await pass(PASS_MS);
     expect(
       director.heard
         .slice(before)
@@ -464,7 +506,8 @@ describe('the link', () => {
     await other.command({ op: 'configure', instances: [mirror(unicast)] });
     const before = director.heard.length;
     await other.command({ op: 'goodbye', instance: unicast.key });
-    await sleep(200);
+    await waitFor('it is heard', () => director.heard.length > before, LIMIT);
+    await pass(PASS_MS);
     expect(director.heard.slice(before).map(({ advert }) => advert.priority)).toEqual([0]);
   });
 });

@@ -64,7 +64,7 @@ export async function captureVrrp(
   // Its log is its own: what an earlier one said must not look like its beginning.
   const capture = network.spawn(host, basename(file), [...argv, filter]);
   await waitFor('tcpdump listens', () => capture.log().includes('listening on'), {
-    timeoutMs: 5000,
+    timeoutMs: 20_000,
     intervalMs: 20,
   });
   return {

@@ -8,11 +8,11 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { VrrpInstance } from '../../../src/model/vrrp.ts';
 import type { VrrpCounters, VrrpDelivery, VrrpSocketState } from '../../../src/ports/vrrp-link.ts';
 import { AHEAD, createNetwork, type Network } from '../../support/network.ts';
 import type { Daemon } from '../../support/processes.ts';
+import { pass } from '../../support/running-clock.ts';
 import { captureVrrp, type ReadVrrp, readVrrp } from '../../support/tshark.ts';
 
 export type VrrpCommand =
@@ -179,7 +179,7 @@ export class VrrpNetwork {
     const path = join(this.net.directory, `capture-${++this.#captures}.pcap`);
     const capture = await captureVrrp(this.net, host, path);
     await action();
-    await sleep(200);
+    await pass(200);
     const file = await capture.stop();
     const said = await this.net.execOk(host, ['tcpdump', '-n', '-t', '-vv', '-r', file]);
     const lines = said.split('\n').map((line) => line.replace(/ id \d+,/, ''));
