@@ -255,6 +255,8 @@ describe('time', () => {
     const mark = join(directory, 'stood-still');
     const path = script(`echo $$ > ${mark}; sleep 0.1`);
     const hasEnded = (): boolean => existsSync(mark) && pidIn(mark) > 0 && !isAlive(pidIn(mark));
+    // Of what waits then the timers come first.
+    await new Promise((resolve) => setImmediate(resolve));
     const program = startProgram(requestOf([path], { timeoutMs: 400 }), { clock });
     standStill(700);
     const endsAt = clock.now() + LIMIT_MS;
