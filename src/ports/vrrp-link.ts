@@ -32,7 +32,7 @@ export interface VrrpLink {
   counters(): VrrpCounters;
   /** One row for each device and family in use; the error is null where it works. */
   sockets(): readonly VrrpSocketState[];
-  /** Lets go what was given to `send` before, but waits at most 200 ms for that. */
+  /** Lets go what was given to `send` before, but waits at most 200 ms for that, or a few turns after a pause. */
   close(): Promise<void>;
 }
 

@@ -35,6 +35,8 @@ export const CHECK_INTERVAL_MS = 1_000;
 /** Deliveries waiting for a slow reader; beyond it the oldest are dropped. */
 const DELIVERIES_MAX = 4_096;
 const CLOSE_WAIT_MS = 200;
+/** Turns of the event loop that what is still to be sent gets at the end, however late it is. */
+const CLOSE_TURNS_MIN = 5;
 
 export type VrrpLinkPorts = { readonly clock: Clock; readonly log: Log };
 
@@ -167,7 +169,10 @@ class RawVrrpLink implements VrrpLink {
     this.#cancelCheck?.();
     // raw-socket sends at the next turns of the event loop.
     const until = this.#clock.now() + CLOSE_WAIT_MS;
-    while (this.#pending > 0 && this.#clock.now() < until) await this.#clock.sleep(1);
+    // After a pause of this machine the time is over, and nothing could be sent yet.
+    const isTimeLeft = (turns: number): boolean =>
+      turns < CLOSE_TURNS_MIN || this.#clock.now() < until;
+    for (let turns = 0; this.#pending > 0 && isTimeLeft(turns); turns++) await this.#clock.sleep(1);
     for (const { socket } of this.#places.values()) socket?.close();
     this.#places.clear();
     for (const queue of this.#queues) queue.end();

@@ -58,10 +58,14 @@ async function answer(command: VrrpCommand): Promise<unknown> {
     case 'descriptors':
       // What a program that the agent starts would have open.
       return execFileSync('ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' });
-    case 'goodbye':
+    case 'goodbye': {
       for (const stop of advertising.values()) stop();
       link.send(command.instance, 0, null);
-      return link.close();
+      const closing = link.close();
+      // As where the machine pauses just then.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+      return closing;
+    }
     default:
       return null;
   }
