@@ -363,8 +363,9 @@ export class World {
       }
     };
     const again = (): void => {
+      if (isOver) return;
       look();
-      if (!isOver) this.clock.schedule(LOOK_EVERY_MS, again);
+      this.clock.schedule(LOOK_EVERY_MS, again);
     };
     again();
     await happens();
