@@ -80,6 +80,14 @@ const both = async (
     }),
   );
 
+const WELL = 'icmp: echo reply; http 80: HTTP status 200; script 80: exit code 42: code 42';
+
+/** By the word of whoever says so: a check of a machine that is late may fail otherwise once. */
+const isDownBy =
+  (detail: string) =>
+  ({ health, votes }: RealServerStatus): boolean =>
+    health === 'down' && votes.some((vote) => !vote.isUp && vote.detail === detail);
+
 describe('real servers with three checks each', () => {
   it('are up by all of them, with the weight that the script says', async () => {
     for (const { address } of lab.realServers) {
@@ -90,14 +98,9 @@ describe('real servers with three checks each', () => {
           server.basis === 'majority' &&
           server.wantedWeight === 40 &&
           server.votes.length === 2 &&
-          server.votes.every(({ detail }) => detail.split('; ').length === 3),
+          server.votes.every(({ detail }) => detail === WELL),
       );
-      for (const { health, votes } of seen) {
-        expect(health).toBe('up');
-        expect(votes[0]?.detail).toMatch(
-          /icmp: echo reply; http 80: HTTP status 200; script 80: exit code 42: code 42/,
-        );
-      }
+      for (const { health } of seen) expect(health).toBe('up');
     }
   });
 
@@ -105,19 +108,15 @@ describe('real servers with three checks each', () => {
     const address = lab.realServers[0]?.address ?? '';
     sayCode(address, 7);
     await both('weight 5', address, (server) => server.wantedWeight === 5);
-    const [other] = await both('weight 40', lab.realServers[1]?.address ?? '', () => true);
-    expect(other?.wantedWeight).toBe(40);
+    const second = lab.realServers[1]?.address ?? '';
+    await both('weight 40 as before', second, (server) => server.wantedWeight === 40);
   });
 
   it('are down by one of them, which is named, and up again', async () => {
     const [first] = lab.realServers;
     if (first === undefined) throw new Error('no real server');
     await first.stop();
-    const down = await both('down', first.address, (server) => server.health === 'down');
-    for (const { votes } of down)
-      expect(votes.filter(({ isUp }) => !isUp).map(({ detail }) => detail)).toContain(
-        'http 80: connection refused',
-      );
+    await both('down by a refusal', first.address, isDownBy('http 80: connection refused'));
     await first.start();
     await both(
       'up',
@@ -125,13 +124,7 @@ describe('real servers with three checks each', () => {
       (server) => server.health === 'up' && server.wantedWeight === 5,
     );
     sayCode(first.address, 1);
-    const failing = await both(
-      'down by the script',
-      first.address,
-      (server) => server.health === 'down',
-    );
-    for (const { votes } of failing)
-      expect(votes[0]?.detail).toBe('script 80: exit code 1: code 1');
+    await both('down by the script', first.address, isDownBy('script 80: exit code 1: code 1'));
     sayCode(first.address, 42);
     await both('up with all of its weight', first.address, (server) => server.wantedWeight === 40);
   });

@@ -153,7 +153,7 @@ describe('marks of the cluster document', () => {
   it('go with an agent that ends in order', async () => {
     await lab.applyOk(clusterDocument(lab, { services: SERVICES }));
     const d2 = lab.director('d2');
-    await marked('d2', 5000);
+    for (const director of ['d1', 'd2']) await marked(director, 5000);
     await d2.signalAgent('SIGTERM');
     await d2.agentEnded(10_000);
     expect(await list('d2')).toBe('');

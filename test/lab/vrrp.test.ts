@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   dualTimeMs,
-  longestSilenceMs,
   startVoicesProbe,
   turnsOf,
+  type VoiceRecord,
 } from '../support/client-probe.ts';
 import {
   CLIENT,
@@ -22,6 +22,7 @@ import {
   createClusterLab,
 } from '../support/cluster-lab.ts';
 import { ensureKeepalived } from '../support/keepalived.ts';
+import { longestGapMs, pausedMs } from '../support/pauses.ts';
 import {
   type Daemon,
   descendantsOf,
@@ -165,7 +166,7 @@ async function killAgents(): Promise<void> {
   for (const director of lab.directors) await director.signalAgent('SIGKILL');
 }
 
-/** Of all groups the worst. */
+/** Of all groups the worst; overlap and silence without the pauses of the machine. */
 type Seen = {
   readonly dualMs: number;
   readonly overlapMs: number;
@@ -174,7 +175,8 @@ type Seen = {
 };
 
 /** From the first answer of a new voice to the last one of the old: turns that follow each other in no time. */
-function overlapOf(turns: ReturnType<typeof turnsOf>): number {
+function overlapOf(record: VoiceRecord): number {
+  const turns = turnsOf(record);
   let overlapMs = 0;
   for (const [i, turn] of turns.entries()) {
     const again = turns.slice(i + 2).findLast((later) => later.mac === turn.mac);
@@ -182,7 +184,8 @@ function overlapOf(turns: ReturnType<typeof turnsOf>): number {
     if (again === undefined || next === undefined) continue;
     // A voice that comes back after a second is no overlap.
     const isSoon = again.firstMs - next.firstMs < 1000;
-    if (isSoon) overlapMs = Math.max(overlapMs, again.firstMs - next.firstMs);
+    const paused = pausedMs(record.pauses, next.firstMs, again.firstMs);
+    if (isSoon) overlapMs = Math.max(overlapMs, again.firstMs - next.firstMs - paused);
   }
   return overlapMs;
 }
@@ -205,8 +208,11 @@ async function watched(act: () => Promise<void>): Promise<Seen> {
     Math.max(...records.map(of));
   return {
     dualMs: worst(dualTimeMs),
-    overlapMs: worst((record) => overlapOf(turnsOf(record))),
-    silenceMs: worst((record) => longestSilenceMs(record, from, to)),
+    overlapMs: worst(overlapOf),
+    silenceMs: worst(({ echoes, pauses }) => {
+      const heard = echoes.map(({ atMs }) => atMs);
+      return longestGapMs(heard, from, to, pauses);
+    }),
     turns: worst((record) => turnsOf(record).length),
   };
 }

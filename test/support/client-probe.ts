@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Network } from './network.ts';
+import { longestGapMs, type Pause } from './pauses.ts';
 import { type Daemon, monotonicMs, GiveUp, waitFor } from './processes.ts';
 
 export type Voice = { readonly atMs: number; readonly mac: string };
@@ -23,6 +24,8 @@ export type VoiceRecord = {
   /** Echo requests that were sent, and the replies that came. */
   readonly asked: readonly Echo[];
   readonly echoes: readonly Echo[];
+  /** When the machine, or the probe itself, did not run. */
+  readonly pauses: readonly Pause[];
 };
 
 /** `neighbour`: every 5 ms to the MAC that spoke last; `kernel`: every 1 ms by the client's kernel. */
@@ -175,17 +178,6 @@ export function longestOutageMs(
 ): number {
   const answered = records.filter((each) => each.answer !== null).map((each) => each.endMs);
   return longestGapMs(answered, fromMs, toMs);
-}
-
-function longestGapMs(times: readonly number[], fromMs: number, toMs: number): number {
-  const inside = times.filter((time) => time > fromMs && time < toMs).toSorted((a, b) => a - b);
-  let longest = 0;
-  let last = fromMs;
-  for (const time of [...inside, toMs]) {
-    longest = Math.max(longest, time - last);
-    last = time;
-  }
-  return longest;
 }
 
 /** 5 ms for each who-has that two MACs answered. */

@@ -7,6 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import { ETHERTYPE, echoRequest, formatMac, parseIp, readEchoReply } from './frames.ts';
 import { readVoice, whoHas } from './frames.ts';
+import { startMachineMeter } from './machine-meter.ts';
 import type { ManyProbeOptions, ManyRecord } from './many-probe.ts';
 import { openPacketSocket } from './packet-socket.ts';
 import { monotonicMs } from './processes.ts';
@@ -81,6 +82,7 @@ function drain(): void {
   ip.drain(onIp);
 }
 
+const meter = await startMachineMeter();
 const startMs = monotonicMs();
 let done = 0;
 const timer = setInterval(() => {
@@ -100,7 +102,8 @@ function finish(): void {
   clearInterval(timer);
   setTimeout(() => {
     drain();
-    writeFileSync(options.resultFile, JSON.stringify(record satisfies ManyRecord));
+    const seen: ManyRecord = { ...record, pauses: meter.pauses() };
+    writeFileSync(options.resultFile, JSON.stringify(seen));
     process.exit(0);
   }, 50);
 }

@@ -1,6 +1,7 @@
 /** Hundreds of VIPs watched at once from a client: when another director speaks for each. */
 import { type Probe, sourceFile, startProbe } from './client-probe.ts';
 import type { Network } from './network.ts';
+import type { Pause } from './pauses.ts';
 
 export type ManyProbeOptions = {
   readonly device: string;
@@ -17,6 +18,8 @@ export type ManyRecord = {
   readonly echoes: readonly { readonly vip: number; readonly atMs: number }[];
   /** Questions that two MACs answered. */
   readonly doubleAnswers: number;
+  /** When the machine did not run. */
+  readonly pauses: readonly Pause[];
 };
 
 /** Sender addresses that end in .200 to .249 in the client's /24 must be free. */

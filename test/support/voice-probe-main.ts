@@ -19,7 +19,9 @@ import {
   readVoice,
   whoHas,
 } from './frames.ts';
+import { startMachineMeter } from './machine-meter.ts';
 import { type Bpf, openEchoSocket, openPacketSocket } from './packet-socket.ts';
+import { joined, type Pause, PAUSE_MS } from './pauses.ts';
 import { monotonicMs } from './processes.ts';
 
 const PERIOD_MS = 5;
@@ -28,8 +30,6 @@ const RING_FIRST = 200;
 const RING_SIZE = 50;
 const ECHO_ID = 0x4c48;
 const KERNEL_ID = 0x4c4b;
-/** What a late timer makes up for at once, so that the rate stays true. */
-const CATCH_UP_MAX = 40;
 /** Answers may still be on their way when the probe ends. */
 const LINGER_MS = 50;
 
@@ -56,7 +56,7 @@ const IPV4_FILTER: readonly Bpf[] = [
 ];
 
 type Loop = {
-  readonly record: VoiceRecord;
+  readonly record: Omit<VoiceRecord, 'pauses'>;
   readonly drain: () => void;
   readonly ask: () => void;
   readonly kernelEcho: () => void;
@@ -136,20 +136,37 @@ function watchVip(options: VoiceProbeOptions, target: VoiceProbeOptions['targets
   };
 }
 
-/** Calls `act` once for each period that is over since `startMs`. */
+/**
+ * Calls `act` once for each period that is over since `startMs`: what a late timer makes up for at once, so that the
+ * rate stays true. What was due in a pause is left out: a burst after it is no client's.
+ */
 function pacer(startMs: number, periodMs: number, act: () => void): () => void {
   let done = 0;
   return () => {
-    for (let burst = 0; burst < CATCH_UP_MAX; burst += 1) {
-      if (startMs + done * periodMs > monotonicMs()) return;
-      done += 1;
-      act();
-    }
+    const due = Math.floor((monotonicMs() - startMs) / periodMs) + 1;
+    done = Math.max(done, due - Math.ceil(PAUSE_MS / periodMs));
+    for (; done < due; done += 1) act();
   };
 }
 
-function main(options: VoiceProbeOptions): void {
+/** Notes when this process did not run for a while, each time that it is called. */
+function pauseWatch(): { readonly look: () => void; readonly pauses: readonly Pause[] } {
+  const pauses: Pause[] = [];
+  let last = monotonicMs();
+  return {
+    pauses,
+    look() {
+      const now = monotonicMs();
+      if (now - last >= PAUSE_MS) pauses.push({ fromMs: last, toMs: now });
+      last = now;
+    },
+  };
+}
+
+async function main(options: VoiceProbeOptions): Promise<void> {
+  const meter = await startMachineMeter();
   const loops = options.targets.map((target) => watchVip(options, target));
+  const own = pauseWatch();
   const startMs = monotonicMs();
   const paced = [
     pacer(startMs, PERIOD_MS, () => {
@@ -166,18 +183,22 @@ function main(options: VoiceProbeOptions): void {
     clearInterval(timer);
     setTimeout(() => {
       drain();
-      writeFileSync(options.resultFile, JSON.stringify(loops.map((loop) => loop.record)));
+      const pauses = joined([...own.pauses, ...meter.pauses()]);
+      const records = loops.map(({ record }): VoiceRecord => ({ ...record, pauses }));
+      writeFileSync(options.resultFile, JSON.stringify(records));
       process.exit(0);
     }, LINGER_MS);
   };
   const timer = setInterval(() => {
+    own.look();
     drain();
     for (const pace of paced) pace();
     drain();
+    own.look();
     if (monotonicMs() - startMs > options.limitMs) finish();
   }, 1);
   process.on('SIGTERM', finish);
   process.stdout.write('ready\n');
 }
 
-main(JSON.parse(process.argv[2] ?? '') as VoiceProbeOptions);
+await main(JSON.parse(process.argv[2] ?? '') as VoiceProbeOptions);

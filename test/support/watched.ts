@@ -17,6 +17,7 @@ export type Watch = {
 
 export type Watched = {
   readonly faultMs: number;
+  readonly endMs: number;
   /** One per VIP, in their order. */
   readonly verdicts: readonly Verdict[];
   readonly records: readonly VoiceRecord[];
@@ -53,7 +54,7 @@ export async function watch(network: Network, options: Watch): Promise<Watched> 
   const { records, done } = await whileWatching(network, how, () => inWindow(act, windowMs));
   const { faultMs, endMs } = done;
   const window = { faultMs, endMs, oldMac };
-  return { faultMs, records, verdicts: records.map((record) => verdictOf(record, window)) };
+  return { faultMs, endMs, records, verdicts: records.map((record) => verdictOf(record, window)) };
 }
 
 /**
@@ -80,7 +81,7 @@ export async function watchSteps(
       const window = { faultMs, endMs, oldMac: voiceAt(record, faultMs) };
       return verdictOf(between(record, fromMs, endMs), window);
     });
-    return { faultMs, doneMs, records, verdicts };
+    return { faultMs, doneMs, endMs, records, verdicts };
   });
 }
 

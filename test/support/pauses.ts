@@ -1,0 +1,120 @@
+/**
+ * Pauses of the machine that runs the lab, as the probe and its meters saw them, and what the client's view of a fault
+ * is worth beside them. All that is judged here is judged as far as the machine was on time: a fault of the product
+ * shows then, too. Two voices are never excused. Pure.
+ */
+import type { VoiceRecord } from './client-probe.ts';
+import type { Verdict } from './verdict.ts';
+
+/** On the monotonic clock, ms. */
+export type Pause = { readonly fromMs: number; readonly toMs: number };
+
+/** What is shorter no profile notices. */
+export const PAUSE_MS = 10;
+/** Where more than half of D was paused the gate may have shut: service is back by then, as after a stall. */
+const REPAIR_MS = 1000;
+
+const lengthOf = ({ fromMs, toMs }: Pause): number => toMs - fromMs;
+
+/** The same times, in order, none of which overlap. */
+export function joined(pauses: readonly Pause[]): readonly Pause[] {
+  const found: Pause[] = [];
+  for (const pause of pauses.toSorted((a, b) => a.fromMs - b.fromMs)) {
+    const last = found.at(-1);
+    if (last === undefined || pause.fromMs > last.toMs) found.push(pause);
+    else found[found.length - 1] = { fromMs: last.fromMs, toMs: Math.max(last.toMs, pause.toMs) };
+  }
+  return found;
+}
+
+/** How much of the time between two moments was paused. */
+export function pausedMs(pauses: readonly Pause[], fromMs: number, toMs: number): number {
+  const parts = joined(pauses).map((pause) =>
+    Math.max(0, Math.min(pause.toMs, toMs) - Math.max(pause.fromMs, fromMs)),
+  );
+  return parts.reduce((sum, part) => sum + part, 0);
+}
+
+/** Longest time between two of these times, both moments counted as edges; pauses do not count. */
+export function longestGapMs(
+  times: readonly number[],
+  fromMs: number,
+  toMs: number,
+  pauses: readonly Pause[] = [],
+): number {
+  const inside = times.filter((time) => time > fromMs && time < toMs).toSorted((a, b) => a - b);
+  let longest = 0;
+  let last = fromMs;
+  for (const time of [...inside, toMs]) {
+    const gap = time - last;
+    // Most gaps are a few milliseconds: nothing to look up.
+    if (gap > longest) longest = Math.max(longest, gap - pausedMs(pauses, last, time));
+    last = time;
+  }
+  return longest;
+}
+
+/** What a fault's verdict is worth: what the machine's own pauses explain is taken out of it. */
+export type Judged = Pick<Verdict, 'outageMs' | 'lost' | 'asked' | 'oldLastMs' | 'newFirstMs'> & {
+  readonly pauses: readonly Pause[];
+};
+
+/**
+ * Out of the count are echoes that were sent in a pause, or so long after one as it lasted: what was due meanwhile is
+ * made up for then. Where the pauses within one D are longer than half of it, the gate may have shut, and it is as after
+ * a stall: service is back within a second, and whoever is first may have it. `outageMs` and `oldLastMs` are without the time that was paused.
+ */
+export function judged(
+  record: VoiceRecord,
+  window: { readonly faultMs: number; readonly endMs: number; readonly holdMs: number },
+  verdict: Verdict,
+): Judged {
+  const { faultMs, endMs, holdMs } = window;
+  const pauses = joined(record.pauses).filter(
+    (pause) => pause.toMs > faultMs - REPAIR_MS && pause.fromMs < endMs,
+  );
+  const isLong = ({ toMs }: Pause): boolean => pausedMs(pauses, toMs - holdMs, toMs) > holdMs / 2;
+  const long = pauses.filter(isLong).map((pause) => withMore(pause, REPAIR_MS));
+  const isExcused = within([...pauses.map((pause) => withMore(pause, lengthOf(pause))), ...long]);
+  const answered = new Set(record.echoes.map(({ sequence }) => sequence));
+  const asked = record.asked.filter(
+    ({ atMs }) => atMs >= faultMs && atMs < endMs && !isExcused(atMs),
+  );
+  const { newFirstMs, oldLastMs } = verdict;
+  const isMoveExcused = newFirstMs !== null && within(long)(faultMs + newFirstMs);
+  return {
+    pauses,
+    asked: asked.length,
+    lost: asked.filter(({ sequence }) => !answered.has(sequence)).length,
+    outageMs: longestGapMs(
+      record.echoes.map(({ atMs }) => atMs),
+      faultMs,
+      endMs,
+      record.pauses,
+    ),
+    oldLastMs: oldLastMs - pausedMs(record.pauses, faultMs, faultMs + oldLastMs),
+    newFirstMs: isMoveExcused ? null : newFirstMs,
+  };
+}
+
+const withMore = ({ fromMs, toMs }: Pause, moreMs: number): Pause => ({
+  fromMs,
+  toMs: toMs + moreMs,
+});
+
+/** Whether a time is in one of the spans; to be asked of times in their order. */
+function within(spans: readonly Pause[]): (atMs: number) => boolean {
+  const rest = [...joined(spans)].toReversed();
+  return (atMs) => {
+    while ((rest.at(-1)?.toMs ?? atMs) < atMs) rest.pop();
+    return (rest.at(-1)?.fromMs ?? Number.POSITIVE_INFINITY) <= atMs;
+  };
+}
+
+/** `; the machine paused for 66 ms at 389 ms`, after the fault; empty where it did not. */
+export function describePauses(pauses: readonly Pause[], faultMs: number): string {
+  const each = pauses.map(
+    (pause) => `${lengthOf(pause).toFixed(0)} ms at ${(pause.fromMs - faultMs).toFixed(0)} ms`,
+  );
+  return each.length === 0 ? '' : `; the machine paused for ${each.join(', ')}`;
+}

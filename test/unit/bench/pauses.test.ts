@@ -1,0 +1,145 @@
+/** What the pauses of the lab's own machine explain of what a client saw, and what they do not. */
+import { describe, expect, it } from 'vitest';
+import type { VoiceRecord } from '../../support/client-probe.ts';
+import { describePauses, joined, judged, longestGapMs, pausedMs } from '../../support/pauses.ts';
+import type { Pause } from '../../support/pauses.ts';
+import { verdictOf } from '../../support/verdict.ts';
+
+const OLD = '02:00:00:00:00:01';
+const NEW = '02:00:00:00:00:02';
+const SPAN = { faultMs: 1000, endMs: 4000 };
+const pause = (fromMs: number, toMs: number): Pause => ({ fromMs, toMs });
+
+/** An echo every millisecond from 0 to 5 s but in `silent`; those of `isLost` are not answered. */
+function recordOf(seen: {
+  readonly pauses?: readonly Pause[];
+  readonly silent?: readonly Pause[];
+  readonly isLost?: (atMs: number) => boolean;
+  readonly macAt?: (atMs: number) => string;
+}): VoiceRecord {
+  const { pauses = [], silent = pauses, isLost = () => false, macAt = () => OLD } = seen;
+  const isAwake = (atMs: number): boolean =>
+    silent.every(({ fromMs, toMs }) => atMs <= fromMs || atMs >= toMs);
+  const times = Array.from({ length: 5000 }, (_, atMs) => atMs).filter(isAwake);
+  const asked = times.map((atMs) => ({ atMs, sequence: atMs }));
+  const echoes = asked.filter(({ atMs }) => !isLost(atMs));
+  const answers = echoes
+    .filter(({ atMs }) => atMs % 5 === 0)
+    .map(({ atMs }) => ({ question: atMs, atMs, mac: macAt(atMs) }));
+  return { questions: times, answers, announcements: [], asked, echoes, pauses };
+}
+
+/** In the profile fast, whose D is 120 ms, or with another D. */
+const judge = (record: VoiceRecord, holdMs = 120) =>
+  judged(record, { ...SPAN, holdMs }, verdictOf(record, { ...SPAN, oldMac: OLD }));
+
+describe('echoes that are lost', () => {
+  it('count all where the machine was on time', () => {
+    const record = recordOf({ isLost: (atMs) => atMs >= 2000 && atMs < 2066 });
+    expect(judge(record)).toMatchObject({ lost: 66, asked: 3000, outageMs: 67 });
+  });
+
+  it('do not count in a pause, nor for as long after it', () => {
+    const pauses = [pause(2000, 2050)];
+    const inIt = recordOf({ pauses, silent: [], isLost: (atMs) => atMs >= 2000 && atMs <= 2100 });
+    expect(judge(inIt)).toMatchObject({ lost: 0, asked: 2899 });
+    const beyond = recordOf({ pauses, isLost: (atMs) => atMs >= 2050 && atMs < 2130 });
+    expect(judge(beyond).lost).toBe(29);
+    const before = recordOf({ pauses, isLost: (atMs) => atMs >= 1990 && atMs < 2000 });
+    expect(judge(before).lost).toBe(10);
+  });
+
+  it('do not count for a second after a pause of more than half of D, and do after that', () => {
+    const pauses = [pause(2000, 2061)];
+    const isLost = (atMs: number): boolean => atMs >= 2061 && atMs < 3070;
+    const record = recordOf({ pauses, isLost });
+    expect(judge(record).lost).toBe(8);
+    // For the profile default it was a short one.
+    expect(judge(record, 500).lost).toBe(1009 - 62);
+  });
+
+  it('do not count after a pause that ended just before the fault', () => {
+    const pauses = [pause(930, 990)];
+    const record = recordOf({ pauses, isLost: (atMs) => atMs >= 1000 && atMs < 1060 });
+    expect(judge(record).lost).toBe(9);
+  });
+
+  it('count beside a pause of another time', () => {
+    const record = recordOf({
+      pauses: [pause(1500, 1550), pause(3000, 3040)],
+      isLost: (atMs) => atMs === 2000,
+    });
+    expect(judge(record).lost).toBe(1);
+  });
+});
+
+describe('another voice', () => {
+  const moved = (fromMs: number, pauses: readonly Pause[]): VoiceRecord =>
+    recordOf({ pauses, macAt: (atMs) => (atMs < fromMs ? OLD : NEW) });
+
+  it('is what it is where the machine was on time, and after a short pause', () => {
+    expect(judge(moved(2200, [])).newFirstMs).toBe(1200);
+    expect(judge(moved(2200, [pause(2100, 2150)])).newFirstMs).toBe(1200);
+  });
+
+  it('is excused after a pause in which the gate may have shut, for a second', () => {
+    expect(judge(moved(2200, [pause(2000, 2130)])).newFirstMs).toBeNull();
+    expect(judge(moved(3200, [pause(2000, 2130)])).newFirstMs).toBe(2200);
+    expect(judge(moved(1900, [pause(2000, 2130)])).newFirstMs).toBe(900);
+  });
+});
+
+describe('an outage', () => {
+  it('is without the pauses in it, of whatever length, and no more', () => {
+    const pauses = [pause(2100, 2200), pause(2150, 2250), pause(2400, 2430)];
+    const isLost = (atMs: number): boolean => atMs > 2000 && atMs < 2600;
+    expect(judge(recordOf({ pauses, isLost })).outageMs).toBe(600 - 150 - 30);
+  });
+
+  it('is the longest one beside a longer pause', () => {
+    const isLost = (atMs: number): boolean => atMs > 3000 && atMs < 3080;
+    const record = recordOf({ pauses: [pause(2000, 2200)], isLost });
+    expect(judge(record).outageMs).toBe(80);
+  });
+
+  it('ends with the last word of the old voice, without the pauses before it', () => {
+    const isLost = (atMs: number): boolean => atMs > 1700;
+    const record = recordOf({ pauses: [pause(1200, 1300), pause(1800, 1900)], isLost });
+    expect(judge(record).oldLastMs).toBe(600);
+  });
+});
+
+describe('pauses', () => {
+  it('are joined where they overlap', () => {
+    const three = [pause(40, 60), pause(10, 30), pause(20, 35)];
+    expect(joined(three)).toEqual([pause(10, 35), pause(40, 60)]);
+    expect(joined([pause(0, 100), pause(10, 20)])).toEqual([pause(0, 100)]);
+  });
+
+  it('count once, and only between the moments', () => {
+    const two = [pause(10, 30), pause(20, 40)];
+    expect(pausedMs(two, 0, 100)).toBe(30);
+    expect(pausedMs(two, 25, 35)).toBe(10);
+    expect(pausedMs(two, 50, 60)).toBe(0);
+  });
+
+  it('within one D are as long as they are together', () => {
+    const isLost = (atMs: number): boolean => atMs >= 2085 && atMs < 2500;
+    const soon = recordOf({ pauses: [pause(2000, 2040), pause(2060, 2085)], isLost });
+    expect(judge(soon).lost).toBe(0);
+    const late = recordOf({ pauses: [pause(1950, 1970), pause(2060, 2085)], isLost });
+    expect(judge(late).lost).toBe(500 - 111);
+  });
+
+  it('are told by their times after the fault', () => {
+    expect(describePauses([pause(1389.4, 1455)], 1000)).toBe(
+      '; the machine paused for 66 ms at 389 ms',
+    );
+    expect(describePauses([], 1000)).toBe('');
+  });
+
+  it('of no kind hide a gap at the edges', () => {
+    expect(longestGapMs([], 0, 100)).toBe(100);
+    expect(longestGapMs([90], 0, 100, [pause(10, 20)])).toBe(80);
+  });
+});
