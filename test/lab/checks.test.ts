@@ -12,6 +12,7 @@ import {
   recordSince,
   startRecordingAgents,
 } from '../support/recording.ts';
+import { heldBy } from '../support/settled.ts';
 
 const CHECK = { interval: '500ms', timeout: '300ms', rise: 2, fall: 2 };
 /** Interval times fall, the timeout, and a second. */
@@ -49,6 +50,7 @@ beforeAll(async () => {
   };
   const timing = { profile: lab.profile, leaseTtl: `${LEASE_MS}ms` };
   await lab.applyOk(clusterDocument(lab, { timing, services: { [SERVICE]: service } }));
+  await heldBy(lab, 'd1');
   await waitFor('all three directors vote, and d1 holds', isSettled, { timeoutMs: 30_000 });
 });
 

@@ -13,6 +13,7 @@ import {
   VIP,
 } from '../support/cluster-lab.ts';
 import { sleep, waitFor } from '../support/processes.ts';
+import { heldBy } from '../support/settled.ts';
 
 const PROFILE = 'default';
 const { suspectMs, waitMs, takeoverMs } = boundsOf(PROFILE);
@@ -38,6 +39,7 @@ beforeAll(async () => {
   await lab.etcd.start();
   await lab.startAgents(['d1', 'd2']);
   await lab.applyOk(clusterDocument(lab));
+  await heldBy(lab, 'd1');
   await waitFor(
     'd1 holds, and its scope names d2 alone',
     async () => {

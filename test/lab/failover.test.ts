@@ -22,7 +22,7 @@ import { cliOk, FAULTS, faultNamed, perform } from '../support/faults.ts';
 import { createKeepalivedPair, type KeepalivedKind } from '../support/keepalived.ts';
 import { longestGapMs } from '../support/pauses.ts';
 import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
-import { macOf, settle } from '../support/settled.ts';
+import { allJoin, macOf, settle } from '../support/settled.ts';
 import { watch, type Watched } from '../support/watched.ts';
 import { median } from '../../bench/statistics.ts';
 
@@ -33,6 +33,7 @@ describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
     lab = await createClusterLab({ name: profile, kind: 'namespace', etcdMembers: 3, profile });
     await lab.etcd.start();
     await lab.startAgents();
+    await allJoin(lab);
     await lab.applyOk(clusterDocument(lab));
   });
 

@@ -4,7 +4,7 @@ import { SpecRecord, parseRecord } from '../../src/model/records.ts';
 import type { StatusDocument } from '../../src/model/status.ts';
 import { type ClusterLab, clusterDocument, createClusterLab } from '../support/cluster-lab.ts';
 import { waitFor } from '../support/processes.ts';
-import { settle } from '../support/settled.ts';
+import { heldBy, settle } from '../support/settled.ts';
 
 const SERVICES = 2313;
 const EACH = 16;
@@ -19,6 +19,7 @@ beforeAll(async () => {
   await lab.etcd.start();
   await lab.startAgents();
   await lab.applyOk(clusterDocument(lab));
+  await heldBy(lab, 'd1');
   await settle(lab);
 });
 

@@ -10,6 +10,7 @@ import { API_PORT, type DirectorHost } from '../support/director-host.ts';
 import { idleCost } from '../support/idle-cost.ts';
 import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
 import { type DirectorRecord, recordSince, startRecordingAgents } from '../support/recording.ts';
+import { heldBy } from '../support/settled.ts';
 
 const SERVERS = 2000;
 const EACH = 500;
@@ -43,6 +44,7 @@ beforeAll(async () => {
   await lab.network.execOk(TARGETS, ['nft', '-f', '-'], { input: `${table}\n` });
   await startRecordingAgents(lab);
   await lab.applyOk(clusterDocument(lab, { services: services() }));
+  await heldBy(lab, 'd1');
   const isKnown = async (): Promise<boolean> => {
     const { groups, services: all } = await lab.status('d1');
     const known = all.flatMap(({ realServers }) => realServers).filter(isUpForAll);

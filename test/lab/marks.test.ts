@@ -13,6 +13,7 @@ import {
 } from '../support/cluster-lab.ts';
 import { ensurePackage } from '../support/debian-package.ts';
 import { sleep, waitFor } from '../support/processes.ts';
+import { heldBy } from '../support/settled.ts';
 
 const TABLE = 'inet leasehold-marks';
 /** Later than ours: what IPVS would see. */
@@ -80,9 +81,7 @@ beforeAll(async () => {
   await lab.etcd.start();
   await lab.startAgents();
   await lab.applyOk(clusterDocument(lab, { services: SERVICES }));
-  await waitFor('d1 holds', async () => (await lab.directorsWith(VIP)).join() === 'd1', {
-    timeoutMs: 20_000,
-  });
+  await heldBy(lab, 'd1');
 });
 
 afterEach(async (context) => {

@@ -1,5 +1,5 @@
 /** A settled cluster: every agent runs and agrees with the kernels on who holds the VIP. */
-import { type ClusterLab, VIP } from './cluster-lab.ts';
+import { type ClusterLab, clusterDocument, VIP } from './cluster-lab.ts';
 import type { DirectorHost } from './director-host.ts';
 import { GiveUp, waitFor } from './processes.ts';
 
@@ -26,6 +26,31 @@ export async function settle(lab: ClusterLab, timeoutMs = 30_000): Promise<Settl
   const [other] = others;
   if (other === undefined) throw new GiveUp('a cluster of one has no other');
   return { holder: lab.director(name), other, others };
+}
+
+/**
+ * Waits until that director holds `web`. Who is ready first takes a group that nobody had: where that was another one,
+ * it is asked to hand over.
+ */
+export async function heldBy(lab: ClusterLab, name: string): Promise<void> {
+  const look = async (): Promise<boolean> => {
+    const [holder, ...more] = await lab.directorsWith(VIP);
+    if (holder === name && more.length === 0) return true;
+    const argv = ['switchover', 'web', '--to', name, '--reason', 'lab'];
+    if (holder !== undefined && more.length === 0) await lab.director(holder).cli(argv);
+    return false;
+  };
+  await waitFor(`${name} holds`, look, { timeoutMs: 30_000, intervalMs: 100 });
+}
+
+/** Has all directors join before there is a group to take: the best one takes it, whoever started first. */
+export async function allJoin(lab: ClusterLab): Promise<void> {
+  await lab.applyOk(clusterDocument(lab, { groups: {} }));
+  for (const { name } of lab.directors)
+    await lab.until('all have joined', name, ({ directors }) => {
+      const open = directors.filter((each) => each.session === 'open' && each.isAlive);
+      return open.length === lab.directors.length;
+    });
 }
 
 /** Waits until every director would ask all others for promises. */
