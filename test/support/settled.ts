@@ -10,8 +10,11 @@ export type Settled = {
   readonly others: readonly DirectorHost[];
 };
 
+/** A director that was late to arm its gate three times in a row, as on a busy machine, is asked again after 30 s. */
+const SETTLE_LIMIT_MS = 45_000;
+
 /** Starts what does not run, waits until one director holds `web`, and gives it and the others. */
-export async function settle(lab: ClusterLab, timeoutMs = 30_000): Promise<Settled> {
+export async function settle(lab: ClusterLab, timeoutMs = SETTLE_LIMIT_MS): Promise<Settled> {
   for (const director of lab.directors)
     if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
   const look = async (): Promise<string | null> => {
