@@ -131,9 +131,10 @@ describe('pauses', () => {
     expect(judge(late).lost).toBe(500 - 111);
   });
 
-  it('are told by their times after the fault', () => {
-    expect(describePauses([pause(1389.4, 1455)], 1000)).toBe(
-      '; the machine paused for 66 ms at 389 ms',
+  it('are told in one line', () => {
+    const three = [pause(1100, 1120), pause(1389.4, 1455), pause(2000, 2044)];
+    expect(describePauses(three, 1000)).toBe(
+      '; the machine paused 3 times for 130 ms, at most 66 ms, 389 ms after the fault',
     );
     expect(describePauses([], 1000)).toBe('');
   });
