@@ -11,8 +11,11 @@ export type Pause = { readonly fromMs: number; readonly toMs: number };
 
 /** What is shorter no profile notices. */
 export const PAUSE_MS = 10;
-/** Where more than half of D was paused the gate may have shut: service is back by then, as after a stall. */
-const REPAIR_MS = 1000;
+/**
+ * Where more than half of D was paused the gate may have shut, and others may have taken over: service is back by then,
+ * which is more than suspect and D' of the profile, as after a stall.
+ */
+const repairMs = (holdMs: number): number => Math.min(3 * holdMs, 1000);
 
 const lengthOf = ({ fromMs, toMs }: Pause): number => toMs - fromMs;
 
@@ -62,7 +65,7 @@ export type Judged = Pick<Verdict, 'outageMs' | 'lost' | 'asked' | 'oldLastMs' |
 /**
  * Out of the count are echoes that were sent in a pause, or so long after one as it lasted: what was due meanwhile is
  * made up for then. Where the pauses within one D are longer than half of it, the gate may have shut, and it is as after
- * a stall: service is back within a second, and whoever is first may have it. `outageMs` and `oldLastMs` are without the time that was paused.
+ * a stall: service is back after three times D at most, and whoever is first may have it. `outageMs` and `oldLastMs` are without the time that was paused.
  */
 export function judged(
   record: VoiceRecord,
@@ -71,10 +74,10 @@ export function judged(
 ): Judged {
   const { faultMs, endMs, holdMs } = window;
   const pauses = joined(record.pauses).filter(
-    (pause) => pause.toMs > faultMs - REPAIR_MS && pause.fromMs < endMs,
+    (pause) => pause.toMs > faultMs - repairMs(holdMs) && pause.fromMs < endMs,
   );
   const isLong = ({ toMs }: Pause): boolean => pausedMs(pauses, toMs - holdMs, toMs) > holdMs / 2;
-  const long = pauses.filter(isLong).map((pause) => withMore(pause, REPAIR_MS));
+  const long = pauses.filter(isLong).map((pause) => withMore(pause, repairMs(holdMs)));
   const isExcused = within([...pauses.map((pause) => withMore(pause, lengthOf(pause))), ...long]);
   const answered = new Set(record.echoes.map(({ sequence }) => sequence));
   const asked = record.asked.filter(

@@ -49,13 +49,19 @@ describe('echoes that are lost', () => {
     expect(judge(before).lost).toBe(10);
   });
 
-  it('do not count for a second after a pause of more than half of D, and do after that', () => {
+  it('do not count for three times D after a pause of more than half of it, and do after that', () => {
     const pauses = [pause(2000, 2061)];
-    const isLost = (atMs: number): boolean => atMs >= 2061 && atMs < 3070;
+    const isLost = (atMs: number): boolean => atMs >= 2061 && atMs < 2430;
     const record = recordOf({ pauses, isLost });
     expect(judge(record).lost).toBe(8);
     // For the profile default it was a short one.
-    expect(judge(record, 500).lost).toBe(1009 - 62);
+    expect(judge(record, 500).lost).toBe(369 - 62);
+  });
+
+  it('do not count for a second at most, however long D is', () => {
+    const pauses = [pause(1100, 1400)];
+    const record = recordOf({ pauses, isLost: (atMs) => atMs >= 1400 && atMs < 2410 });
+    expect(judge(record, 500).lost).toBe(9);
   });
 
   it('do not count after a pause that ended just before the fault', () => {
@@ -82,9 +88,9 @@ describe('another voice', () => {
     expect(judge(moved(2200, [pause(2100, 2150)])).newFirstMs).toBe(1200);
   });
 
-  it('is excused after a pause in which the gate may have shut, for a second', () => {
+  it('is excused after a pause in which the gate may have shut, for three times D', () => {
     expect(judge(moved(2200, [pause(2000, 2130)])).newFirstMs).toBeNull();
-    expect(judge(moved(3200, [pause(2000, 2130)])).newFirstMs).toBe(2200);
+    expect(judge(moved(2500, [pause(2000, 2130)])).newFirstMs).toBe(1500);
     expect(judge(moved(1900, [pause(2000, 2130)])).newFirstMs).toBe(900);
   });
 });
@@ -124,11 +130,11 @@ describe('pauses', () => {
   });
 
   it('within one D are as long as they are together', () => {
-    const isLost = (atMs: number): boolean => atMs >= 2085 && atMs < 2500;
+    const isLost = (atMs: number): boolean => atMs >= 2085 && atMs < 2400;
     const soon = recordOf({ pauses: [pause(2000, 2040), pause(2060, 2085)], isLost });
     expect(judge(soon).lost).toBe(0);
     const late = recordOf({ pauses: [pause(1950, 1970), pause(2060, 2085)], isLost });
-    expect(judge(late).lost).toBe(500 - 111);
+    expect(judge(late).lost).toBe(400 - 111);
   });
 
   it('are told in one line', () => {
