@@ -12,8 +12,8 @@ export type Pause = { readonly fromMs: number; readonly toMs: number };
 /** What is shorter no profile notices. */
 export const PAUSE_MS = 10;
 /**
- * Where more than half of D was paused the gate may have shut, and others may have taken over: service is back by then,
- * which is more than suspect and D' of the profile, as after a stall.
+ * After a pause in which the gate may have shut, service is back so soon: more than suspect and D' of the profile, in
+ * which others may have taken over, as after a stall.
  */
 const repairMs = (holdMs: number): number => Math.min(3 * holdMs, 1000);
 
@@ -64,8 +64,9 @@ export type Judged = Pick<Verdict, 'outageMs' | 'lost' | 'asked' | 'oldLastMs' |
 
 /**
  * Out of the count are echoes that were sent in a pause, or so long after one as it lasted: what was due meanwhile is
- * made up for then. Where the pauses within one D are longer than half of it, the gate may have shut, and it is as after
- * a stall: service is back after three times D at most, and whoever is first may have it. `outageMs` and `oldLastMs` are without the time that was paused.
+ * made up for then. The gate is armed for 3/4 of D, of which a fifth of D is over before the next round, and another in
+ * a slow one: where more than a third of D was paused within one D it may have shut, and whoever is first opens again.
+ * `outageMs` and `oldLastMs` are without the time that was paused.
  */
 export function judged(
   record: VoiceRecord,
@@ -76,7 +77,7 @@ export function judged(
   const pauses = joined(record.pauses).filter(
     (pause) => pause.toMs > faultMs - repairMs(holdMs) && pause.fromMs < endMs,
   );
-  const isLong = ({ toMs }: Pause): boolean => pausedMs(pauses, toMs - holdMs, toMs) > holdMs / 2;
+  const isLong = ({ toMs }: Pause): boolean => pausedMs(pauses, toMs - holdMs, toMs) > holdMs / 3;
   const long = pauses.filter(isLong).map((pause) => withMore(pause, repairMs(holdMs)));
   const isExcused = within([...pauses.map((pause) => withMore(pause, lengthOf(pause))), ...long]);
   const answered = new Set(record.echoes.map(({ sequence }) => sequence));

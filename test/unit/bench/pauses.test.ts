@@ -40,16 +40,16 @@ describe('echoes that are lost', () => {
   });
 
   it('do not count in a pause, nor for as long after it', () => {
-    const pauses = [pause(2000, 2050)];
-    const inIt = recordOf({ pauses, silent: [], isLost: (atMs) => atMs >= 2000 && atMs <= 2100 });
-    expect(judge(inIt)).toMatchObject({ lost: 0, asked: 2899 });
-    const beyond = recordOf({ pauses, isLost: (atMs) => atMs >= 2050 && atMs < 2130 });
-    expect(judge(beyond).lost).toBe(29);
+    const pauses = [pause(2000, 2035)];
+    const inIt = recordOf({ pauses, silent: [], isLost: (atMs) => atMs >= 2000 && atMs <= 2070 });
+    expect(judge(inIt)).toMatchObject({ lost: 0, asked: 2929 });
+    const beyond = recordOf({ pauses, isLost: (atMs) => atMs >= 2035 && atMs < 2130 });
+    expect(judge(beyond).lost).toBe(59);
     const before = recordOf({ pauses, isLost: (atMs) => atMs >= 1990 && atMs < 2000 });
     expect(judge(before).lost).toBe(10);
   });
 
-  it('do not count for three times D after a pause of more than half of it, and do after that', () => {
+  it('do not count for three times D after a pause of more than a third of it, and do after that', () => {
     const pauses = [pause(2000, 2061)];
     const isLost = (atMs: number): boolean => atMs >= 2061 && atMs < 2430;
     const record = recordOf({ pauses, isLost });
@@ -65,9 +65,9 @@ describe('echoes that are lost', () => {
   });
 
   it('do not count after a pause that ended just before the fault', () => {
-    const pauses = [pause(930, 990)];
+    const pauses = [pause(950, 985)];
     const record = recordOf({ pauses, isLost: (atMs) => atMs >= 1000 && atMs < 1060 });
-    expect(judge(record).lost).toBe(9);
+    expect(judge(record).lost).toBe(39);
   });
 
   it('count beside a pause of another time', () => {
@@ -85,7 +85,7 @@ describe('another voice', () => {
 
   it('is what it is where the machine was on time, and after a short pause', () => {
     expect(judge(moved(2200, [])).newFirstMs).toBe(1200);
-    expect(judge(moved(2200, [pause(2100, 2150)])).newFirstMs).toBe(1200);
+    expect(judge(moved(2200, [pause(2100, 2135)])).newFirstMs).toBe(1200);
   });
 
   it('is excused after a pause in which the gate may have shut, for three times D', () => {
