@@ -124,14 +124,25 @@ const noteLeader = async ({ lab }: Scene): Promise<void> =>
   void leaders.set(lab, await lab.etcd.leader());
 const killLeader = ({ lab }: Scene): Promise<void> => lab.etcd.kill(leaders.get(lab) ?? 0);
 
-const silentByPolicy: Step['look'] = async ({ lab, holder }) => {
+/** Of what stands: a director whose round was late may say something else for a moment. */
+const LOOK_LIMIT_MS = 3000;
+
+/** Throws what the last look threw, where none succeeds. */
+const standing =
+  (look: (scene: Scene) => Promise<void>): NonNullable<Step['look']> =>
+  (scene) =>
+    waitFor('the directors say so', () => look(scene).then(() => true), {
+      timeoutMs: LOOK_LIMIT_MS,
+    });
+
+const silentByPolicy = standing(async ({ lab, holder }) => {
   const { groups, health, problems } = await lab.status(holder.name);
   const web = groups.find(({ name }) => name === 'web');
   const said = problems.join('; ');
   const isSaid = /web is owned here and does not speak/.test(said);
   if (web?.state !== 'opening-here' || health === 'ok' || !isSaid)
     throw new Error(`status says ${web?.state ?? 'nothing'}, ${health}: ${said}`);
-};
+});
 
 /** Whose kernel has the VIP; throws where that is not one. */
 async function speakerOf({ lab }: Scene, not?: DirectorHost): Promise<DirectorHost> {
@@ -142,14 +153,16 @@ async function speakerOf({ lab }: Scene, not?: DirectorHost): Promise<DirectorHo
 }
 
 /** The basis that the status of the director that speaks must name. */
-const heldBy =
-  (basis: string, not: (scene: Scene) => DirectorHost | undefined = () => undefined) =>
-  async (scene: Scene): Promise<void> => {
+const heldBy = (
+  basis: string,
+  not: (scene: Scene) => DirectorHost | undefined = () => undefined,
+): NonNullable<Step['look']> =>
+  standing(async (scene) => {
     const speaker = await speakerOf(scene, not(scene));
     const { groups } = await scene.lab.status(speaker.name);
     const web = groups.find(({ name }) => name === 'web');
     if (web?.basis !== basis) throw new Error(`held by ${web?.basis ?? 'nothing'}, not ${basis}`);
-  };
+  });
 
 /** What is off keeps its addresses here: a namespace does not die. */
 const formerHolder = ({ holder }: Scene): DirectorHost => holder;
