@@ -1,5 +1,8 @@
 # Everything runs on Debian 12 with Node 20, as root; `make help` says what there is.
 SHELL := /bin/bash
+# `su` keeps the path of a user; and what programs print shall be the same everywhere.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+export LC_ALL := C.UTF-8
 .DEFAULT_GOAL := help
 .PHONY: help setup build check test demo bench clean
 

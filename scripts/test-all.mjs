@@ -8,6 +8,7 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -22,6 +23,8 @@ import { stripVTControlCharacters } from 'node:util';
 
 const MINUTE_MS = 60_000;
 const MESSAGE_LINES = 12;
+process.umask(0o022);
+mkdirSync(tmpdir(), { recursive: true });
 const temporary = mkdtempSync(join(tmpdir(), 'lh-test-'));
 // Programs that tests run as another user are in there.
 chmodSync(temporary, 0o711);
@@ -38,11 +41,27 @@ const OUT_OF_THE_WAY = [
   'aside',
 ];
 
+/**
+ * What the caller's environment must not decide: the words that programs print, where they are found (`su` keeps
+ * the path of a user), and whether they ask a proxy for what is in a namespace, or on loopback.
+ */
+const ENVIRONMENT = [
+  ...['http_proxy', 'https_proxy', 'grpc_proxy', 'all_proxy'].flatMap((name) => [
+    `--unset=${name}`,
+    `--unset=${name.toUpperCase()}`,
+  ]),
+  ...['NODE_ENV', 'NODE_OPTIONS', 'LANGUAGE'].map((name) => `--unset=${name}`),
+  'LC_ALL=C.UTF-8',
+  // oxlint-disable-next-line no-restricted-properties -- no configuration of the product
+  `PATH=${process.env.PATH}:/usr/local/sbin:/usr/sbin:/sbin`,
+  `TMPDIR=${temporary}`,
+];
+
 const say = (text) => process.stdout.write(`${text}\n`);
 
 /** Runs a command in its own process group with a limit; gives its exit code. */
 async function runStep(argv, limitMs, output) {
-  const child = spawn('env', [`TMPDIR=${temporary}`, ...argv], {
+  const child = spawn('env', [...ENVIRONMENT, ...argv], {
     stdio: ['ignore', output, output],
     detached: true,
   });
@@ -63,7 +82,16 @@ async function runStep(argv, limitMs, output) {
 }
 
 function killGroup(child, signal) {
-  if (child.pid !== undefined) process.kill(-child.pid, signal);
+  if (child.pid !== undefined) kill(-child.pid, signal);
+}
+
+/** What has ended by itself meanwhile is no error. */
+function kill(pid, signal) {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
 }
 
 /** `isAside`: beside another step, out of its way; what it prints comes in one piece at its end. */
@@ -106,14 +134,26 @@ async function suite(name, project, node, minutes, isAside = false) {
   argv.push('--reporter=default', '--reporter=json', `--outputFile.json=${report}`);
   const isOk = await step(name, argv, minutes, isAside);
   if (!existsSync(report)) return fail(`${name}: no report`);
-  const counts = JSON.parse(readFileSync(report, 'utf8'));
+  const counts = parse(readFileSync(report, 'utf8'));
   rmSync(report);
+  if (counts === null) return fail(`${name}: its report is not whole`);
   totals.passed += counts.numPassedTests;
   totals.failed += counts.numFailedTests;
   totals.skipped += counts.numPendingTests;
-  if (counts.numFailedTests > 0) failures.push(...failedTests(name, counts));
-  else if (!isOk) fail(name);
-  else if (counts.numPassedTests === 0) fail(`${name}: no test ran`);
+  failures.push(...failedTests(name, counts));
+  // What no test can say: a set-up or a file that failed, with all that did not run then.
+  const broken = brokenFiles(name, counts);
+  if (broken.length > 0) broken.forEach(fail);
+  else if (!isOk && counts.numFailedTests === 0) fail(name);
+  else if (isOk && counts.numPassedTests === 0) fail(`${name}: no test ran`);
+}
+
+function parse(json) {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return null; // The step was ended while it wrote.
+  }
 }
 
 /** Each failed test with the beginning of its message: who reads the end of the output alone shall know it. */
@@ -122,11 +162,23 @@ function failedTests(name, report) {
     file.assertionResults
       .filter((test) => test.status === 'failed')
       .map((test) => {
-        const message = stripVTControlCharacters(test.failureMessages[0] ?? 'no message');
-        const lines = message.split('\n').slice(0, MESSAGE_LINES);
-        return [`${name}: ${relative('.', file.name)}: ${test.fullName}`, ...lines].join('\n    ');
+        const title = `${name}: ${relative('.', file.name)}: ${test.fullName}`;
+        return entry(title, test.failureMessages[0]);
       }),
   );
+}
+
+/** Files that failed though none of their tests did. */
+function brokenFiles(name, report) {
+  return report.testResults
+    .filter(({ status }) => status === 'failed')
+    .filter((file) => !file.assertionResults.some((test) => test.status === 'failed'))
+    .map((file) => entry(`${name}: ${relative('.', file.name)}`, file.message));
+}
+
+function entry(title, message) {
+  const lines = stripVTControlCharacters(message || 'see above').split('\n');
+  return [title, ...lines.slice(0, MESSAGE_LINES)].join('\n    ');
 }
 
 /** Namespaces and files that a test made and did not take away. */
@@ -145,7 +197,7 @@ async function leftBehind() {
     const left = [...namespaces, ...files, ...processes.map((each) => each.line)];
     if (left.length === 0) return left;
     if (tries === 20) {
-      for (const { pid } of processes) process.kill(pid, 'SIGKILL');
+      for (const { pid } of processes) kill(pid, 'SIGKILL');
       return left;
     }
     await wait(250); // A reaper may still be at work.
@@ -220,6 +272,7 @@ function interrupt() {
 
 process.on('SIGINT', interrupt);
 process.on('SIGTERM', interrupt);
+process.on('SIGHUP', interrupt);
 writeFileSync(journal, '');
 await everything();
 const left = await leftBehind();
