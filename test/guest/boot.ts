@@ -4,11 +4,15 @@
  * read-only and one directory read-write under its own path.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { guestMemory } from '../support/guest-memory.ts';
 
 const DEFAULT_MEMORY_MB = 400;
+
+/** For a job of a minute: several times that, where the machine is slow or has other work. */
+export const GUEST_LIMIT_MS = 240_000;
 
 export type GuestRun = {
   /** Everything that was printed: the kernel's words, the command's, and ours. */
@@ -56,17 +60,10 @@ function bootUntilEnd(directory: string, init: string, job: GuestJob): Promise<s
     'con=null',
     'con0=fd:0,fd:1',
   ];
-  // The guest's memory is a file in TMPDIR or /dev/shm, which containers often have too small.
-  const shm = statfsSync('/dev/shm');
-  const hasRoom = (shm.bavail * shm.bsize) / (1 << 20) > 2 * memoryMb;
-  const child = spawn(
-    'env',
-    [...(hasRoom ? ['-u', 'TMPDIR'] : [`TMPDIR=${directory}`]), 'linux.uml', ...argv],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true, // Its own process group: the guest's processes end with it.
-    },
-  );
+  const child = spawn('env', [...guestMemory(directory, memoryMb), 'linux.uml', ...argv], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true, // Its own process group: the guest's processes end with it.
+  });
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { CaseResult } from '../contract/contract-case.ts';
 import { ipvsCases } from '../contract/ipvs-kernel.contract.ts';
-import { runInGuest } from '../guest/boot.ts';
+import { GUEST_LIMIT_MS, runInGuest } from '../guest/boot.ts';
 import { sumCases } from '../guest/ipvs-sums.ts';
 import { tableCases } from '../guest/ipvs-table.ts';
 import { traceCases } from '../guest/netlink-trace.ts';
@@ -28,7 +28,7 @@ describe('IPVS kernel contract: kernel', () => {
   beforeAll(async () => {
     const run = await runInGuest({
       command: (out) => `node --import tsx test/guest/ipvs-contract.ts ${out}/results.json`,
-      timeoutMs: 90_000,
+      timeoutMs: GUEST_LIMIT_MS,
       collect: (out) => {
         try {
           results = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8'));

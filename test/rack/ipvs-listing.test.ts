@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { CaseResult } from '../contract/contract-case.ts';
-import { runInGuest } from '../guest/boot.ts';
+import { GUEST_LIMIT_MS, runInGuest } from '../guest/boot.ts';
 
 test('listings and connections are those of ipvsadm', async () => {
   let results: readonly CaseResult[] = [];
   const run = await runInGuest({
     command: (out) => `node --import tsx test/guest/ipvs-listing.ts ${out}/results.json`,
-    timeoutMs: 90_000,
+    timeoutMs: GUEST_LIMIT_MS,
     collect: (out) => {
       results = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8'));
     },
   });
   expect(results.length, run.console).toBe(8);
   expect(results.filter(({ error }) => error !== null)).toEqual([]);
-}, 120_000);
+});

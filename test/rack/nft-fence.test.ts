@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { CaseResult } from '../contract/contract-case.ts';
 import { fenceCases, LINUX_FENCE_CASES } from '../contract/fence.contract.ts';
-import { runInGuest } from '../guest/boot.ts';
+import { GUEST_LIMIT_MS, runInGuest } from '../guest/boot.ts';
 
 describe('fence contract: Linux 6.1, bridge', () => {
   let results: readonly CaseResult[] = [];
@@ -15,7 +15,7 @@ describe('fence contract: Linux 6.1, bridge', () => {
     const run = await runInGuest({
       command: (out) =>
         `for m in bridge veth nf_tables; do modprobe $m; done; node --import tsx ${script} >${out}/results.json`,
-      timeoutMs: 120_000,
+      timeoutMs: GUEST_LIMIT_MS,
       collect: (out) => {
         try {
           results = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8'));

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { CaseResult } from '../contract/contract-case.ts';
-import { runInGuest } from '../guest/boot.ts';
+import { GUEST_LIMIT_MS, runInGuest } from '../guest/boot.ts';
 
 const CASES = [
   'without nftables the module is named',
@@ -17,7 +17,7 @@ describe('marks where the kernel cannot write them', () => {
   beforeAll(async () => {
     const run = await runInGuest({
       command: (out) => `node --import tsx test/guest/marks-refusals.ts ${out}/results.json`,
-      timeoutMs: 60_000,
+      timeoutMs: GUEST_LIMIT_MS,
       collect: (out) => {
         try {
           results = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8'));

@@ -2,10 +2,12 @@
  * `leasehold realserver` on a kernel that has every tunnel: one guest with namespaces for a client, a director
  * (real ip_vs, plain ipvsadm) and a real server that nothing but the command has prepared.
  */
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootGuest, type Guest, IPVS_MODULES } from '../support/guest.ts';
 import { createNetwork, type Network } from '../support/network.ts';
+import { waitFor } from '../support/processes.ts';
 
 const LEASEHOLD = `${process.execPath} ${fileURLToPath(new URL('../../bin/leasehold', import.meta.url))}`;
 
@@ -34,6 +36,8 @@ net.createServer((s) => { s.on('error', () => {}); s.end('served as ' + s.localA
 /** In a guest bash is there at once, and Node is not. */
 const CLIENT = 'exec 3<>/dev/tcp/$0/80 && cat <&3';
 const SILENCE_S = 3;
+/** For what is answered: a first packet may be lost, and the machine be busy. */
+const ANSWER_S = 15;
 /** What timeout(1) gives then. */
 const SILENT = 124;
 
@@ -151,16 +155,18 @@ describe('leasehold realserver', () => {
     await guest.execOk('modprobe ip6_tunnel; modprobe fou');
     clean = await state();
     await guest.spawn(['ip', 'netns', 'exec', 'rs', process.execPath, '-e', SERVER]);
+    const listens = (): boolean => readFileSync(guest.logFile, 'utf8').includes('listening');
+    await waitFor('the server listens', listens, { timeoutMs: 60_000 });
   });
 
   afterAll(() => network.close());
 
   const leasehold = (words: string) =>
-    guest.exec(`ip netns exec rs ${LEASEHOLD} realserver ${words}`, { timeoutMs: 20_000 });
-  const ask = (vip: string) =>
+    guest.exec(`ip netns exec rs ${LEASEHOLD} realserver ${words}`, { timeoutMs: 60_000 });
+  const ask = (vip: string, limitS = ANSWER_S) =>
     guest.exec(
-      ['ip', 'netns', 'exec', 'cl', 'timeout', String(SILENCE_S), 'bash', '-c', CLIENT, vip],
-      { timeoutMs: 20_000 },
+      ['ip', 'netns', 'exec', 'cl', 'timeout', String(limitS), 'bash', '-c', CLIENT, vip],
+      { timeoutMs: 60_000 },
     );
   /** What `up` changes, but for devices that only come with their module. */
   const state = () =>
@@ -182,7 +188,7 @@ describe('leasehold realserver', () => {
 
   it('is needed, and says so', async () => {
     await direct('10.80.0.100', '10.80.0.3', '-i');
-    expect((await ask('10.80.0.100')).stdout).toBe('');
+    expect((await ask('10.80.0.100', SILENCE_S)).stdout).toBe('');
     const status = await leasehold('status');
     expect(status).toMatchObject({ code: 1 });
     expect(status.stdout).toContain('no VIP is up here');
@@ -220,7 +226,7 @@ describe('leasehold realserver', () => {
     const up = await leasehold(`up ${options}`);
     const served = await ask(vip);
     await check('tunl0', 2);
-    const dropped = await ask(vip);
+    const dropped = await ask(vip, SILENCE_S);
     const status = await leasehold('status');
     const down = await leasehold('down');
     await check('tunl0', 0);
@@ -234,7 +240,7 @@ describe('leasehold realserver', () => {
   });
 
   it('has left nothing behind', async () => {
-    expect((await ask('10.80.0.100')).stdout).toBe('');
+    expect((await ask('10.80.0.100', SILENCE_S)).stdout).toBe('');
     expect(await state()).toBe(clean);
   });
 });

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { CaseResult } from '../contract/contract-case.ts';
-import { runInGuest } from '../guest/boot.ts';
+import { GUEST_LIMIT_MS, runInGuest } from '../guest/boot.ts';
 
 const NAMES = [
   'a table that somebody flushes is back within five seconds, and nothing foreign is touched',
@@ -26,7 +26,7 @@ describe('the reconcile loop on a real kernel', () => {
   beforeAll(async () => {
     const run = await runInGuest({
       command: (out) => `node --import tsx test/guest/reconcile-loop.ts ${out}/results.json`,
-      timeoutMs: 150_000,
+      timeoutMs: GUEST_LIMIT_MS,
       collect: (out) => {
         try {
           results = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8'));
@@ -36,7 +36,7 @@ describe('the reconcile loop on a real kernel', () => {
       },
     });
     said = `${said}\n${run.console}`;
-  }, 160_000);
+  });
 
   test.each(NAMES)('%s', (name) => {
     const result = results.find((entry) => entry.name === name);

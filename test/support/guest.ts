@@ -5,9 +5,10 @@
  * writes a script into the shared directory, the guest runs it and answers on the console.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, statfsSync } from 'node:fs';
+import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { guestMemory } from './guest-memory.ts';
 import type { Network } from './network.ts';
 import { type Completed, descendantsOf, signalAll, within } from './processes.ts';
 
@@ -58,7 +59,8 @@ export interface Guest {
   shutdown(): Promise<void>;
 }
 
-const BOOT_TIMEOUT_MS = 40_000;
+/** It takes some seconds where nothing else is at work. */
+const BOOT_TIMEOUT_MS = 100_000;
 
 /** Boots and waits until commands can be run. Throws with the console's last lines otherwise. */
 export async function bootGuest(options: GuestOptions): Promise<Guest> {
@@ -116,19 +118,12 @@ function startKernel(kernel: Kernel): ChildProcess {
     `vec0:transport=tap,ifname=${kernel.tap},depth=64`,
     ...(kernel.inside === null ? [] : [`vec1:transport=tap,ifname=${kernel.inside},depth=64`]),
   ];
-  const child = spawn('env', [...temporaryFiles(kernel.directory, memoryMb), 'ip', ...argv], {
+  const child = spawn('env', [...guestMemory(kernel.directory, memoryMb), 'ip', ...argv], {
     stdio: ['pipe', 'pipe', 'pipe', log],
     detached: true, // Not in the terminal's process group: Ctrl-C is for the test to handle.
   });
   closeSync(log);
   return child;
-}
-
-/** The guest's memory is a file in /dev/shm, which containers often have too small. */
-function temporaryFiles(directory: string, memoryMb: number): readonly string[] {
-  const shm = statfsSync('/dev/shm', { bigint: false });
-  const hasRoom = (shm.bavail * shm.bsize) / (1 << 20) > 2 * memoryMb;
-  return hasRoom ? ['-u', 'TMPDIR'] : [`TMPDIR=${directory}`];
 }
 
 function initScript(directory: string, options: GuestOptions): string {
@@ -184,11 +179,11 @@ function createConsole(child: ChildProcess, consoleFile: string): Console {
   const waiting = new Map<string, (code: number | null) => void>();
   let buffer = '';
   const ready = new Promise<string>((resolve) => {
+    // Its kernel may speak in the same line.
     const onLine = (line: string): void => {
-      const [word, id = '', code] = line.trim().split(' ');
-      if (word === 'READY') resolve('ready');
-      if (word === 'FAILED') resolve(line);
-      if (word !== 'DONE') return;
+      if (/\bREADY\b/.test(line)) resolve('ready');
+      if (/\bFAILED\b/.test(line)) resolve(line);
+      const [, id = '', code] = /\bDONE (command-\d+) (\d+)/.exec(line) ?? [];
       waiting.get(id)?.(Number(code));
       waiting.delete(id);
     };
@@ -295,9 +290,13 @@ async function killGuest(child: ChildProcess): Promise<void> {
 // The guest's programs are traced by its kernel: they rest while it does, and a stop of their own
 // would be taken for one of theirs.
 function untraced(pids: readonly number[]): readonly number[] {
-  return pids.filter((pid) =>
-    readFileSync(`/proc/${pid}/status`, 'utf8').includes('TracerPid:\t0\n'),
-  );
+  return pids.filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/status`, 'utf8').includes('TracerPid:\t0\n');
+    } catch {
+      return false; // It ended meanwhile.
+    }
+  });
 }
 
 /** One word of a shell command. */
