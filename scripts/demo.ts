@@ -114,7 +114,8 @@ async function showStatus(lab: ClusterLab, director: string): Promise<void> {
 
 async function showTurns(lab: ClusterLab): Promise<void> {
   step(`The client asks ${URL} twelve times; the real servers answer in turn:`);
-  const probe = await startHttpProbe(lab.network, { client: CLIENT, url: URL, periodMs: 50 });
+  const target = { client: CLIENT, url: URL, periodMs: 50, timeoutMs: 3000 };
+  const probe = await startHttpProbe(lab.network, target);
   await sleep(700);
   const records = (await probe.stop()).slice(0, 12);
   show(records.map((each) => each.answer ?? `failed: ${each.detail}`).join(' '));
@@ -233,10 +234,15 @@ async function main(): Promise<number> {
   }
   const stop = (): void => {
     say('\nremoving everything…');
-    void Promise.resolve(current?.close()).then(() => process.exit(0));
+    void Promise.resolve(current?.close()).then(
+      () => process.exit(0),
+      (cause: unknown) => {
+        say(String(cause));
+        process.exit(1);
+      },
+    );
   };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   const late = sleep(LIMIT_MS).then(() => 'late' as const);
   try {
     const result = await (isInteractive ? run() : Promise.race([run(), late]));

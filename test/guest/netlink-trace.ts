@@ -28,6 +28,8 @@ const PCAP_HEADER_BYTES = 24;
 const PCAP_RECORD_BYTES = 16;
 /** The ring of a capture holds that many bytes for each frame, however short: long ones are answers. */
 const SNAP_BYTES = 4096;
+/** Of tcpdump: a ring for thousands of frames, all written at once. */
+export const TRACE_OPTIONS = ['-s', `${SNAP_BYTES}`, '-B', '16384', '-U', '--immediate-mode'];
 const NLMSG_FLAGS_OFFSET = 6;
 /** The "cooked" header of linktype NETLINK: the last two bytes are the netlink protocol. */
 const COOKED_BYTES = 16;
@@ -81,8 +83,7 @@ async function traced(
     'modprobe nlmon; ip link add nlmon0 type nlmon; ip link set nlmon0 up',
   ]);
   const file = '/run/trace.pcap';
-  const options = ['-s', `${SNAP_BYTES}`, '-B', '16384', '-U', '--immediate-mode'];
-  const tcpdump = spawn('tcpdump', ['-i', 'nlmon0', ...options, '-w', file]);
+  const tcpdump = spawn('tcpdump', ['-i', 'nlmon0', ...TRACE_OPTIONS, '-w', file]);
   const ended = new Promise((resolve) => {
     tcpdump.on('exit', resolve);
   });
@@ -108,7 +109,7 @@ async function traced(
 const isEnd = ({ command }: TracedRequest): boolean => command === IPVS_CMD_GET_INFO;
 
 async function whole(file: string): Promise<readonly TracedRequest[]> {
-  for (let look = 0; look < 100; look += 1) {
+  for (let look = 0; look < 400; look += 1) {
     const requests = requestsIn(readFileSync(file));
     const end = requests.findIndex(isEnd);
     if (end >= 0) return requests.slice(0, end);

@@ -30,6 +30,8 @@ import { settle } from '../support/settled.ts';
 const INTERVAL_MS = 1000;
 const TIMEOUT_MS = 500;
 const FALL = 2;
+/** Where no outage is measured, but that every request is answered. */
+const ANSWER_MS = 3000;
 /** Etcd counts as away by then. */
 const ETCD_AWAY_MS = 4000;
 /** Heartbeat + suspect + D' + 1 s. */
@@ -48,7 +50,7 @@ beforeAll(async () => {
   }
   await lab.startAgents();
   await lab.applyOk(document());
-  await waitFor('all tables are complete', everywhere(3), { timeoutMs: 30_000 });
+  await waitFor('all tables are complete', everywhere(3), { timeoutMs: 60_000 });
 });
 
 afterEach(async (context) => {
@@ -107,7 +109,8 @@ async function requests(
   durationMs: number,
   url = `http://${VIP}/`,
 ): Promise<readonly RequestRecord[]> {
-  const probe = await startHttpProbe(lab.network, { client: CLIENT, url });
+  const target = { client: CLIENT, url, timeoutMs: ANSWER_MS };
+  const probe = await startHttpProbe(lab.network, target);
   await sleep(durationMs);
   return await probe.stop();
 }
@@ -231,7 +234,7 @@ describe('a real server', () => {
       return seen.every((one) => one?.health === 'down' && one.basis === 'majority');
     };
     await waitFor('both have one verdict by votes', isAgreed, { timeoutMs: 20_000 });
-    await waitFor('both kernels have dropped it', everywhere(2), { timeoutMs: 5000 });
+    await waitFor('both kernels have dropped it', everywhere(2), { timeoutMs: 15_000 });
     for (const until = monotonicMs() + ETCD_AWAY_MS; monotonicMs() < until; await sleep(50))
       hasCome ||= await has(holder.name);
     expect(hasCome, 'it came back in between').toBe(false);
@@ -247,12 +250,12 @@ describe('a real server', () => {
     };
     const rs = ['web-http/10.90.0.22:80', '--reason', 'lab'];
     expect(await holder.cli(['rs', 'drain', ...rs])).toMatchObject({ code: 0 });
-    await waitFor('weight 0', weighs(0), { timeoutMs: 5000 });
+    await waitFor('weight 0', weighs(0), { timeoutMs: 15_000 });
     const records = await requests(500);
     expect(failed(records)).toEqual([]);
     expect(records.some((each) => each.answer === 'rs2')).toBe(false);
     expect(await holder.cli(['rs', 'ready', ...rs])).toMatchObject({ code: 0 });
-    await waitFor('weight 1', weighs(1), { timeoutMs: 5000 });
+    await waitFor('weight 1', weighs(1), { timeoutMs: 15_000 });
   });
 
   it('is stood in for by the sorry server when the last one is gone', async () => {
@@ -262,7 +265,7 @@ describe('a real server', () => {
       const records = await requests(200);
       return records.length > 0 && records.every((each) => each.answer === 'sorry');
     };
-    await waitFor('the sorry server answers', isSorry, { timeoutMs: 15_000 });
+    await waitFor('the sorry server answers', isSorry, { timeoutMs: 30_000 });
     for (const each of lab.realServers) await each.start();
     const isBack = async (): Promise<boolean> => {
       const tables = await Promise.all(lab.directors.map((each) => destinations(each.name)));

@@ -42,7 +42,7 @@ beforeAll(async () => {
     ...Object.assign({}, ...ALL_METHODS.map((each) => lab.carriers(each))),
     ...SPECIAL(),
   };
-  await lab.applyAndWait(lab.document(services), Object.keys(services).length);
+  await lab.applyAndWait(services);
   for (const director of lab.directors) await director.execOk(MARK_RULES);
   await settle(lab);
 });

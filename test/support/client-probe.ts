@@ -133,7 +133,7 @@ export async function startProbe<T>(
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
   const argv = [process.execPath, '--import', tsx, ...args(resultFile)];
   const daemon = network.spawn(client, name, argv);
-  await waitFor(`${name} runs`, () => isReady(daemon), { timeoutMs: 10_000, intervalMs: 20 });
+  await waitFor(`${name} runs`, () => isReady(daemon), { timeoutMs: 30_000, intervalMs: 20 });
   return {
     async stop() {
       await daemon.stop();

@@ -28,6 +28,11 @@ export const AHEAD = ['nice', '-n', '-10'] as const;
 /** What `leftovers` and the reaper look for: every namespace of a lab begins with it. */
 export const NAMESPACE_PREFIX = 'lh-';
 
+/** Nothing in a namespace is reached through a proxy of the machine: etcd's clients and curl would ask it. */
+// oxlint-disable-next-line no-restricted-properties -- no configuration of the product
+const PROXIES = Object.keys(process.env).filter((name) => /^(http|https|grpc|all)_proxy$/i.test(name));
+const DIRECT = PROXIES.length === 0 ? [] : ['env', ...PROXIES.map((name) => `--unset=${name}`)];
+
 export type CutKind = 'all' | 'ip';
 
 /** `inside`: a second wire of the same switch, apart from the first: behind directors that do NAT. */
@@ -111,6 +116,7 @@ function assemble(parts: Parts): Network {
     'netns',
     'exec',
     namespaceOf(host),
+    ...DIRECT,
     ...argv,
   ];
   const applyCuts = async (): Promise<void> => {
@@ -285,7 +291,7 @@ async function pidsOf(namespace: string): Promise<readonly number[]> {
 }
 
 async function killNamespace(namespace: string): Promise<void> {
-  for (let round = 0; round < 50; round += 1) {
+  for (let round = 0; round < 500; round += 1) {
     const pids = await pidsOf(namespace);
     if (pids.length === 0) return;
     signalAll(pids, 'SIGKILL');
@@ -297,7 +303,7 @@ async function killNamespace(namespace: string): Promise<void> {
 // Runs when its input ends: at close(), and when the test process is gone for whatever reason.
 const REAP = `
 cat >/dev/null
-for round in 1 2 3 4 5 6 7 8 9 10; do
+for round in $(seq 100); do
   for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do
     pids=$(ip netns pids "$ns" 2>/dev/null)
     [ -z "$pids" ] || kill -9 $pids 2>/dev/null

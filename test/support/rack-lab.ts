@@ -65,6 +65,9 @@ export const vipOf = (method: Method, family: 4 | 6): string =>
   family === 4 ? `10.90.0.${METHODS[method].last}` : `[fd90::${METHODS[method].last}]`;
 const bare = (host: string): string => host.replaceAll(/[[\]]/g, '');
 
+/** By name, as in the document. */
+export type ServiceDocuments = Readonly<Record<string, object>>;
+
 export interface RackLab extends ClusterLab {
   readonly servers: readonly GuestServer[];
   /** n1, n2, n3 and the sorry server. */
@@ -72,11 +75,11 @@ export interface RackLab extends ClusterLab {
   /** A document with the group `web` of all VIPs and these services. */
   document(services: object, rest?: { readonly group?: object; readonly ipvs?: object }): object;
   /** HTTP at port 80 and UDP by one method. */
-  carriers(method: Method): Readonly<Record<string, object>>;
+  carriers(method: Method): ServiceDocuments;
   /** What one director's kernel has, in ipvsadm's words: a service's line and those of its real servers. */
   tableOf(director: string): Promise<ReadonlyMap<string, readonly string[]>>;
-  /** Applies it and waits until all directors have so many IPVS services. */
-  applyAndWait(document: object, services: number): Promise<void>;
+  /** Applies these services and waits until all directors have each with all its real servers. */
+  applyAndWait(services: ServiceDocuments, rest?: { readonly group?: object }): Promise<void>;
 }
 
 export async function createRackLab(name: string): Promise<RackLab> {
@@ -119,20 +122,30 @@ async function assemble(lab: ClusterLab): Promise<RackLab> {
     tableOf,
     document: (services, rest = {}) => buildDocument(lab, services, rest),
     carriers: (method) => carriersOf(method, servers, inside),
-    async applyAndWait(document, count) {
-      await lab.applyOk(document, ['--confirm-shrink']);
+    async applyAndWait(services, rest = {}) {
+      await lab.applyOk(buildDocument(lab, services, rest), ['--confirm-shrink']);
+      const wanted = Object.values(services).map(realServersOf).toSorted(ascending);
       for (const { name } of lab.directors)
         await waitFor(
-          `${name} has ${count} services`,
+          `${name} has ${wanted.length} services with all their real servers`,
           async () => {
             const table = await tableOf(name);
-            return table.size === count && [...table.values()].every((rows) => rows.length > 0);
+            const counts = [...table.values()].map((rows) => rows.filter(isServing).length);
+            return JSON.stringify(counts.toSorted(ascending)) === JSON.stringify(wanted);
           },
-          { timeoutMs: 20_000, intervalMs: 100 },
+          { timeoutMs: 30_000, intervalMs: 100 },
         );
     },
   };
 }
+
+const realServersOf = (service: object): number =>
+  'realServers' in service && Array.isArray(service.realServers) ? service.realServers.length : 0;
+
+const ascending = (a: number, b: number): number => a - b;
+
+/** A row of the table. */
+const isServing = (row: string): boolean => !/ -w 0\b/.test(row);
 
 /** `-t 10.90.0.100:80 -s rr` to the lines below it, without what they repeat. */
 function parseTable(saved: string): ReadonlyMap<string, readonly string[]> {

@@ -26,7 +26,7 @@ export function failover(rack: () => RackLab): void {
       for (const each of lab.inside) if (!each.isRunning()) await each.start();
       const services = lab.carriers('nat');
       const group = { connectionSync: { interface: 'inside', catchUp: '2s' } };
-      await lab.applyAndWait(lab.document(services, { group }), Object.keys(services).length);
+      await lab.applyAndWait(services, { group });
       await settle(lab);
     });
 

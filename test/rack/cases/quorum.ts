@@ -127,7 +127,7 @@ export function quorum(rack: () => RackLab): void {
         },
         'with-inhibit': { ...common, port: PORTS.inhibit, inhibitOnFailure: true },
       };
-      await lab.applyAndWait(lab.document(services), Object.keys(services).length);
+      await lab.applyAndWait(services);
     });
 
     for (const row of ROWS)

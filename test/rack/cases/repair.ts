@@ -11,7 +11,7 @@ import {
   IPVS_CMD_SET_SERVICE,
   IPVS_CMD_ZERO,
 } from '../../../src/wire/ipvs-common.ts';
-import { requestsIn, type TracedRequest } from '../../guest/netlink-trace.ts';
+import { requestsIn, TRACE_OPTIONS, type TracedRequest } from '../../guest/netlink-trace.ts';
 import { CLIENT } from '../../support/cluster-lab.ts';
 import { longestOutageMs, startHttpProbe } from '../../support/client-probe.ts';
 import { monotonicMs, sleep, waitFor } from '../../support/processes.ts';
@@ -72,7 +72,7 @@ export function repair(rack: () => RackLab): void {
       const capture = join(holder.directory, 'netlink.pcap');
       const tcpdump = await holder.execOk(
         `modprobe nlmon; ip link add nlmon0 type nlmon; ip link set nlmon0 up
-         setsid tcpdump -i nlmon0 -s 0 -B 16384 -U --immediate-mode -w ${capture} >/dev/null 2>&1 & echo $!`,
+         setsid tcpdump -i nlmon0 ${TRACE_OPTIONS.join(' ')} -w ${capture} >/dev/null 2>${capture}.log & echo $!`,
       );
       await waitFor(
         'the trace has begun',
@@ -105,7 +105,11 @@ export function repair(rack: () => RackLab): void {
       const requests = requestsIn(readFileSync(capture)).slice(0, end());
       await holder.execOk(`kill -INT ${tcpdump.trim()}; sleep 0.2; ip link delete nlmon0`);
       const changes = requests.filter((each) => !each.isDump && CHANGES.includes(each.command));
-      expect(changes.map(({ command }) => command)).toEqual([IPVS_CMD_SET_DEST]);
+      const said = readFileSync(`${capture}.log`, 'utf8');
+      expect(
+        changes.map(({ command }) => command),
+        said,
+      ).toEqual([IPVS_CMD_SET_DEST]);
       expect(changes[0]?.body.includes(Buffer.from([10, 90, 0, 41]))).toBe(true);
       await weigh('default');
     });

@@ -22,7 +22,7 @@ export function vipPath(rack: () => RackLab): void {
         for (const [name, service] of Object.entries(lab.carriers(method)))
           if (name.includes('http') || method === 'dr')
             services[name] = { ...service, check: CHECK };
-      await lab.applyAndWait(lab.document(services), Object.keys(services).length);
+      await lab.applyAndWait(services);
       await settle(lab);
       for (const { name } of lab.directors)
         await lab.until('up by both', name, (status) =>
