@@ -1,6 +1,6 @@
 /** Debian packages that only some tests and the bench need: installed when the first of them asks. */
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { run, runOk } from './processes.ts';
+import { run, sleep } from './processes.ts';
 
 /** Version of the installed package without Debian's parts; installs it, without its service, where it is missing. */
 export async function ensurePackage(name: string, say: (text: string) => void): Promise<string> {
@@ -26,16 +26,29 @@ async function install(name: string): Promise<void> {
   // A policy that forbids services to start (invoke-rc.d(8)), unless the machine has its own.
   const isOurs = !existsSync(POLICY);
   if (isOurs) writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  const quiet = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'];
-  const limit = { timeoutMs: 120_000 };
   try {
-    await runOk([...quiet, 'update', '-qq'], limit);
-    await runOk([...quiet, 'install', '-y', '-qq', '--no-install-recommends', name], limit);
+    await fetchPackage(name);
   } finally {
     if (isOurs) rmSync(POLICY, { force: true });
   }
   // Where it has a service that would start with the machine.
   await run(['systemctl', 'disable', '--quiet', SERVICES.get(name) ?? name]);
+}
+
+/** Asks again: a download may break, and another process may be at work on packages. */
+async function fetchPackage(name: string): Promise<void> {
+  const apt = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'];
+  const options = ['-y', '-qq', '-o', 'DPkg::Lock::Timeout=100', '--no-install-recommends'];
+  for (let tries = 1; ; tries += 1) {
+    // The lists of packages that are there may do.
+    await run([...apt, 'update', '-qq'], { timeoutMs: 120_000 });
+    // Long: who ends it in the middle leaves packages half installed.
+    const install = [...apt, 'install', ...options, '--no-remove', name];
+    const done = await run(install, { timeoutMs: 600_000 });
+    if (done.code === 0) return;
+    if (tries === 3) throw new Error(`apt-get install ${name}: code ${done.code}: ${done.stderr}`);
+    await sleep(5000);
+  }
 }
 
 /** Of packages whose service has another name. */
