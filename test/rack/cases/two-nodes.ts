@@ -25,7 +25,7 @@ const CONNECTIONS = 40;
  * The votes of a director that lost its power count until its lease ends, and it is waited for five seconds
  * longer (design, Health): two directors do not agree before on what is down. The rest is for a busy machine.
  */
-const OUTVOTED_MS = buildTiming({ profile: 'relaxed' }).leaseTtlS * 1000 + 5000 + 15_000;
+const OUTVOTED_MS = buildTiming({ profile: 'relaxed' }).leaseTtlS * 1000 + 5000 + 25_000;
 const OWN: Readonly<Record<string, readonly string[]>> = {
   d1: ['10.90.0.11', 'fd90::11'],
   d2: ['10.90.0.12', 'fd90::12'],
