@@ -371,8 +371,10 @@ export class CheckDesk {
   }
 
   #living(): ReturnType<typeof livingOf> {
-    const { specs, records } = this.#parts;
-    return livingOf(this.#me, specs.spec(), records, this.#ports.clock.now());
+    const { specs, records, hold } = this.#parts;
+    const { reports } = records;
+    const { sessions } = hold.state().view;
+    return livingOf(this.#me, specs.spec(), { reports, sessions }, this.#ports.clock.now());
   }
 }
 

@@ -22,6 +22,7 @@ import {
   type DutyInput,
 } from '../core/health/duties.ts';
 import { stepDynamicWeights } from '../core/health/dynamic-weights.ts';
+import type { ElectionView } from '../core/election/view.ts';
 import { runSteps } from '../lib/steps.ts';
 import type { ClusterSpec } from '../model/cluster.ts';
 import type { CheckStatus, DynamicWeight, Vote } from '../model/health.ts';
@@ -365,15 +366,22 @@ const isVoted = (
   { directors }: ClusterSpec,
 ): boolean => directors.some(({ id }) => byDirector?.has(id) === true);
 
-/** Directors whose report stands in etcd are alive; `me` always counts itself. */
+/**
+ * Directors whose report stands in etcd are alive, but for those that others had to end: the report and the votes of a
+ * dead one outlast it by its lease. `me` always counts itself.
+ */
 export function livingOf(
   me: DirectorId,
   spec: ClusterSpec | null,
-  records: { readonly reports: ReadonlyMap<DirectorId, unknown> },
+  records: {
+    readonly reports: ReadonlyMap<DirectorId, unknown>;
+    readonly sessions: ElectionView['sessions'];
+  },
   now: MonoMs,
 ): Living {
   const directors = (spec?.directors ?? []).map((director) => director.id);
-  const alive = directors.filter((id) => id === me || records.reports.has(id));
+  const isEnded = (id: DirectorId): boolean => records.sessions.get(id)?.value?.state === 'broken';
+  const alive = directors.filter((id) => id === me || (records.reports.has(id) && !isEnded(id)));
   return { directors, alive, now };
 }
 

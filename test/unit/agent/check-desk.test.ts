@@ -21,7 +21,7 @@ const group = groupId('web');
 /** Each look at the clock takes so long: work in pieces of that length looks after each. */
 const LOOK_MS = 0.05;
 
-function worldOf(count: number, timing: Partial<CheckTiming> = {}) {
+function worldOf(count: number, timing: Partial<CheckTiming> = {}, checkers = 1) {
   const clock = new FakeClock();
   let [looks, rests] = [0, 0];
   const busy: Clock = {
@@ -41,11 +41,13 @@ function worldOf(count: number, timing: Partial<CheckTiming> = {}) {
     address: server('10.90.0.1').address,
     zone: null,
   }));
-  const spec = { ...anySpec([service]), directors, checkers: 1 };
+  const spec = { ...anySpec([service]), directors, checkers };
   const desk = createHealthDesk();
   desk.setSpec(spec);
   const reports = new Map<string, unknown>();
   const holdings = new Map<string, unknown>();
+  const sessions = new Map<string, unknown>();
+  const votes = new Map<string, ReadonlyMap<string, unknown>>();
   const given: (readonly Check[])[] = [];
   const prober: Prober = {
     problem: () => 'no such program',
@@ -56,10 +58,10 @@ function worldOf(count: number, timing: Partial<CheckTiming> = {}) {
   };
   const parts = {
     desk,
-    records: { votes: new Map(), overrides: [], reports },
+    records: { votes, overrides: [], reports },
     specs: { spec: () => spec, accepted: () => revision(1) },
     directorLease: { publish: () => {} },
-    hold: { state: () => ({ holdings }) },
+    hold: { state: () => ({ holdings, view: { sessions } }) },
     reconcile: { wake: () => {} },
   } as unknown as AgentParts;
   const store = { health: () => ({ lastAnswerAt: null }) } as unknown as ClusterStore;
@@ -68,9 +70,12 @@ function worldOf(count: number, timing: Partial<CheckTiming> = {}) {
   return {
     clock,
     checks,
+    desk,
     given,
     reports,
     holdings,
+    sessions,
+    votes,
     rests: () => rests,
     looks: () => looks,
   };
@@ -124,5 +129,35 @@ describe('the checks of a director', () => {
       else expect(looks() - before).toBeGreaterThan(MANY);
       expect(given.at(-1)).toHaveLength(MANY);
     }
+  });
+});
+
+describe('the votes of a director that the others had to end', () => {
+  it.each([
+    ['count no more five seconds later, though its lease goes on', 'broken', false],
+    ['count while its session is open', 'open', true],
+  ])('%s', async (_, state, isUp) => {
+    const { clock, checks, desk, reports, sessions, votes } = worldOf(1, {}, 2);
+    const [check] = desk.checks().checks;
+    if (check === undefined) throw new Error('no check');
+    const vote = (director: string, up: boolean) =>
+      [director, { director, isUp: up, since: '', detail: '' }] as const;
+    votes.set(check.id, new Map([vote(me, true), vote(other, true)]));
+    reports.set(other, {});
+    sessions.set(other, { value: { state: 'open' } });
+    const isUpNow = (): boolean | undefined => {
+      checks.look();
+      return desk.statuses().get(check.id)?.isUp;
+    };
+    checks.count('all');
+    votes.set(check.id, new Map([vote(me, false), vote(other, true)]));
+    checks.count('all');
+    expect(isUpNow()).toBe(true);
+    sessions.set(other, { value: { state } });
+    expect(isUpNow()).toBe(true);
+    await clock.advance(4000);
+    expect(isUpNow()).toBe(true);
+    await clock.advance(2000);
+    expect(isUpNow()).toBe(isUp);
   });
 });
