@@ -1,5 +1,5 @@
 /** The contract on a real etcd of one member. */
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 
 import { createSystemClock } from '../../src/adapters/clock/system-clock.ts';
 import { createSystemRandom } from '../../src/adapters/clock/system-random.ts';
@@ -43,6 +43,31 @@ clusterStoreContract('etcd, one member', async () => {
       await etcd.close();
     },
   };
+});
+
+it('asks no proxy that the environment names for the web', async () => {
+  const etcd = await startEtcd();
+  const [member] = etcd.members as readonly [EtcdMember];
+  const [nobody = 0] = await freePorts(1);
+  for (const name of ['grpc_proxy', 'http_proxy', 'https_proxy'])
+    vi.stubEnv(name, `http://127.0.0.1:${nobody}`);
+  for (const name of ['no_grpc_proxy', 'no_proxy']) vi.stubEnv(name, '');
+  const endpoints = [`http://127.0.0.1:${member.listen.clientPort}`];
+  const store = createEtcdStore({ endpoints }, ports);
+  const txn = { compares: [], success: [put('/a', 'x')], failure: [] };
+  expect(await store.txn(txn, CALL)).toMatchObject({ kind: 'answered' });
+  const granted = await store.grantLease(60, CALL);
+  expect(granted.ok && (await store.keepLeaseAlive(granted.value.lease, CALL)).ok).toBe(true);
+  const seen: string[] = [];
+  for await (const { kind } of store.watch('/', AbortSignal.timeout(10_000))) {
+    seen.push(kind);
+    if (kind === 'changes') break;
+    if (kind === 'snapshot') await store.txn(txn, CALL);
+  }
+  expect(seen).toEqual(['snapshot', 'changes']);
+  vi.unstubAllEnvs();
+  store.close();
+  await etcd.close();
 });
 
 it('says that a value is too large, and nothing was written', async () => {

@@ -68,6 +68,8 @@ const MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024;
 
 const CHANNEL_OPTIONS = {
   'grpc.enable_retries': 0,
+  // A proxy that the environment names for the web is none for what decides who holds.
+  'grpc.enable_http_proxy': 0,
   // A fresh client must mean a fresh connection.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.initial_reconnect_backoff_ms': 100,
