@@ -67,21 +67,20 @@ const runsAlready = (pid: number | null): string =>
 
 type Named = { readonly warning: string | null; readonly close: () => void };
 
+/** Whoever has just taken a name may not listen yet, and cannot be asked who it is: so often, and so far apart. */
+const NAME_TRIES = 50;
+const REST_MS = 20;
+
 async function takeName(
   name: string,
   trusted: ReadonlySet<number>,
 ): Promise<Result<Named, string>> {
-  const server = createServer((socket) => socket.destroy());
-  const code = await new Promise<string | null>((resolve) => {
-    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-    server.listen(`\0${name}`, () => resolve(null));
-  });
-  if (code === null) server.unref();
-  const close = (): void => {
-    if (code === null) server.close();
-  };
-  // Looked at after the name is taken: of two that start at once at least one sees the other.
-  const others = readOwners(name).filter(({ pid }) => pid !== process.pid);
+  let tried = await tryName(name);
+  for (let tries = 1; tries < NAME_TRIES && isUnknown(tried); tries++) {
+    rest();
+    tried = await tryName(name);
+  }
+  const { code, others, close } = tried;
   const agent = others.find(({ uid }) => trusted.has(uid));
   if (agent !== undefined) {
     close();
@@ -98,6 +97,36 @@ async function takeName(
     close,
     warning: `${what}: an agent in another container of this network namespace would not be seen`,
   });
+}
+
+type Tried = {
+  /** Why the name is not ours; null: it is. */
+  readonly code: string | null;
+  readonly others: readonly Owner[];
+  readonly close: () => void;
+};
+
+const isUnknown = ({ code, others }: Tried): boolean =>
+  code === 'EADDRINUSE' && others.length === 0;
+
+async function tryName(name: string): Promise<Tried> {
+  const server = createServer((socket) => socket.destroy());
+  const code = await new Promise<string | null>((resolve) => {
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    server.listen(`\0${name}`, () => resolve(null));
+  });
+  if (code === null) server.unref();
+  const close = (): void => {
+    if (code === null) server.close();
+  };
+  // Looked at after the name is taken: of two that start at once at least one sees the other.
+  const others = readOwners(name).filter(({ pid }) => pid !== process.pid);
+  return { code, others, close };
+}
+
+/** Before the agent does anything: nothing waits for this thread. */
+function rest(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, REST_MS);
 }
 
 const SO_PEERCRED = 17;

@@ -3,11 +3,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readPlace } from '../../../../src/adapters/machine/place.ts';
 import { tryRunLock } from '../../../../src/adapters/machine/run-lock.ts';
 import { takeInstanceLock } from '../../../../src/adapters/machine/single-instance.ts';
 import { isSamePlace } from '../../../../src/model/place.ts';
+
+const koffiPath = fileURLToPath(import.meta.resolve('koffi'));
 
 let directory: string;
 let socketName: string;
@@ -130,6 +133,33 @@ describe('the lock of the agent', () => {
       },
     });
     if (taken.ok) taken.value.release();
+  });
+
+  it.each([
+    ['is refused where the name was taken a moment ago, and nobody listens to it yet', 200, false],
+    ['warns where nobody ever listens to a name that is taken', 1e6, true],
+  ])('%s', async (_, listensAfterMs, isOk) => {
+    const child = await stay(`
+      const library = require(${JSON.stringify(koffiPath)}).load(null);
+      const socket = library.func('int socket(int, int, int)');
+      const bind = library.func('int bind(int, const uint8_t *, uint32_t)');
+      const listen = library.func('int listen(int, int)');
+      const exact = Buffer.concat([Buffer.from([1, 0, 0]), Buffer.from(${JSON.stringify(socketName)})]);
+      // Some versions of Node fill a name up with zeros.
+      const taken = [exact, Buffer.concat([exact], 110)].map((name) => {
+        const fd = socket(1, 1, 0);
+        if (bind(fd, name, name.length) !== 0) throw new Error('bind');
+        return fd;
+      });
+      setTimeout(() => taken.forEach((fd) => listen(fd, 5)), ${listensAfterMs});
+      console.log('there')`);
+    const taken = await take();
+    expect(taken.ok).toBe(isOk);
+    if (!taken.ok) expect(taken.error).toContain(`(process ${child.pid})`);
+    else {
+      expect(taken.value.warning).toContain('somebody, who is no agent, has the socket');
+      taken.value.release();
+    }
   });
 
   it('is one of two at most that are started in the same moment and do not share /run', async () => {
