@@ -60,7 +60,7 @@ export class CheckDirector {
       specs: { spec: () => spec, accepted: () => revision(1) },
       desk: this.desk,
       directorLease: this.#lease,
-      hold: { state: () => ({ holdings: new Map() }) },
+      hold: { state: () => ({ holdings: new Map(), view: { sessions: new Map() } }) },
       reconcile: { wake: () => {} },
     } as unknown as AgentParts;
     const ports = { prober: this.prober, clock, log: silentLog, metrics: silentMetrics, store };

@@ -30,7 +30,9 @@ export const NAMESPACE_PREFIX = 'lh-';
 
 /** Nothing in a namespace is reached through a proxy of the machine: etcd's clients and curl would ask it. */
 // oxlint-disable-next-line no-restricted-properties -- no configuration of the product
-const PROXIES = Object.keys(process.env).filter((name) => /^(http|https|grpc|all)_proxy$/i.test(name));
+const PROXIES = Object.keys(process.env).filter((name) =>
+  /^(http|https|grpc|all)_proxy$/i.test(name),
+);
 const DIRECT = PROXIES.length === 0 ? [] : ['env', ...PROXIES.map((name) => `--unset=${name}`)];
 
 export type CutKind = 'all' | 'ip';
