@@ -312,7 +312,7 @@ class Director implements Agent {
         const group = this.#allowedGroup(id);
         return group === undefined ? null : this.#places.gateGroup(group);
       },
-      isAwaited: (id) => this.#plane.isAwaited(id),
+      isAwaited: (id) => this.#plane.isAwaited(id) || this.#isWithheld(id),
       announcements: (id) => {
         const group = this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);
@@ -487,6 +487,12 @@ class Director implements Agent {
     if (group === undefined) return undefined;
     const addresses = this.#barrier.allowed(group);
     return addresses === group.addresses ? group : { ...group, addresses };
+  }
+
+  /** The barrier lets none of its addresses through yet: what opened now would answer for nothing. */
+  #isWithheld(id: GroupId): boolean {
+    const wanted = this.#parts.specs.group(id)?.addresses.length ?? 0;
+    return wanted > 0 && this.#allowedGroup(id)?.addresses.length === 0;
   }
 
   #vipsOf(

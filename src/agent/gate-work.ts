@@ -19,7 +19,7 @@ export type GateWorkPorts = {
   readonly voices: Pick<Voices, 'limit'>;
   /** Where a group's addresses are bound; null while an interface is missing. */
   readonly gateGroup: (group: GroupId) => GateGroup | null;
-  /** What forwards for a group that comes here is being made in the kernel. Absent: of none. */
+  /** What forwards for a group that comes here is being made in the kernel, or no address is its own yet. Absent: of none. */
   readonly isAwaited?: (group: GroupId) => boolean;
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
   readonly clearGate: (keep: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, MonoMs> | null>;

@@ -25,7 +25,7 @@ import {
   patienceAt,
   yieldTo,
 } from './segment.ts';
-import { isGatewaySeen, standInOf } from './stand-in.ts';
+import { isGatewaySeen, lateStandInOf } from './stand-in.ts';
 import type { Asked, AskedPart, RoundState } from './state.ts';
 import { UNARMED_LIMIT, waitMs } from './timing.ts';
 import { isOver } from './view.ts';
@@ -139,7 +139,7 @@ function askedParts(draft: Draft, { guarded }: Sent): readonly AskedPart[] {
 /** A former holder opens it in the first round after MUTED, a stand-in speaks, another was promised it. */
 const isRefusedAnyway = (draft: Draft, group: GroupId): boolean =>
   isUnresolved(draft, group) ||
-  standInOf(draft, group) !== null ||
+  lateStandInOf(draft, group) !== null ||
   promisedTo(draft, group) !== null;
 
 function partsOf(

@@ -7,7 +7,7 @@ import type { GroupId } from '../../model/ids.ts';
 import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { hold, rosterOf } from './roster.ts';
-import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, standInOf } from './stand-in.ts';
+import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, lateStandInOf } from './stand-in.ts';
 import type { ElectionEvent, ElectionState, Holding, Probing } from './state.ts';
 import { waitMs } from './timing.ts';
 import type { Wake } from './wake.ts';
@@ -29,7 +29,7 @@ const ANSWER_SLACK_MS = 1000;
 export const mustWait = (draft: Draft, group: GroupId): boolean =>
   isUnresolved(draft, group) ||
   draft.state.eligibility.get(group) === 'vrrp-listening' ||
-  standInOf(draft, group) !== null ||
+  lateStandInOf(draft, group) !== null ||
   isUnprobed(draft, group);
 
 /** A group of this director's record stays silent until the network was asked about it. */
@@ -114,14 +114,14 @@ function lengthFor(draft: Draft, group: GroupId, holding: Owned): Probing['lengt
   if (isToBeLong(draft, holding)) {
     // In vain, and who probes for the same hears it.
     if (holding.right === 'segment' && !isGatewaySeen(draft)) return null;
-    return now >= (state.standAfter.get(group) ?? now) && standInOf(draft, group) === null
+    return now >= (state.standAfter.get(group) ?? now) && lateStandInOf(draft, group) === null
       ? 'long'
       : null;
   }
   const isPrepared = holding.preparedUntil !== null && holding.preparedUntil > now;
   if (holding.right === 'segment' || !holding.mustProbe || !isPrepared) return null;
   if (!isSegmentUsed(draft) || isUnresolved(draft, group)) return null;
-  return standInOf(draft, group) === null ? 'short' : null;
+  return lateStandInOf(draft, group) === null ? 'short' : null;
 }
 
 /** Neither the store nor its word through others: the network is the only witness. */

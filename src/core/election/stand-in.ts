@@ -2,7 +2,13 @@
  * Who speaks for a group in the place of its holder by the record, and since when nobody in reach has the
  * store (design 4.10). A stand-in's heartbeats name the group with the epoch of the record that it stands under.
  */
-import { type DirectorId, epochOf, type GroupId, type MonoMs } from '../../model/ids.ts';
+import {
+  type DirectorId,
+  epochOf,
+  type GroupId,
+  type MonoMs,
+  type Revision,
+} from '../../model/ids.ts';
 import type { ScopeRecord } from '../../model/records.ts';
 import { type Draft, rankingOf } from './draft.ts';
 import { isLastResort, myObstacle } from './placement.ts';
@@ -60,23 +66,31 @@ export function isCutOff(draft: Draft): boolean {
 export const isGatewaySeen = ({ state, config, now }: Draft): boolean =>
   state.gatewaySeenAt !== null && now < state.gatewaySeenAt + config.timing.holdMs;
 
-/**
- * Another director that is heard to speak for the group though the record names somebody else; null: nobody.
- * Whoever stood in under the record before may not know yet that there is another one.
- */
+/** Another director that is heard to speak for the group though the record names somebody else; null: nobody. */
 export function standInOf(draft: Draft, group: GroupId): DirectorId | null {
-  const { state, config, now } = draft;
-  const record = state.view.owners.get(group);
-  if (!record?.value) return null;
-  const former = state.ownerSeenAt.get(group)?.former ?? null;
+  const record = draft.state.view.owners.get(group);
+  const holder = record?.value?.director;
+  if (record === undefined || holder === undefined) return null;
+  return voiceUnder(draft, group, { rev: record.rev, director: holder });
+}
+
+/** The same, or who stood in under the record before: it may not know yet that there is another one. */
+export function lateStandInOf(draft: Draft, group: GroupId): DirectorId | null {
+  const { former = null } = draft.state.ownerSeenAt.get(group) ?? {};
+  return standInOf(draft, group) ?? (former === null ? null : voiceUnder(draft, group, former));
+}
+
+/** Whoever names the group with the epoch of a record that names another director, and is heard now. */
+function voiceUnder(
+  { state, config, now }: Draft,
+  group: GroupId,
+  record: { readonly rev: Revision; readonly director: string | null },
+): DirectorId | null {
+  const holder = state.view.owners.get(group)?.value?.director;
   for (const [director, heard] of state.heard) {
-    if (director === config.me || director === record.value.director) continue;
+    if (director === config.me || director === record.director || director === holder) continue;
     if (heard.at + config.timing.suspectMs <= now) continue;
-    const epoch = heard.epochOf(group);
-    if (epoch === null) continue;
-    if (epoch === epochOf(record.rev)) return director;
-    if (former !== null && director !== former.director && epoch === epochOf(former.rev))
-      return director;
+    if (heard.epochOf(group) === epochOf(record.rev)) return director;
   }
   return null;
 }

@@ -5,7 +5,7 @@ import { ABSENT, type DirectorId, type GroupId, monoMs } from '../../model/ids.t
 import type { OperationRecord } from '../../model/records.ts';
 import { alarmOnce, type Draft, own, pendingOperations, rankingOf, remove } from './draft.ts';
 import { bestSuccessor, type Candidate, myObstacle, readySuccessor } from './placement.ts';
-import { isStoreThere, standInOf } from './stand-in.ts';
+import { isStoreThere, lateStandInOf } from './stand-in.ts';
 import type { GiveUp, Holding } from './state.ts';
 import { READY_WAIT_MS, waitMs, WORD_WAIT_MS } from './timing.ts';
 
@@ -45,7 +45,7 @@ export function whyPart(draft: Draft, id: GroupId, holding: Holding): Parting | 
   const reason = obstacle === null ? null : (UNFIT[obstacle] ?? null);
   if (obstacle !== null && reason !== null) return unfit(draft, group, holding, obstacle, reason);
   // Without the store it could not be given, nor taken back where the stand-in ends.
-  const standIn = holding.kind === 'owned' && isStoreThere(draft) ? standInOf(draft, id) : null;
+  const standIn = holding.kind === 'owned' && isStoreThere(draft) ? lateStandInOf(draft, id) : null;
   if (standIn !== null) return shut('stood-in', standIn);
   if (isStuck(draft, group.id, holding)) return shut('cannot-arm', successor(draft, group));
   if (holding.kind !== 'open') return null;

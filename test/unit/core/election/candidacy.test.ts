@@ -23,6 +23,17 @@ const of = ({ state, config, now }: ElectionDriver): Candidacy | null =>
 const standIn = ({ state, config, now }: ElectionDriver): string | null =>
   createCandidacies(state, config, monoMs(now)).standInOf(G1);
 
+it('nobody stands in for who is named by a new record, though who did before is still heard', () => {
+  const driver = orphaned();
+  driver.audible = [];
+  driver.hear(D3, [G1]);
+  expect(standIn(driver)).toBe('d3');
+  const record = ownerOf({ director: 'd1', session: driver.sessionId });
+  driver.store.write(keys.owner(G1), formatRecord(record));
+  driver.see();
+  expect(standIn(driver)).toBeNull();
+});
+
 describe('a candidate', () => {
   it('waits for as long as the holder may speak, then probes, and stands in', () => {
     const driver = orphaned();
