@@ -312,7 +312,8 @@ class Director implements Agent {
         const group = this.#allowedGroup(id);
         return group === undefined ? null : this.#places.gateGroup(group);
       },
-      isAwaited: (id) => this.#plane.isAwaited(id) || this.#isWithheld(id),
+      isAwaited: (id) => this.#plane.isAwaited(id),
+      isWithheld: (id) => this.#isWithheld(id),
       announcements: (id) => {
         const group = this.#allowedGroup(id);
         return group === undefined ? [] : this.#places.announcements(group);

@@ -19,8 +19,10 @@ export type GateWorkPorts = {
   readonly voices: Pick<Voices, 'limit'>;
   /** Where a group's addresses are bound; null while an interface is missing. */
   readonly gateGroup: (group: GroupId) => GateGroup | null;
-  /** What forwards for a group that comes here is being made in the kernel, or no address is its own yet. Absent: of none. */
+  /** What forwards for a group that comes here is being made in the kernel. Absent: of none. */
   readonly isAwaited?: (group: GroupId) => boolean;
+  /** All of the group's addresses may still be another group's elsewhere. Absent: of none. */
+  readonly isWithheld?: (group: GroupId) => boolean;
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */
   readonly clearGate: (keep: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, MonoMs> | null>;
 };
@@ -120,7 +122,7 @@ export class GateWork {
   }
 
   async #arm(effect: GateEffect & { kind: 'arm' }, epochs: Epochs): Promise<ElectionEvent> {
-    const { gate, log, voices, isAwaited } = this.#ports;
+    const { gate, log, voices, isAwaited, isWithheld } = this.#ports;
     const { round, until, aliveMs } = effect;
     const left: GroupId[] = [];
     const groups: (GateGroup & { readonly mode: ArmMode })[] = [];
@@ -142,7 +144,8 @@ export class GateWork {
     const names = effect.groups.map((one) => one.group).filter((group) => !isDeferred.has(group));
     const unmade = groups.filter(({ group, mode }) => mode === 'prepared' && isAwaited?.(group));
     const unsettled = [...armed.value.unsettled, ...unmade.map(({ group }) => group)];
-    const told = { groups: names, opened, unsettled, failed, speaksUntil };
+    const withheld = names.filter((group) => isWithheld?.(group));
+    const told = { groups: names, opened, unsettled, withheld, failed, speaksUntil };
     return { kind: 'armed', round, isOk: true, ...told };
   }
 

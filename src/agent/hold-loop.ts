@@ -51,6 +51,8 @@ export type HoldPorts = {
   readonly gateGroup: (group: GroupId) => GateGroup | null;
   /** What forwards for a group that comes here is being made in the kernel. Absent: of none. */
   readonly isAwaited?: (group: GroupId) => boolean;
+  /** All of the group's addresses may still be another group's elsewhere. Absent: of none. */
+  readonly isWithheld?: (group: GroupId) => boolean;
   readonly announcements: (group: GroupId) => readonly Announcement[];
   readonly peers: () => readonly Peer[];
   /** Silences what an earlier life of this agent left, but for these groups; true when the kernel did. */

@@ -406,7 +406,7 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   for (const group of armed) {
     const mode = round.modes.get(group);
     if (mode === 'open') markOpen(draft, group, event.speaksUntil, opened.has(group));
-    else if (mode === 'prepared' && !event.unsettled.includes(group))
+    else if (mode === 'prepared' && !isUnready(event, group))
       markPrepared(draft, group, event.speaksUntil);
   }
   repeatAnnouncements(draft);
@@ -421,6 +421,11 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   const isPartial = event.unsettled.length > 0 || event.groups.length < round.modes.size;
   if (isPartial) hurryRound(draft, UNSETTLED_PACE_MS);
 }
+
+const isUnready = (
+  { unsettled, withheld = [] }: ElectionEvent & { kind: 'armed' },
+  group: GroupId,
+): boolean => unsettled.includes(group) || withheld.includes(group);
 
 function noteBasis(draft: Draft, basis: HoldBasis): void {
   const { state } = draft;

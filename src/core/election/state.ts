@@ -558,6 +558,8 @@ export type ElectionEvent =
       readonly groups: readonly GroupId[];
       /** Bound a moment ago: the kernel does not take all their traffic yet. */
       readonly unsettled: readonly GroupId[];
+      /** Armed with no address, for another group may still have them: not prepared, for as long as that lasts. */
+      readonly withheld?: readonly GroupId[];
       /** Groups that were silent before. */
       readonly opened: readonly GroupId[];
       readonly failed: readonly GroupId[];

@@ -249,4 +249,13 @@ describe('a group that is prepared', () => {
     expect(await prepare({ isAwaited: () => false })).toMatchObject({ unsettled: [] });
     expect(await prepare({})).toMatchObject({ unsettled: [] });
   });
+
+  it('is told to have no address of its own yet; what opens is not held up', async () => {
+    expect(await prepare({ isWithheld: (group) => group === G })).toMatchObject({
+      groups: [G, H],
+      unsettled: [],
+      withheld: [G],
+    });
+    expect(await prepare({})).toMatchObject({ withheld: [] });
+  });
 });

@@ -353,6 +353,25 @@ describe('the successor', () => {
     expect(told(driver)).toEqual(['prepared to d2']);
   });
 
+  it('whose addresses may all be another group’s yet says nothing, and looks again in its rhythm', () => {
+    const driver = succeeding();
+    driver.keep = (effect) => effect.kind === 'arm';
+    driver.advance(TIMING.roundMs);
+    const [arm] = driver.of('arm').slice(-1);
+    if (arm === undefined) throw new Error('no arm');
+    driver.forget();
+    const { round, until: speaksUntil } = arm;
+    const nothing = { opened: [], unsettled: [], failed: [], speaksUntil };
+    const groups = [G1];
+    driver.feed({ kind: 'armed', round, isOk: true, groups, withheld: groups, ...nothing });
+    driver.keep = () => false;
+    driver.advance(TIMING.roundMs / 2);
+    expect(driver.of('arm')).toEqual([]);
+    expect(told(driver)).toEqual([]);
+    driver.advance(TIMING.roundMs / 2);
+    expect(told(driver)).toEqual(['prepared to d2']);
+  });
+
   it('does not open what it prepared too long ago', () => {
     const driver = succeeding();
     driver.keep = isTxn('round');
