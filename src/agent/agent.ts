@@ -5,7 +5,7 @@
 import { isFoundFree } from '../core/election/probing.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import type { ElectionState } from '../core/election/state.ts';
-import type { VipGroup } from '../model/cluster.ts';
+import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';
 import type { AgentView } from '../ports/agent-view.ts';
@@ -37,6 +37,7 @@ import { createOperationWriter } from './operations.ts';
 import { createPeers } from './peers.ts';
 import { freeze, FREEZE, release } from './shut-down.ts';
 import { ServedDesk } from './served-desk.ts';
+import { LateVips } from './late-vips.ts';
 import { createSpecBarrier, type SpecBarrier } from './spec-barrier.ts';
 import type { SpecDesk } from './spec-desk.ts';
 import { SpecIntake } from './spec-intake.ts';
@@ -78,6 +79,7 @@ class Director implements Agent {
   readonly #notify: NotifyLoop;
   readonly #housekeeping: Housekeeping;
   readonly #barrier: SpecBarrier = createSpecBarrier();
+  readonly #late: LateVips;
   readonly #intake: SpecIntake;
   readonly #places: GroupPlaces;
   readonly #gauges: Gauges;
@@ -95,6 +97,14 @@ class Director implements Agent {
     this.#epochs = createEpochFence({ log });
     this.#events = createEventLog({ keys }, { store, clock, random, log });
     this.#gateway = this.#createGatewayDesk();
+    this.#late = new LateVips({
+      neighbours,
+      clock,
+      log,
+      isAsked: () => isSegmentUsed(this.#parts.hold.state(), this.#parts.specs.spec()),
+      isSpeaking: (id) => this.#parts.gates.isSpeaking(id),
+      places: (group) => this.#places.announcements(group),
+    });
     this.#plane = new DataPlane(options, ports, {
       parts: () => this.#parts,
       passed: () => this.#judge(),
@@ -486,7 +496,7 @@ class Director implements Agent {
   #allowedGroup(id: GroupId): VipGroup | undefined {
     const group = this.#parts.specs.group(id);
     if (group === undefined) return undefined;
-    const addresses = this.#barrier.allowed(group);
+    const addresses = this.#late.pass(group, this.#barrier.allowed(group));
     return addresses === group.addresses ? group : { ...group, addresses };
   }
 
@@ -515,6 +525,11 @@ class Director implements Agent {
     }
   }
 }
+
+/** Anybody in this cluster may go on without the store. */
+const isSegmentUsed = ({ view }: ElectionState, spec: ClusterSpec | null): boolean =>
+  spec?.isolation.policy === 'gateway' ||
+  [...view.scopes.values()].some(({ value }) => value?.isolation === 'gateway');
 
 /** Something speaks here, or may soon, that another voice silences: a round by the segment, or a stand-in's group. */
 function isUpToVoices(state: ElectionState): boolean {

@@ -1,0 +1,81 @@
+/**
+ * VIPs that come to a group which speaks here already: by a newer document, or when the barrier lets them through.
+ * The group was asked about when it was opened, these were not; and whoever goes on without the store may still speak
+ * for them (design 4.10). So they are asked for first, where anybody may go on so.
+ */
+import type { IpAddress } from '../model/address.ts';
+import type { VipGroup } from '../model/cluster.ts';
+import type { GroupId } from '../model/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { Neighbours, VipPlace } from '../ports/neighbours.ts';
+
+type Addresses = VipGroup['addresses'];
+
+export type LateVipsPorts = {
+  readonly neighbours: Pick<Neighbours, 'probe'>;
+  readonly clock: Pick<Clock, 'schedule'>;
+  readonly log: Log;
+  /** Anybody in this cluster may go on without the store. */
+  readonly isAsked: () => boolean;
+  /** The kernel lets the group speak here. */
+  readonly isSpeaking: (group: GroupId) => boolean;
+  /** Where these would be bound here. */
+  readonly places: (group: VipGroup) => readonly VipPlace[];
+};
+
+/** As for a group that is opened after a lapse. */
+const PROBES = { count: 2, intervalMs: 20 };
+/** Who answered has so long to hear of the group's holder and to fall silent. */
+const YIELD_MS = 100;
+
+type Known = { readonly list: Addresses; readonly passed: Set<IpAddress> };
+
+export class LateVips {
+  readonly #ports: LateVipsPorts;
+  readonly #known = new Map<GroupId, Known>();
+  /** A probe, or the time to yield, is under way. */
+  readonly #asked = new Set<IpAddress>();
+
+  constructor(ports: LateVipsPorts) {
+    this.#ports = ports;
+  }
+
+  /** Those of the group's addresses that may be bound now, the very list where all may; the others are asked for. */
+  pass(group: VipGroup, list: Addresses): Addresses {
+    const { isAsked, isSpeaking } = this.#ports;
+    const known = this.#known.get(group.id);
+    if (known?.list === list) return list;
+    const late =
+      known === undefined || !isSpeaking(group.id) || !isAsked()
+        ? []
+        : list.filter(({ address }) => !known.passed.has(address));
+    if (known === undefined || late.length === 0) {
+      this.#known.set(group.id, { list, passed: new Set(list.map(({ address }) => address)) });
+      return list;
+    }
+    const unasked = late.filter(({ address }) => !this.#asked.has(address));
+    if (unasked.length > 0) void this.#ask({ ...group, addresses: unasked }, known.passed);
+    return list.filter(({ address }) => known.passed.has(address));
+  }
+
+  async #ask(group: VipGroup, passed: Set<IpAddress>): Promise<void> {
+    const { neighbours, clock, log, places } = this.#ports;
+    const addresses = group.addresses.map(({ address }) => address);
+    for (const address of addresses) this.#asked.add(address);
+    const passAll = (): void => {
+      for (const address of addresses) {
+        this.#asked.delete(address);
+        passed.add(address);
+      }
+    };
+    const { answered, unasked } = await neighbours.probe(places(group), PROBES);
+    if (answered.size + unasked.size === 0) {
+      passAll();
+      return;
+    }
+    const told = { answered: [...answered], unasked: [...unasked] };
+    log.warn({ vipGroup: group.id, ...told }, 'vip.answered');
+    clock.schedule(YIELD_MS, passAll);
+  }
+}
