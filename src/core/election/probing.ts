@@ -172,6 +172,20 @@ export function onVoice(draft: Draft, group: GroupId): void {
   stepBack(draft, group);
 }
 
+/**
+ * Another director asks to stand in for the group that this one is about to open: it may speak already, though neither
+ * its heartbeats nor its ARP came. It is told to yield as who answers is.
+ */
+export function onStandInAsks(draft: Draft, group: GroupId): void {
+  const { state, now } = draft;
+  const holding = state.holdings.get(group);
+  const probing = state.probings.get(group);
+  if (holding?.kind !== 'owned' || holding.right !== 'record' || holding.isOpening) return;
+  if (probing?.length !== 'short' || probing.phase === 'answered' || probing.epoch === null) return;
+  const until = later(draft, YIELD_MS);
+  own(draft, 'probings').set(group, { ...probing, phase: 'answered', until, nextTellAt: now });
+}
+
 /** At least four over D' of whoever the record names. */
 function longProbes(draft: Draft, group: GroupId): { count: number; intervalMs: number } {
   return { count: LONG_COUNT, intervalMs: Math.ceil(lastVoiceMs(draft, group) / LONG_COUNT) };

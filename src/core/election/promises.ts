@@ -16,6 +16,7 @@ import { type Draft, isBusy, own, request } from './draft.ts';
 import { mayAccuse } from './scope.ts';
 import { holderHeardAt, isBetterCandidate, isCutOff, standInOf } from './stand-in.ts';
 import { isMutedEntry, isUnresolved } from './pending.ts';
+import { onStandInAsks } from './probing.ts';
 import type { Purpose, TxnReply } from './state.ts';
 import { waitMs } from './timing.ts';
 import { guardRequest } from './guard.ts';
@@ -38,6 +39,8 @@ export function onHold(draft: Draft, from: DirectorId, message: Hold): void {
       ? { kind: 'promise', ...asked, by: mine.id }
       : { kind: 'refusal', reason: reason ?? 'just-started', ...asked };
   draft.effects.push({ kind: 'tell', to: from, message: answer });
+  if (message.basis === 'segment')
+    for (const { group } of message.groups) onStandInAsks(draft, group);
   if (reason !== 'superseded') relay(draft, from, message, asked);
 }
 

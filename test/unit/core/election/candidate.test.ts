@@ -432,6 +432,29 @@ describe('an opening after a lapse, or of a group of a dead holder', () => {
     expect(driver.state.holdings.get(G1)?.epoch).toBe(driver.epochOf());
   });
 
+  it('tells who asks to stand in for it to yield, though nobody answered the probes', () => {
+    const driver = orphaned();
+    driver.store.write(keys.session(D2), formatRecord(sessionOf({ state: 'broken', by: 'd3' })));
+    driver.keep = (effect) => effect.kind === 'probe';
+    driver.advance(30);
+    const yields = (): number =>
+      driver.of('tell').filter(({ to, message }) => to === D3 && message.kind === 'yield').length;
+    expect(yields()).toBe(0);
+    const session = sessionIdOf(revision(driver.store.read(keys.session(D3)).modRevision));
+    const rev = driver.store.read(keys.owner(G1)).modRevision;
+    const groups = [{ group: G1, epoch: driver.epochOf(), ownerRev: revision(rev) }];
+    const asked = { session, sessionRev: revision(session), round: 1, part: 0, forMs: 1 };
+    const message = { kind: 'hold', ...asked, basis: 'segment', groups } as const;
+    driver.feed({ kind: 'peer', from: D3, message });
+    driver.feed({ kind: 'probed', answers: new Map([[G1, false]]) });
+    driver.run();
+    driver.advance(80);
+    expect(yields()).toBeGreaterThan(2);
+    expect(driver.of('announce')).toEqual([]);
+    driver.advance(TIMING.roundMs);
+    expect(driver.of('announce')).toHaveLength(1);
+  });
+
   it('is asked about just before the holder is killed, and opens with the kill', () => {
     const driver = orphaned();
     const told: string[] = [];
