@@ -5,7 +5,7 @@
  */
 import type { IpAddress } from '../model/address.ts';
 import type { VipGroup } from '../model/cluster.ts';
-import type { GroupId } from '../model/ids.ts';
+import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Neighbours, VipPlace } from '../ports/neighbours.ts';
@@ -14,7 +14,7 @@ type Addresses = VipGroup['addresses'];
 
 export type LateVipsPorts = {
   readonly neighbours: Pick<Neighbours, 'probe'>;
-  readonly clock: Pick<Clock, 'schedule'>;
+  readonly clock: Pick<Clock, 'now' | 'schedule'>;
   readonly log: Log;
   /** Anybody in this cluster may go on without the store. */
   readonly isAsked: () => boolean;
@@ -29,11 +29,16 @@ const PROBES = { count: 2, intervalMs: 20 };
 /** Who answered has so long to hear of the group's holder and to fall silent. */
 const YIELD_MS = 100;
 
+/** What a group that speaks here had until so long ago moves to another one here without a gap. */
+const OURS_MS = 1000;
+
 type Known = { readonly list: Addresses; readonly passed: Set<IpAddress> };
 
 export class LateVips {
   readonly #ports: LateVipsPorts;
   readonly #known = new Map<GroupId, Known>();
+  /** When a group that speaks here lost the VIP to the document. */
+  readonly #left = new Map<IpAddress, MonoMs>();
   /** A probe, or the time to yield, is under way. */
   readonly #asked = new Set<IpAddress>();
 
@@ -49,14 +54,33 @@ export class LateVips {
     const late =
       known === undefined || !isSpeaking(group.id) || !isAsked()
         ? []
-        : list.filter(({ address }) => !known.passed.has(address));
+        : list.filter(({ address }) => !known.passed.has(address) && !this.#isOurs(address));
     if (known === undefined || late.length === 0) {
-      this.#known.set(group.id, { list, passed: new Set(list.map(({ address }) => address)) });
+      const passed = new Set(list.map(({ address }) => address));
+      if (known !== undefined && isSpeaking(group.id)) this.#leave(known.passed, passed);
+      this.#known.set(group.id, { list, passed });
       return list;
     }
+    for (const { address } of list)
+      if (!late.some((one) => one.address === address)) known.passed.add(address);
     const unasked = late.filter(({ address }) => !this.#asked.has(address));
     if (unasked.length > 0) void this.#ask({ ...group, addresses: unasked }, known.passed);
     return list.filter(({ address }) => known.passed.has(address));
+  }
+
+  /** This kernel speaks for it, or did a moment ago: nobody else can have begun to. */
+  #isOurs(address: IpAddress): boolean {
+    const leftAt = this.#left.get(address);
+    if (leftAt !== undefined && this.#ports.clock.now() < leftAt + OURS_MS) return true;
+    for (const [id, { passed }] of this.#known)
+      if (passed.has(address) && this.#ports.isSpeaking(id)) return true;
+    return false;
+  }
+
+  #leave(before: ReadonlySet<IpAddress>, after: ReadonlySet<IpAddress>): void {
+    const now = this.#ports.clock.now();
+    for (const [address, at] of this.#left) if (now >= at + OURS_MS) this.#left.delete(address);
+    for (const address of before) if (!after.has(address)) this.#left.set(address, now);
   }
 
   async #ask(group: VipGroup, passed: Set<IpAddress>): Promise<void> {

@@ -10,6 +10,7 @@ import { ip } from '../core/desired/spec-builders.ts';
 import { RecordingLog } from './reconcile-loop.fixture.ts';
 
 const G = groupId('web');
+const H = groupId('mail');
 const [A, B, C] = ['10.90.0.101', '10.90.0.102', '10.90.0.103'].map(ip);
 const addressOf = (address: IpAddress) =>
   ({ address, prefix: 32, interface: 'eth0', scope: 'global', label: null }) as never;
@@ -38,8 +39,8 @@ function setUp(fields: Partial<LateVipsPorts> = {}) {
     places: ({ addresses }) => addresses.map(({ address }) => ({ device: 'eth0', address })),
     ...fields,
   });
-  const pass = (list: ReturnType<typeof listOf>): string =>
-    textOf(late.pass(group(G, { addresses: list }), list));
+  const pass = (list: ReturnType<typeof listOf>, id = G): string =>
+    textOf(late.pass(group(id, { addresses: list }), list));
   return { clock, log, asked, state, late, pass };
 }
 
@@ -97,9 +98,40 @@ describe('VIPs that come to a group', () => {
     pass(listOf(A, B));
     state.isSpeaking = true;
     expect(pass(listOf(A))).toBe(`${A}`);
+    await clock.advance(1000);
     expect(pass(listOf(A, B))).toBe(`${A}`);
     await clock.advance(40);
     expect(pass(listOf(A, B))).toBe(`${A} ${B}`);
+    expect(asked).toEqual([`${B}`]);
+  });
+
+  it.each([
+    ['before', true],
+    ['after', false],
+  ])(
+    'pass at once from one group to another that speak here, looked at %s it',
+    async (_, isFirst) => {
+      const { clock, asked, state, pass } = setUp();
+      pass(listOf(A, B));
+      pass(listOf(C), H);
+      state.isSpeaking = true;
+      const leave = (): string => pass(listOf(A));
+      if (!isFirst) leave();
+      await clock.advance(isFirst ? 0 : 900);
+      expect(pass(listOf(C, B), H)).toBe(`${C} ${B}`);
+      if (isFirst) leave();
+      expect(asked).toEqual([]);
+    },
+  );
+
+  it('are asked about where a group here had them long ago', async () => {
+    const { clock, asked, state, pass } = setUp();
+    pass(listOf(A, B));
+    pass(listOf(C), H);
+    state.isSpeaking = true;
+    pass(listOf(A));
+    await clock.advance(1000);
+    expect(pass(listOf(C, B), H)).toBe(`${C}`);
     expect(asked).toEqual([`${B}`]);
   });
 

@@ -335,25 +335,8 @@ describe('the successor', () => {
     expect(driver.holding()).toBe('open');
   });
 
-  it('whose addresses are not in force yet says nothing, and looks again soon', () => {
-    const driver = succeeding();
-    driver.keep = (effect) => effect.kind === 'arm';
-    driver.advance(TIMING.roundMs);
-    const [arm] = driver.of('arm').slice(-1);
-    if (arm === undefined) throw new Error('no arm');
-    driver.forget();
-    const { round, until: speaksUntil } = arm;
-    const groups = [G1];
-    const nothing = { opened: [], failed: [], speaksUntil };
-    driver.feed({ kind: 'armed', round, isOk: true, groups, unsettled: groups, ...nothing });
-    driver.settle();
-    expect(told(driver)).toEqual([]);
-    driver.keep = () => false;
-    driver.advance(25);
-    expect(told(driver)).toEqual(['prepared to d2']);
-  });
-
-  it('whose addresses may all be another group’s yet says nothing, and looks again in its rhythm', () => {
+  /** The kernel has answered the arming, and something of the group is not ready. */
+  const answered = (what: 'unsettled' | 'withheld'): ElectionDriver => {
     const driver = succeeding();
     driver.keep = (effect) => effect.kind === 'arm';
     driver.advance(TIMING.roundMs);
@@ -362,9 +345,22 @@ describe('the successor', () => {
     driver.forget();
     const { round, until: speaksUntil } = arm;
     const nothing = { opened: [], unsettled: [], failed: [], speaksUntil };
-    const groups = [G1];
-    driver.feed({ kind: 'armed', round, isOk: true, groups, withheld: groups, ...nothing });
+    const told = { ...nothing, groups: [G1], [what]: [G1] };
+    driver.feed({ kind: 'armed', round, isOk: true, ...told });
     driver.keep = () => false;
+    return driver;
+  };
+
+  it('whose addresses are not in force yet says nothing, and looks again soon', () => {
+    const driver = answered('unsettled');
+    driver.settle();
+    expect(told(driver)).toEqual([]);
+    driver.advance(25);
+    expect(told(driver)).toEqual(['prepared to d2']);
+  });
+
+  it('whose addresses may all be another group’s yet says nothing, and looks again in its rhythm', () => {
+    const driver = answered('withheld');
     driver.advance(TIMING.roundMs / 2);
     expect(driver.of('arm')).toEqual([]);
     expect(told(driver)).toEqual([]);
