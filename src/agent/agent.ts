@@ -3,9 +3,10 @@
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
 import { isFoundFree } from '../core/election/probing.ts';
+import { isSegmentUsed } from '../core/election/stand-in.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
 import type { ElectionState } from '../core/election/state.ts';
-import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
+import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';
 import type { AgentView } from '../ports/agent-view.ts';
@@ -97,14 +98,7 @@ class Director implements Agent {
     this.#epochs = createEpochFence({ log });
     this.#events = createEventLog({ keys }, { store, clock, random, log });
     this.#gateway = this.#createGatewayDesk();
-    this.#late = new LateVips({
-      neighbours,
-      clock,
-      log,
-      isAsked: () => isSegmentUsed(this.#parts.hold.state(), this.#parts.specs.spec()),
-      isSpeaking: (id) => this.#parts.gates.isSpeaking(id),
-      places: (group) => this.#places.announcements(group),
-    });
+    this.#late = this.#createLateVips();
     this.#plane = new DataPlane(options, ports, {
       parts: () => this.#parts,
       passed: () => this.#judge(),
@@ -376,6 +370,21 @@ class Director implements Agent {
     });
   }
 
+  #createLateVips(): LateVips {
+    const { neighbours, clock, log } = this.#ports;
+    return new LateVips({
+      neighbours,
+      clock,
+      log,
+      isAsked: () => {
+        const isolation = this.#parts.specs.spec()?.isolation.policy ?? 'release';
+        return isSegmentUsed({ config: { isolation }, state: this.#parts.hold.state() });
+      },
+      isSpeaking: (id) => this.#parts.gates.isSpeaking(id),
+      places: (group) => this.#places.announcements(group),
+    });
+  }
+
   #createGatewayWatch(): GatewayWatch {
     const { clock, log } = this.#ports;
     return createGatewayWatch({
@@ -525,11 +534,6 @@ class Director implements Agent {
     }
   }
 }
-
-/** Anybody in this cluster may go on without the store. */
-const isSegmentUsed = ({ view }: ElectionState, spec: ClusterSpec | null): boolean =>
-  spec?.isolation.policy === 'gateway' ||
-  [...view.scopes.values()].some(({ value }) => value?.isolation === 'gateway');
 
 /** Something speaks here, or may soon, that another voice silences: a round by the segment, or a stand-in's group. */
 function isUpToVoices(state: ElectionState): boolean {

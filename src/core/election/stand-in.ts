@@ -32,7 +32,13 @@ export function standInObstacle(draft: Draft, id: GroupId): string | null {
 }
 
 /** Somebody in this cluster goes on without the store, or may still do. */
-export function isSegmentUsed({ config, state }: Draft): boolean {
+export function isSegmentUsed({
+  config,
+  state,
+}: {
+  readonly config: Pick<Draft['config'], 'isolation'>;
+  readonly state: Pick<Draft['state'], 'view'>;
+}): boolean {
   if (config.isolation === 'gateway') return true;
   for (const { value } of state.view.scopes.values())
     if (value?.isolation === 'gateway') return true;
