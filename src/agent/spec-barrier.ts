@@ -7,14 +7,18 @@ import type { ElectionView } from '../core/election/view.ts';
 import { ownerStanding, pendingOf } from '../core/election/view.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { ClusterSpec, VipGroup } from '../model/cluster.ts';
-import { type DirectorId, directorId, type GroupId, type Revision } from '../model/ids.ts';
+import { ABSENT, type DirectorId, directorId, type GroupId, type Revision } from '../model/ids.ts';
 
 export type SpecBarrier = {
   /** A newer spec is in force here. */
   setSpec(spec: ClusterSpec, revision: Revision): void;
   /** Looks whether all other holders enforce it by now. */
   look(view: ElectionView, me: DirectorId): void;
-  /** False after the start until every other holder enforces the spec: a move may be under way. */
+  /**
+   * False after the start until every other holder enforces the spec: a move may be under way. False also while one
+   * of them enforces a spec that was never in force here (this version cannot use it, or it is loading): a VIP that it
+   * moved speaks there by that, and a group taken by an older one would let it speak here too.
+   */
   isReady(): boolean;
   /** The addresses of the group that may speak now; its very own list where all may. */
   allowed(group: VipGroup): VipGroup['addresses'];
@@ -24,16 +28,24 @@ export function createSpecBarrier(): SpecBarrier {
   let current: { readonly spec: ClusterSpec; readonly revision: Revision } | null = null;
   /** The groups of each address in the last spec that all enforced, and in every one since. */
   let groups = new Map<IpAddress, Set<GroupId>>();
+  /** The last spec that all enforced, and every one since. Who enforces none lets nothing speak by it. */
+  let revisions = new Set<number>([ABSENT]);
   let isSettled = false;
   let wasSettled = false;
+  let isKnown = true;
   return {
     setSpec: (spec, revision) => {
       if (current?.revision !== revision) isSettled = false;
       current = { spec, revision };
+      revisions.add(revision);
       addGroups(groups, spec);
     },
     look: (view, me) => {
-      if (current === null || isSettled) return;
+      if (current === null) return;
+      isKnown = namedIn(view).every(
+        (one) => one === me || revisions.has(view.reports.get(one)?.value?.specRevision ?? ABSENT),
+      );
+      if (isSettled) return;
       const { revision } = current;
       const isAt = (director: DirectorId): boolean =>
         director === me || view.reports.get(director)?.value?.specRevision === revision;
@@ -42,10 +54,11 @@ export function createSpecBarrier(): SpecBarrier {
       wasSettled = true;
       isSettled = shownIn(view).every(isAt);
       if (!isSettled) return;
+      revisions = new Set([ABSENT, revision]);
       groups = new Map();
       addGroups(groups, current.spec);
     },
-    isReady: () => wasSettled,
+    isReady: () => wasSettled && isKnown,
     allowed: (group) => {
       if (isSettled) return group.addresses;
       return group.addresses.filter(({ address }) => {

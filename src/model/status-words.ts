@@ -133,8 +133,8 @@ export const INELIGIBLE_WORDS: Readonly<Record<IneligibleReason, Words>> = {
     'see UDP port 7481 between the directors, and the cluster key',
   ),
   starting: fault(
-    'its agent has just started, and has not seen all yet',
-    'wait a few seconds; if it stays so, see its log',
+    'its agent has just started, or a holder obeys a document that it has not taken up or cannot use',
+    'wait a few seconds; if it stays so, see its problems and its log',
   ),
   stopping: fault('its agent is ending', 'start it again'),
 };

@@ -110,6 +110,30 @@ describe('a former holder that is not proven silent', () => {
   });
 });
 
+describe('a holder that enforces a spec which was never in force here', () => {
+  it('lets nothing be taken here, until it enforces one that was, or that one comes into force', () => {
+    const at = (spec: number): ElectionView => viewWith('open', spec);
+    const barrier = barrierAt(at(6), 6);
+    const isReadyAt = (spec: number): boolean => {
+      barrier.look(at(spec), directorId('d3'));
+      return barrier.isReady();
+    };
+    expect([isReadyAt(6), isReadyAt(7), isReadyAt(6)]).toEqual([true, false, true]);
+    isReadyAt(7);
+    barrier.setSpec(specWith('g1'), revision(7));
+    barrier.setSpec(specWith('g1'), revision(8));
+    expect([isReadyAt(7), isReadyAt(6), isReadyAt(9)]).toEqual([true, true, false]);
+  });
+
+  it('is not waited for when its session is over, nor where it enforces none', () => {
+    const barrier = barrierAt(viewWith('open', 6), 6);
+    barrier.look(viewWith('broken', 7), directorId('d3'));
+    expect(barrier.isReady()).toBe(true);
+    barrier.look(viewWith('open', 0), directorId('d3'));
+    expect(barrier.isReady()).toBe(true);
+  });
+});
+
 describe('a VIP that moves to another group', () => {
   const speaksAfter = (moves: readonly string[], view: ElectionView): boolean => {
     const barrier = barrierAt(viewWith('open', 6), 6);
