@@ -1,5 +1,6 @@
 /** Single laws, each on a cluster of real agents brought into the one situation where it counts. */
 import { afterEach, describe, expect, it } from 'vitest';
+import type { TimingProfile } from '../../src/model/cluster.ts';
 import { formatRecord } from '../../src/model/records.ts';
 import { calmStore } from './faults.ts';
 import type { Machine } from './machine.ts';
@@ -66,6 +67,63 @@ describe('a VIP that moves from one group to another', () => {
     d2.start();
     await world.clock.advance(30_000);
     expect(world.answering(vipOf('g1'))).toEqual(['d1']);
+    expect(world.violations).toEqual([]);
+  });
+
+  // By its own document it would let the VIP speak in its old group, also beside the new one.
+  it.each([
+    ['restarted', 100, (d1: Machine) => d1.crash()],
+    ['upgraded', 3000, (d1: Machine) => d1.stop('freeze')],
+  ])(
+    'and speaks there, is not taken in its old group by who cannot use that spec: holder %s',
+    async (_, awayMs, end) => {
+      const [d1, d2] = await startPair({ rejectsMove: 'd2' });
+      d2.crash();
+      await world.clock.runUntil(() => world.holdersOf('g2').includes('d1'), 30_000);
+      await world.clock.advance(20_000);
+      d2.start();
+      await world.clock.advance(5000);
+      world.applySpec({ isMoved: true });
+      await world.clock.advance(3000);
+      expect(world.answering(vipOf('g1'))).toEqual([]);
+      end(d1);
+      await world.clock.advance(awayMs);
+      if (d1.isAlive) d1.crash();
+      d1.start();
+      await world.clock.advance(3000);
+      expect(world.answering(vipOf('g1'))).toEqual(['d1']);
+      world.switchover('g1', 'd2');
+      await world.clock.advance(10_000);
+      expect(world.answering(vipOf('g1'))).toEqual(['d1']);
+      expect(world.ownerOf('g1')).toBe('d1');
+      expect(world.violations).toEqual([]);
+    },
+  );
+
+  it('nor by who was away when it moved, and cannot use that spec', async () => {
+    const [, d2] = await startPair({ rejectsMove: 'd2' });
+    world.switchover('g2', 'd1');
+    await world.clock.runUntil(() => world.holdersOf('g2').includes('d1'), 10_000);
+    d2.cutFromStore('law');
+    await world.clock.advance(20_000);
+    world.applySpec({ isMoved: true });
+    await world.clock.runUntil(() => world.answering(vipOf('g1')).includes('d1'), 20_000);
+    d2.healToStore('law');
+    await world.clock.advance(5000);
+    world.switchover('g1', 'd2');
+    await world.clock.advance(10_000);
+    expect(world.answering(vipOf('g1'))).toEqual(['d1']);
+    expect(world.ownerOf('g1')).toBe('d1');
+    expect(world.violations).toEqual([]);
+  });
+
+  it('is taken by who cannot use that spec when its holder is dead', async () => {
+    const [d1] = await startPair({ rejectsMove: 'd2' });
+    world.applySpec({ isMoved: true });
+    await world.clock.advance(3000);
+    d1.crash();
+    await world.clock.runUntil(() => world.answering(vipOf('g1')).includes('d2'), 20_000);
+    expect(world.answering(vipOf('g1'))).toEqual(['d2']);
     expect(world.violations).toEqual([]);
   });
 
@@ -181,6 +239,60 @@ describe('a shorter D', () => {
     expect(world.holdersOf('g1')).toEqual(['d2']);
     expect(world.violations).toEqual([]);
   });
+});
+
+describe('a longer D', () => {
+  const raise = [
+    ['fast', 'relaxed'],
+    ['fast', 'default'],
+    ['default', 'relaxed'],
+  ] as const;
+
+  /** Each phase of the rounds, at a store that is some ms away. */
+  it.each(raise)('from %s to %s silences nobody', async (profile, next) => {
+    let silentMs = 0;
+    for (let phase = 0; phase < 12; phase++) {
+      // oxlint-disable-next-line no-await-in-loop -- one world at a time
+      silentMs += await silentAfter({ profile, next, phase, isLost: false });
+    }
+    expect(silentMs).toBe(0);
+  });
+
+  it.each(raise)('from %s to %s, and etcd dies then, silences nobody', async (profile, next) => {
+    let silentMs = 0;
+    for (let phase = 0; phase < 8; phase++) {
+      // oxlint-disable-next-line no-await-in-loop -- one world at a time
+      silentMs += await silentAfter({ profile, next, phase, isLost: true });
+    }
+    expect(silentMs).toBe(0);
+  });
+
+  async function silentAfter(one: {
+    readonly profile: TimingProfile;
+    readonly next: TimingProfile;
+    readonly phase: number;
+    readonly isLost: boolean;
+  }): Promise<number> {
+    const { profile, next, phase, isLost } = one;
+    await startPair({ profile });
+    for (const { store } of world.directors)
+      if (store !== null) Object.assign(store.faults, { requestDelayMs: 3, answerDelayMs: 3 });
+    await world.clock.advance(3000 + 2.7 * phase);
+    world.applySpec({ profile: next });
+    if (isLost) {
+      await world.clock.advance(1 + 1.5 * phase);
+      world.cluster.halt('lose');
+    }
+    let silentMs = 0;
+    for (let i = 0; i < 4000; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- ms after ms
+      await world.clock.advance(1);
+      if (world.holdersOf('g1').length === 0) silentMs++;
+    }
+    expect(world.violations).toEqual([]);
+    await world.close();
+    return silentMs;
+  }
 });
 
 describe('a drain', () => {

@@ -14,6 +14,7 @@ import {
 import { ASKED_GROUPS_MAX, type AskedGroup, type PeerMessage } from '../../model/peer.ts';
 import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
+import { paceMs } from './pace.ts';
 import { isUnresolved } from './pending.ts';
 import { promisedTo } from './promises.ts';
 import { askedPeers, isSegmentAllowed } from './scope.ts';
@@ -78,11 +79,12 @@ export const judgeAt = ({ asked, permitMs }: Sent): number =>
   asked === null ? Number.POSITIVE_INFINITY : patienceAt(asked, permitMs);
 
 /** When a round asks the peers: two rounds after the last one that the store confirmed, or when it is time to repeat. */
-export function askAt({ state, config }: Draft, { asked, isDenied }: Sent): number {
+export function askAt(draft: Draft, { asked, isDenied }: Sent): number {
+  const { state } = draft;
   // What the store has denied already nobody can grant; what cannot be armed must not block the others.
   if (isDenied || state.awaitedSince === null || state.unarmedRounds >= UNARMED_LIMIT)
     return Number.POSITIVE_INFINITY;
-  return asked === null ? state.awaitedSince + config.timing.roundMs : asked.nextAt;
+  return asked === null ? state.awaitedSince + paceMs(draft) : asked.nextAt;
 }
 
 function begin(draft: Draft, sent: Sent): Asked | null {

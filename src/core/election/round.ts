@@ -10,6 +10,7 @@ import { advanceAsking, askAt, judgeAt } from './asking.ts';
 import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { guardRequest } from './guard.ts';
+import { paceMs, usable } from './pace.ts';
 import { tellPrepared } from './pending.ts';
 import { isProvenFree, mustWait } from './probing.ts';
 import { promisedTo } from './promises.ts';
@@ -18,14 +19,7 @@ import { isKeptBySegment, leaveSegment, repeatAnnouncements } from './segment.ts
 import { silence } from './silence.ts';
 import { isCutOff } from './stand-in.ts';
 import type { ElectionEvent, Guard, Holding, Purpose, RoundState, TxnReply } from './state.ts';
-import {
-  GROUPS_PER_TXN,
-  permitMsOf,
-  REFUSED_MS,
-  UNARMED_LIMIT,
-  usableHoldMs,
-  wantedHoldMs,
-} from './timing.ts';
+import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, UNARMED_LIMIT } from './timing.ts';
 import type { Wake } from './wake.ts';
 
 /** What was bound a moment ago is looked at again this soon after the start of the round. */
@@ -50,14 +44,6 @@ export function advanceRound(draft: Draft): void {
   }
   advanceHeartbeat(draft);
 }
-
-const usable = ({ state, config }: Draft): number =>
-  usableHoldMs(
-    state.view,
-    config.me,
-    wantedHoldMs(config.timing, state.isFreezing),
-    state.scopeInDoubt,
-  );
 
 /** A VIP whose deadline has passed is silent by the kernel's own clock; the record may still be mine. */
 function lapse(draft: Draft): void {
@@ -524,23 +510,23 @@ function countRefusal(draft: Draft, group: GroupId): void {
  * group was gained meanwhile: this round's guard did not name it.
  */
 function rest(draft: Draft, startedAt: number, pauseMs = 0): void {
-  const { state, now, config } = draft;
+  const { state, now } = draft;
   let isNew = false;
   if (rosterOf(draft).count.owned > 0)
     for (const one of state.holdings.values())
       isNew ||= one.kind === 'owned' && one.since > startedAt;
   const soonestAt = later(draft, pauseMs);
-  const nextAt = isNew ? now : Math.max(now, startedAt + config.timing.roundMs);
+  const nextAt = isNew ? now : Math.max(now, startedAt + paceMs(draft));
   state.round = { kind: 'idle', nextAt: monoMs(Math.max(nextAt, soonestAt)), soonestAt };
 }
 
-/** A new group need not wait for the rhythm; `paceMs` keeps that far from the start of the last round. */
-export function hurryRound(draft: Draft, paceMs = 0): void {
-  const { state, now, config } = draft;
+/** A new group need not wait for the rhythm; `distanceMs` keeps that far from the start of the last round. */
+export function hurryRound(draft: Draft, distanceMs = 0): void {
+  const { state, now } = draft;
   if (state.round.kind !== 'idle' || state.round.nextAt <= now) return;
-  const lastStartedAt = state.round.nextAt - config.timing.roundMs;
+  const lastStartedAt = state.round.nextAt - paceMs(draft);
   const { soonestAt } = state.round;
-  const nextAt = Math.min(state.round.nextAt, Math.max(now, soonestAt, lastStartedAt + paceMs));
+  const nextAt = Math.min(state.round.nextAt, Math.max(now, soonestAt, lastStartedAt + distanceMs));
   state.round = { kind: 'idle', nextAt: monoMs(nextAt), soonestAt };
 }
 
