@@ -53,10 +53,15 @@ export class Trust {
   }
 }
 
+/** What it cannot be asked for (rights, a loop of links, a disk that fails) is told when it is read. */
 function stampOf(path: string | null): string {
   if (path === null) return '-';
-  const stat = statSync(path, { throwIfNoEntry: false });
-  return stat === undefined ? 'none' : `${stat.ino}.${stat.mtimeMs}.${stat.size}`;
+  try {
+    const { ino, mtimeMs, size } = statSync(path);
+    return `${ino}.${mtimeMs}.${size}`;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 function load({ ca, cert, key }: Files, system: string | null): Result<SecureContext, string> {

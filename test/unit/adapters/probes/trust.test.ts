@@ -1,5 +1,5 @@
 /** Files that cannot be trusted are this director's own fault, never a real server's. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
@@ -41,6 +41,25 @@ describe('a file of authorities', () => {
     writeFileSync(ca, one);
     await clock.advance(5_000);
     expect(trust.contextFor(files).ok).toBe(true);
+  });
+
+  // A throw would end the thread, and with it the checks of all others.
+  it.each([
+    ['behind a loop of links', () => symlinkSync('loop', join(directory, 'loop')), 'loop', /ELOOP/],
+    ['behind what is no directory', () => writeFileSync(ca, one), 'ca.pem/ca.pem', /ENOTDIR/],
+    ['with too long a name', () => {}, 'a'.repeat(300), /ENAMETOOLONG/],
+    ['that is not there', () => {}, 'nothing.pem', /ENOENT/],
+  ])('that cannot be reached, %s, is refused', (_, prepare, name, wanted) => {
+    prepare();
+    const trust = new Trust(new FakeClock());
+    for (const files of [
+      { ca: join(directory, name), cert: null, key: null },
+      { ca: null, cert: join(directory, name), key: join(directory, name) },
+    ])
+      expect(trust.contextFor(files)).toMatchObject({
+        ok: false,
+        error: expect.stringMatching(wanted) as string,
+      });
   });
 
   it('must be a regular one', () => {
