@@ -58,9 +58,13 @@ export class FifoWriter {
 
   /** Never writes into what is no pipe: a path may be mistyped. */
   #makeReady(path: string, user: string | null): Result<void, string> {
-    const status = statSync(path, { throwIfNoEntry: false });
-    if (status !== undefined)
-      return status.isFIFO() ? ok(undefined) : err(`${path} is no named pipe`);
+    try {
+      const status = statSync(path, { throwIfNoEntry: false });
+      if (status !== undefined)
+        return status.isFIFO() ? ok(undefined) : err(`${path} is no named pipe`);
+    } catch (error) {
+      return err(messageOf(error));
+    }
     const owner = user === null ? null : findUser(user);
     if (owner !== null && !owner.ok) return owner;
     this.#mkfifo ??= koffi.load(null).func('int mkfifo(const char *path, uint32_t mode)');

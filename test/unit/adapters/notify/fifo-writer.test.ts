@@ -8,6 +8,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -134,6 +135,20 @@ describe('what is no pipe', () => {
     const unknown = writer.write({ path: pathOf(), line: 'one\n', user });
     expect(unknown).toMatchObject({ message: expect.stringContaining(user) });
     expect(statSync(pathOf(), { throwIfNoEntry: false })).toBe(undefined);
+  });
+});
+
+// A throw would end the thread that runs the programs of all groups.
+test.each([
+  ['file/notify', 'ENOTDIR'],
+  ['loop', 'ELOOP'],
+  ['x'.repeat(300), 'ENAMETOOLONG'],
+])('a path that cannot be looked at is told with the reason: %s', (name, reason) => {
+  writeFileSync(pathOf('file'), '');
+  symlinkSync('loop', pathOf('loop'));
+  expect(write('one\n', name)).toMatchObject({
+    kind: 'failed',
+    message: expect.stringMatching(`^${reason}: .*${name}'$`),
   });
 });
 
