@@ -194,8 +194,23 @@ class Desk implements HealthDesk {
     for (const check of this.#counted.keys())
       if (!derived.alphaByCheck.has(check)) this.#counted.delete(check);
     this.#lone.retime(derived.checks);
-    const weights = [...this.#weights].filter(([check]) => derived.alphaByCheck.has(check));
-    if (weights.length < this.#weights.size) this.#weights = new Map(weights);
+    this.#keepWeights(derived, inherited);
+  }
+
+  /** What a check has asked for stands under its new name until somebody votes: else all would get full weights. */
+  #keepWeights({ alphaByCheck }: DerivedChecks, inherited: ReadonlyMap<CheckId, CheckId>): void {
+    const before = this.#weights;
+    const next = new Map([...before].filter(([check]) => alphaByCheck.has(check)));
+    const isKept = next.size === before.size;
+    // Weights of several are added up: none counts twice.
+    const given = new Set<CheckId>();
+    for (const [check, old] of inherited) {
+      const weight = before.get(old);
+      if (weight === undefined || next.has(check) || given.has(old)) continue;
+      given.add(old);
+      next.set(check, weight);
+    }
+    if (!isKept || given.size > 0) this.#weights = next;
   }
 
   recall(known: ReadonlyMap<CheckId, boolean>, votes: VotesByCheck): void {

@@ -294,6 +294,39 @@ describe('the health desk', () => {
       ]);
     });
 
+    it('keeps the weight that was asked for, once, until the new check says another', () => {
+      const desk = createHealthDesk();
+      const files = (intervalMs: number, count: number) => {
+        const of = Array.from({ length: count }, (_, n) => ({
+          ...TCP_CHECK,
+          intervalMs,
+          port: 81 + n,
+        }));
+        const realServers = [server('10.90.0.21')];
+        return anySpec([anyService({ check: { kind: 'all', of }, realServers })]);
+      };
+      const says = (by: number) =>
+        new Map(
+          desk.checks().checks.map(({ id }) => {
+            const said: Vote = { ...vote(d1, true)[1], weight: { kind: 'add', by } };
+            return [id, new Map([[d1, said]])] as const;
+          }),
+        );
+      desk.setSpec(files(2000, 1));
+      live(desk, [d1]);
+      desk.count(says(-3));
+      desk.setSpec(files(5000, 2));
+      desk.count(new Map());
+      const [first, second] = desk.checks().checks.map(({ id }) => id);
+      if (first === undefined || second === undefined) throw new Error('two');
+      expect([...desk.dynamicWeights()]).toEqual([
+        [first, { kind: 'add', by: -3 }],
+        [desk.checks().compounds[0]?.id, { kind: 'add', by: -3 }],
+      ]);
+      desk.count(says(2));
+      expect(desk.dynamicWeights().get(first)).toEqual({ kind: 'add', by: 2 });
+    });
+
     it('knows nothing of a real server that moved to another address or port', () => {
       const moved = [server('10.90.0.31'), { ...server('10.90.0.22'), port: 8099 }].map(
         (one, index) => ({ ...one, id: alpha.realServers[index]?.id ?? one.id }),
