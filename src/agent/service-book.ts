@@ -12,6 +12,8 @@ import { type ServiceStatusInput, serviceStatuses, serviceStatusSteps } from './
 export const AT_ONCE_MAX = 500;
 /** Who asks again so soon gets the same. */
 const FRESH_MS = 1000;
+/** Documents that follow each other faster than their services are made keep nobody waiting for ever. */
+const TRIES_MAX = 4;
 
 export class ServiceBook {
   readonly #clock: Pick<Clock, 'now' | 'sleep'>;
@@ -35,14 +37,17 @@ export class ServiceBook {
 
   /** Until `services` are not older than a second. Many who ask at once share the work. */
   async prepare(input: () => ServiceStatusInput): Promise<void> {
-    const now = input();
-    if (now.spec === null || countDestinations(now.spec) <= AT_ONCE_MAX) return;
-    const made = this.#made;
-    if (made?.spec === now.spec && this.#clock.now() - made.at < FRESH_MS) return;
-    this.#making ??= this.#make(now, now.spec).finally(() => {
-      this.#making = null;
-    });
-    await this.#making;
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const now = input();
+      if (now.spec === null || countDestinations(now.spec) <= AT_ONCE_MAX) return;
+      const made = this.#made;
+      if (made?.spec === now.spec && this.#clock.now() - made.at < FRESH_MS) return;
+      this.#making ??= this.#make(now, now.spec).finally(() => {
+        this.#making = null;
+      });
+      // oxlint-disable-next-line no-await-in-loop -- another document may have come meanwhile
+      await this.#making;
+    }
   }
 
   async #make(input: ServiceStatusInput, spec: ClusterSpec): Promise<void> {

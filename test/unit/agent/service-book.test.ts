@@ -52,7 +52,8 @@ describe('very many', () => {
     await Promise.resolve();
     expect(isDone).toBe(false);
     await clock.settle(both);
-    expect(asked).toBe(2);
+    // Before, and for another document after.
+    expect(asked).toBe(4);
     expect(book.services(input)).toEqual(serviceStatuses(input));
     const first = book.services(input);
     await clock.settle(book.prepare(ask));
@@ -83,6 +84,18 @@ describe('very many', () => {
     await clock.settle(book.prepare(() => input));
     expect(rests).toBeGreaterThanOrEqual(10);
     expect(book.services(input)).toEqual(serviceStatuses(input));
+  });
+
+  it('are there for who asks while another document comes', async () => {
+    const clock = new FakeClock();
+    const book = new ServiceBook(clock);
+    let input = inputOf(1000);
+    const ask = () => input;
+    const first = book.prepare(ask);
+    input = inputOf(1001);
+    const second = book.prepare(ask);
+    await clock.settle(Promise.all([first, second]));
+    expect(book.services(input)[0]?.realServers).toHaveLength(1001);
   });
 
   it('of another document are not those of the former one', async () => {
