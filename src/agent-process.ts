@@ -20,6 +20,7 @@ import { takeInstanceLock } from './adapters/machine/single-instance.ts';
 import { createNeighbours } from './adapters/neighbours/create-neighbours.ts';
 import { createNotifier } from './adapters/notify/create-notifier.ts';
 import { createPeerLink } from './adapters/peer-link/create-peer-link.ts';
+import { createLineOutput } from './adapters/pino/line-output.ts';
 import { createPinoLog } from './adapters/pino/pino-log.ts';
 import { createReadableLines } from './adapters/pino/readable-lines.ts';
 import { createProber } from './adapters/probes/create-prober.ts';
@@ -89,7 +90,7 @@ export async function runAgent(options: AgentProcess): Promise<number> {
   }
   const log = isDev
     ? createPinoLog({ level: 'debug', name: 'leasehold' }, createReadableLines(stdout))
-    : createPinoLog({ level: config.log.level, name: 'leasehold' });
+    : createOutputLog(config, options.clock);
   endOnBugs(log);
   if (lock.value.warning !== null) log.warn({ problem: lock.value.warning }, 'lock.unshared');
   try {
@@ -97,6 +98,15 @@ export async function runAgent(options: AgentProcess): Promise<number> {
   } finally {
     lock.value.release();
   }
+}
+
+/** On standard output: pino's own way there ends the process, or keeps it from ending, where the disk is full. */
+function createOutputLog(config: AgentConfig, clock: Clock): Log {
+  const lost = (lines: number): void => log.warn({ lines }, 'log.lines-lost');
+  const output = createLineOutput(process.stdout.fd, { clock, lost });
+  process.on('exit', () => output.flush());
+  const log = createPinoLog({ level: config.log.level, name: 'leasehold' }, output);
+  return log;
 }
 
 async function serve(config: AgentConfig, log: Log, options: AgentProcess): Promise<number> {

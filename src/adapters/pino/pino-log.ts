@@ -1,4 +1,4 @@
-/** The log on pino: one JSON object a line, on standard output unless told otherwise. */
+/** The log on pino: one JSON object a line. */
 import { type DestinationStream, type Logger, pino } from 'pino';
 import type { Log, LogFields } from '../../ports/log.ts';
 
@@ -11,7 +11,7 @@ export function createPinoLog(
     readonly level: 'error' | 'warn' | 'info' | 'debug';
     readonly name: string;
   },
-  destination?: DestinationStream,
+  destination: DestinationStream,
 ): Log {
   const settings = {
     level: options.level,
@@ -25,7 +25,7 @@ export function createPinoLog(
       censor: '[redacted]',
     },
   };
-  return wrap(destination === undefined ? pino(settings) : pino(settings, destination));
+  return wrap(pino(settings, destination));
 }
 
 function wrap(logger: Logger): Log {
