@@ -88,14 +88,17 @@ export function createGauges(ports: {
       metrics.peerRejected(malformed, unauthentic, replayed);
       if (vrrp !== undefined) metrics.vrrp(vrrp.counters());
       for (const { group, leaseMs } of groups) metrics.leaseRemaining(group, (leaseMs ?? 0) / 1000);
+      metrics.keepGroups(new Set([...groups.map(({ group }) => group), ...state.holdings.keys()]));
       metrics.holdBasis(isSpeaking(state) ? state.basis : null);
       metrics.forgetStandIns();
       for (const { group } of groups) metrics.standIn(group, roleOf(state.holdings.get(group)));
-      for (const [director, heard] of state.heard) {
-        const last = Math.max(...heard.values());
-        metrics.peer(director, heard.size === 0 ? null : (clock.now() - last) / 1000);
+      const seen = plane();
+      const directors = seen.spec?.directors.map(({ id }) => id);
+      for (const [director, at] of state.lastHeard) {
+        const isPeer = directors?.includes(director) !== false;
+        metrics.peer(director, isPeer ? (clock.now() - at) / 1000 : null);
       }
-      measurePlane(metrics, plane());
+      measurePlane(metrics, seen);
       metrics.services(() => readServices(plane()));
     },
   };

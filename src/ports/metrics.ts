@@ -16,6 +16,8 @@ export interface Metrics {
     result: 'confirmed' | 'lost' | 'ambiguous' | 'refused' | 'late',
   ): void;
   leaseRemaining(group: GroupId, seconds: number): void;
+  /** Of holding, all other groups have left the document and are given up: nothing is said of them any more. */
+  keepGroups(groups: ReadonlySet<GroupId>): void;
   takeover(seconds: number): void;
   eventLoopLag(seconds: number): void;
   /** D and P as this director uses them. */

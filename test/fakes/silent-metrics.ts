@@ -8,6 +8,7 @@ export const silentMetrics: Metrics = {
   transition: nothing,
   roundFinished: nothing,
   leaseRemaining: nothing,
+  keepGroups: nothing,
   takeover: nothing,
   eventLoopLag: nothing,
   holdTiming: nothing,

@@ -1,6 +1,6 @@
 /** The catalogue on prom-client, with a registry of its own: nothing global, several agents in one process. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { DirectorId } from '../../model/ids.ts';
+import type { DirectorId, GroupId } from '../../model/ids.ts';
 import { HOLD_BASES } from '../../model/decision.ts';
 import { GATE_KINDS } from '../../model/kernel.ts';
 import { VRRP_DROPS } from '../../model/vrrp.ts';
@@ -72,8 +72,10 @@ function holdMetrics(registry: Registry) {
   const transitions = counter(registry, CATALOGUE.transitions);
   const takeover = histogram(registry, CATALOGUE.takeover);
   const lag = gauge(registry, CATALOGUE.eventLoopLag);
+  const known = new Set<GroupId>();
   return {
     holder: (group, isHolder, epoch) => {
+      known.add(group);
       owner.set({ group }, Number(isHolder));
       // A counter that appears with its first conflict has no increase that an alert could see.
       conflicts.inc({ group }, 0);
@@ -87,7 +89,18 @@ function holdMetrics(registry: Registry) {
       renew.observe({ result }, seconds);
       if (result !== 'confirmed') failures.inc({ reason: result });
     },
-    leaseRemaining: (group, seconds) => remaining.set({ group }, seconds),
+    leaseRemaining: (group, seconds) => {
+      known.add(group);
+      remaining.set({ group }, seconds);
+    },
+    keepGroups: (groups) => {
+      for (const group of known) {
+        if (groups.has(group)) continue;
+        known.delete(group);
+        // "Nobody holds it" would be an alert for as long as the agent lives.
+        for (const each of [owner, epochs, remaining, conflicts]) each.remove({ group });
+      }
+    },
     takeover: (seconds) => takeover.observe(seconds),
     conflict: (group) => conflicts.inc({ group }),
     eventLoopLag: (seconds) => lag.set(seconds),

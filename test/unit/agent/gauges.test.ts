@@ -2,10 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { createGauges } from '../../../src/agent/gauges.ts';
 import { NOTHING_RECONCILED } from '../../../src/agent/reconcile-state.ts';
+import { parseClusterDocument } from '../../../src/config/cluster-document.ts';
 import { Heard } from '../../../src/core/election/hearing.ts';
 import { initialState } from '../../../src/core/election/initial-state.ts';
 import type { ElectionNotice } from '../../../src/core/election/notices.ts';
 import type { Holding, Right } from '../../../src/core/election/state.ts';
+import type { ClusterSpec } from '../../../src/model/cluster.ts';
 import {
   directorId,
   epochOf,
@@ -103,6 +105,53 @@ function holdingOf(kind: 'owned' | 'open', right: Right = 'segment'): Holding {
   return kind === 'open'
     ? { ...base, kind, openedAt: monoMs(2), until: monoMs(9) }
     : { ...base, kind, mustProbe: true, preparedUntil: null, isOpening: false };
+}
+
+describe('what has left the document', () => {
+  it('is told of no more: a group when it is given up here too, a director at once', async () => {
+    const seen: string[] = [];
+    const clock = new FakeClock();
+    const gauges = createGauges({
+      metrics: {
+        ...silentMetrics,
+        keepGroups: (groups) => void seen.push(`keep ${[...groups].join(' ')}`),
+        peer: (director, seconds) => void seen.push(`${director} ${seconds}`),
+      },
+      clock,
+      announcer: { counters: () => ({ sent: 0, failed: 0 }) },
+      peerLink: { counters: () => LINK },
+    });
+    const lastHeard = new Map(['d1', 'd3'].map((id) => [directorId(id), monoMs(0)]));
+    await clock.advance(500);
+    const measure = (spec: ClusterSpec | null, holdings: ReadonlyMap<GroupId, Holding>): void =>
+      gauges.measure({
+        isStoreConnected: true,
+        lagMs: 0,
+        state: { ...initialState(monoMs(0)), lastHeard, holdings },
+        timing: null,
+        groups: [{ group: mail, leaseMs: null }],
+        plane: () => ({
+          spec,
+          reconcile: NOTHING_RECONCILED,
+          marks: null,
+          health: () => null,
+        }),
+      });
+    measure(null, new Map([[web, holdingOf('open', 'record')]]));
+    expect(seen.splice(0)).toEqual(['keep mail web', 'd1 0.5', 'd3 0.5']);
+    measure(parseSpec(), new Map());
+    expect(seen).toEqual(['keep mail', 'd1 0.5', 'd3 null']);
+  });
+});
+
+function parseSpec(): ClusterSpec {
+  const parsed = parseClusterDocument({
+    apiVersion: 'leasehold/v1',
+    directors: { d1: { address: '10.90.0.11' }, d2: { address: '10.90.0.12' } },
+    groups: { mail: { addresses: ['10.90.0.100/24'], interface: 'public' } },
+  });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+  return parsed.value.spec;
 }
 
 describe('a stand-in', () => {

@@ -136,6 +136,19 @@ describe('holding', () => {
     expect(await sample('leasehold_lease_remaining_seconds', { group: 'web' })).toBeNull();
   });
 
+  it('says nothing more of a group that has left the document', async () => {
+    const mail = groupId('mail');
+    metrics.holder(web, true, 42);
+    metrics.holder(web, false, null);
+    for (const group of [web, mail]) metrics.leaseRemaining(group, 0);
+    metrics.keepGroups(new Set([mail]));
+    for (const name of ['group_owner', 'lease_remaining_seconds', 'address_conflicts_total'])
+      expect(await sample(`leasehold_${name}`, { group: 'web' })).toBeNull();
+    expect(await sample('leasehold_lease_remaining_seconds', { group: 'mail' })).toBe(0);
+    metrics.holder(web, true, 43);
+    expect(await sample('leasehold_group_owner', { group: 'web' })).toBe(1);
+  });
+
   it('counts rounds by result, and every result but confirmed as a failure', async () => {
     metrics.roundFinished(0.003, 'confirmed');
     metrics.roundFinished(0.004, 'confirmed');
