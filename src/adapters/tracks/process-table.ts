@@ -64,10 +64,11 @@ export class ProcessTable {
       const exe = this.#exe(pid);
       if (exe !== null && paths.includes(exe)) return true;
       // Of others' processes the link may be secret. A script's link is its interpreter: the kernel
-      // gave the process the script's name, and its path as the second word.
+      // gave the process the script's name, and its path as the second word, or, behind the one argument that
+      // its first line may have for the interpreter (execve(2)), as the third.
       if (comm !== name && exe !== null) return false;
-      const [program, script] = this.#read(pid, 'cmdline').split('\0');
-      return (exe === null && program === wanted) || (comm === name && script === wanted);
+      const [program, ...words] = this.#read(pid, 'cmdline').split('\0', 3);
+      return (exe === null && program === wanted) || (comm === name && words.includes(wanted));
     };
   }
 

@@ -84,6 +84,10 @@ describe('by path', () => {
     put(11, { comm: 'vim', exe: '/usr/bin/vim', cmdline: ['vim', path] });
     put(12, { comm: 'watch-the-queue', exe: '/usr/bin/dash', cmdline: ['/bin/sh', '/other'] });
     expect(count(path)).toBe(1);
+    // #!/bin/sh -e
+    put(13, { comm: 'watch-the-queue', exe: '/usr/bin/dash', cmdline: ['/bin/sh', '-e', path] });
+    put(14, { comm: 'vim', exe: '/usr/bin/vim', cmdline: ['vim', '-R', path] });
+    expect(count(path)).toBe(2);
   });
 });
 
