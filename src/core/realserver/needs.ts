@@ -275,14 +275,20 @@ function settingNeeds(facts: HostFacts, remedy: string, setting: Setting): reado
       { kind: 'set', path, before, value: wanted },
     ]);
   };
-  const before = facts.settings.get(ipv4Setting('all', name)) ?? 0;
+  const known = facts.settings.get(ipv4Setting('all', name));
+  const before = known ?? 0;
   const all = isGood(before) ? before : wanted;
+  // A device without the setting speaks no IPv4 (an MTU below 68), or has gone since it was listed, as those of
+  // containers do.
   const devices = facts.links
-    .filter((link) => link.hasArp)
+    .filter((link) => link.hasArp && (known === undefined || hasSetting(facts, link, name)))
     .map((link) => need(link.name, all))
     .filter(({ line }) => line.state !== 'ok');
   return [need('all', 0), ...devices];
 }
+
+const hasSetting = ({ settings }: HostFacts, link: HostLink, name: string): boolean =>
+  settings.has(ipv4Setting(link.name, name));
 
 const OFF = 0;
 const STRICT = 1;

@@ -66,6 +66,15 @@ describe('up and down', () => {
     expect(host.log[0]).toContain('delete-address');
   });
 
+  it('passes over a device that has no IPv4, or went while it was looked at', async () => {
+    const host = new FakeRealServer();
+    host.addLink('veth7', {});
+    for (const name of ['arp_ignore', 'arp_announce', 'rp_filter'])
+      host.settings.delete(`net/ipv4/conf/veth7/${name}`);
+    expect(await up(host, dr(V4))).toMatchObject({ isGood: true, summary: `ready: ${V4} (dr)` });
+    expect(await status(host)).toMatchObject({ isGood: true });
+  });
+
   it('does nothing the second time', async () => {
     const host = new FakeRealServer();
     await up(host, dr(V4), dr(V6), tun('10.90.0.101'));
