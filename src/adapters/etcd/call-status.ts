@@ -36,7 +36,11 @@ export type CallFailure = {
  */
 const NEVER_CONNECTED = /^(No connection established|Name resolution failed)/;
 const FROM_ETCD = /^(etcdserver|auth): /;
-const TOKEN_REJECTED = /invalid auth token|revision of auth store is old|revision in header is old/;
+/** The last one: authentication was switched on since this client was told that it needs no token. */
+const TOKEN_REJECTED =
+  /invalid auth token|revision of auth store is old|revision in header is old|user name is empty/;
+/** A member that does not vote yet, or has just started: the others take the call. Before 3.6 it is UNAVAILABLE. */
+const UNFIT_MEMBER = /rpc not supported for learner|not capable/;
 const LEASE_GONE = /requested lease not found/;
 const NO_SPACE = /database space exceeded/;
 
@@ -63,6 +67,7 @@ export function classifyStatus({ code, details }: CallStatus): CallFailure {
       return trouble('unavailable', details);
     case status.OUT_OF_RANGE:
     case status.FAILED_PRECONDITION: {
+      if (isFromEtcd && UNFIT_MEMBER.test(details)) return trouble('unavailable', details);
       const error = { code: 'bad-request', message: details, isRetryable: false } as const;
       return { error, isSurelyNotApplied: false, isAnswer: isFromEtcd, isTokenRejected: false };
     }

@@ -155,7 +155,7 @@ export class WatchStream {
       return;
     }
     const reason = response.cancel_reason || 'no reason given';
-    const isDenied = /permission denied|auth/.test(reason);
+    const isDenied = /permission denied|auth|user name is empty/.test(reason);
     this.#fail({
       code: isDenied ? 'denied' : 'unavailable',
       message: `watch cancelled: ${reason}`,

@@ -10,7 +10,7 @@ describe('classifyStatus', () => {
     [status.PERMISSION_DENIED, 'etcdserver: permission denied', 'denied'],
     [status.INVALID_ARGUMENT, 'etcdserver: too many operations in txn request', 'bad-request'],
     [status.INVALID_ARGUMENT, 'etcdserver: duplicate key given in txn request', 'bad-request'],
-    [status.INVALID_ARGUMENT, 'etcdserver: user name is empty', 'bad-request'],
+    [status.INVALID_ARGUMENT, 'etcdserver: user name is empty', 'denied'],
     [
       status.INVALID_ARGUMENT,
       'etcdserver: authentication failed, invalid user ID or password',
@@ -37,6 +37,9 @@ describe('classifyStatus', () => {
     [status.UNAVAILABLE, 'etcdserver: leader changed', 'unavailable'],
     [status.UNAVAILABLE, 'etcdserver: request timed out', 'unavailable'],
     [status.UNAVAILABLE, 'etcdserver: no leader', 'unavailable'],
+    [status.UNAVAILABLE, 'etcdserver: rpc not supported for learner', 'unavailable'],
+    [status.FAILED_PRECONDITION, 'etcdserver: rpc not supported for learner', 'unavailable'],
+    [status.FAILED_PRECONDITION, 'etcdserver: not capable', 'unavailable'],
     [status.UNAVAILABLE, 'Connection dropped', 'unavailable'],
     [status.UNAVAILABLE, 'read ECONNRESET', 'unavailable'],
     [status.RESOURCE_EXHAUSTED, 'etcdserver: mvcc: database space exceeded', 'no-space'],
@@ -58,6 +61,7 @@ describe('classifyStatus', () => {
     const rejected = (details: string): boolean =>
       classifyStatus({ code: status.UNAUTHENTICATED, details }).isTokenRejected;
     expect(rejected('etcdserver: invalid auth token')).toBe(true);
+    expect(rejected('etcdserver: user name is empty')).toBe(true);
     expect(rejected('etcdserver: permission denied')).toBe(false);
   });
 

@@ -144,6 +144,7 @@ describe('WatchStream', () => {
 
   it.each([
     ['etcdserver: permission denied', 'denied'],
+    ['rpc error: code = InvalidArgument desc = etcdserver: user name is empty', 'denied'],
     ['', 'unavailable'],
   ])('ends when cancelled with "%s"', async (reason, code) => {
     scripted.say({ canceled: true, cancel_reason: reason });
