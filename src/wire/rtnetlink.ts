@@ -46,10 +46,12 @@ const IFA_PROTO = 11;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_INFO_KIND = 1;
 const IFLA_EXT_MASK = 29;
+const IFLA_LINK_NETNSID = 37;
 /** Counters are not asked for: they triple the size of a link dump. */
 const RTEXT_FILTER_SKIP_STATS = 8;
 
@@ -229,18 +231,29 @@ export function decodeLink(body: Uint8Array): Result<LinkState | null, string> {
   });
 }
 
-/** What a link is among links: its driver's kind (`bridge`, `veth`), and whose port it is. */
+/**
+ * What a link is among links: its driver's kind (`bridge`, `veth`), whose port it is, and on which link of this
+ * network namespace it stands (`lower`).
+ */
 export function decodeLinkRole(body: Uint8Array): {
   readonly kind: string | null;
   readonly master: number | null;
+  readonly lower: number | null;
 } {
-  const role: { kind: string | null; master: number | null } = { kind: null, master: null };
+  const role: { kind: string | null; master: number | null; lower: number | null } = {
+    kind: null,
+    master: null,
+    lower: null,
+  };
+  let isHere = true;
   walkAttributes(body, LINK_HEADER_BYTES, body.length, (type, offset, length) => {
     if (type === IFLA_MASTER && length >= 4) role.master = readU32(body, offset);
+    else if (type === IFLA_LINK && length >= 4) role.lower = readU32(body, offset);
+    else if (type === IFLA_LINK_NETNSID) isHere = false;
     else if (type === IFLA_LINKINFO)
       walkAttributes(body, offset, offset + length, (inner, at, size) => {
         if (inner === IFLA_INFO_KIND) role.kind = readText(body, at, size);
       });
   });
-  return role;
+  return isHere ? role : { ...role, lower: null };
 }

@@ -64,6 +64,8 @@ export type FenceLink = {
   readonly name: string;
   /** Index of the bridge, or the like, that it is a port of. */
   readonly master: number | null;
+  /** Index of the link whose hooks its frames pass, too: that of a VLAN. */
+  readonly lower: number | null;
   readonly isBridge: boolean;
 };
 
@@ -114,6 +116,31 @@ export function readLifetimes(
     lifetimes.set(device, Math.min(expiresMs, lifetimes.get(device) ?? expiresMs));
   }
   return lifetimes;
+}
+
+/** The kernel stacks no more (MAX_NEST_DEV). */
+const STACK_MAX = 8;
+
+/**
+ * For each fenced device the fenced ones below it; those with none are left out. A frame of a VLAN is judged at the
+ * link that it comes by, too: both must be alive, also where no group of the lower one is held here.
+ */
+export function lowersOf(
+  devices: readonly FenceDevice[],
+  links: FenceLinks,
+): ReadonlyMap<number, readonly number[]> {
+  const fenced = new Set(devices.map(({ index }) => index));
+  const lowers = new Map<number, readonly number[]>();
+  for (const { index } of devices) {
+    const below: number[] = [];
+    let at = links.get(index)?.lower ?? null;
+    for (let depth = 0; at !== null && depth < STACK_MAX; depth++) {
+      if (fenced.has(at)) below.push(at);
+      at = links.get(at)?.lower ?? null;
+    }
+    if (below.length > 0) lowers.set(index, below);
+  }
+  return lowers;
 }
 
 /** The fenced devices, all of them there; null: one is gone, or has another name or index now. */

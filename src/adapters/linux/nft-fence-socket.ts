@@ -48,6 +48,8 @@ const TIMEOUT_MS = 2000;
 const BUFFER_BYTES = 4 << 20;
 /** The longest datagram that the kernel makes of a dump. */
 const READ_BYTES = 32_768;
+/** Kinds of links whose frames pass the hooks of the link below them, too, with the addresses that they have. */
+const STACKED: ReadonlySet<string> = new Set(['vlan', 'macvlan', 'ipvlan']);
 
 export class NftSocket {
   #batches: BatchSocket | null = null;
@@ -96,8 +98,13 @@ export class NftSocket {
     for (const { body } of dumped.value) {
       const link = decodeLink(body);
       if (!link.ok || link.value === null) continue;
-      const { master, kind } = decodeLinkRole(body);
-      links.set(link.value.index, { name: link.value.name, master, isBridge: kind === 'bridge' });
+      const { master, kind, lower } = decodeLinkRole(body);
+      links.set(link.value.index, {
+        name: link.value.name,
+        master,
+        lower: kind !== null && STACKED.has(kind) ? lower : null,
+        isBridge: kind === 'bridge',
+      });
     }
     return ok(links);
   }

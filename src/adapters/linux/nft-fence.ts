@@ -18,7 +18,9 @@ import type { NftMessage } from '../../wire/nftables.ts';
 import { kernelError } from './kernel-error.ts';
 import type { KernelPorts, Reply } from './kernel-socket.ts';
 import {
+  type FenceLinks,
   type FenceState,
+  lowersOf,
   planCommit,
   planInstall,
   planPermit,
@@ -45,6 +47,8 @@ export class NftFence implements Fence {
   #batches = 0;
   /** What the kernel's generation is as long as nobody else changes rules; null: unknown. */
   #generation: number | null = null;
+  /** By fenced device: other fenced ones that its frames pass. */
+  #lowers: ReadonlyMap<number, readonly number[]> = new Map();
 
   constructor(scheme: FenceScheme, ports: KernelPorts) {
     this.#scheme = scheme;
@@ -74,7 +78,9 @@ export class NftFence implements Fence {
     if (!links.ok) return links;
     const state = await this.#state();
     if (!state.ok) return state;
-    return ok(readContents(this.#scheme, state.value, links.value));
+    const contents = readContents(this.#scheme, state.value, links.value);
+    if (contents !== null) this.#learnLowers(contents.devices, links.value);
+    return ok(contents);
   }
 
   async lifetimes(): Promise<Result<ReadonlyMap<number, number>, KernelError>> {
@@ -101,7 +107,14 @@ export class NftFence implements Fence {
     const replies = await this.#change(planInstall(this.#scheme, state.value, devices));
     if (!replies.ok) return replies;
     const failure = failureOf(replies.value, `install the ${this.kind} fence`);
-    return failure === null ? ok(undefined) : err(failure);
+    if (failure !== null) return err(failure);
+    this.#learnLowers(devices, links.value);
+    return ok(undefined);
+  }
+
+  /** It never changes for a link: one on another link is another one. */
+  #learnLowers(devices: readonly FenceDevice[], links: FenceLinks): void {
+    if (this.#scheme.isPerDevice) this.#lowers = lowersOf(devices, links);
   }
 
   async permit(round: number, timeoutMs: number): Promise<Result<void, KernelError>> {
@@ -179,9 +192,13 @@ export class NftFence implements Fence {
     return err(kernelError('EAGAIN', 'read the fence', 'it changed during each reading'));
   }
 
-  /** The interfaces that frames are seen at: of a bridge its ports, as they are now. */
+  /** The interfaces that frames are seen at: of a VLAN its link, too; of a bridge its ports, as they are now. */
   async #speakers(linkIndexes: readonly number[]): Promise<Result<readonly number[], KernelError>> {
-    if (!this.#scheme.isBridged || linkIndexes.length === 0) return ok(linkIndexes);
+    if (!this.#scheme.isBridged) {
+      const lowers = linkIndexes.flatMap((index) => this.#lowers.get(index) ?? []);
+      return ok(lowers.length === 0 ? linkIndexes : [...new Set([...linkIndexes, ...lowers])]);
+    }
+    if (linkIndexes.length === 0) return ok(linkIndexes);
     const links = await this.#socket.links();
     if (!links.ok) return links;
     const ports = [...links.value].filter(

@@ -7,11 +7,13 @@ import { ADDRESS_PROTOCOL, type BindRequest } from '../../../src/model/kernel.ts
 import {
   decodeAddress,
   decodeLink,
+  decodeLinkRole,
   encodeDeleteAddress,
   encodeNewAddress,
   IFA_F_NODAD,
   IFA_F_NOPREFIXROUTE,
 } from '../../../src/wire/rtnetlink.ts';
+import { AttributeWriter } from '../../../src/wire/netlink.ts';
 import { attributeLines, bodyOf, captured, loadCaptured } from './netlink-fixture.ts';
 
 const messages = loadCaptured('iproute2.txt');
@@ -102,6 +104,16 @@ describe("Linux's answers", () => {
     const body = Uint8Array.from(bodyOf(captured(messages, 'dumped-link')));
     body[0] = 7; // AF_BRIDGE
     expect(decodeLink(body)).toEqual({ ok: true, value: null });
+  });
+
+  test.each([
+    ['on a link of this namespace', false, 7],
+    ['on one of another namespace, which has numbers of its own', true, null],
+  ])('a VLAN %s', (_, isElsewhere, lower) => {
+    const writer = new AttributeWriter().raw(new Uint8Array(16)).u32(5, 7);
+    if (isElsewhere) writer.u32(37, 0);
+    const body = writer.nested(18, (info) => info.text(1, 'vlan')).finish();
+    expect(decodeLinkRole(body)).toEqual({ kind: 'vlan', master: null, lower });
   });
 
   test('an address of another family is nobody', () => {

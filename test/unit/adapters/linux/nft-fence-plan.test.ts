@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import {
   type FenceLinks,
   type FenceState,
+  lowersOf,
   planCommit,
   planInstall,
   planPermit,
@@ -31,7 +32,10 @@ import {
 const ETH0: FenceDevice = { index: 2, name: 'eth0' };
 const ETH1: FenceDevice = { index: 3, name: 'eth1' };
 const LINKS: FenceLinks = new Map(
-  [ETH0, ETH1].map(({ index, name }) => [index, { name, master: null, isBridge: false }]),
+  [ETH0, ETH1].map(({ index, name }) => [
+    index,
+    { name, master: null, lower: null, isBridge: false },
+  ]),
 );
 const VIP = formatIp(Uint8Array.of(10, 90, 0, 100));
 const KINDS: readonly FenceKind[] = ['netdev', 'arp-inet-ip6', 'bridge'];
@@ -198,7 +202,9 @@ describe('repairs', () => {
 
   test('hooks follow names: a device that was renamed is not fenced any more', () => {
     const scheme = fenceScheme('netdev');
-    const renamed = new Map([[ETH0.index, { name: 'lan0', master: null, isBridge: false }]]);
+    const renamed = new Map([
+      [ETH0.index, { name: 'lan0', master: null, lower: null, isBridge: false }],
+    ]);
     expect(readContents(scheme, installed(scheme, [ETH0]), renamed)).toBeNull();
   });
 
@@ -208,5 +214,44 @@ describe('repairs', () => {
     expect(countOf(messages, NFT_MSG_DELCHAIN)).toBe(2);
     expect(countOf(messages, NFT_MSG_NEWCHAIN)).toBe(2);
     expect(countOf(messages, NFT_MSG_DELTABLE)).toBe(0);
+  });
+});
+
+describe('links on links', () => {
+  const link = (name: string, lower: number | null) => ({
+    name,
+    master: null,
+    lower,
+    isBridge: false,
+  });
+  const links: FenceLinks = new Map([
+    [2, link('eth0', null)],
+    [3, link('eth0.20', 2)],
+    [4, link('eth0.20.7', 3)],
+    [5, link('eth1', null)],
+  ]);
+  const device = (index: number): FenceDevice => ({ index, name: links.get(index)?.name ?? '' });
+
+  test('a frame of a VLAN passes every fenced link below it', () => {
+    expect(lowersOf([2, 3, 4, 5].map(device), links)).toEqual(
+      new Map([
+        [3, [2]],
+        [4, [3, 2]],
+      ]),
+    );
+    expect(lowersOf([2, 4].map(device), links)).toEqual(new Map([[4, [2]]]));
+  });
+
+  test('what is not fenced judges nothing, nor does what is gone', () => {
+    expect(lowersOf([4, 5].map(device), links)).toEqual(new Map());
+    expect(lowersOf([4].map(device), new Map())).toEqual(new Map());
+  });
+
+  test('a ring comes to an end', () => {
+    const ring: FenceLinks = new Map([
+      [6, link('a', 7)],
+      [7, link('b', 6)],
+    ]);
+    expect(lowersOf([{ index: 6, name: 'a' }], ring).get(6)).toContain(6);
   });
 });
