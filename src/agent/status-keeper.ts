@@ -25,6 +25,8 @@ export class StatusKeeper {
   readonly #ports: StatusKeeperPorts;
   /** As on disk. */
   #saved: KnownStatuses = new Map();
+  /** The last try to write failed. */
+  #isBehind = false;
   #wanted: Statuses | null = null;
   #savedAt: MonoMs | null = null;
   #cancel: (() => void) | null = null;
@@ -61,7 +63,7 @@ export class StatusKeeper {
   #save(): Promise<void> {
     this.#cancel = null;
     const known = this.#wanted === null ? null : knownOf(this.#wanted());
-    if (known === null || isSame(known, this.#saved)) return this.#saving;
+    if (known === null || (!this.#isBehind && isSame(known, this.#saved))) return this.#saving;
     this.#saved = known;
     this.#savedAt = this.#ports.clock.now();
     this.#saving = this.#saving.then(() => this.#write(known));
@@ -70,6 +72,7 @@ export class StatusKeeper {
 
   async #write(known: KnownStatuses): Promise<void> {
     const written = await this.#ports.ledger.save(known);
+    this.#isBehind = !written.ok;
     this.#tell(written.ok ? null : written.error);
   }
 

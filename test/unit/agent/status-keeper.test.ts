@@ -43,6 +43,9 @@ function newKeeper(kept: KnownStatuses = new Map()) {
     fail: (problem: string) => {
       outcome = err(problem);
     },
+    recover: () => {
+      outcome = ok(undefined);
+    },
   };
 }
 
@@ -90,5 +93,18 @@ describe('the status keeper', () => {
       await clock.advance(SAVE_EVERY_MS);
     }
     expect(warnings).toEqual([{ problem: 'the disk is full' }]);
+  });
+
+  it('writes again what could not be written, though nothing has changed since', async () => {
+    const { keeper, clock, saves, look, fail, recover } = newKeeper();
+    fail('the disk is full');
+    look([C1, status(false)]);
+    await clock.advance(SAVE_EVERY_MS);
+    recover();
+    look([C1, status(false)]);
+    await clock.advance(SAVE_EVERY_MS);
+    expect(saves).toEqual([new Map([[C1, false]]), new Map([[C1, false]])]);
+    await keeper.end();
+    expect(saves).toHaveLength(2);
   });
 });
