@@ -72,6 +72,20 @@ const toEvent = ({ id, revision, record }: Stored<EventRecord>): Event => ({
   event: record,
 });
 
+/**
+ * In the order of the store, as they were streamed: what a director could write only when etcd was back, or by a
+ * clock that lags, has an older id than what readers have seen.
+ */
+function missedSince(
+  events: readonly Stored<EventRecord>[],
+  lastId: string,
+): readonly Stored<EventRecord>[] {
+  const last = events.find(({ id }) => id === lastId);
+  return events
+    .filter(({ id, revision }) => (last === undefined ? id > lastId : revision > last.revision))
+    .toSorted((a, b) => a.revision - b.revision);
+}
+
 const formatEvent = (stored: Stored<EventRecord>): string =>
   `id: ${stored.id}\nevent: ${stored.record.kind}\ndata: ${JSON.stringify(toEvent(stored))}\n\n`;
 
@@ -93,7 +107,7 @@ async function stream(ctx: ApiContext, raw: ServerResponse, lastId: string | nul
     });
     const events = ctx.view.watchEvents(controller.signal);
     if (lastId !== null)
-      for (const missed of ctx.view.events()) if (missed.id > lastId) write(formatEvent(missed));
+      for (const missed of missedSince(ctx.view.events(), lastId)) write(formatEvent(missed));
     beat();
     for await (const event of events) write(formatEvent(event));
   } finally {

@@ -29,7 +29,9 @@ export function addEventsCommand(
       const answer = await session.client.call({ method: 'GET', path });
       const { events } = parseAnswer(EventList, answer.body);
       for (const event of events) io.stdout(formatEvent(event, session.paint));
-      if (options.follow === true) await follow(session, events.at(-1)?.id ?? '0');
+      // They are sorted by time; the stream goes on where the store was.
+      const newest = events.toSorted((a, b) => a.revision - b.revision).at(-1);
+      if (options.follow === true) await follow(session, newest?.id ?? '0');
       done(EXIT.ok);
     });
 }

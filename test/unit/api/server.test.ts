@@ -3,6 +3,7 @@ import { get as httpGet, type IncomingMessage } from 'node:http';
 import { afterEach, describe, expect, it } from 'vitest';
 import { OPENAPI_FILE, renderOpenApi } from '../../../scripts/openapi.ts';
 import type { ApiToken } from '../../../src/api/context.ts';
+import { revision } from '../../../src/model/ids.ts';
 import { createEvent, createOperation, NO_SPEC } from '../../fakes/fake-agent-view.ts';
 import { type Bench, call, createBench, type Json } from './bench.ts';
 
@@ -246,6 +247,19 @@ describe('listening', () => {
     await bench.api.close();
     await stream.ended;
     expect(bench.view.watcherCount).toBe(0);
+  });
+
+  it('resumes with what was told late and has an older time than what was seen', async () => {
+    const bench = createBench();
+    const port = await started(bench);
+    bench.view.emit(createEvent(5));
+    bench.view.emit({ ...createEvent(3), revision: revision(106) });
+    bench.view.emit({ ...createEvent(2), revision: revision(107) });
+    const stream = await connect(port, createEvent(5).id);
+    await stream.until(`id: ${createEvent(2).id}\n`);
+    expect(stream.text().match(/^id: .*$/gm)).toEqual(
+      [createEvent(3).id, createEvent(2).id].map((id) => `id: ${id}`),
+    );
   });
 
   it('forgets a stream whose reader left', async () => {
