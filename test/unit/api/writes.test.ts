@@ -177,6 +177,16 @@ describe('a store with bad days', () => {
     expect(bench.clock.now() - startedAt).toBeLessThanOrEqual(STORE_DEADLINE_MS);
   });
 
+  it('does not repeat a write when it wakes up after the deadline', async () => {
+    const bench = createBench();
+    bench.store.nextTxn(REFUSED);
+    bench.clock.sleep = () => bench.clock.advance(STORE_DEADLINE_MS);
+    const { body } = await drain(bench, 'd2', '', 503);
+    expect(body.detail).toContain('nothing was changed');
+    expect(bench.store.txns).toHaveLength(1);
+    expect(events(bench)).toEqual([]);
+  });
+
   it('does not repeat what the store refused for good', async () => {
     const bench = createBench();
     const error = { code: 'denied', message: 'permission denied', isRetryable: false } as const;
