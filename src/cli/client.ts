@@ -36,6 +36,8 @@ export type ApiAnswer = {
   readonly body: unknown;
 };
 
+/** What a timer of the process can wait: some 24 days. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Why one URL gave no answer; `isInDoubt`: the request may have arrived. */
@@ -95,14 +97,16 @@ export class ApiClient {
     const failures: string[] = [];
     for (const url of this.#options.urls) {
       let response: IncomingMessage;
+      let refusal: ApiAnswer | null;
       try {
         response = await this.#open(url, { method: 'GET', ...request }, signal);
+        refusal = response.statusCode === 200 ? null : await readAnswer(response);
       } catch (error) {
         if (signal.aborted) return;
         failures.push(`${url.origin}: ${messageOf(error)}`);
         continue;
       }
-      if (response.statusCode !== 200) throw failureOf(await readAnswer(response));
+      if (refusal !== null) throw failureOf(refusal);
       yield* linesOf(response, signal);
       return;
     }
@@ -111,7 +115,10 @@ export class ApiClient {
 
   async #try(url: URL, request: ApiRequest): Promise<ApiAnswer> {
     const { timeoutMs, signal: interrupt } = this.#options;
-    const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), interrupt]);
+    const signal = AbortSignal.any([
+      AbortSignal.timeout(Math.min(timeoutMs, TIMER_MS_MAX)),
+      interrupt,
+    ]);
     try {
       return await readAnswer(await this.#open(url, request, signal));
     } catch (error) {

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline/promises';
 import { text } from 'node:stream/consumers';
 import { loadCliEnvironment } from '../config/cli-env.ts';
 import { messageOf } from '../lib/result.ts';
-import type { CliIo } from './context.ts';
+import { type CliIo, EXIT } from './context.ts';
 
 export function createProcessIo(options: {
   readonly clock: CliIo['clock'];
@@ -15,9 +15,17 @@ export function createProcessIo(options: {
   const readerGone = new AbortController();
   // `leasehold events -f | head` closes the pipe: that ends the command, it is no error.
   stdout.on('error', (error) => {
-    if (!isBrokenPipe(error)) stderr.write(`cannot write: ${messageOf(error)}\n`);
+    if (!isBrokenPipe(error)) {
+      stderr.write(`cannot write: ${messageOf(error)}\n`);
+      // Whatever the command says itself: a file with half of the document is no success.
+      process.once('exit', () => {
+        process.exitCode = EXIT.badInput;
+      });
+    }
     readerGone.abort();
   });
+  // Nobody to tell it to: the exit code still counts.
+  stderr.on('error', () => {});
   const canAsk = Boolean(stdin.isTTY) && Boolean(stdout.isTTY);
   return {
     ...options,
@@ -28,7 +36,7 @@ export function createProcessIo(options: {
     written: () => (stdout.writableNeedDrain ? untilDrained(readerGone.signal) : NOTHING_TO_WAIT),
     stderr: (part) => void stderr.write(part),
     readStdin: () => text(stdin),
-    ask: canAsk ? askOn : null,
+    ask: canAsk ? (question) => askOn(question) : null,
     isTerminal: Boolean(stdout.isTTY),
     columns: stdout.isTTY ? stdout.columns : null,
     environment: loadCliEnvironment(),
@@ -51,11 +59,21 @@ const untilDrained = (gone: AbortSignal): Promise<void> =>
 
 const isBrokenPipe = (error: Error): boolean => 'code' in error && error.code === 'EPIPE';
 
-/** Ctrl-C, which the terminal gives to the question, counts as an empty answer. */
-async function askOn(question: string): Promise<string> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout });
+/** Ctrl-C and Ctrl-D, which the terminal gives to the question, and its end count as an empty answer. */
+export async function askOn(
+  question: string,
+  {
+    stdin,
+    stdout,
+  }: {
+    readonly stdin: NodeJS.ReadableStream;
+    readonly stdout: NodeJS.WritableStream;
+  } = process,
+): Promise<string> {
+  const lines = createInterface({ input: stdin, output: stdout });
   const controller = new AbortController();
   lines.on('SIGINT', () => controller.abort());
+  lines.on('close', () => controller.abort());
   try {
     return await lines.question(question, { signal: controller.signal });
   } catch (error) {

@@ -124,7 +124,7 @@ async function printTable(session: Session, path: string, print: PrintLook): Pro
         return '';
     }
   });
-  if (!isWhole) throw brokenOff();
+  if (!isWhole && !session.io.signal.aborted) throw brokenOff();
 }
 
 const isBeside = (look: LookOption | null): boolean => look === 'timeouts' || look === 'daemons';
@@ -140,7 +140,8 @@ async function printJson(session: Session, path: string): Promise<void> {
     last = line;
     return `${line}\n`;
   });
-  if (!last.startsWith('{"kind":"end"')) throw brokenOff();
+  const isWhole = last.startsWith('{"kind":"end"');
+  if (!isWhole && !session.io.signal.aborted) throw brokenOff();
 }
 
 /** No more of them are held than are printed at once. */

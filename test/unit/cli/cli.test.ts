@@ -491,6 +491,30 @@ describe('directors that do not answer', () => {
     expect(err).toContain('this is no leasehold API');
   });
 
+  it('say so of a list, too, and the next one is asked', async () => {
+    const server = createServer((socket) => {
+      socket
+        .resume()
+        .end('HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\nhi');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' && address ? address.port : 0;
+    const { run, url } = await rig();
+    const proxy = `http://127.0.0.1:${port}`;
+    const alone = await runCli(['ipvs', 'list', '--api', proxy]);
+    expect(alone.code).toBe(5);
+    expect(alone.err).toContain('this is no leasehold API (HTTP 502, text/html)');
+    const both = await runCli(['ipvs', 'list', '--api', `${proxy},${url}`]);
+    await new Promise((resolve) => server.close(resolve));
+    expect(both).toEqual(await run('ipvs list'));
+  });
+
+  it('are waited for as long as a timer can', async () => {
+    const { run } = await rig();
+    expect((await run('status --timeout 2000h')).code).toBe(1);
+  });
+
   it('deny without a token', async () => {
     const tokens = [{ name: 'alice', role: 'viewer', token: 'secret' }] as const;
     const { run } = await rig({ tokens });

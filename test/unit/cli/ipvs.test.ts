@@ -110,6 +110,12 @@ UDP  10.90.0.7:53 wlc  # foreign: leasehold leaves it alone
         code: 5,
         err: expect.stringContaining('broke off'),
       });
+    // Whoever closed the pipe knows.
+    for (const how of ['', '--json'])
+      expect(await rig.run(`ipvs list ${how}`, { signal: AbortSignal.abort() })).toMatchObject({
+        code: 0,
+        err: '',
+      });
     rig.view.ipvs.failure = NO_IPVS;
     const none = await rig.run('ipvs list');
     expect(none).toMatchObject({ code: 5, out: '' });
