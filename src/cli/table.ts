@@ -13,10 +13,13 @@ export function formatTable(
   rows: readonly (readonly string[])[],
   width: number | null = null,
 ): string {
-  const lines = [columns.map(({ title }) => title), ...rows];
+  const lines = [columns.map(({ title }) => title), ...rows.map((row) => row.map(onOneLine))];
   const widths = columns.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0)));
   return lines.map((line) => `${formatLine(columns, widths, line, width)}\n`).join('');
 }
+
+/** A reason of several lines would be told as rows of the next service. */
+const onOneLine = (cell: string): string => cell.replaceAll(/\p{Cc}+/gu, ' ');
 
 function formatLine(
   columns: readonly Column[],
