@@ -14,6 +14,8 @@ const clock = createSystemClock();
 const stopping = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
   process.on(signal, () => stopping.abort());
+// Node would open its debugger, with the rights of this process, to every user of the machine.
+process.on('SIGUSR1', () => {});
 // Whatever agent.yaml says: leave everything to a new process.
 process.on('SIGUSR2', () => stopping.abort('freeze'));
 

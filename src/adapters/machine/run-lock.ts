@@ -77,12 +77,21 @@ function tryOnce(path: string): Result<RunLock, LockFailure> | null {
       return err({ kind: 'taken', path, pid: readPid(fd) });
     if (errno !== null) return err({ kind: 'failed', message: `${path}: flock: ${errno}` });
     if (!isThere(path, found.ino)) return null;
-    ftruncateSync(fd);
-    writeSync(fd, `${process.pid}\n`, 0);
+    noteProcess(fd);
     isKept = true;
     return ok({ release: () => release(path, fd) });
   } finally {
     if (!isKept) closeSync(fd);
+  }
+}
+
+/** For who finds it taken. The lock counts, not what is in the file: its disk may be full. */
+function noteProcess(fd: number): void {
+  try {
+    ftruncateSync(fd);
+    writeSync(fd, `${process.pid}\n`, 0);
+  } catch {
+    // Then nobody is told which process has it.
   }
 }
 

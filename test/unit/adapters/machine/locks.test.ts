@@ -1,5 +1,5 @@
 /** Locks of this machine: one at a time, gone with their process, and not for others to take. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { tryRunLock } from '../../../../src/adapters/machine/run-lock.ts';
 import { takeInstanceLock } from '../../../../src/adapters/machine/single-instance.ts';
 import { isSamePlace } from '../../../../src/model/place.ts';
 
+const lockModule = import.meta.resolve('../../../../src/adapters/machine/run-lock.ts');
 const koffiPath = fileURLToPath(import.meta.resolve('koffi'));
 
 let directory: string;
@@ -71,6 +72,19 @@ describe('a run lock', () => {
     chmodSync(path, 0o666);
     expect(tryRunLock('web', directory).ok).toBe(true);
     expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+
+  it('is taken also where its disk is full, and then says of nobody whose it is', () => {
+    const code = [
+      `const { tryRunLock } = await import(${JSON.stringify(lockModule)});`,
+      `const taken = () => tryRunLock('web', ${JSON.stringify(directory)});`,
+      'console.log(JSON.stringify([taken().ok, taken().error.kind, taken().error.pid]));',
+    ].join('');
+    // Not a byte into any file: setrlimit(2).
+    const script = 'trap \'\' XFSZ; ulimit -f 0; exec "$@"';
+    const argv = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', code];
+    const output = execFileSync('bash', ['-c', script, 'bash', ...argv], { encoding: 'utf8' });
+    expect(JSON.parse(output)).toEqual([true, 'taken', null]);
   });
 
   it('is refused where others may write to its directory', () => {
