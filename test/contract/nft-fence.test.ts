@@ -7,13 +7,17 @@ import { fenceCases, LINUX_FENCE_CASES } from './fence.contract.ts';
 
 const TWO_TABLES = ['one of two tables gone: MISSING, then managed as before and nothing enabled'];
 
+const STACKED = [
+  'a VIP on a link above another fenced one is heard while it may speak, and that one says nothing more',
+];
+
 /** Usually some twenty seconds. */
 const LONGEST_RUN_MS = 150_000;
 
 /** Each has a network of its own and mostly waits: all run at the same time. */
 const runs = new Map<string, Promise<Ended>>();
 const KINDS = [
-  { kind: 'netdev', more: [] },
+  { kind: 'netdev', more: STACKED },
   { kind: 'arp-inet-ip6', more: TWO_TABLES },
   { kind: 'bridge', more: [] },
 ] as const;

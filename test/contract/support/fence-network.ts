@@ -113,6 +113,19 @@ export class FenceNetwork {
     ]);
   }
 
+  /** A link above it that has the IPv4 VIP instead. */
+  stack(): FenceDevice {
+    const name = `${this.#name}m`;
+    sh('sysctl -qw net.ipv4.conf.all.arp_ignore=1');
+    this.#ip([
+      `link add link ${this.#name} name ${name} type macvlan mode bridge`,
+      `link set ${name} up`,
+      `address del ${VIP4}/32 dev ${this.#name}`,
+      `address add ${VIP4}/32 dev ${name}`,
+    ]);
+    return { index: indexOf(name), name };
+  }
+
   /** The neighbour is who has that address. */
   know(address: IpAddress): void {
     const mac = macText(this.#peer);
@@ -120,8 +133,7 @@ export class FenceNetwork {
   }
 
   device(): FenceDevice {
-    const index = Number(readFileSync(`/sys/class/net/${this.#name}/ifindex`, 'utf8'));
-    return { index, name: this.#name };
+    return { index: indexOf(this.#name), name: this.#name };
   }
 
   down(): void {
@@ -229,6 +241,8 @@ export class FenceNetwork {
   }
 }
 
+const indexOf = (device: string): number =>
+  Number(readFileSync(`/sys/class/net/${device}/ifindex`, 'utf8'));
 const macText = (device: string): string =>
   readFileSync(`/sys/class/net/${device}/address`, 'utf8').trim();
 const macBytes = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
