@@ -2,7 +2,7 @@
 import type { Draft } from './draft.ts';
 import { usableHoldMs, wantedHoldMs } from './timing.ts';
 
-/** D that a round may arm for now; 0: the others know of none. */
+/** D that a round may arm by what the others know of it; 0: they know of none. */
 export const usable = ({ state, config }: Draft): number =>
   usableHoldMs(
     state.view,
