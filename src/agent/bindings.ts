@@ -21,6 +21,8 @@ export type BindOutcome = {
   readonly fresh: ReadonlySet<GroupId>;
   /** Groups of which at least one address was refused. */
   readonly failed: ReadonlyMap<GroupId, KernelError>;
+  /** Each of those addresses. */
+  readonly refused: readonly (Request & { readonly error: KernelError })[];
 };
 
 type Request = { readonly group: GroupId; readonly address: GateGroup['addresses'][number] };
@@ -207,7 +209,8 @@ export class Bindings {
   async #bind(requests: readonly Request[], lifetimeS: number): Promise<BindOutcome> {
     const fresh = new Set<GroupId>();
     const failed = new Map<GroupId, KernelError>();
-    if (requests.length === 0) return { fresh, failed };
+    const refused: BindOutcome['refused'][number][] = [];
+    if (requests.length === 0) return { fresh, failed, refused };
     // From before the call: the kernel counts the lifetime from somewhere within it.
     const expiresAt = monoMs(this.#clock.now() + lifetimeS * 1000);
     const untold = requests.flatMap(({ address }) => {
@@ -227,14 +230,16 @@ export class Bindings {
         this.#put({ ...placeOf(address), group, expiresAt });
         continue;
       }
-      failed.set(group, result === undefined ? NO_ANSWER : result.error);
+      const error = result === undefined ? NO_ANSWER : result.error;
+      failed.set(group, error);
+      refused.push({ group, address, error });
       // Not there any more, or in doubt: the next arming asks for it anew.
       this.#drop(key);
       this.#unsettled.delete(key);
     }
     const until = monoMs(this.#clock.now() + SETTLE_MS);
     for (const key of untold) if (this.#unsettled.has(key)) this.#unsettled.set(key, until);
-    return { fresh, failed };
+    return { fresh, failed, refused };
   }
 
   #put(binding: Binding): void {

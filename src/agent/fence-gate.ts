@@ -25,8 +25,10 @@ import {
   speakingUntil,
   UNCHANGED,
 } from './fence-contents.ts';
+import { LATE, MISSING, NO_DEVICE, NOT_PREPARED } from './gate-errors.ts';
 import { type ArmingInputs, isRepeated, type LastArming } from './last-arming.ts';
 import type { GatePlaces, LocalGate } from './local-gate.ts';
+import { RefusedVips } from './refused-vips.ts';
 
 /** A lifetime is refreshed when so much of it is over. */
 const REFRESH_AGE_MS = 1500;
@@ -39,13 +41,6 @@ const FORESEEN_LIFETIME_S = 20;
 
 /** So often a check looks at all of the rules, also where the kernel says that nobody else has changed any. */
 const LOOK_MS = 10_000;
-
-const LATE: KernelError = { code: 'LATE', message: 'nothing of the hold time is left' };
-const MISSING: KernelError = { code: 'MISSING', message: 'the rules of the gate are gone' };
-const NOT_PREPARED: KernelError = {
-  code: 'EINVAL',
-  message: 'the last arming did not prepare the group',
-};
 
 export function createFenceGate(ports: {
   readonly fence: Fence;
@@ -62,6 +57,7 @@ class FenceGate implements LocalGate {
   readonly kind: FenceKind;
   readonly #ports: Ports;
   readonly #bindings: Bindings;
+  readonly #refused: RefusedVips;
   #places: GatePlaces = { devices: [], vips: [], groups: new Map() };
   /** As the kernel acknowledged it last; null: in doubt, to be asked before anything is built on it. */
   #contents: FenceContents | null = null;
@@ -81,6 +77,7 @@ class FenceGate implements LocalGate {
     this.#ports = ports;
     this.kind = ports.fence.kind;
     this.#bindings = new Bindings(ports);
+    this.#refused = new RefusedVips(this.#bindings, ports.clock);
   }
 
   setPlaces(places: GatePlaces): void {
@@ -89,6 +86,7 @@ class FenceGate implements LocalGate {
     if (this.#places.devices.some(({ index }) => !isHere.has(index))) this.#contents = null;
     this.#places = places;
     this.#bindings.setHeirs(places.groups);
+    this.#refused.retry();
     // With a link its addresses went, also where the notification of each was lost.
     this.#bindings.forgetLinksBut(isHere);
   }
@@ -121,7 +119,7 @@ class FenceGate implements LocalGate {
 
   #repeated(groups: ArmRequest['groups']): LastArming | null {
     const inputs = this.#inputs();
-    const last = this.#lastArming;
+    const last = this.#refused.isDue() ? null : this.#lastArming;
     return last !== null && inputs !== null && isRepeated(last, groups, inputs) ? last : null;
   }
 
@@ -146,9 +144,10 @@ class FenceGate implements LocalGate {
     const opened = sentAt >= this.#speaksUntil ? speaking : [];
     const speaksUntil = monoMs(Math.min(until, sentAt + aliveMs));
     this.#speaksUntil = speaksUntil;
-    const refused = await this.#refresh(groups, lifetimeFor(aliveMs));
-    const failed = [...refused].map(([group, error]) => ({ group, error }));
-    return ok({ speaksUntil, opened, unsettled: [], deferred: [], failed });
+    const unrefreshed = await this.#refresh(groups, lifetimeFor(aliveMs));
+    const failed = [...unrefreshed].map(([group, error]) => ({ group, error }));
+    const refused = this.#refused.told();
+    return ok({ speaksUntil, opened, unsettled: [], deferred: [], refused, failed });
   }
 
   async #armAnew(request: ArmRequest): Promise<Result<Armed, KernelError>> {
@@ -158,11 +157,14 @@ class FenceGate implements LocalGate {
     const failed = new Map<GroupId, KernelError>();
     for (const { group, addresses: own } of groups)
       if (own.some(({ linkIndex }) => !covered.has(linkIndex))) failed.set(group, NO_DEVICE);
-    const { bindable, deferred } = this.#share(groups.filter(({ group }) => !failed.has(group)));
+    this.#refused.keep(groups);
+    const placed = groups.filter(({ group }) => !failed.has(group));
+    const { bindable, deferred } = this.#share(placed.map((one) => this.#refused.asked(one)));
     const lifetimeS = lifetimeFor(aliveMs);
     const bound = await this.#bindings.bindMissing(bindable, lifetimeS);
-    for (const [group, error] of bound.failed) failed.set(group, error);
-    const armed = bindable.filter(({ group }) => !failed.has(group));
+    const judged = this.#refused.take(bindable, bound, (group) => this.#isSpeaking(group));
+    for (const [group, error] of judged.failed) failed.set(group, error);
+    const armed = judged.able;
     const change = this.#armChange(request, armed);
     const sentAt = this.#ports.clock.now();
     if (sentAt >= until) return err(LATE);
@@ -181,7 +183,8 @@ class FenceGate implements LocalGate {
     const inputs = this.#inputs();
     if (inputs !== null && failed.size === 0 && deferred.length === 0 && unsettled.length === 0)
       this.#lastArming = { ...inputs, groups, linkIndexes: change.alive?.linkIndexes ?? [] };
-    return ok({ speaksUntil, opened, unsettled, deferred, failed: refusals });
+    const refused = this.#refused.told();
+    return ok({ speaksUntil, opened, unsettled, deferred, refused, failed: refusals });
   }
 
   /**
@@ -233,7 +236,7 @@ class FenceGate implements LocalGate {
   async open(groups: readonly GateGroup[], until: MonoMs): Promise<Result<Armed, KernelError>> {
     const isReady = (one: GateGroup): boolean =>
       this.#modes.get(one.group) === 'prepared' &&
-      one.addresses.every((address) => this.#bindings.has(address));
+      this.#refused.served(one).addresses.every((address) => this.#bindings.has(address));
     const isOpen = ({ group }: GateGroup): boolean => this.#modes.get(group) === 'open';
     const ready = groups.filter(isReady);
     const failed = groups
@@ -242,7 +245,7 @@ class FenceGate implements LocalGate {
     const speaksUntil = monoMs(Math.min(until, this.#speaksUntil));
     // Opening late would be harmless, the interface is no longer alive then; but it is no opening.
     if (this.#ports.clock.now() >= speaksUntil) return err(LATE);
-    const add = addressesOf(ready);
+    const add = addressesOf(ready.map((one) => this.#refused.served(one)));
     if (add.length > 0) {
       const muted = { add: [], remove: add };
       const done = await this.#commit({ ...UNCHANGED, enabled: { add, remove: [] }, muted });
@@ -254,6 +257,7 @@ class FenceGate implements LocalGate {
       opened: ready.map(({ group }) => group),
       unsettled: [],
       deferred: [],
+      refused: this.#refused.told(),
       failed,
     });
   }
@@ -278,6 +282,7 @@ class FenceGate implements LocalGate {
     // Also when the rules would not obey: an address that is gone does not answer.
     const unbound = await this.#bindings.unbind(places);
     for (const { group } of groups) this.#modes.delete(group);
+    this.#refused.drop(groups);
     return recovered.ok ? unbound : recovered;
   }
 
@@ -308,6 +313,7 @@ class FenceGate implements LocalGate {
           group,
           addresses.some(({ address }) => known.muted.has(address)) ? 'muted' : 'open',
         );
+    for (const one of keep) if (this.#isSpeaking(one.group)) this.#refused.expect(one);
     const silenced = await this.#silenceBut(addressesOf(keep));
     if (!silenced.ok) return silenced;
     // What the spec has dropped meanwhile may still be bound, and stays managed until it is not.
@@ -577,5 +583,3 @@ class FenceGate implements LocalGate {
     return this.#bindings.refresh(groups, lifetimeS, limits);
   }
 }
-
-const NO_DEVICE: KernelError = { code: 'ENODEV', message: 'the device of an address is gone' };

@@ -4,9 +4,10 @@
  */
 import type { ElectionEffect, ElectionEvent } from '../core/election/state.ts';
 import { messageOf, type Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
 import { type Epoch, type GroupId, monoMs, type MonoMs } from '../model/ids.ts';
 import type { ArmMode, KernelError } from '../model/kernel.ts';
-import type { Gate, GateGroup } from '../ports/gate.ts';
+import type { Gate, GateGroup, RefusedVip } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
 import type { EpochFence } from './epoch-fence.ts';
 import { SerialQueue } from './serial-queue.ts';
@@ -49,6 +50,8 @@ export class GateWork {
   /** What each group was last armed with: closing needs it after the spec dropped the group. */
   readonly #armed = new Map<GroupId, GateGroup>();
   readonly #refusals = new Map<GroupId, string>();
+  /** What groups go on without, by address. */
+  #refused: ReadonlyMap<IpAddress, RefusedVip> = new Map();
   #foreseen: readonly GroupId[] = [];
   /** The closing that is last in the queue and has not begun: what else is to be closed joins it. */
   #closing: Closing | null = null;
@@ -57,9 +60,16 @@ export class GateWork {
     this.#ports = ports;
   }
 
-  /** Groups whose addresses the kernel refused last, with its words. */
+  /** Groups of whose addresses the kernel refused one last, with its words. */
   refusals(): ReadonlyMap<GroupId, string> {
-    return this.#refusals;
+    if (this.#refused.size === 0) return this.#refusals;
+    const words = new Map(this.#refusals);
+    for (const one of this.#refused.values()) {
+      const before = words.get(one.group);
+      const own = `${one.error.message}${ONE_REFUSED}`;
+      words.set(one.group, before === undefined ? own : `${before}; ${own}`);
+    }
+    return words;
   }
 
   /** In turn with the other operations; nothing comes of it but time won later. */
@@ -138,6 +148,7 @@ export class GateWork {
     }
     const { speaksUntil, opened, deferred } = armed.value;
     const failed = [...left, ...this.#noteRefusals(groups, armed.value.failed)];
+    this.#noteRefused(groups, armed.value.refused);
     const isDeferred = new Set(deferred);
     for (const { group, mode } of groups)
       if (mode === 'open' && !isDeferred.has(group)) voices.limit(group, speaksUntil);
@@ -200,6 +211,8 @@ export class GateWork {
   }
 
   #silence(groups: readonly GroupId[]): Promise<Result<void, KernelError>> {
+    const isClosed = ({ group }: RefusedVip): boolean => groups.includes(group);
+    this.#refused = new Map([...this.#refused].filter(([, one]) => !isClosed(one)));
     return this.#ports.gate.close(groups.map((group) => this.#known(group)));
   }
 
@@ -230,7 +243,27 @@ export class GateWork {
     }
     return failed.map(({ group }) => group);
   }
+
+  /** Told once of each, and of its end where it is bound at last. */
+  #noteRefused(groups: readonly GateGroup[], refused: readonly RefusedVip[]): void {
+    const before = this.#refused;
+    if (before.size + refused.length === 0) return;
+    this.#refused = new Map(refused.map((one) => [one.address, one]));
+    for (const { group, address, error } of refused)
+      if (before.get(address)?.error.message !== error.message)
+        this.#ports.log.error({ vipGroup: group, address, problem: error.message }, 'vip.refused');
+    for (const [address, { group }] of before) {
+      if (this.#refused.has(address)) continue;
+      const holder = groups.find((one) => one.group === group);
+      if (holder?.addresses.some((one) => one.address === address) === true)
+        this.#ports.log.info({ vipGroup: group, address }, 'vip.bound');
+    }
+  }
 }
+
+/** The kernel's words say which address and why. */
+const ONE_REFUSED =
+  '; the group goes on without this VIP, which is tried again; mend the cause or the cluster document';
 
 function failureOf(effect: GateEffect): ElectionEvent {
   const nothing = { isOk: false, opened: [], failed: [], speaksUntil: NEVER } as const;

@@ -7,92 +7,153 @@
  * speaks, so a prepared group is not bound yet, and a muted one no longer.
  */
 import { err, ok, type Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import type { BoundAddress, KernelError } from '../model/kernel.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Armed, ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { NetworkKernel } from '../ports/kernel.ts';
 import { Bindings } from './bindings.ts';
-import type { LocalGate } from './local-gate.ts';
+import { LATE, NOT_PREPARED } from './gate-errors.ts';
+import type { GatePlaces, LocalGate } from './local-gate.ts';
+import { RefusedVips } from './refused-vips.ts';
 
 /** What the whole seconds of this gate ask of the timing. */
 export const LIFETIME_GATE_NEEDS = { minHoldMs: 3000, slackMs: 1100 } as const;
-
-const LATE: KernelError = { code: 'LATE', message: 'nothing of the hold time is left' };
 
 export function createLifetimeGate(ports: {
   readonly kernel: NetworkKernel;
   readonly clock: Clock;
 }): LocalGate {
-  const { kernel, clock } = ports;
-  const bindings = new Bindings(ports);
-  let prepared: ReadonlySet<GroupId> = new Set();
+  return new LifetimeGate(ports);
+}
 
-  const bindUntil = async (
+type Ports = Parameters<typeof createLifetimeGate>[0];
+
+class LifetimeGate implements LocalGate {
+  readonly kind = 'address-lifetime';
+  readonly #ports: Ports;
+  readonly #bindings: Bindings;
+  readonly #refused: RefusedVips;
+  #prepared: ReadonlySet<GroupId> = new Set();
+  #speaking: ReadonlySet<GroupId> = new Set();
+
+  constructor(ports: Ports) {
+    this.#ports = ports;
+    this.#bindings = new Bindings(ports);
+    this.#refused = new RefusedVips(this.#bindings, ports.clock);
+  }
+
+  setPlaces({ groups }: GatePlaces): void {
+    this.#bindings.setHeirs(groups);
+    this.#refused.retry();
+  }
+
+  isPlaced(): boolean {
+    return this.#bindings.isPlaced();
+  }
+
+  async permit(): Promise<Result<void, KernelError>> {
+    return ok(undefined);
+  }
+
+  forget(linkIndex: number, address: IpAddress): GroupId | null {
+    return this.#bindings.forget(linkIndex, address);
+  }
+
+  close(groups: readonly GateGroup[]): Promise<Result<void, KernelError>> {
+    this.#refused.drop(groups);
+    return this.mute(groups);
+  }
+
+  mute(groups: readonly GateGroup[]): Promise<Result<void, KernelError>> {
+    this.#prepared = without(this.#prepared, groups);
+    this.#speaking = without(this.#speaking, groups);
+    return this.#bindings.unbind(this.#bindings.of(groups));
+  }
+
+  async arm({ groups, until }: ArmRequest): Promise<Result<Armed, KernelError>> {
+    const open = groups.filter(({ mode }) => mode === 'open');
+    this.#prepared = new Set();
+    this.#refused.keep(groups);
+    const unbound = await this.#bindings.unbind(this.#bindings.besides(open));
+    if (!unbound.ok) return unbound;
+    const names = open.map(({ group }) => group);
+    this.#speaking = new Set(names.filter((group) => this.#speaking.has(group)));
+    const armed = await this.#bindUntil(open, until);
+    const prepared = groups.filter(({ mode }) => mode === 'prepared');
+    if (armed.ok) this.#prepared = new Set(prepared.map(({ group }) => group));
+    return armed;
+  }
+
+  async open(groups: readonly GateGroup[], until: MonoMs): Promise<Result<Armed, KernelError>> {
+    const prepared = this.#prepared;
+    const ready = groups.filter(({ group }) => prepared.has(group));
+    const opened = await this.#bindUntil(ready, until);
+    if (!opened.ok) return opened;
+    const unready = groups
+      .filter(({ group }) => !prepared.has(group))
+      .map(({ group }) => ({ group, error: NOT_PREPARED }));
+    return ok({ ...opened.value, failed: [...opened.value.failed, ...unready] });
+  }
+
+  async #bindUntil(
     groups: readonly GateGroup[],
     until: MonoMs,
-  ): Promise<Result<Armed, KernelError>> => {
+  ): Promise<Result<Armed, KernelError>> {
+    const { clock } = this.#ports;
     const lifetimeS = wholeSecondsUntil(until, clock.now());
     if (lifetimeS < 1) return err(LATE);
     const speaksUntil = monoMs(clock.now() + lifetimeS * 1000);
-    const { fresh, failed } = await bindings.bindAll(groups, lifetimeS);
+    const asked = groups.map((one) => this.#refused.asked(one));
+    const bound = await this.#bindings.bindAll(asked, lifetimeS);
+    const isSpeaking = (group: GroupId): boolean => this.#speaking.has(group);
+    const { able, failed } = this.#refused.take(asked, bound, isSpeaking);
+    const names = able.map(({ group }) => group);
+    this.#speaking = new Set([...without(this.#speaking, groups), ...names]);
     return ok({
       speaksUntil,
-      opened: [...fresh].filter((group) => !failed.has(group)),
+      opened: names.filter((group) => bound.fresh.has(group)),
       unsettled: [],
       deferred: [],
+      refused: this.#refused.told(),
       failed: [...failed].map(([group, error]) => ({ group, error })),
     });
-  };
+  }
 
-  const silence = (groups: readonly GateGroup[]): Promise<Result<void, KernelError>> => {
-    prepared = new Set([...prepared].filter((id) => groups.every(({ group }) => group !== id)));
-    return bindings.unbind(bindings.of(groups));
-  };
+  /** What is bound speaks here: nothing can be bound ahead. */
+  async foresee(): Promise<boolean> {
+    return false;
+  }
 
-  return {
-    kind: 'address-lifetime',
-    setPlaces: ({ groups }) => bindings.setHeirs(groups),
-    isPlaced: () => bindings.isPlaced(),
-    permit: () => Promise.resolve(ok(undefined)),
-    forget: (linkIndex, address) => bindings.forget(linkIndex, address),
-    close: silence,
-    mute: silence,
-    arm: async ({ groups, until }: ArmRequest) => {
-      const open = groups.filter((group) => group.mode === 'open');
-      prepared = new Set();
-      const unbound = await bindings.unbind(bindings.besides(open));
-      if (!unbound.ok) return unbound;
-      const armed = await bindUntil(open, until);
-      if (armed.ok)
-        prepared = new Set(
-          groups.filter(({ mode }) => mode === 'prepared').map((one) => one.group),
-        );
-      return armed;
-    },
-    open: async (groups, until) => {
-      const ready = groups.filter(({ group }) => prepared.has(group));
-      const opened = await bindUntil(ready, until);
-      if (!opened.ok) return opened;
-      const unready = groups
-        .filter(({ group }) => !prepared.has(group))
-        .map(({ group }) => ({ group, error: NOT_PREPARED }));
-      return ok({ ...opened.value, failed: [...opened.value.failed, ...unready] });
-    },
-    // What is bound speaks here: nothing can be bound ahead.
-    foresee: () => Promise.resolve(false),
-    seen: () => {},
-    adopt: async (keep) => {
-      const askedAt = clock.now();
-      const observed = await kernel.addresses();
-      if (!observed.ok) return observed;
-      const kept = new Set(bindings.seed(keep, observed.value));
-      const groups = keep.filter(({ group }) => kept.has(group));
-      return ok(new Map(groups.map((one) => [one.group, endOf(one, observed.value, askedAt)])));
-    },
-    check: () => Promise.resolve(ok(undefined)),
-    uninstall: () => bindings.unbind(bindings.all()),
-  };
+  seen(): void {}
+
+  async adopt(
+    keep: readonly GateGroup[],
+  ): Promise<Result<ReadonlyMap<GroupId, MonoMs>, KernelError>> {
+    const { clock, kernel } = this.#ports;
+    const askedAt = clock.now();
+    const observed = await kernel.addresses();
+    if (!observed.ok) return observed;
+    this.#speaking = new Set(this.#bindings.seed(keep, observed.value));
+    const groups = keep.filter(({ group }) => this.#speaking.has(group));
+    for (const one of groups) this.#refused.expect(one);
+    return ok(new Map(groups.map((one) => [one.group, endOf(one, observed.value, askedAt)])));
+  }
+
+  async check(): Promise<Result<void, KernelError>> {
+    return ok(undefined);
+  }
+
+  uninstall(): Promise<Result<void, KernelError>> {
+    return this.#bindings.unbind(this.#bindings.all());
+  }
+}
+
+function without(names: ReadonlySet<GroupId>, groups: readonly GateGroup[]): ReadonlySet<GroupId> {
+  const left = new Set(names);
+  for (const { group } of groups) left.delete(group);
+  return left;
 }
 
 /** Of its addresses the first that goes; over, where none is there. */
@@ -104,11 +165,6 @@ function endOf({ addresses }: GateGroup, observed: readonly BoundAddress[], now:
   );
   return monoMs(now + 1000 * Math.min(...lefts));
 }
-
-const NOT_PREPARED: KernelError = {
-  code: 'EINVAL',
-  message: 'the last arming did not prepare the group',
-};
 
 /** Floored: the kernel may be late, never the agent early with more than is left. */
 const wholeSecondsUntil = (until: MonoMs, now: MonoMs): number => Math.floor((until - now) / 1000);

@@ -5,12 +5,19 @@
  * answer of that round, `close` before the store learns that a group is given up.
  */
 import type { Result } from '../lib/result.ts';
+import type { IpAddress } from '../model/address.ts';
 import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { ArmMode, BindRequest, GateKind, KernelError } from '../model/kernel.ts';
 
 export type GateGroup = {
   readonly group: GroupId;
   readonly addresses: readonly Omit<BindRequest, 'validLifetimeS'>[];
+};
+
+export type RefusedVip = {
+  readonly group: GroupId;
+  readonly address: IpAddress;
+  readonly error: KernelError;
 };
 
 export type ArmRequest = {
@@ -31,7 +38,9 @@ export type Armed = {
   readonly deferred: readonly GroupId[];
   /** Groups bound a moment ago: the kernel acknowledged them, and does not take all their traffic yet. */
   readonly unsettled: readonly GroupId[];
-  /** Groups of which at least one address could not be bound. */
+  /** What the kernel would not bind of groups that spoke before and go on without it. */
+  readonly refused: readonly RefusedVip[];
+  /** Groups that cannot speak: at least one address could not be bound, and they did not speak before. */
   readonly failed: readonly { readonly group: GroupId; readonly error: KernelError }[];
 };
 

@@ -7,7 +7,7 @@ import type { Machine } from '../../sim/machine.ts';
 import { keys, timingOf, vipOf } from '../../sim/spec.ts';
 import { World, type WorldOptions } from '../../sim/world.ts';
 import type { FakeTarget } from '../../fakes/fake-prober.ts';
-import { ok } from '../../../src/lib/result.ts';
+import { err, ok } from '../../../src/lib/result.ts';
 import type { KnownStatuses, StatusLedger } from '../../../src/ports/status-ledger.ts';
 import { operationOf } from '../core/election/election-driver.ts';
 
@@ -612,4 +612,86 @@ describe('without etcd, and then without the holder', () => {
     expect(world.holdersOf('g1')).toEqual([groups[0]?.holder]);
     expect(groups[0]).not.toHaveProperty('standIn');
   });
+});
+
+describe('a VIP that the document brings to a group, and that kernels refuse', () => {
+  const MOVED = vipOf('g1');
+
+  /** Refuses the VIP from now on; answers how to end that. */
+  function refuse({ kernel }: Machine): () => void {
+    const bind = kernel.bind.bind(kernel);
+    const error = { code: 'EACCES', message: `bind ${MOVED}/24: EACCES` };
+    kernel.bind = async (requests) => {
+      const results = await bind(requests.filter(({ address }) => address !== MOVED));
+      let next = 0;
+      return requests.map(({ address }) =>
+        address === MOVED ? err(error) : (results[next++] ?? err(error)),
+      );
+    };
+    return () => (kernel.bind = bind);
+  }
+
+  /** d1 holds g1 and d2 g2, to which the VIP of g1 goes while the kernels of these refuse it. */
+  async function moved(options: Partial<WorldOptions>, refusing: readonly string[]) {
+    const { world, d1, d2 } = await settled({ groups: 2, ...options });
+    world.switchover('g2', 'd2');
+    await world.clock.advance(3000);
+    expect(world.holdersOf('g2')).toEqual(['d2']);
+    const ends = [d1, d2].filter(({ name }) => refusing.includes(name)).map(refuse);
+    world.applySpec({ isMoved: true });
+    await world.clock.advance(2000);
+    return { world, d1, d2, mend: () => ends.forEach((end) => end()) };
+  }
+
+  it.each([
+    ['rules', 'default', true],
+    ['lifetimes', 'relaxed', false],
+  ] as const)('stays silent, and no other does (%s)', async (_, profile, hasFence) => {
+    const { world, d1, d2, mend } = await moved({ profile, hasFence }, ['d1', 'd2']);
+    for (let i = 0; i < 60; i++) {
+      await world.clock.advance(100);
+      expect([world.holdersOf('g2'), d2.speaks(vipOf('g2'))]).toEqual([['d2'], true]);
+      expect([d1, d2].some((one) => one.speaks(MOVED))).toBe(false);
+    }
+    expect(statusOf(d2).problems).toContainEqual(
+      expect.stringContaining(`group g2: bind ${MOVED}/24: EACCES; the group goes on without`),
+    );
+    mend();
+    await world.clock.advance(6000);
+    expect(d2.speaks(MOVED)).toBe(true);
+    expect(statusOf(d2).problems).toEqual([]);
+  });
+
+  it('silences no other in a new process either', async () => {
+    const { world, d2 } = await moved({}, ['d1', 'd2']);
+    d2.stop('freeze');
+    await world.clock.advance(500);
+    d2.start();
+    await world.clock.advance(5000);
+    expect([world.holdersOf('g2'), d2.speaks(vipOf('g2'))]).toEqual([['d2'], true]);
+  });
+
+  it('goes with its group to a director that can bind it', async () => {
+    const { world, d1, d2 } = await moved({}, ['d2']);
+    expect([d2.speaks(vipOf('g2')), d2.speaks(MOVED)]).toEqual([true, false]);
+    world.switchover('g2', 'd1');
+    await world.clock.advance(3000);
+    expect(world.holdersOf('g2')).toEqual(['d1']);
+    expect([d1.speaks(vipOf('g2')), d1.speaks(MOVED)]).toEqual([true, true]);
+    expect(statusOf(d2).problems.join()).not.toContain('EACCES');
+  });
+
+  it.each([[['d1']], [['d1', 'd2']]])(
+    'keeps its group from a director that cannot: the holder goes on (%j refuse)',
+    async (refusing) => {
+      const { world, d2 } = await moved({}, refusing);
+      world.switchover('g2', 'd1');
+      for (let i = 0; i < 60; i++) {
+        await world.clock.advance(100);
+        expect(d2.speaks(vipOf('g2'))).toBe(true);
+      }
+      expect(world.holdersOf('g2')).toEqual(['d2']);
+      expect(statusOf(d2).problems.join()).toContain('director d1: group g2: bind');
+    },
+  );
 });

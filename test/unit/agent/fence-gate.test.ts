@@ -229,16 +229,6 @@ describe('arming', () => {
     expect(await open(g, h)).toMatchObject({ value: { failed: [] } });
   });
 
-  it('silences a group that was open when one of its addresses cannot be bound again', async () => {
-    const { open, h, kernel, gate, eth0, speaks } = setUp();
-    await open(h);
-    kernel.removeAddress({ linkIndex: eth0, address: C, prefix: 64 });
-    expect(gate.forget(eth0, C)).toBe('h');
-    kernel.failNext('bind', 'EPERM');
-    expect(await open(h)).toMatchObject({ value: { failed: [{ group: 'h' }] } });
-    expect(speaks(B)).toBe(false);
-  });
-
   it('tells again of a group that was silent in between', async () => {
     const { open, g, clock, gate, kernel, eth0 } = setUp();
     expect(await open(g)).toMatchObject({ value: { opened: ['g'] } });

@@ -5,7 +5,7 @@ import { GateWork, type GateWorkPorts } from '../../../src/agent/gate-work.ts';
 import { err, ok, type Result } from '../../../src/lib/result.ts';
 import { epochOf, groupId, monoMs, revision } from '../../../src/model/ids.ts';
 import type { KernelError } from '../../../src/model/kernel.ts';
-import type { Gate, GateGroup } from '../../../src/ports/gate.ts';
+import type { Gate, GateGroup, RefusedVip } from '../../../src/ports/gate.ts';
 import { FakeClock } from '../../fakes/fake-clock.ts';
 import { ip } from '../core/desired/spec-builders.ts';
 import { RecordingLog } from './reconcile-loop.fixture.ts';
@@ -33,9 +33,10 @@ function setUp(fields: Partial<GateWorkPorts> = {}) {
     calls.push({ name, groups });
     return next.answer();
   };
+  const refused: RefusedVip[] = [];
   const armed = (groups: readonly GateGroup[], speaksUntil: ReturnType<typeof monoMs>) => {
     const opened = groups.map(({ group }) => group);
-    return { opened, unsettled: [], deferred: [], failed: [], speaksUntil };
+    return { opened, unsettled: [], deferred: [], refused, failed: [], speaksUntil };
   };
   const gate: Gate = {
     kind: 'netdev',
@@ -78,7 +79,7 @@ function setUp(fields: Partial<GateWorkPorts> = {}) {
       },
       EPOCHS,
     );
-  return { clock, log, calls, next, spec, limits, work, arm };
+  return { clock, log, calls, next, spec, limits, refused, work, arm };
 }
 
 describe.each(['close', 'mute'] as const)('%s', (kind) => {
@@ -257,5 +258,45 @@ describe('a group that is prepared', () => {
       withheld: [G],
     });
     expect(await prepare({})).toMatchObject({ withheld: [] });
+  });
+});
+
+describe('a VIP that its group goes on without', () => {
+  const VIP = ip('10.90.0.100');
+  const refusal = (message: string): RefusedVip => {
+    return { group: G, address: VIP, error: { code: 'EACCES', message } };
+  };
+
+  it('is told once, as no refusal of the group, and once more when it is bound', async () => {
+    const { work, arm, refused, log } = setUp();
+    refused.push(refusal('bind it: EACCES'));
+    for (let i = 0; i < 3; i++) expect(await arm(G, H)).toMatchObject({ isOk: true, failed: [] });
+    expect(log.lines).toMatchObject([
+      { event: 'vip.refused', fields: { vipGroup: G, address: VIP, problem: 'bind it: EACCES' } },
+    ]);
+    expect(work.refusals().get(G)).toMatch(/^bind it: EACCES; the group goes on without this VIP/);
+    refused.length = 0;
+    await arm(G, H);
+    expect(log.of('vip.bound')).toHaveLength(1);
+    expect(work.refusals().size).toBe(0);
+  });
+
+  it('is told again where the kernel says something else', async () => {
+    const { arm, refused, log } = setUp();
+    refused.push(refusal('EACCES'));
+    await arm(G);
+    refused[0] = refusal('EINVAL');
+    await arm(G);
+    expect(log.of('vip.refused')).toHaveLength(2);
+    expect(log.of('vip.bound')).toEqual([]);
+  });
+
+  it('is a problem here no more when the group is closed', async () => {
+    const { work, arm, refused, log } = setUp();
+    refused.push(refusal('EACCES'));
+    await arm(G);
+    await work.carryOut({ kind: 'close', groups: [G] }, EPOCHS);
+    expect(work.refusals().size).toBe(0);
+    expect(log.of('vip.bound')).toEqual([]);
   });
 });

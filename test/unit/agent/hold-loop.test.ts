@@ -80,7 +80,14 @@ function setUp(fields: Partial<HoldPorts> = {}) {
           if (!done.ok) return done;
           const opened = groups.map((one) => one.group).filter((one) => !spoken.has(one));
           spoken = new Set([...spoken, ...opened]);
-          return ok({ opened, failed: [], unsettled: [], deferred: [], speaksUntil: until });
+          return ok({
+            opened,
+            failed: [],
+            unsettled: [],
+            deferred: [],
+            refused: [],
+            speaksUntil: until,
+          });
         }),
       open: (groups, until) =>
         inKernel(`open ${names(groups)}`, () => {
@@ -91,6 +98,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
             failed: [],
             unsettled: [],
             deferred: [],
+            refused: [],
             speaksUntil: until,
           });
         }),
