@@ -75,8 +75,20 @@ function takeUpCandidacy(draft: Draft, round: Sent): Sent {
 }
 
 /** When a round looks again whether the segment, or a part of what was asked, has to do. */
-export const judgeAt = ({ asked, permitMs }: Sent): number =>
-  asked === null ? Number.POSITIVE_INFINITY : patienceAt(asked, permitMs);
+export function judgeAt(round: Sent, now: number): number {
+  const { asked, permitMs } = round;
+  if (asked === null) return Number.POSITIVE_INFINITY;
+  const at = patienceAt(asked, permitMs);
+  return now < at ? at : lastPatienceAt(round, asked);
+}
+
+/**
+ * What a stand-in speaks as is waited for until the permit is about to end, for the arming would silence it at once: a
+ * peer that is back in sight a moment ago has not been asked yet, or its answer is under way.
+ */
+const LAST_PATIENCE = 0.9;
+const lastPatienceAt = ({ startedAt, permitMs }: Sent, asked: Asked): number =>
+  Math.max(patienceAt(asked, permitMs), startedAt + LAST_PATIENCE * permitMs);
 
 /** When a round asks the peers: two rounds after the last one that the store confirmed, or when it is time to repeat. */
 export function askAt(draft: Draft, { asked, isDenied }: Sent): number {
@@ -131,10 +143,14 @@ function askedParts(draft: Draft, { guarded }: Sent): readonly AskedPart[] {
   const most = now < state.splitUntil ? 1 : ASKED_GROUPS_MAX;
   const isApart = held.length > 0;
   return [
-    ...partsOf({ right: 'record', isApart: false }, held, ASKED_GROUPS_MAX),
-    ...partsOf({ right: 'record', isApart }, waiting, isApart ? most : ASKED_GROUPS_MAX),
-    ...partsOf({ right: 'segment', isApart: true }, speaking, most),
-    ...partsOf({ right: 'segment', isApart: true }, silent, most),
+    ...partsOf({ right: 'record', isApart: false, isSpeaking: true }, held, ASKED_GROUPS_MAX),
+    ...partsOf(
+      { right: 'record', isApart, isSpeaking: false },
+      waiting,
+      isApart ? most : ASKED_GROUPS_MAX,
+    ),
+    ...partsOf({ right: 'segment', isApart: true, isSpeaking: true }, speaking, most),
+    ...partsOf({ right: 'segment', isApart: true, isSpeaking: false }, silent, most),
   ];
 }
 
@@ -204,11 +220,12 @@ function judge(draft: Draft, round: Sent): void {
   if (asked === null || asked.parts.length === 0 || round.isDenied) return;
   const basis = basisOf(asked) ?? (isHeldBySegment(draft, round, asked) ? 'segment' : null);
   if (basis === null) return;
-  const isEarly = draft.now < patienceAt(asked, round.permitMs);
-  const isMissing = asked.parts.some(
+  const missing = asked.parts.filter(
     (_, part) => !asked.refused.has(part) && !isConfirmed(draft, asked, part, basis),
   );
-  if (!isEarly || !isMissing) confirm(draft, round, asked, basis);
+  const isSpeaking = missing.some((part) => part.isSpeaking);
+  const waitsUntil = isSpeaking ? lastPatienceAt(round, asked) : patienceAt(asked, round.permitMs);
+  if (missing.length === 0 || draft.now >= waitsUntil) confirm(draft, round, asked, basis);
 }
 
 /** Whether the round counts for this part, too. */

@@ -550,7 +550,7 @@ export function roundWakes(draft: Draft, wake: Wake): void {
   if (state.session.kind === 'open') wake.by(state.nextHeartbeatAt);
   if (state.round.kind === 'sent') {
     wake.by(askAt(draft, state.round));
-    wake.by(judgeAt(state.round));
+    wake.by(judgeAt(state.round, draft.now));
     if (state.round.unanswered === 0) wake.by(permitEndsAt(state.round));
   }
   if (state.round.kind !== 'idle') return;

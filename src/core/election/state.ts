@@ -234,6 +234,8 @@ export type AskedPart = {
   readonly right: Right;
   /** Nothing but these groups depends on what is said of them. */
   readonly isApart: boolean;
+  /** The kernel lets them speak here until the next arming. */
+  readonly isSpeaking: boolean;
   readonly groups: readonly AskedGroup[];
 };
 

@@ -24,6 +24,7 @@ const rev = revision(31);
 const part = (right: Right, ...groups: readonly GroupId[]): Asked['parts'][number] => ({
   right,
   isApart: right === 'segment',
+  isSpeaking: true,
   groups: groups.map((group) => ({ group, epoch: epochOf(rev), ownerRev: rev })),
 });
 /** A round that asked about what it holds by the record, and about a group that it stands for. */
