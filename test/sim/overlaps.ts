@@ -158,7 +158,8 @@ export class Overlaps {
     if (segmental.length > 1 && this.#ports.hasWitness(a, b, vip))
       this.#tell(overlap, 'though another director hears both, and neither is the owner');
     // What a process has left, for its successor or by its end, asks no gateway any more.
-    if (segmental.some((one) => !one.isLeft(vip) && this.#isWithoutGateway(one)))
+    const askers = segmental.filter((one) => !one.isLeft(vip) && (isClear || one !== a));
+    if (askers.some((one) => this.#isWithoutGateway(one)))
       this.#tell(overlap, 'though no gateway answers the one that the segment lets speak');
     // Who began by the segment had not heard the other one begin a moment before; that one listens every 200 ms.
     const isLate = !overlap.isConnected || overlap.isUntold;
