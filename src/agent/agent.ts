@@ -246,7 +246,10 @@ class Director implements Agent {
         keeper: () => this.#parts.keeper,
         served: () => this.#parts.served.places(),
         groups: () => specs.spec()?.groups ?? [],
-        addressLost: (group) => this.#parts.hold.offer({ kind: 'address-lost', group }),
+        addressLost: (group, address) => {
+          this.#late.lost(group, address);
+          this.#parts.hold.offer({ kind: 'address-lost', group });
+        },
       }),
       served: this.#createServed(gate),
       gateways: this.#createGatewayWatch(),
@@ -382,6 +385,7 @@ class Director implements Agent {
       },
       isSpeaking: (id) => this.#parts.gates.isSpeaking(id),
       places: (group) => this.#places.announcements(group),
+      contested: (group) => this.#parts.hold.offer({ kind: 'contested', group }),
     });
   }
 

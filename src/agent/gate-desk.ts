@@ -24,7 +24,7 @@ export type GateDeskPorts = {
   /** Of the spec in force. */
   readonly groups: () => readonly VipGroup[];
   /** Somebody removed an address of a group that speaks here. */
-  readonly addressLost: (group: GroupId) => void;
+  readonly addressLost: (group: GroupId, address: IpAddress) => void;
 };
 
 export class GateDesk {
@@ -117,7 +117,7 @@ export class GateDesk {
     const group = gate.forget(linkIndex, address);
     if (group === null || !this.isSpeaking(group)) return;
     log.warn({ vipGroup: group, address }, 'address.lost');
-    addressLost(group);
+    addressLost(group, address);
   }
 
   /** At the very end: what could not be unbound keeps the rules that silence it. */

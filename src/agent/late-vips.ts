@@ -1,7 +1,8 @@
 /**
- * VIPs that come to a group which speaks here already: by a newer document, or when the barrier lets them through.
- * The group was asked about when it was opened, these were not; and whoever goes on without the store may still speak
- * for them (design 4.10). So they are asked for first, where anybody may go on so.
+ * VIPs that come to a group which speaks here already: by a newer document, when the barrier lets them through, or
+ * again, where somebody has removed them. The group was asked about when it was opened, these were not; and whoever
+ * goes on without the store may still speak for them, or has found nobody that does (design 4.10). So they are asked
+ * for first, where anybody may go on so.
  */
 import type { IpAddress } from '../model/address.ts';
 import type { VipGroup } from '../model/cluster.ts';
@@ -22,6 +23,8 @@ export type LateVipsPorts = {
   readonly isSpeaking: (group: GroupId) => boolean;
   /** Where these would be bound here. */
   readonly places: (group: VipGroup) => readonly VipPlace[];
+  /** Somebody else answers for one of the group. */
+  readonly contested: (group: GroupId) => void;
 };
 
 /** As for a group that is opened after a lapse. */
@@ -31,6 +34,8 @@ const YIELD_MS = 100;
 
 /** What a group that speaks here had until so long ago moves to another one here without a gap. */
 const OURS_MS = 1000;
+
+const NOTHING: Addresses = [];
 
 type Known = { readonly list: Addresses; readonly passed: Set<IpAddress> };
 
@@ -68,6 +73,13 @@ export class LateVips {
     return list.filter(({ address }) => known.passed.has(address));
   }
 
+  /** It was silent here for a moment, in which others that asked for it heard nobody. */
+  lost(group: GroupId, address: IpAddress): void {
+    const known = this.#known.get(group);
+    if (known?.passed.delete(address) === true)
+      this.#known.set(group, { list: NOTHING, passed: known.passed });
+  }
+
   /** This kernel speaks for it, or did a moment ago: nobody else can have begun to. */
   #isOurs(address: IpAddress): boolean {
     const leftAt = this.#left.get(address);
@@ -100,6 +112,7 @@ export class LateVips {
     }
     const told = { answered: [...answered], unasked: [...unasked] };
     log.warn({ vipGroup: group.id, ...told }, 'vip.answered');
+    if (answered.size > 0) this.#ports.contested(group.id);
     clock.schedule(YIELD_MS, passAll);
   }
 }

@@ -23,6 +23,7 @@ function setUp(fields: Partial<LateVipsPorts> = {}) {
   const clock = new FakeClock();
   const log = new RecordingLog();
   const asked: string[] = [];
+  const contested: string[] = [];
   const state = { isSpeaking: false, answered: new Set<IpAddress>() };
   const late = new LateVips({
     neighbours: {
@@ -37,11 +38,12 @@ function setUp(fields: Partial<LateVipsPorts> = {}) {
     isAsked: () => true,
     isSpeaking: () => state.isSpeaking,
     places: ({ addresses }) => addresses.map(({ address }) => ({ device: 'eth0', address })),
+    contested: (id) => contested.push(id),
     ...fields,
   });
   const pass = (list: ReturnType<typeof listOf>, id = G): string =>
     textOf(late.pass(group(id, { addresses: list }), list));
-  return { clock, log, asked, state, late, pass };
+  return { clock, log, asked, contested, state, late, pass };
 }
 
 describe('VIPs that come to a group', () => {
@@ -67,7 +69,7 @@ describe('VIPs that come to a group', () => {
   });
 
   it('wait until whoever answered had time to yield, and that is told', async () => {
-    const { clock, log, state, pass } = setUp();
+    const { clock, contested, log, state, pass } = setUp();
     if (B !== undefined) state.answered.add(B);
     pass(listOf(A));
     state.isSpeaking = true;
@@ -75,6 +77,7 @@ describe('VIPs that come to a group', () => {
     await clock.advance(130);
     expect(pass(listOf(A, B))).toBe(`${A}`);
     expect(log.lines.map(({ event }) => event)).toEqual(['vip.answered']);
+    expect(contested).toEqual([G]);
     await clock.advance(10);
     expect(pass(listOf(A, B))).toBe(`${A} ${B}`);
   });
@@ -144,5 +147,23 @@ describe('VIPs that come to a group', () => {
     adopting.state.isSpeaking = true;
     expect(adopting.pass(listOf(A, B))).toBe(`${A} ${B}`);
     expect([...alone.asked, ...adopting.asked]).toEqual([]);
+  });
+
+  it('are asked about when somebody has removed them here, where anybody goes on without the store', async () => {
+    const { clock, asked, contested, state, late, pass } = setUp();
+    const list = listOf(A, B);
+    pass(list);
+    state.isSpeaking = true;
+    if (B !== undefined) late.lost(G, B);
+    expect(pass(list)).toBe(`${A}`);
+    await clock.advance(40);
+    expect(pass(list)).toBe(`${A} ${B}`);
+    expect([asked, contested]).toEqual([[`${B}`], []]);
+    const alone = setUp({ isAsked: () => false });
+    alone.pass(list);
+    alone.state.isSpeaking = true;
+    if (B !== undefined) alone.late.lost(G, B);
+    expect(alone.pass(list)).toBe(`${A} ${B}`);
+    expect(alone.asked).toEqual([]);
   });
 });
