@@ -374,11 +374,7 @@ class Director implements Agent {
   }
 
   #createLateVips(): LateVips {
-    const { neighbours, clock, log } = this.#ports;
-    return new LateVips({
-      neighbours,
-      clock,
-      log,
+    return new LateVips(this.#ports, {
       isAsked: () => {
         const isolation = this.#parts.specs.spec()?.isolation.policy ?? 'release';
         return isSegmentUsed({ config: { isolation }, state: this.#parts.hold.state() });

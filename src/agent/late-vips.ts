@@ -17,6 +17,9 @@ export type LateVipsPorts = {
   readonly neighbours: Pick<Neighbours, 'probe'>;
   readonly clock: Pick<Clock, 'now' | 'schedule'>;
   readonly log: Log;
+};
+
+export type LateVipsHooks = {
   /** Anybody in this cluster may go on without the store. */
   readonly isAsked: () => boolean;
   /** The kernel lets the group speak here. */
@@ -41,19 +44,21 @@ type Known = { readonly list: Addresses; readonly passed: Set<IpAddress> };
 
 export class LateVips {
   readonly #ports: LateVipsPorts;
+  readonly #hooks: LateVipsHooks;
   readonly #known = new Map<GroupId, Known>();
   /** When a group that speaks here lost the VIP to the document. */
   readonly #left = new Map<IpAddress, MonoMs>();
   /** A probe, or the time to yield, is under way. */
   readonly #asked = new Set<IpAddress>();
 
-  constructor(ports: LateVipsPorts) {
+  constructor(ports: LateVipsPorts, hooks: LateVipsHooks) {
     this.#ports = ports;
+    this.#hooks = hooks;
   }
 
   /** Those of the group's addresses that may be bound now, the very list where all may; the others are asked for. */
   pass(group: VipGroup, list: Addresses): Addresses {
-    const { isAsked, isSpeaking } = this.#ports;
+    const { isAsked, isSpeaking } = this.#hooks;
     const known = this.#known.get(group.id);
     if (known?.list === list) return list;
     const late =
@@ -85,7 +90,7 @@ export class LateVips {
     const leftAt = this.#left.get(address);
     if (leftAt !== undefined && this.#ports.clock.now() < leftAt + OURS_MS) return true;
     for (const [id, { passed }] of this.#known)
-      if (passed.has(address) && this.#ports.isSpeaking(id)) return true;
+      if (passed.has(address) && this.#hooks.isSpeaking(id)) return true;
     return false;
   }
 
@@ -96,7 +101,7 @@ export class LateVips {
   }
 
   async #ask(group: VipGroup, passed: Set<IpAddress>): Promise<void> {
-    const { neighbours, clock, log, places } = this.#ports;
+    const { neighbours, clock, log } = this.#ports;
     const addresses = group.addresses.map(({ address }) => address);
     for (const address of addresses) this.#asked.add(address);
     const passAll = (): void => {
@@ -105,14 +110,14 @@ export class LateVips {
         passed.add(address);
       }
     };
-    const { answered, unasked } = await neighbours.probe(places(group), PROBES);
+    const { answered, unasked } = await neighbours.probe(this.#hooks.places(group), PROBES);
     if (answered.size + unasked.size === 0) {
       passAll();
       return;
     }
     const told = { answered: [...answered], unasked: [...unasked] };
     log.warn({ vipGroup: group.id, ...told }, 'vip.answered');
-    if (answered.size > 0) this.#ports.contested(group.id);
+    if (answered.size > 0) this.#hooks.contested(group.id);
     clock.schedule(YIELD_MS, passAll);
   }
 }

@@ -1,6 +1,6 @@
 /** VIPs that come to a group which speaks already (design 4.10). */
 import { describe, expect, it } from 'vitest';
-import { LateVips, type LateVipsPorts } from '../../../src/agent/late-vips.ts';
+import { LateVips, type LateVipsHooks, type LateVipsPorts } from '../../../src/agent/late-vips.ts';
 import type { IpAddress } from '../../../src/model/address.ts';
 import { groupId } from '../../../src/model/ids.ts';
 import type { VipPlace } from '../../../src/ports/neighbours.ts';
@@ -19,28 +19,29 @@ const listOf = (...addresses: readonly (IpAddress | undefined)[]) =>
 const textOf = (list: readonly { readonly address: IpAddress }[]): string =>
   list.map(({ address }) => address).join(' ');
 
-function setUp(fields: Partial<LateVipsPorts> = {}) {
+function setUp(fields: Partial<LateVipsHooks> = {}) {
   const clock = new FakeClock();
   const log = new RecordingLog();
   const asked: string[] = [];
   const contested: string[] = [];
   const state = { isSpeaking: false, answered: new Set<IpAddress>() };
-  const late = new LateVips({
-    neighbours: {
-      probe: async (vips: readonly VipPlace[], { count, intervalMs }) => {
-        asked.push(textOf(vips));
-        await clock.sleep(count * intervalMs);
-        return { answered: state.answered, unasked: new Set() };
-      },
+  const neighbours: LateVipsPorts['neighbours'] = {
+    probe: async (vips: readonly VipPlace[], { count, intervalMs }) => {
+      asked.push(textOf(vips));
+      await clock.sleep(count * intervalMs);
+      return { answered: state.answered, unasked: new Set() };
     },
-    clock,
-    log,
-    isAsked: () => true,
-    isSpeaking: () => state.isSpeaking,
-    places: ({ addresses }) => addresses.map(({ address }) => ({ device: 'eth0', address })),
-    contested: (id) => contested.push(id),
-    ...fields,
-  });
+  };
+  const late = new LateVips(
+    { neighbours, clock, log },
+    {
+      isAsked: () => true,
+      isSpeaking: () => state.isSpeaking,
+      places: ({ addresses }) => addresses.map(({ address }) => ({ device: 'eth0', address })),
+      contested: (id) => contested.push(id),
+      ...fields,
+    },
+  );
   const pass = (list: ReturnType<typeof listOf>, id = G): string =>
     textOf(late.pass(group(id, { addresses: list }), list));
   return { clock, log, asked, contested, state, late, pass };
