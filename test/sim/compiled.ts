@@ -3,13 +3,19 @@
  * names each function anew whenever it makes one, which takes a third of their time.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-export type Compiled = { readonly fileOf: (source: string) => string; readonly remove: () => void };
+export type Compiled = {
+  readonly fileOf: (source: string) => string;
+  /** Of that file and of all that it imports from this tree: what it does is the same as long as this is. */
+  readonly digestOf: (source: string) => string;
+  readonly remove: () => void;
+};
 
 /** Where packages are found from; throws what the compiler says. */
 export function compile(): Compiled {
@@ -27,5 +33,22 @@ export function compile(): Compiled {
   }
   const fileOf = (source: string): string =>
     path.join(out, path.relative(ROOT, source)).replace(/\.ts$/, '.js');
-  return { fileOf, remove };
+  return { fileOf, digestOf: (source) => digestOf(fileOf(source)), remove };
+}
+
+const IMPORTED = /\bfrom '(\.{1,2}\/[^']+)'/g;
+
+function digestOf(entry: string): string {
+  const texts = new Map<string, string>();
+  const files = [entry];
+  for (let file = files.pop(); file !== undefined; file = files.pop()) {
+    if (texts.has(file)) continue;
+    const text = readFileSync(file, 'utf8');
+    texts.set(file, text);
+    for (const [, target = ''] of text.matchAll(IMPORTED))
+      files.push(path.resolve(path.dirname(file), target));
+  }
+  const hash = createHash('sha256');
+  for (const file of [...texts.keys()].toSorted()) hash.update(texts.get(file) ?? '');
+  return hash.digest('hex').slice(0, 16);
 }

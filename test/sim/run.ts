@@ -3,7 +3,7 @@
  * [--workers K] [--summary FILE] [--resume]`: many seeds from the command line, with a line for each that
  * fails. With `--workers` they run in so many processes of their own, which is worth it from some hundred
  * seeds on. The summary is written again and again while it runs: an interrupted run leaves what it found,
- * and with `--resume` the same command on the same commit does the rest.
+ * and with `--resume` the same command does the rest, as long as the code that it runs is the same.
  */
 import { execFileSync, fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -84,16 +84,18 @@ const commitNow = (): string =>
   execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
 
 /** Goes on with what an interrupted run found: adds it to the total, and answers how long that took. */
-function resume(total: Summary, file: string | undefined): number {
+function resume(total: Summary, file: string | undefined, code: string): number {
   if (file === undefined) throw new Error('--resume needs --summary FILE');
   const told = JSON.parse(readFileSync(file, 'utf8')) as Summary & {
+    readonly code: string;
     readonly commit: string;
     readonly seconds: number;
     readonly doneUntil: number;
     readonly doneBeyond: readonly number[];
     readonly firstSeed: number;
   };
-  if (told.commit !== commitNow()) throw new Error(`${file} is of commit ${told.commit}`);
+  if (told.code !== code)
+    throw new Error(`${file} is of other code, that of commit ${told.commit}: begin anew`);
   if (told.firstSeed !== Number(values.seed))
     throw new Error(`${file} began with seed ${told.firstSeed}: give --seed ${told.firstSeed}`);
   for (let first = told.firstSeed; first < told.doneUntil; first += BLOCK) done.add(first);
@@ -102,13 +104,18 @@ function resume(total: Summary, file: string | undefined): number {
   return told.seconds;
 }
 
-/** Runs blocks in a child process until there are none left; another one follows when it has done its share. */
-async function runWorkers(total: Summary): Promise<void> {
-  const queue = blocks();
+/** This program, for workers, and a digest of all that it runs. */
+function compileThis(): { readonly file: string; readonly code: string } {
   const compiled = compile();
   process.once('exit', compiled.remove);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
-  const file = compiled.fileOf(fileURLToPath(import.meta.url));
+  const source = fileURLToPath(import.meta.url);
+  return { file: compiled.fileOf(source), code: compiled.digestOf(source) };
+}
+
+/** Runs blocks in a child process until there are none left; another one follows when it has done its share. */
+async function runWorkers(total: Summary, file: string): Promise<void> {
+  const queue = blocks();
   const worker = async (): Promise<void> => {
     for (let next = queue.next(); !next.done; ) {
       let current: Block | null = null;
@@ -154,7 +161,7 @@ async function runWorkers(total: Summary): Promise<void> {
   await Promise.all(Array.from({ length: Number(values.workers) }, worker));
 }
 
-function writeSummary(summary: Summary, seconds: number): void {
+function writeSummary(summary: Summary, seconds: number, code: string): void {
   if (values.summary === undefined) return;
   let doneUntil = Number(values.seed);
   while (done.has(doneUntil)) doneUntil += BLOCK;
@@ -168,6 +175,7 @@ function writeSummary(summary: Summary, seconds: number): void {
     seconds: Math.round(seconds),
     doneUntil,
     doneBeyond: [...done].filter((first) => first > doneUntil),
+    code,
     commit: commitNow(),
     node: process.version,
   };
@@ -177,28 +185,31 @@ function writeSummary(summary: Summary, seconds: number): void {
 async function main(): Promise<void> {
   const start = process.hrtime.bigint();
   const total = emptySummary();
-  const earlierS = values.resume ? resume(total, values.summary) : 0;
+  const hasWorkers = Number(values.workers) > 0;
+  const { file, code } =
+    hasWorkers || values.summary !== undefined ? compileThis() : { file: '', code: '' };
+  const earlierS = values.resume ? resume(total, values.summary, code) : 0;
   const seconds = (): number => earlierS + Number(process.hrtime.bigint() - start) / 1e9;
   let writtenAt = 0;
   const look = (): void => {
     if (seconds() - writtenAt < SUMMARY_EVERY_S) return;
     writtenAt = seconds();
-    writeSummary(total, seconds());
+    writeSummary(total, seconds(), code);
     console.error(
       `${total.schedules} schedules, ${total.bad.length} bad, ${Math.round(seconds())} s`,
     );
   };
-  if (Number(values.workers) > 0) {
+  if (hasWorkers) {
     // Its ticks keep the look alive while nothing but children work.
     const timer = setInterval(look, 1000); // oxlint-disable-line eslint/no-restricted-globals -- real time: progress for people
-    await runWorkers(total).finally(() => clearInterval(timer));
+    await runWorkers(total, file).finally(() => clearInterval(timer));
   } else
     for (const block of blocks()) {
       addSummary(total, await runBlock(block));
       done.add(block.first);
       look();
     }
-  writeSummary(total, seconds());
+  writeSummary(total, seconds(), code);
   const faults = Object.values(total.faults).reduce((sum, one) => sum + one, 0);
   console.log(
     `${total.schedules} schedules (${total.isolation['gateway'] ?? 0} with isolation: gateway), ${faults} faults, ${total.bad.length} bad; two voices by the segment ${total.windows} times, ${total.longestWindowMs} ms at most where they could hear it; settled after peace: median within ${medianSettledMs(total)} ms, worst ${total.worstSettledMs} ms; ${seconds().toFixed(1)} s`,
