@@ -162,7 +162,9 @@ class FenceGate implements LocalGate {
     const { bindable, deferred } = this.#share(placed.map((one) => this.#refused.asked(one)));
     const lifetimeS = lifetimeFor(aliveMs);
     const bound = await this.#bindings.bindMissing(bindable, lifetimeS);
-    const judged = this.#refused.take(bindable, bound, (group) => this.#isSpeaking(group));
+    const isGoing = (one: (typeof bindable)[number]): boolean =>
+      one.isPartial === true || this.#isSpeaking(one.group);
+    const judged = this.#refused.take(bindable, bound, isGoing);
     for (const [group, error] of judged.failed) failed.set(group, error);
     const armed = judged.able;
     const change = this.#armChange(request, armed);

@@ -6,8 +6,8 @@ import type { ElectionEffect, ElectionEvent } from '../core/election/state.ts';
 import { messageOf, type Result } from '../lib/result.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type Epoch, type GroupId, monoMs, type MonoMs } from '../model/ids.ts';
-import type { ArmMode, KernelError } from '../model/kernel.ts';
-import type { Gate, GateGroup, RefusedVip } from '../ports/gate.ts';
+import type { KernelError } from '../model/kernel.ts';
+import type { ArmRequest, Gate, GateGroup, RefusedVip } from '../ports/gate.ts';
 import type { Log } from '../ports/log.ts';
 import type { EpochFence } from './epoch-fence.ts';
 import { SerialQueue } from './serial-queue.ts';
@@ -135,11 +135,11 @@ export class GateWork {
     const { gate, log, voices, isAwaited, isWithheld } = this.#ports;
     const { round, until, aliveMs } = effect;
     const left: GroupId[] = [];
-    const groups: (GateGroup & { readonly mode: ArmMode })[] = [];
-    for (const { group, mode } of effect.groups) {
+    const groups: ArmRequest['groups'][number][] = [];
+    for (const { group, ...how } of effect.groups) {
       const gateGroup = this.#admitted('arm', group, epochs);
       if (gateGroup === null) left.push(group);
-      else groups.push({ ...gateGroup, mode });
+      else groups.push({ ...gateGroup, ...how });
     }
     const armed = await gate.arm({ round, groups, until, aliveMs });
     if (!armed.ok) {

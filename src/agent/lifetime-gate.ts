@@ -98,7 +98,7 @@ class LifetimeGate implements LocalGate {
   }
 
   async #bindUntil(
-    groups: readonly GateGroup[],
+    groups: readonly (GateGroup & { readonly isPartial?: true })[],
     until: MonoMs,
   ): Promise<Result<Armed, KernelError>> {
     const { clock } = this.#ports;
@@ -107,8 +107,9 @@ class LifetimeGate implements LocalGate {
     const speaksUntil = monoMs(clock.now() + lifetimeS * 1000);
     const asked = groups.map((one) => this.#refused.asked(one));
     const bound = await this.#bindings.bindAll(asked, lifetimeS);
-    const isSpeaking = (group: GroupId): boolean => this.#speaking.has(group);
-    const { able, failed } = this.#refused.take(asked, bound, isSpeaking);
+    const isGoing = (one: (typeof asked)[number]): boolean =>
+      one.isPartial === true || this.#speaking.has(one.group);
+    const { able, failed } = this.#refused.take(asked, bound, isGoing);
     const names = able.map(({ group }) => group);
     this.#speaking = new Set([...without(this.#speaking, groups), ...names]);
     return ok({

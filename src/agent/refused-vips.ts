@@ -91,23 +91,24 @@ export class RefusedVips {
 
   /**
    * Takes what came of asking. Able to speak is a group with what is bound of it where all is, or where it
-   * spoke so far.
+   * goes on all the same: it spoke so far, or may be partial.
    */
   take<G extends GateGroup>(
     groups: readonly G[],
     { failed, refused }: BindOutcome,
-    isSpeaking: (group: GroupId) => boolean,
+    isGoing: (group: G) => boolean,
   ): { readonly able: readonly G[]; readonly failed: ReadonlyMap<GroupId, KernelError> } {
     if (failed.size === 0 && this.#entries.size === 0) return { able: groups, failed };
     const isBound = (one: Place): boolean => this.#bindings.has(one);
     const unable = new Map<GroupId, KernelError>();
-    for (const { group, addresses } of groups) {
+    for (const group of groups) {
+      const { group: id, addresses } = group;
       for (const one of addresses) if (isBound(one)) this.#entries.delete(keyOf(one));
-      const error = failed.get(group);
+      const error = failed.get(id);
       if (error === undefined) continue;
-      const own = refused.filter((one) => one.group === group);
+      const own = refused.filter((one) => one.group === id);
       const isKnown = own.every(({ address }) => this.#entries.has(keyOf(address)));
-      if (!addresses.some(isBound) || !(isKnown || isSpeaking(group))) unable.set(group, error);
+      if (!addresses.some(isBound) || !(isKnown || isGoing(group))) unable.set(id, error);
       else for (const one of own) this.#note(one);
     }
     const able = groups.filter(({ group }) => !unable.has(group)).map((one) => this.served(one));

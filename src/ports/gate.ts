@@ -22,7 +22,11 @@ export type RefusedVip = {
 
 export type ArmRequest = {
   readonly round: number;
-  readonly groups: readonly (GateGroup & { readonly mode: ArmMode })[];
+  readonly groups: readonly (GateGroup & {
+    readonly mode: ArmMode;
+    /** It may speak with what can be bound of it, though it did not speak before. */
+    readonly isPartial?: true;
+  })[];
   /** Send of the round + D: nothing speaks later. */
   readonly until: MonoMs;
   /** F = D − P, counted by the kernel from the arming. */
@@ -38,7 +42,7 @@ export type Armed = {
   readonly deferred: readonly GroupId[];
   /** Groups bound a moment ago: the kernel acknowledged them, and does not take all their traffic yet. */
   readonly unsettled: readonly GroupId[];
-  /** What the kernel would not bind of groups that spoke before and go on without it. */
+  /** What the kernel would not bind of groups that go on without it: they spoke before, or may be partial. */
   readonly refused: readonly RefusedVip[];
   /** Groups that cannot speak: at least one address could not be bound, and they did not speak before. */
   readonly failed: readonly { readonly group: GroupId; readonly error: KernelError }[];

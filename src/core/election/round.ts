@@ -7,28 +7,34 @@ import { ABSENT, type GroupId, monoMs, type MonoMs, type Revision } from '../../
 import type { HoldBasis } from '../../model/decision.ts';
 import type { ArmMode } from '../../model/kernel.ts';
 import { advanceAsking, askAt, judgeAt } from './asking.ts';
-import { type Draft, later, learn, notice, own, remove, request } from './draft.ts';
+import { type Draft, later, learn, notice, remove, request } from './draft.ts';
 import { fault } from './flapping.ts';
 import { guardRequest } from './guard.ts';
 import { paceMs, usable } from './pace.ts';
 import { tellPrepared } from './pending.ts';
 import { isProvenFree, mustWait } from './probing.ts';
 import { promisedTo } from './promises.ts';
+import { countRefusal, isRefused } from './refusal.ts';
 import { hold, lapseAt, ownedHolding, ownerRevOf, renew, rosterOf } from './roster.ts';
 import { isKeptBySegment, leaveSegment, repeatAnnouncements } from './segment.ts';
 import { silence } from './silence.ts';
 import { isCutOff } from './stand-in.ts';
-import type { ElectionEvent, Guard, Holding, Purpose, RoundState, TxnReply } from './state.ts';
-import { GROUPS_PER_TXN, permitMsOf, REFUSED_MS, UNARMED_LIMIT } from './timing.ts';
+import type {
+  ArmedGroup,
+  ElectionEvent,
+  Guard,
+  Holding,
+  Purpose,
+  RoundState,
+  TxnReply,
+} from './state.ts';
+import { GROUPS_PER_TXN, permitMsOf, UNARMED_LIMIT } from './timing.ts';
 import type { Wake } from './wake.ts';
 
 /** What was bound a moment ago is looked at again this soon after the start of the round. */
 const UNSETTLED_PACE_MS = 25;
 /** After a refused permit the kernel is left alone for so long, whatever is due. */
 const REFUSED_PERMIT_MS = 20;
-/** So many refusals of the kernel in a row, and the group is given up. */
-const REFUSAL_LIMIT = 3;
-
 export function advanceRound(draft: Draft): void {
   const { state, now } = draft;
   lapse(draft);
@@ -320,6 +326,8 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   draft.effects.push({ kind: 'arm', round, groups, until, aliveMs });
 }
 
+const PARTIAL = { isPartial: true } as const;
+
 function toArm(
   draft: Draft,
   guarded: ReadonlyMap<GroupId, Revision>,
@@ -330,13 +338,16 @@ function toArm(
   const isSame = guard?.roster === roster && roster.guarded === guarded;
   if (isSame && guard.arming !== null && draft.state.promises.size === 0) return guard.arming;
   const modes = new Map<GroupId, ArmMode>();
+  const groups: ArmedGroup[] = [];
   for (const [group, holding] of holdings) {
     if (basis === 'segment' && !isKeptBySegment(draft, group, holding)) continue;
     if (isBasisTooGood(basis) && holding.kind === 'owned' && holding.right === 'segment') continue;
     const mode = isCovered(guarded, group, holding) ? modeOf(draft, group, holding) : null;
-    if (mode !== null) modes.set(group, mode);
+    if (mode === null) continue;
+    modes.set(group, mode);
+    groups.push({ group, mode, ...(mode === 'open' && isRefused(holding) ? PARTIAL : {}) });
   }
-  return { modes, groups: [...modes].map(([group, mode]) => ({ group, mode })) };
+  return { modes, groups };
 }
 
 /** Who has the store takes a group by the record, or not at all. */
@@ -492,17 +503,6 @@ function tellOpened(
   }
   notice(draft, 'holder.opened', 'info', 'the VIPs speak here now', { group, epoch });
   draft.effects.push({ kind: 'show-lease', group, epoch });
-}
-
-function countRefusal(draft: Draft, group: GroupId): void {
-  const { state } = draft;
-  const holding = state.holdings.get(group);
-  if (holding === undefined || (holding.kind !== 'owned' && holding.kind !== 'open')) return;
-  const failures = holding.failures + 1;
-  hold(draft, group, { ...holding, failures });
-  if (failures < REFUSAL_LIMIT) return;
-  own(draft, 'refusedUntil').set(group, later(draft, REFUSED_MS));
-  fault(draft, group);
 }
 
 /**

@@ -370,6 +370,13 @@ export type Contented = {
   readonly isFreezing: boolean;
 };
 
+export type ArmedGroup = {
+  readonly group: GroupId;
+  readonly mode: ArmMode;
+  /** Nobody else could take it: what can be bound of it speaks, though the kernel refuses the rest. */
+  readonly isPartial?: true;
+};
+
 /** How the rounds prove these holdings: the very same requests, round after round. */
 export type Guard = {
   readonly roster: Roster;
@@ -382,7 +389,7 @@ export type Guard = {
   /** What is armed when it is confirmed; null: not the same in every round. */
   readonly arming: {
     readonly modes: ReadonlyMap<GroupId, ArmMode>;
-    readonly groups: readonly { readonly group: GroupId; readonly mode: ArmMode }[];
+    readonly groups: readonly ArmedGroup[];
   } | null;
 };
 
@@ -621,7 +628,7 @@ export type ElectionEffect =
   | {
       readonly kind: 'arm';
       readonly round: number;
-      readonly groups: readonly { readonly group: GroupId; readonly mode: ArmMode }[];
+      readonly groups: readonly ArmedGroup[];
       readonly until: MonoMs;
       readonly aliveMs: number;
     }

@@ -681,6 +681,29 @@ describe('a VIP that the document brings to a group, and that kernels refuse', (
     expect(statusOf(d2).problems.join()).not.toContain('EACCES');
   });
 
+  it('leaves the others to the last director when their holder dies', async () => {
+    const { world, d1, d2, mend } = await moved({}, ['d1', 'd2']);
+    d2.crash();
+    const speaks = (): boolean => d1.speaks(vipOf('g2'));
+    expect(await world.clock.runUntil(speaks, 10_000)).toBe(true);
+    await world.clock.advance(10_000);
+    expect([world.holdersOf('g2'), speaks(), d1.speaks(MOVED)]).toEqual([['d1'], true, false]);
+    expect(statusOf(d1).problems.join()).toContain('the group goes on without this VIP');
+    mend();
+    await world.clock.advance(6000);
+    expect(d1.speaks(MOVED)).toBe(true);
+  });
+
+  it('goes with its group to one that can bind it, before one that cannot, when the holder dies', async () => {
+    const { world, d2 } = await moved({ directors: 3 }, ['d1', 'd2']);
+    const [, , d3] = world.directors;
+    d3?.start();
+    await world.clock.advance(3000);
+    d2.crash();
+    expect(await world.clock.runUntil(() => d3?.speaks(MOVED) === true, 10_000)).toBe(true);
+    expect([world.holdersOf('g2'), d3?.speaks(vipOf('g2'))]).toEqual([['d3'], true]);
+  });
+
   it.each([[['d1']], [['d1', 'd2']]])(
     'keeps its group from a director that cannot: the holder goes on (%j refuse)',
     async (refusing) => {

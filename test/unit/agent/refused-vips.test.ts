@@ -65,12 +65,16 @@ function setUp(kind: 'rules' | 'lifetimes') {
   let rounds = 0;
   const arm = async (
     one: GateGroup,
-    { mode = 'open', on = gate }: { readonly mode?: ArmMode; readonly on?: LocalGate } = {},
+    {
+      mode = 'open',
+      on = gate,
+      ...how
+    }: { readonly mode?: ArmMode; readonly on?: LocalGate; readonly isPartial?: true } = {},
   ): Promise<Armed> => {
     const round = ++rounds;
     await on.permit(round, 750);
     const until = monoMs(clock.now() + 3000);
-    const armed = await on.arm({ round, groups: [{ ...one, mode }], until, aliveMs: 2250 });
+    const armed = await on.arm({ round, groups: [{ ...one, mode, ...how }], until, aliveMs: 2250 });
     if (!armed.ok) throw new Error(armed.error.message);
     return armed.value;
   };
@@ -191,6 +195,17 @@ describe.each(['rules', 'lifetimes'] as const)('with a gate of %s', (kind) => {
     expect(await arm(whole)).toMatchObject({ failed: [], refused: [{ address: X }] });
     await gate.close([whole]);
     expect(await arm(whole)).toMatchObject({ failed: [{ group: 'g' }], refused: [] });
+  });
+
+  it('a group that nobody else can take speaks with what can be bound, if anything can', async () => {
+    const { arm, group, refused, speaks, told } = setUp(kind);
+    const whole = group(A, X);
+    refused.add(X);
+    await arm(whole);
+    expect(await arm(whole, { isPartial: true })).toMatchObject({ failed: [], refused: told });
+    expect([speaks(A), speaks(X)]).toEqual([true, false]);
+    expect(await arm(whole)).toMatchObject({ failed: [], refused: told });
+    expect(await arm(group(X), { isPartial: true })).toMatchObject({ failed: [{ group: 'g' }] });
   });
 
   it('is told no more when the document takes it back', async () => {

@@ -6,6 +6,7 @@ import { formatRecord } from '../../../../src/model/records.ts';
 import {
   D1,
   D2,
+  directorsOf,
   ElectionDriver,
   G1,
   G2,
@@ -370,6 +371,26 @@ describe('a holder that cannot arm must not block others (4.3)', () => {
     expect(driver.txns('give-up').map(({ purpose }) => purpose)).toMatchObject([
       { group: G1, record: { director: 'd2', reason: 'cannot-bind' } },
     ]);
+    expect(driver.holding(G2)).toBe('open');
+  });
+});
+
+describe('a group whose addresses the kernel refuses, and that no other director could take', () => {
+  it('may speak without what is refused, and is given up where that does not help either', () => {
+    const driver = new ElectionDriver({
+      groups: [group(G1), group(G2)],
+      directors: directorsOf(D1),
+    });
+    driver.refusing = new Set([G1]);
+    driver.begin();
+    driver.advance(WAIT_MS + 1200 + 6 * TIMING.roundMs);
+    const armed = driver
+      .of('arm')
+      .flatMap(({ groups }) => groups.filter((one) => one.group === G1));
+    expect(armed.map(({ isPartial }) => isPartial === true)).toEqual(
+      [0, 1, 2, 3, 4, 5].map((n) => n >= 3),
+    );
+    expect(driver.txns('give-up').map(({ purpose }) => purpose)).toMatchObject([{ group: G1 }]);
     expect(driver.holding(G2)).toBe('open');
   });
 });
