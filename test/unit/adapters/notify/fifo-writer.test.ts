@@ -148,7 +148,8 @@ test.each([
   symlinkSync('loop', pathOf('loop'));
   expect(write('one\n', name)).toMatchObject({
     kind: 'failed',
-    message: expect.stringMatching(`^${reason}: .*${name}'$`),
+    // Where a part of the path is no directory newer versions of Node say "not there", and mkfifo(3) fails.
+    message: expect.stringMatching(`^(${reason}: .*${name}'|.*${name} cannot be made: ${reason})$`),
   });
 });
 
