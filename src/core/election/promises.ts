@@ -41,8 +41,15 @@ export function onHold(draft: Draft, from: DirectorId, message: Hold): void {
   draft.effects.push({ kind: 'tell', to: from, message: answer });
   if (message.basis === 'segment')
     for (const { group } of message.groups) onStandInAsks(draft, group);
-  if (reason !== 'superseded') relay(draft, from, message, asked);
+  if (reason !== 'superseded' && !isStoodInHere(draft, message)) relay(draft, from, message, asked);
 }
+
+/** By the store's word the one that asks would open what speaks here by the segment. */
+const isStoodInHere = ({ state }: Draft, { groups }: Hold): boolean =>
+  groups.some(({ group }) => {
+    const holding = state.holdings.get(group);
+    return holding?.kind === 'open' && holding.right === 'segment';
+  });
 
 /** Why not; null: nothing speaks against it. The order is that of how final they are. */
 function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason | null {
