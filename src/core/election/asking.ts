@@ -83,10 +83,11 @@ export function judgeAt(round: Sent, now: number): number {
 }
 
 /**
- * What a stand-in speaks as is waited for until the permit is about to end, for the arming would silence it at once: a
- * peer that is back in sight a moment ago has not been asked yet, or its answer is under way.
+ * What a stand-in speaks as is waited for longer, for the arming would silence it at once: a peer that is back in sight
+ * a moment ago has not been asked yet, or its answer is under way. The rest of the permit is for the arming: one that
+ * comes too late silences all.
  */
-const LAST_PATIENCE = 0.9;
+const LAST_PATIENCE = 0.75;
 const lastPatienceAt = ({ startedAt, permitMs }: Sent, asked: Asked): number =>
   Math.max(patienceAt(asked, permitMs), startedAt + LAST_PATIENCE * permitMs);
 

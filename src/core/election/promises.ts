@@ -41,12 +41,12 @@ export function onHold(draft: Draft, from: DirectorId, message: Hold): void {
   draft.effects.push({ kind: 'tell', to: from, message: answer });
   if (message.basis === 'segment')
     for (const { group } of message.groups) onStandInAsks(draft, group);
-  if (reason !== 'superseded' && !isStoodInHere(draft, message)) relay(draft, from, message, asked);
+  if (reason !== 'superseded') relay(draft, from, message, asked);
 }
 
 /** By the store's word the one that asks would open what speaks here by the segment. */
-const isStoodInHere = ({ state }: Draft, { groups }: Hold): boolean =>
-  groups.some(({ group }) => {
+const isStoodInHere = ({ state }: Draft, groups: readonly GroupId[]): boolean =>
+  groups.some((group) => {
     const holding = state.holdings.get(group);
     return holding?.kind === 'open' && holding.right === 'segment';
   });
@@ -206,20 +206,24 @@ export function promiseWakes({ state }: Draft, wake: Wake): void {
 /** The very txn that the holder would send: the store's word for it, or none. */
 function relay(draft: Draft, from: DirectorId, message: Hold, asked: AskedRound): void {
   const slot = `relay/${from}/${message.part}`;
+  const groups = message.groups.map(({ group }) => group);
   if (draft.state.session.kind !== 'open' || isBusy(draft, slot)) return;
+  if (isStoodInHere(draft, groups)) return;
   const guarded = new Map(
     message.groups.map((one) => [one.group, ownerRevNow(draft, from, message, one)]),
   );
   const txn = guardRequest(draft.config.keys, from, message.sessionRev, guarded);
-  request(draft, slot, { kind: 'relay', to: from, asked }, txn);
+  request(draft, slot, { kind: 'relay', to: from, asked, groups }, txn);
 }
 
 export function onRelayReply(
   draft: Draft,
-  { to, asked }: Purpose & { kind: 'relay' },
+  { to, asked, groups }: Purpose & { kind: 'relay' },
   reply: TxnReply,
 ): void {
   if (reply.kind !== 'answered' || !reply.succeeded) return;
+  // Opened here while the store was asked.
+  if (isStoodInHere(draft, groups)) return;
   draft.effects.push({ kind: 'tell', to, message: { kind: 'relayed', ...asked } });
 }
 

@@ -35,6 +35,7 @@ import type { Wake } from './wake.ts';
 const UNSETTLED_PACE_MS = 25;
 /** After a refused permit the kernel is left alone for so long, whatever is due. */
 const REFUSED_PERMIT_MS = 20;
+
 export function advanceRound(draft: Draft): void {
   const { state, now } = draft;
   lapse(draft);

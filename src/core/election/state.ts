@@ -90,7 +90,12 @@ export type Purpose =
     }
   | { readonly kind: 'resolve-pending'; readonly group: GroupId; readonly record: OwnerRecord }
   /** The round of another director, which cannot reach the store. */
-  | { readonly kind: 'relay'; readonly to: DirectorId; readonly asked: AskedRound };
+  | {
+      readonly kind: 'relay';
+      readonly to: DirectorId;
+      readonly asked: AskedRound;
+      readonly groups: readonly GroupId[];
+    };
 
 export type OwnerRecords = ReadonlyMap<GroupId, OwnerRecord>;
 

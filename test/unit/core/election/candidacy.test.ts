@@ -9,6 +9,7 @@ import {
   type ElectionDriver,
   G1,
   group,
+  isTxn,
   keys,
   ownerOf,
   sessionOf,
@@ -161,5 +162,68 @@ describe('an owner', () => {
     driver.advance(1000);
     expect([driver.state.holdings.get(G1)?.kind, of(driver)]).toEqual(['open', null]);
     expect(standIn(driver)).toBeNull();
+  });
+});
+
+describe('a stand-in that the store answers again', () => {
+  const asks = (driver: ElectionDriver): void => {
+    const { modRevision: sessionRev } = driver.store.read(keys.session(D2));
+    const groups = [
+      {
+        group: G1,
+        epoch: driver.epochOf(),
+        ownerRev: driver.store.read(keys.owner(G1)).modRevision,
+      },
+    ];
+    const session = sessionIdOf(sessionRev);
+    const about = {
+      session,
+      sessionRev,
+      round: 9,
+      part: 0,
+      basis: 'peers',
+      forMs: WAIT_MS,
+    } as const;
+    driver.feed({ kind: 'peer', from: D2, message: { kind: 'hold', ...about, groups } });
+    driver.run();
+  };
+
+  const standing = (): ElectionDriver => {
+    const driver = orphaned();
+    withoutStore(driver, 4 * WAIT_MS, IN_SIGHT);
+    expect(standIn(driver)).toBe('d1');
+    driver.forget();
+    driver.kept = [];
+    driver.keep = isTxn('relay');
+    return driver;
+  };
+
+  const relayed = (driver: ElectionDriver) =>
+    driver.of('tell').filter(({ message }) => message.kind === 'relayed');
+
+  it('relays no round of the owner, who would open beside it', () => {
+    const driver = standing();
+    asks(driver);
+    expect(driver.txns('relay')).toEqual([]);
+  });
+
+  it('tells of none that was under way when it opened', () => {
+    const driver = standing();
+    const { holdings } = driver.state;
+    driver.state = { ...driver.state, holdings: new Map(), roster: null };
+    asks(driver);
+    const relay = driver.takeKept();
+    driver.state = { ...driver.state, holdings, roster: null };
+    driver.reply(relay, driver.commit(relay), monoMs(driver.now));
+    expect(relayed(driver)).toEqual([]);
+  });
+
+  it('nor keeps a round from the owner that has its groups', () => {
+    const driver = standing();
+    driver.state = { ...driver.state, holdings: new Map(), roster: null };
+    asks(driver);
+    const relay = driver.takeKept();
+    driver.reply(relay, driver.commit(relay), monoMs(driver.now));
+    expect(relayed(driver)).toHaveLength(1);
   });
 });
