@@ -17,7 +17,7 @@ import { mayAccuse } from './scope.ts';
 import { holderHeardAt, isBetterCandidate, isCutOff, standInOf } from './stand-in.ts';
 import { isMutedEntry, isUnresolved } from './pending.ts';
 import { onStandInAsks } from './probing.ts';
-import type { Purpose, TxnReply } from './state.ts';
+import type { Holding, Purpose, TxnReply } from './state.ts';
 import { waitMs } from './timing.ts';
 import { guardRequest } from './guard.ts';
 import { isDoubtful } from './doubts.ts';
@@ -44,12 +44,21 @@ export function onHold(draft: Draft, from: DirectorId, message: Hold): void {
   if (reason !== 'superseded') relay(draft, from, message, asked);
 }
 
-/** By the store's word the one that asks would open what speaks here by the segment. */
-const isStoodInHere = ({ state }: Draft, groups: readonly GroupId[]): boolean =>
+/** By the store's word the one that asks would open what speaks here by the segment, or is about to. */
+const isStoodInHere = (draft: Draft, groups: readonly GroupId[]): boolean =>
   groups.some((group) => {
-    const holding = state.holdings.get(group);
-    return holding?.kind === 'open' && holding.right === 'segment';
+    const holding = draft.state.holdings.get(group);
+    if (holding?.kind === 'open') return holding.right === 'segment';
+    return (
+      holding?.kind === 'owned' && holding.right === 'segment' && isOpening(draft, group, holding)
+    );
   });
+
+type Owned = Holding & { readonly kind: 'owned' };
+
+/** The kernel is asked to let it speak. */
+const isOpening = ({ state: { round } }: Draft, group: GroupId, holding: Owned): boolean =>
+  holding.isOpening || (round.kind === 'arming' && round.modes.get(group) === 'open');
 
 /** Why not; null: nothing speaks against it. The order is that of how final they are. */
 function refusalOf(draft: Draft, from: DirectorId, message: Hold): RefusalReason | null {
@@ -131,8 +140,7 @@ function isHolderHeard(draft: Draft, group: GroupId, from: DirectorId): boolean 
 
 /** My own kernel may let the group speak: what only forwards, or waits for a former holder, is no voice. */
 function maySpeak(draft: Draft, group: GroupId, from: DirectorId, { basis }: Hold): boolean {
-  const { round, holdings } = draft.state;
-  const holding = holdings.get(group);
+  const holding = draft.state.holdings.get(group);
   switch (holding?.kind) {
     case undefined:
     case 'shut':
@@ -140,8 +148,7 @@ function maySpeak(draft: Draft, group: GroupId, from: DirectorId, { basis }: Hol
     case 'leaving':
       return holding.phase !== 'muted';
     case 'owned':
-      if (holding.isOpening || (round.kind === 'arming' && round.modes.get(group) === 'open'))
-        return true;
+      if (isOpening(draft, group, holding)) return true;
       // A promise keeps it silent; who has the store, or was not asked for a stand-in, opens it instead.
       if (holding.right === 'segment' || standInOf(draft, group) === from) return false;
       return !(basis === 'segment' && isCutOff(draft)) && !isUnresolved(draft, group);
@@ -222,7 +229,7 @@ export function onRelayReply(
   reply: TxnReply,
 ): void {
   if (reply.kind !== 'answered' || !reply.succeeded) return;
-  // Opened here while the store was asked.
+  // Opened here, or nearly, while the store was asked.
   if (isStoodInHere(draft, groups)) return;
   draft.effects.push({ kind: 'tell', to, message: { kind: 'relayed', ...asked } });
 }

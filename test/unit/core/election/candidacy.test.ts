@@ -1,7 +1,9 @@
 /** What a candidate's way to standing in looks like to people, step by step (design 4.10). */
 import { describe, expect, it } from 'vitest';
 import { type Candidacy, createCandidacies } from '../../../../src/core/election/candidacy.ts';
-import { monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
+import { ownedHolding } from '../../../../src/core/election/roster.ts';
+import type { RoundState } from '../../../../src/core/election/state.ts';
+import { type MonoMs, monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
   D2,
@@ -19,6 +21,7 @@ import {
 import { only, orphaned, promise, type Scene, withoutStore } from './isolation.ts';
 
 const IN_SIGHT: Scene = { isGatewayThere: true, answer: only(D3, promise) };
+const SEGMENT = { right: 'segment', mustProbe: false } as const;
 const of = ({ state, config, now }: ElectionDriver): Candidacy | null =>
   createCandidacies(state, config, monoMs(now)).of(G1);
 const standIn = ({ state, config, now }: ElectionDriver): string | null =>
@@ -198,6 +201,22 @@ describe('a stand-in that the store answers again', () => {
     return driver;
   };
 
+  const arming = (now: MonoMs): RoundState => {
+    const base = {
+      round: 1,
+      startedAt: now,
+      permitMs: 1,
+      basis: 'segment',
+      holdMs: WAIT_MS,
+    } as const;
+    return {
+      kind: 'arming',
+      ...base,
+      until: monoMs(now + WAIT_MS),
+      modes: new Map([[G1, 'open']]),
+    };
+  };
+
   const relayed = (driver: ElectionDriver) =>
     driver.of('tell').filter(({ message }) => message.kind === 'relayed');
 
@@ -214,6 +233,22 @@ describe('a stand-in that the store answers again', () => {
     asks(driver);
     const relay = driver.takeKept();
     driver.state = { ...driver.state, holdings, roster: null };
+    driver.reply(relay, driver.commit(relay), monoMs(driver.now));
+    expect(relayed(driver)).toEqual([]);
+  });
+
+  it('tells of none while its kernel is asked to let it speak', () => {
+    const driver = standing();
+    driver.state = { ...driver.state, holdings: new Map(), roster: null };
+    asks(driver);
+    const relay = driver.takeKept();
+    const owned = ownedHolding(driver.epochOf(), monoMs(driver.now), [], SEGMENT);
+    driver.state = {
+      ...driver.state,
+      holdings: new Map([[G1, owned]]),
+      roster: null,
+      round: arming(monoMs(driver.now)),
+    };
     driver.reply(relay, driver.commit(relay), monoMs(driver.now));
     expect(relayed(driver)).toEqual([]);
   });
