@@ -207,8 +207,9 @@ function follow(draft: Draft, group: GroupId): void {
       return;
     }
     case 'open':
-      if (isPending) beginLeaving(draft, group, holding);
-      else lose(draft, group, holding);
+      if (!isPending) lose(draft, group, holding);
+      else if (successorOf(draft, group) === null) returnToNobody(draft, group, holding);
+      else beginLeaving(draft, group, holding);
       return;
     case 'owned':
       lose(draft, group, holding);
@@ -230,6 +231,17 @@ function lose(draft: Draft, group: GroupId, holding: Holding): void {
   });
   if (standingIn(surveyed(draft), group).kind === 'absent' && alarmOnce(draft, `absent:${group}`))
     notice(draft, 'owner.missing', 'error', 'somebody removed the owner record', { group });
+}
+
+const successorOf = ({ state }: Draft, group: GroupId): string | null =>
+  state.view.owners.get(group)?.value?.director ?? null;
+
+/** Its successor gave the group up before this director knew of it: only who is silent may be followed by another. */
+function returnToNobody(draft: Draft, group: GroupId, holding: Holding): void {
+  const { epoch } = holding;
+  silence(draft, group, holding, { giveUp: null, isLost: false });
+  const text = 'its successor has given it up again, and it is nobody’s: silent here';
+  notice(draft, 'handover.failed', 'warn', text, { group, epoch });
 }
 
 function tellReleased(draft: Draft, group: GroupId, holding: Holding & { kind: 'shut' }): void {

@@ -193,6 +193,24 @@ describe('the former holder', () => {
     expect(driver.holding()).toBe('leaving');
   });
 
+  it('takes it again, as any other would, where its successor gave it to nobody meanwhile', () => {
+    const driver = holder();
+    const epoch = driver.epochOf();
+    const pending = [{ director: 'd1', session: driver.sessionId, epoch }];
+    driver.keep = (effect) => effect.kind === 'close';
+    driver.forget();
+    const nobodys = { director: null, session: 0, pending, reason: 'interface-down' };
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf(nobodys)));
+    driver.settle();
+    expect(driver.of('close')).toHaveLength(1);
+    expect(driver.notices()).toContain('handover.failed');
+    expect(owner(driver).pending).toHaveLength(1);
+    driver.feed({ kind: 'closed', groups: [G1], isOk: true });
+    driver.advance(TIMING.roundMs);
+    expect(owner(driver)).toMatchObject({ director: 'd1', pending: [] });
+    expect(driver.holding()).toBe('open');
+  });
+
   it('gets the group back when the successor dies, and speaks again', () => {
     const driver = leaving();
     driver.word('prepared', D2, driver.epochOf());
