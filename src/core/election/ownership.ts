@@ -240,8 +240,8 @@ const successorOf = ({ state }: Draft, group: GroupId): string | null =>
 function returnToNobody(draft: Draft, group: GroupId, holding: Holding): void {
   const { epoch } = holding;
   silence(draft, group, holding, { giveUp: null, isLost: false });
-  const text = 'its successor has given it up again, and it is nobody’s: silent here';
-  notice(draft, 'handover.failed', 'warn', text, { group, epoch });
+  const text = 'its successor gave it up again, to nobody, before this director had heard of it';
+  notice(draft, 'holder.released', 'warn', text, { group, epoch });
 }
 
 function tellReleased(draft: Draft, group: GroupId, holding: Holding & { kind: 'shut' }): void {

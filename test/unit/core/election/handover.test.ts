@@ -203,7 +203,7 @@ describe('the former holder', () => {
     driver.store.write(keys.owner(G1), formatRecord(ownerOf(nobodys)));
     driver.settle();
     expect(driver.of('close')).toHaveLength(1);
-    expect(driver.notices()).toContain('handover.failed');
+    expect(driver.notices()).toContain('holder.released');
     expect(owner(driver).pending).toHaveLength(1);
     driver.feed({ kind: 'closed', groups: [G1], isOk: true });
     driver.advance(TIMING.roundMs);
