@@ -37,6 +37,7 @@ async function parted(
     unheardAt: () => unheardAt(clock.now()),
     connects: () => clock.now() >= meetAt,
     probedMs: () => 0,
+    isGiven: () => false,
     withoutGatewayMs: () => 0,
     hasWitness: () => false,
     heartbeatMs: () => HEARTBEAT_MS,
@@ -48,6 +49,44 @@ async function parted(
   await clock.advance(3000);
   return told;
 }
+
+/** One opens by the record beside the other, so long after their words reach each other again. */
+async function healed(afterMs: number, isGiven: boolean): Promise<readonly string[]> {
+  const clock = new FakeClock();
+  const told: string[] = [];
+  const overlaps = new Overlaps({
+    now: () => clock.now(),
+    schedule: (ms, action) => void clock.schedule(ms, action),
+    troubledAt: () => LATER_MS,
+    unheardAt: () => LATER_MS,
+    connects: () => true,
+    probedMs: () => 0,
+    isGiven: () => isGiven,
+    withoutGatewayMs: () => 0,
+    hasWitness: () => false,
+    heartbeatMs: () => HEARTBEAT_MS,
+    longestHoldMs: () => 500,
+    tell: (text) => told.push(text),
+  });
+  await clock.advance(LATER_MS + afterMs);
+  const endsAt = clock.now() + 5;
+  const other = { ...speaker('d2'), isOpen: () => clock.now() < endsAt };
+  overlaps.begin({ ...speaker('d1'), isBySegment: () => false }, other, VIP);
+  await clock.advance(1000);
+  return told;
+}
+
+describe('two voices of which one opens by the record', () => {
+  it('are told where it asked the network, and so told the other one to yield', async () => {
+    expect(await healed(70, false)).toHaveLength(1);
+    expect(await healed(30, false)).toEqual([]);
+  });
+
+  it('are told where it was given the record and asked nobody, when heartbeats were due', async () => {
+    expect(await healed(70, true)).toEqual([]);
+    expect(await healed(160, true)).toHaveLength(1);
+  });
+});
 
 describe('two voices whose frames do not reach each other', () => {
   it('are told when their heartbeats have had the time to', async () => {

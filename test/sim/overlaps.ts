@@ -39,6 +39,8 @@ export type OverlapPorts = {
   readonly connects: (a: string, b: string) => boolean;
   /** So long ago it asked the network who has the address. */
   readonly probedMs: (name: string, vip: IpAddress) => number;
+  /** By the record its former holder gave it: whoever has it now asked nobody, and so told nobody to yield. */
+  readonly isGiven: (vip: IpAddress) => boolean;
   /** So long the gateway has not answered it. */
   readonly withoutGatewayMs: (name: string) => number;
   /** None of the two is named by the record, and a director has heard both for so long that it promised to one. */
@@ -79,6 +81,7 @@ type Overlap = {
   lastAt: number;
   /** Whether the segment connected the two when it began, or one has announced itself to the other since. */
   readonly isConnected: boolean;
+  readonly isGiven: boolean;
   isAnnounced: boolean;
   /** So long the segment connected the two, who holds by it ran, and there was something to hear. */
   heardMs: number;
@@ -105,9 +108,10 @@ export class Overlaps {
   /** The first begins to answer for the address now, as the other does. */
   begin(a: Party, b: Party, vip: IpAddress): void {
     this.note(a, b, vip);
-    const { now, probedMs, longestHoldMs } = this.#ports;
+    const { now, probedMs, isGiven, longestHoldMs } = this.#ports;
     // A new process goes on with what its kernel was left.
     if (now() < Math.max(a.goesOnUntil, a.startedAt + LEFT_SPEAKING * longestHoldMs())) return;
+    if (isGiven(vip)) return;
     const overlap = this.#current.get(keyOf(a, b, vip));
     if (overlap?.isConnected === true && probedMs(a.name, vip) > ASKED_WITHIN_MS + longestHoldMs())
       this.#tell(overlap, 'and the first one had not asked the network');
@@ -120,7 +124,8 @@ export class Overlaps {
     const now = this.#ports.now();
     const begun = { since: now, lastAt: now, heardMs: 0, reachedMs: 0, isBySegment: false };
     const isConnected = this.#ports.connects(a.name, b.name);
-    const told = { isConnected, isAnnounced: isConnected, isTold: false };
+    const isGiven = this.#ports.isGiven(vip);
+    const told = { isConnected, isGiven, isAnnounced: isConnected, isTold: false };
     const unknown = { isUntold: false, isApart: false };
     const overlap: Overlap = { a, b, vip, ...begun, ...told, ...unknown };
     this.#current.set(key, overlap);
@@ -179,13 +184,13 @@ export class Overlaps {
     if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
   }
 
-  #isApart({ a, b, isUntold, isConnected }: Overlap): boolean {
+  #isApart({ a, b, isUntold, isConnected, isGiven }: Overlap): boolean {
     const { now, troubledAt, heartbeatMs } = this.#ports;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
     // Where nobody is told to yield, also as no probe arrives, and who has just started, hears by the next heartbeats.
     const heardMs = HEARD_WITHIN_MS + heartbeatMs();
     const bornMs = now() - Math.max(a.startedAt, b.startedAt);
-    const toldMs = isUntold || !isConnected ? heardMs : HEARD_WITHIN_MS;
+    const toldMs = isUntold || isGiven || !isConnected ? heardMs : HEARD_WITHIN_MS;
     return now() - at < toldMs || bornMs < heardMs;
   }
 

@@ -119,8 +119,8 @@ export class World {
         troubledAt: (a, b) => this.#lateAt('yield', a, b),
         unheardAt: (a, b) => this.#lateAt('heartbeat', a, b),
         connects: (a, b) => this.segment.connects(a, b),
-        // In a planned handover it is not asked for.
-        probedMs: (name, vip) => (this.#isGiven(vip) ? 0 : this.segment.probedMs(name, vip)),
+        probedMs: (name, vip) => this.segment.probedMs(name, vip),
+        isGiven: (vip) => this.#isGiven(vip),
         withoutGatewayMs: (name) => this.segment.withoutGatewayMs(name),
         hasWitness: (a, b, vip) => this.#hasWitness(a, b, vip),
         heartbeatMs: () => SLOWEST * timingOf(this.#document).heartbeatMs,
