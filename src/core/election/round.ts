@@ -39,6 +39,8 @@ const REFUSED_PERMIT_MS = 20;
 export function advanceRound(draft: Draft): void {
   const { state, now } = draft;
   lapse(draft);
+  // Nothing to arm is no failure to arm, also where no round would tell so.
+  if (state.holdings.size === 0) state.unarmedRounds = 0;
   if (state.round.kind === 'permitted') send(draft, state.round);
   advanceAsking(draft);
   if (state.round.kind === 'sent') expire(draft, state.round);
@@ -311,9 +313,8 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   const { modes, groups } = toArm(draft, guarded, basis);
   const holdMs = usable(draft);
   const aliveMs = holdMs - permitMs;
-  // Nothing to arm is no failure to arm; what is stuck in the kernel is one.
-  if (state.holdings.size === 0) state.unarmedRounds = 0;
-  else if (modes.size === 0 && basis !== 'segment') state.unarmedRounds += 1;
+  // What is stuck in the kernel is a failure to arm.
+  if (state.holdings.size > 0 && modes.size === 0 && basis !== 'segment') state.unarmedRounds += 1;
   if (modes.size === 0 || !isSame || rosterOf(draft).isLosing || aliveMs <= 0) {
     rest(draft, startedAt);
     return;

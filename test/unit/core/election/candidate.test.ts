@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { type DirectorId, epochOf, revision, sessionIdOf } from '../../../../src/model/ids.ts';
 import type { PeerMessage } from '../../../../src/model/peer.ts';
+import { UNARMED_LIMIT } from '../../../../src/core/election/timing.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
   D1,
@@ -59,6 +60,13 @@ describe('a candidate without the store', () => {
     expect((probe?.count ?? 0) * (probe?.intervalMs ?? 0)).toBeGreaterThanOrEqual(WAIT_MS);
     expect(driver.of('announce')).toHaveLength(1);
     expect(owner(driver)).toBe('d2');
+  });
+
+  it('takes over, too, where it once held what its kernel would not arm', () => {
+    const driver = orphaned();
+    driver.state = { ...driver.state, unarmedRounds: UNARMED_LIMIT };
+    withoutStore(driver, TAKEN_MS, IN_SIGHT);
+    expect(driver.holding()).toBe('open');
   });
 
   it('asks the peers about it apart, on the basis of the segment', () => {
