@@ -208,7 +208,7 @@ class Director implements Agent {
     const gate =
       fence === null
         ? createLifetimeGate({ kernel: network, clock })
-        : createFenceGate({ fence, kernel: network, clock, log });
+        : createFenceGate({ ...this.#ports, fence, kernel: network, lost: this.#late.lost });
     const specs = this.#intake.createDesk(gate.kind);
     const ttlS = (): number => specs.spec()?.timing.leaseTtlS ?? DEFAULT_LEASE_TTL_S;
     const records = new ClusterView(keys, log);

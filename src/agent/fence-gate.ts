@@ -47,6 +47,8 @@ export function createFenceGate(ports: {
   readonly kernel: NetworkKernel;
   readonly clock: Clock;
   readonly log: Log;
+  /** It spoke here, and was unbound to make the rules anew: whoever asks for it now hears nobody. */
+  readonly lost?: (group: GroupId, address: IpAddress) => void;
 }): LocalGate {
   return new FenceGate(ports);
 }
@@ -213,8 +215,7 @@ class FenceGate implements LocalGate {
   async foresee(groups: readonly GateGroup[]): Promise<boolean> {
     const left = this.#foreseen.filter((one) => !groups.some(({ group }) => group === one.group));
     this.#foreseen = groups;
-    const ready = await this.#prepare(addressesOf(groups));
-    if (!ready.ok) return false;
+    if (!(await this.#prepare(addressesOf(groups))).ok) return false;
     const covered = new Set(this.#places.devices.map((device) => device.index));
     const bindable = groups.filter((one) =>
       one.addresses.every(({ linkIndex }) => covered.has(linkIndex)),
@@ -241,9 +242,8 @@ class FenceGate implements LocalGate {
       this.#refused.served(one).addresses.every((address) => this.#bindings.has(address));
     const isOpen = ({ group }: GateGroup): boolean => this.#modes.get(group) === 'open';
     const ready = groups.filter(isReady);
-    const failed = groups
-      .filter((one) => !isReady(one) && !isOpen(one))
-      .map(({ group }) => ({ group, error: NOT_PREPARED }));
+    const unready = groups.filter((one) => !isReady(one) && !isOpen(one));
+    const failed = unready.map(({ group }) => ({ group, error: NOT_PREPARED }));
     const speaksUntil = monoMs(Math.min(until, this.#speaksUntil));
     // Opening late would be harmless, the interface is no longer alive then; but it is no opening.
     if (this.#ports.clock.now() >= speaksUntil) return err(LATE);
@@ -376,8 +376,8 @@ class FenceGate implements LocalGate {
 
   async #unbindLeft(): Promise<Result<void, KernelError>> {
     const bound = await this.#ports.kernel.addresses();
-    if (!bound.ok) return bound;
-    return this.#bindings.unbind(bound.value.filter((one) => isGated(one, null)));
+    if (bound.ok) return this.#bindings.unbind(bound.value.filter((one) => isGated(one, null)));
+    return bound;
   }
 
   #isSpeaking(group: GroupId): boolean {
@@ -483,8 +483,10 @@ class FenceGate implements LocalGate {
   async #recover(): Promise<Result<void, KernelError>> {
     const { fence, log } = this.#ports;
     this.#contents = null;
-    this.#modes.clear();
     const bound = this.#bindings.all();
+    for (const { group, address } of bound)
+      if (this.#modes.get(group) === 'open') this.#ports.lost?.(group, address);
+    this.#modes.clear();
     if (bound.length > 0) log.error({ addresses: bound.length }, 'gate.lost');
     const unbound = await this.#bindings.unbind(bound);
     const installed = await fence.install(this.#places.devices);

@@ -79,11 +79,11 @@ export class LateVips {
   }
 
   /** It was silent here for a moment, in which others that asked for it heard nobody. */
-  lost(group: GroupId, address: IpAddress): void {
+  readonly lost = (group: GroupId, address: IpAddress): void => {
     const known = this.#known.get(group);
     if (known?.passed.delete(address) === true)
       this.#known.set(group, { list: NOTHING, passed: known.passed });
-  }
+  };
 
   /** This kernel speaks for it, or did a moment ago: nobody else can have begun to. */
   #isOurs(address: IpAddress): boolean {
