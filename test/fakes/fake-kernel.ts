@@ -72,6 +72,7 @@ export class FakeNetworkKernel implements NetworkKernel {
   readonly #addresses = new Map<string, Entry>();
   readonly #watchers = new Set<AsyncQueue<KernelEvent>>();
   readonly #failures: { readonly call: NetworkCall; readonly code: string }[] = [];
+  readonly #refused = new Set<IpAddress>();
   #nextIndex = 1;
 
   constructor(clock: Clock, options: FakeNetworkOptions = {}) {
@@ -175,6 +176,12 @@ export class FakeNetworkKernel implements NetworkKernel {
     for (let i = 0; i < count; i++) this.#failures.push({ call, code });
   }
 
+  /** Whether binds of the address fail with EACCES, as those of IPv6 do where it is switched off. */
+  setRefused(address: IpAddress, isRefused: boolean): void {
+    if (isRefused) this.#refused.add(address);
+    else this.#refused.delete(address);
+  }
+
   /** As after lost notifications. */
   resync(reason: string): void {
     this.#tell({ kind: 'resync', reason });
@@ -206,6 +213,7 @@ export class FakeNetworkKernel implements NetworkKernel {
     const limit = familyOf(request.address) === 6 ? 128 : 32;
     if (!this.#links.has(request.linkIndex)) return refuse('ENODEV', what);
     if (request.prefix > limit || request.validLifetimeS === 0) return refuse('EINVAL', what);
+    if (this.#refused.has(request.address)) return refuse('EACCES', what);
     this.#insert(request, ADDRESS_PROTOCOL);
     return ok(undefined);
   }

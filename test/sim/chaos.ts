@@ -6,14 +6,20 @@ import { calmStore, PLAIN_FAULTS, type Stage } from './faults.ts';
 import type { Machine } from './machine.ts';
 import type { Mutation } from './mutations.ts';
 import { ISOLATION_FAULTS } from './isolation.ts';
+import { OPERATOR_FAULTS } from './operators.ts';
 import { OUTAGE_FAULTS } from './outages.ts';
 import { keys, type SimDocument } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
 
 const RELEASE_FAULTS = { ...PLAIN_FAULTS, ...OUTAGE_FAULTS };
-const FAULTS = new Map(Object.entries({ ...RELEASE_FAULTS, ...ISOLATION_FAULTS }));
+const FAULTS = new Map(
+  Object.entries({ ...RELEASE_FAULTS, ...ISOLATION_FAULTS, ...OPERATOR_FAULTS }),
+);
 /** By the policy of the document: what is drawn with `release` is drawn from these alone. */
-const NAMES = { release: Object.keys(RELEASE_FAULTS), gateway: [...FAULTS.keys()] } as const;
+const NAMES = {
+  release: Object.keys(RELEASE_FAULTS),
+  gateway: Object.keys({ ...RELEASE_FAULTS, ...ISOLATION_FAULTS }),
+} as const;
 
 export type SeedResult = {
   readonly seed: number;
@@ -106,9 +112,17 @@ function drawWorld(seed: number, draw: SeededRandom): WorldOptions {
 /** Two of five, and none of the seeds that were kept before there was a choice. */
 const isIsolated = (seed: number): boolean => [0, 2, 6, 8].includes(seed % 10);
 
+/** Operators change the document in all seeds that are newer than the possibility. */
+export const OPERATED_FROM = 400_000;
+
 /** With `release`, unless the mutation is about the other policy. */
 export function mutated(mutation: Mutation): Partial<WorldOptions> {
   return { isolation: 'release', ...mutation.overrides, mutation };
+}
+
+function namesOf({ seed, isolation }: WorldOptions): readonly string[] {
+  const names = NAMES[isolation ?? 'release'];
+  return seed >= OPERATED_FROM ? [...names, ...Object.keys(OPERATOR_FAULTS)] : names;
 }
 
 class Chaos implements Stage {
@@ -124,7 +138,7 @@ class Chaos implements Stage {
     this.world = world;
     this.draw = draw;
     this.#scale = SCALE[world.document.profile];
-    const names = world.options.mutation?.faults ?? NAMES[world.options.isolation ?? 'release'];
+    const names = world.options.mutation?.faults ?? namesOf(world.options);
     // Swarm: each seed has its own mix, so that rare faults meet in some of them.
     const mix = names.filter(() => draw.chance(0.4));
     this.#enabled = mix.length > 0 ? mix : names;
@@ -183,6 +197,7 @@ class Chaos implements Stage {
     const { world } = this;
     // Who has just started promises nothing, and what was asked for before is still done.
     await world.clock.advance(this.ms(20, 25));
+    await world.clock.advance(Math.max(0, world.refusedUntil - world.clock.now()));
     if (world.isSettled() && world.isMutual()) await action();
   }
 

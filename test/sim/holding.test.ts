@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { runSeed } from './chaos.ts';
+import { OPERATED_FROM, runSeed } from './chaos.ts';
 import { problemsOf } from './summary.ts';
 
 const KEPT = readFileSync(new URL('./seeds.txt', import.meta.url), 'utf8')
@@ -16,6 +16,8 @@ const KEPT = readFileSync(new URL('./seeds.txt', import.meta.url), 'utf8')
 const SEEDS = 200;
 /** So many a test: a failure names its hundred, and none runs into the time limit. */
 const PART = 20;
+/** In these operators change the document, too. */
+const OPERATED = [OPERATED_FROM, OPERATED_FROM + PART];
 
 async function expectClean(seed: number): Promise<void> {
   expect(problemsOf(await runSeed({ seed })), `seed ${seed}`).toEqual([]);
@@ -24,7 +26,8 @@ async function expectClean(seed: number): Promise<void> {
 describe('directors under drawn faults', () => {
   it.each(KEPT)('stay right with seed %i, which found a bug', expectClean);
 
-  it.each(Array.from({ length: SEEDS / PART }, (_, i) => i * PART + 1))(
+  const parts = Array.from({ length: SEEDS / PART }, (_, i) => i * PART + 1);
+  it.each([...parts, ...OPERATED])(
     'never speak with two voices, and settle after peace, in the seeds from %i on',
     async (first) => {
       for (let seed = first; seed < first + PART; seed++) await expectClean(seed);

@@ -349,7 +349,7 @@ function disable({ world, draw }: Stage, one: Machine): () => void {
   return () => world.segment.setGateway(one.name, true);
 }
 
-const isPreempting = (world: World): boolean => world.document.preempt === 'immediate';
+const isPreempting = (world: World): boolean => world.document.preempt !== 'never';
 
 /**
  * Nothing else is wrong, and all living directors see each other and the gateway: when a holder ends while etcd

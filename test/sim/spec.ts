@@ -6,6 +6,7 @@ import type {
   CheckTiming,
   ClusterSpec,
   Director,
+  Preempt,
   RealServer,
   Timing,
   TimingProfile,
@@ -28,7 +29,13 @@ export type SimDocument = {
   readonly groups: number;
   /** The VIP of the first group is in the second one, and the first has another. */
   readonly isMoved: boolean;
-  readonly preempt: 'never' | 'immediate';
+  readonly preempt: Preempt['kind'];
+  /** The first of the priorities; absent: d1's. Those of the others follow in order. */
+  readonly first?: number;
+  /** The even groups have priorities, too. */
+  readonly isAllOrdered?: boolean;
+  /** The first two groups are kept apart. */
+  readonly isApart?: boolean;
   /** Groups with a track that can fail; the even ones forbid holding by it, the odd ones weigh it. */
   readonly hasTracks: boolean;
   readonly hasServices: boolean;
@@ -46,6 +53,8 @@ export type SimIpvs = {
   /** Connections of all groups are told; so long a director listens before a group may come back. */
   readonly catchUpMs?: number;
 };
+
+const PREEMPT_AFTER_MS = 2000;
 
 const PROFILES: Readonly<Record<TimingProfile, Omit<Timing, 'profile' | 'permitMs'>>> = {
   fast: timing(20, 50, 24, 120, 10),
@@ -157,22 +166,27 @@ function specOf(document: SimDocument): ClusterSpec {
 
 function groupOf(document: SimDocument, directors: readonly Director[], number: number): VipGroup {
   const name = `g${number}`;
-  const hasOrder = number % 2 === 1;
-  const priorities = new Map(directors.map(({ id }, i) => [id, 150 - 10 * i]));
+  const hasOrder = number % 2 === 1 || document.isAllOrdered === true;
+  const { length } = directors;
+  const rank = (i: number): number => (i + length - ((document.first ?? 0) % length)) % length;
+  const priorities = new Map(directors.map(({ id }, i) => [id, 150 - 10 * rank(i)]));
   return {
     id: groupId(name),
     addresses: addressesOf(name, document.isMoved),
     priorities: hasOrder ? priorities : null,
-    preempt: { kind: hasOrder ? document.preempt : 'never' },
+    preempt: hasOrder ? preemptOf(document.preempt) : { kind: 'never' },
     virtualRouterId: null,
     vrrp: null,
     weight: 1,
-    antiAffinity: [],
+    antiAffinity: document.isApart === true && number <= 2 ? [groupId(`g${3 - number}`)] : [],
     tracks: document.hasTracks ? [hasOrder ? WEIGHING_TRACK : FORBIDDING_TRACK] : [],
     notify: null,
     connectionSync: syncOf(document.ipvs?.catchUpMs ?? null, number),
   };
 }
+
+const preemptOf = (kind: Preempt['kind']): Preempt =>
+  kind === 'after' ? { kind, ms: PREEMPT_AFTER_MS } : { kind };
 
 function syncOf(catchUpMs: number | null, syncId: number): VipGroup['connectionSync'] {
   if (catchUpMs === null) return null;

@@ -51,7 +51,7 @@ export type WorldOptions = {
   readonly rateSpread?: number;
   /** How late kernels drop an address, at most. */
   readonly expiryLagMs?: number;
-  readonly preempt?: 'never' | 'immediate';
+  readonly preempt?: SimDocument['preempt'];
   readonly hasServices?: boolean;
   readonly ipvs?: SimDocument['ipvs'];
   readonly hasTracks?: boolean;
@@ -86,6 +86,8 @@ export class World {
   targetOf: (machine: string, address: IpAddress) => FakeTarget = () => ANSWERS;
   /** An agent ended by itself, as it was told. */
   onEnd: (machine: Machine) => void = () => {};
+  /** Until then a director may leave alone what its kernel would not bind. */
+  refusedUntil = -Infinity;
   #document: SimDocument;
   #operations = 0;
   #askedAt = -Infinity;
@@ -198,20 +200,22 @@ export class World {
 
   /** What the API writes when an operator asks; the answer is its id. */
   switchover(group: string, to: string | null): string {
-    const record: OperationRecord = {
-      v: 1,
-      kind: 'switchover',
-      group,
-      from: null,
-      to,
-      by: 'sim',
-      reason: 'sim',
-      at: this.clock.wallTime(),
-      state: 'pending',
-      steps: [],
-      result: null,
-    };
-    this.note(`switchover of ${group} to ${to ?? 'any'}`);
+    return this.#operate('switchover', { group, from: null, to });
+  }
+
+  /** One of the moves that a rebalance is made of. */
+  rebalance(group: string, from: string, to: string): string {
+    return this.#operate('rebalance', { group, from, to });
+  }
+
+  #operate(
+    kind: OperationRecord['kind'],
+    about: Pick<OperationRecord, 'group' | 'from' | 'to'>,
+  ): string {
+    const asked = { by: 'sim', reason: 'sim', at: this.clock.wallTime() };
+    const begun = { steps: [], result: null };
+    const record: OperationRecord = { v: 1, kind, ...about, ...asked, state: 'pending', ...begun };
+    this.note(`${kind} of ${about.group} to ${about.to ?? 'any'}`);
     const id = `op${this.#operations++}`;
     this.cluster.write(keys.operation(id), formatRecord(record));
     return id;
