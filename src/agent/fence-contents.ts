@@ -3,7 +3,7 @@ import type { IpAddress } from '../model/address.ts';
 import { type GroupId, type MonoMs, monoMs } from '../model/ids.ts';
 import { ADDRESS_PROTOCOL, type BoundAddress } from '../model/kernel.ts';
 import type { FenceChange, FenceContents, FenceSetChange } from '../ports/fence.ts';
-import type { GateGroup } from '../ports/gate.ts';
+import type { ArmRequest, GateGroup } from '../ports/gate.ts';
 import type { ArmingInputs } from './last-arming.ts';
 import type { ServedPlaces } from './local-gate.ts';
 
@@ -45,7 +45,7 @@ export function servedDifference(
 const isNothing = ({ add, remove }: FenceSetChange<unknown>): boolean =>
   add.length + remove.length === 0;
 
-export function difference<T = IpAddress>(
+function difference<T = IpAddress>(
   known: ReadonlySet<T>,
   wanted: readonly T[],
 ): FenceSetChange<T> {
@@ -114,3 +114,21 @@ export const isGated = (one: BoundAddress, contents: FenceContents | null): bool
 export const addressesOf = (groups: readonly GateGroup[]): readonly IpAddress[] => [
   ...new Set(groups.flatMap(({ addresses }) => addresses.map(({ address }) => address))),
 ];
+
+/** Lets these speak, or forward, and nothing else; valid only while the round's permit lives. */
+export function armingChange(
+  { round, aliveMs }: Pick<ArmRequest, 'round' | 'aliveMs'>,
+  armed: ArmRequest['groups'],
+  contents: FenceContents | null,
+): FenceChange {
+  const speaking = addressesOf(armed.filter(({ mode }) => mode !== 'prepared'));
+  const muted = addressesOf(armed.filter(({ mode }) => mode === 'muted'));
+  const linkIndexes = armed.flatMap(({ addresses }) => addresses.map((one) => one.linkIndex));
+  return {
+    ...UNCHANGED,
+    permit: round,
+    alive: { linkIndexes: [...new Set(linkIndexes)], timeoutMs: aliveMs },
+    enabled: difference(contents?.enabled ?? new Set(), speaking),
+    muted: difference(contents?.muted ?? new Set(), muted),
+  };
+}

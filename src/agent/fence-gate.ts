@@ -16,7 +16,7 @@ import { Bindings, lifetimeFor } from './bindings.ts';
 import {
   addressesOf,
   applied,
-  difference,
+  armingChange,
   isGated,
   isSameDevices,
   isSameManaged,
@@ -169,13 +169,17 @@ class FenceGate implements LocalGate {
     const judged = this.#refused.take(bindable, bound, isGoing);
     for (const [group, error] of judged.failed) failed.set(group, error);
     const armed = judged.able;
-    const change = this.#armChange(request, armed);
+    const change = armingChange(request, armed, this.#contents);
     const sentAt = this.#ports.clock.now();
     if (sentAt >= until) return err(LATE);
     const done = await this.#commit(change);
     if (!done.ok) return this.#afterFailure(done.error);
     const speaksUntil = monoMs(Math.min(until, sentAt + aliveMs));
-    const opened = this.#opened(armed, bound.fresh, sentAt);
+    const begun = new Set(change.enabled.add);
+    // What was bound ahead, in whatever name, is nobody's news until it may speak.
+    const isNew = ({ group, addresses }: GateGroup): boolean =>
+      bound.fresh.has(group) || addresses.some(({ address }) => begun.has(address));
+    const opened = this.#opened(armed, isNew, sentAt);
     this.#speaksUntil = speaksUntil;
     this.#modes.clear();
     for (const { group, mode } of armed) this.#modes.set(group, mode);
@@ -526,32 +530,16 @@ class FenceGate implements LocalGate {
     });
   }
 
-  #armChange(
-    { round, aliveMs }: ArmRequest,
-    armed: readonly ArmRequest['groups'][number][],
-  ): FenceChange {
-    const speaking = addressesOf(armed.filter(({ mode }) => mode !== 'prepared'));
-    const muted = addressesOf(armed.filter(({ mode }) => mode === 'muted'));
-    const linkIndexes = armed.flatMap(({ addresses }) => addresses.map((one) => one.linkIndex));
-    return {
-      ...UNCHANGED,
-      permit: round,
-      alive: { linkIndexes: [...new Set(linkIndexes)], timeoutMs: aliveMs },
-      enabled: difference(this.#contents?.enabled ?? new Set(), speaking),
-      muted: difference(this.#contents?.muted ?? new Set(), muted),
-    };
-  }
-
   #opened(
     armed: readonly ArmRequest['groups'][number][],
-    fresh: ReadonlySet<GroupId>,
+    isNew: (group: GateGroup) => boolean,
     sentAt: MonoMs,
   ): readonly GroupId[] {
     const hadLapsed = sentAt >= this.#speaksUntil;
     return armed
-      .filter(({ mode }) => mode === 'open')
-      .map(({ group }) => group)
-      .filter((one) => hadLapsed || fresh.has(one) || this.#modes.get(one) !== 'open');
+      .filter((one) => one.mode === 'open')
+      .filter((one) => hadLapsed || isNew(one) || this.#modes.get(one.group) !== 'open')
+      .map(({ group }) => group);
   }
 
   async #commit(change: FenceChange): Promise<Result<void, KernelError>> {
