@@ -45,10 +45,7 @@ export function servedDifference(
 const isNothing = ({ add, remove }: FenceSetChange<unknown>): boolean =>
   add.length + remove.length === 0;
 
-function difference<T = IpAddress>(
-  known: ReadonlySet<T>,
-  wanted: readonly T[],
-): FenceSetChange<T> {
+function difference<T = IpAddress>(known: ReadonlySet<T>, wanted: readonly T[]): FenceSetChange<T> {
   const set = new Set(wanted);
   return {
     add: wanted.filter((address) => !known.has(address)),

@@ -13,7 +13,7 @@ import { HOLD_REASONS, type HoldReason } from '../../model/decision.ts';
 import { isDeparted } from './consent.ts';
 import { alarmOnce, type Draft, notice, own, surveyed } from './draft.ts';
 import { beginLeaving } from './handover.ts';
-import { myEntry } from './pending.ts';
+import { myEntry, tellPrepared } from './pending.ts';
 import { hurryRound } from './round.ts';
 import { hold, ownedHolding, rosterOf, unhold } from './roster.ts';
 import { silence } from './silence.ts';
@@ -120,7 +120,10 @@ function adopt(draft: Draft, group: GroupId, isKept: boolean): void {
     case 'owned':
       if (holding.kind === 'owned' && holding.right === 'segment') break;
       hold(draft, group, { ...holding, right: 'record', epoch, formers });
-      if (holding.kind === 'open') draft.effects.push({ kind: 'show-lease', group, epoch });
+      if (holding.kind !== 'open') return;
+      draft.effects.push({ kind: 'show-lease', group, epoch });
+      // Who gave it to its stand-in answers yet, and waits to hear that it may go mute.
+      tellPrepared(draft, group, epoch);
       return;
     case 'shut':
       if (holding.epoch === epoch) return;

@@ -486,8 +486,11 @@ function markOpen(draft: Draft, group: GroupId, until: MonoMs, isNew: boolean): 
   const openedAt = holding.kind === 'open' ? holding.openedAt : now;
   const base = { right, epoch, formers, since, until, failures: 0, openedAt };
   const open: Holding & { kind: 'open' } = { kind: 'open', ...base };
-  if (holding.kind === 'open') renew(draft, group, open);
-  else hold(draft, group, open);
+  if (holding.kind === 'open') {
+    renew(draft, group, open);
+    // A former holder that did not know of the record yet has not heard the first word.
+    if (formers.length > 0) tellPrepared(draft, group, epoch);
+  } else hold(draft, group, open);
   if (holding.kind !== 'owned' && !isNew) return;
   draft.effects.push({ kind: 'announce', group });
   draft.effects.push({ kind: 'verify', group, epoch });

@@ -297,6 +297,27 @@ describe('a stand-in', () => {
     expect(driver.of('close')).toEqual([]);
   });
 
+  it('tells who gave it the record, and answers yet, to go mute, until that one has', () => {
+    const driver = standIn();
+    back(driver);
+    const session = driver.store.read(keys.session(D2)).modRevision;
+    const pending = [{ director: 'd2', session, epoch: driver.epochOf() }];
+    const record = { director: 'd1', session: driver.sessionId, pending, reason: 'drain' };
+    const former = driver.epochOf();
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf(record)));
+    const words = (): number =>
+      driver.of('tell').filter(({ to, message }) => to === D2 && message.kind === 'prepared')
+        .length;
+    driver.settle();
+    expect([driver.holding(), right(driver), words()]).toEqual(['open', 'record', 1]);
+    driver.advance(2 * TIMING.roundMs);
+    expect(words()).toBeGreaterThan(2);
+    driver.word('muted', D2, former);
+    driver.forget();
+    driver.advance(2 * TIMING.roundMs);
+    expect([driver.holding(), words()]).toEqual(['open', 0]);
+  });
+
   it('is silent when the record names somebody else', () => {
     const driver = standIn();
     back(driver);
