@@ -3,9 +3,9 @@
  * the view and wakes the loops; each loop reads what it needs, acts through its port and reads back.
  */
 import { isFoundFree } from '../core/election/probing.ts';
+import { isUpToVoices } from '../core/election/segment.ts';
 import { isSegmentUsed } from '../core/election/stand-in.ts';
 import type { ElectionNotice } from '../core/election/notices.ts';
-import type { ElectionState } from '../core/election/state.ts';
 import type { VipGroup } from '../model/cluster.ts';
 import type { HoldReason } from '../model/decision.ts';
 import type { GroupId } from '../model/ids.ts';
@@ -380,6 +380,7 @@ class Director implements Agent {
         return isSegmentUsed({ config: { isolation }, state: this.#parts.hold.state() });
       },
       isSpeaking: (id) => this.#parts.gates.isSpeaking(id),
+      isProbed: (id) => this.#parts.hold.state().probings.has(id),
       places: (group) => this.#places.announcements(group),
       contested: (group) => this.#parts.hold.offer({ kind: 'contested', group }),
     });
@@ -533,14 +534,6 @@ class Director implements Agent {
       hold.offer({ kind: 'peer', from, message });
     }
   }
-}
-
-/** Something speaks here, or may soon, that another voice silences: a round by the segment, or a stand-in's group. */
-function isUpToVoices(state: ElectionState): boolean {
-  if (state.basis === 'segment') return true;
-  for (const [group, one] of state.holdings)
-    if ((one.kind === 'open' && one.right === 'segment') || isFoundFree(state, group)) return true;
-  return false;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

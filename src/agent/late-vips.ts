@@ -24,6 +24,8 @@ export type LateVipsHooks = {
   readonly isAsked: () => boolean;
   /** The kernel lets the group speak here. */
   readonly isSpeaking: (group: GroupId) => boolean;
+  /** The network is asked about what the group had so far, or was, and it may speak by that. */
+  readonly isProbed: (group: GroupId) => boolean;
   /** Where these would be bound here. */
   readonly places: (group: VipGroup) => readonly VipPlace[];
   /** Somebody else answers for one of the group. */
@@ -58,11 +60,12 @@ export class LateVips {
 
   /** Those of the group's addresses that may be bound now, the very list where all may; the others are asked for. */
   pass(group: VipGroup, list: Addresses): Addresses {
-    const { isAsked, isSpeaking } = this.#hooks;
+    const { isAsked, isSpeaking, isProbed } = this.#hooks;
     const known = this.#known.get(group.id);
     if (known?.list === list) return list;
+    const isKnownFree = isSpeaking(group.id) || isProbed(group.id);
     const late =
-      known === undefined || !isSpeaking(group.id) || !isAsked()
+      known === undefined || !isKnownFree || !isAsked()
         ? []
         : list.filter(({ address }) => !known.passed.has(address) && !this.#isOurs(address));
     if (known === undefined || late.length === 0) {

@@ -8,10 +8,10 @@ import type { HoldBasis } from '../../model/decision.ts';
 import type { DirectorId, GroupId } from '../../model/ids.ts';
 import type { HoldingName } from '../../model/peer.ts';
 import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
-import { isProvenFree, onVoice } from './probing.ts';
+import { isFoundFree, isProvenFree, onVoice } from './probing.ts';
 import { isSegmentAllowed } from './scope.ts';
 import { silence } from './silence.ts';
-import type { Asked, ElectionEvent, Holding, Right, RoundState } from './state.ts';
+import type { Asked, ElectionEvent, ElectionState, Holding, Right, RoundState } from './state.ts';
 
 type Sent = RoundState & { readonly kind: 'sent' };
 
@@ -90,6 +90,16 @@ export function onContested(draft: Draft, { group }: ElectionEvent & { kind: 'co
   if (holding?.kind !== 'open') return;
   if (!isBySegment(state.basis, holding.right)) return;
   yieldTo(draft, group, holding, 'somebody else speaks as its VIPs; silent here');
+}
+
+/** Something speaks here, or may soon, that another voice silences: a round by the segment, or a stand-in's group. */
+export function isUpToVoices(
+  state: Pick<ElectionState, 'basis' | 'holdings' | 'probings'>,
+): boolean {
+  if (state.basis === 'segment') return true;
+  for (const [group, one] of state.holdings)
+    if ((one.kind === 'open' && one.right === 'segment') || isFoundFree(state, group)) return true;
+  return false;
 }
 
 /** What a voice is worth that nobody confirms: somebody else may speak, too, whose words do not arrive. */

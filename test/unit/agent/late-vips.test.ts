@@ -24,7 +24,7 @@ function setUp(fields: Partial<LateVipsHooks> = {}) {
   const log = new RecordingLog();
   const asked: string[] = [];
   const contested: string[] = [];
-  const state = { isSpeaking: false, answered: new Set<IpAddress>() };
+  const state = { isSpeaking: false, isProbed: false, answered: new Set<IpAddress>() };
   const neighbours: LateVipsPorts['neighbours'] = {
     probe: async (vips: readonly VipPlace[], { count, intervalMs }) => {
       asked.push(textOf(vips));
@@ -37,6 +37,7 @@ function setUp(fields: Partial<LateVipsHooks> = {}) {
     {
       isAsked: () => true,
       isSpeaking: () => state.isSpeaking,
+      isProbed: () => state.isProbed,
       places: ({ addresses }) => addresses.map(({ address }) => ({ device: 'eth0', address })),
       contested: (id) => contested.push(id),
       ...fields,
@@ -66,6 +67,17 @@ describe('VIPs that come to a group', () => {
     await clock.advance(10);
     expect(pass(list)).toBe(`${A} ${B}`);
     expect(pass(listOf(A, B))).toBe(`${A} ${B}`);
+    expect(asked).toEqual([`${B}`]);
+  });
+
+  it('wait, too, where the network is asked about the others already, or was, and nobody answered', async () => {
+    const { clock, asked, state, pass } = setUp();
+    pass(listOf(A));
+    state.isProbed = true;
+    const list = listOf(A, B);
+    expect(pass(list)).toBe(`${A}`);
+    await clock.advance(40);
+    expect(pass(list)).toBe(`${A} ${B}`);
     expect(asked).toEqual([`${B}`]);
   });
 
