@@ -128,6 +128,20 @@ export function onYield(draft: Draft, { group, epoch }: HoldingName): void {
   yieldTo(draft, group, holding, 'told to yield by who opens it now; silent here');
 }
 
+/** Another director is heard to speak by a record that this one has not seen: better than any that its gateway answers. */
+export function yieldToNewer(draft: Draft, from: DirectorId, armed: readonly Named[]): void {
+  const { state } = draft;
+  for (const { group, epoch } of armed) {
+    const holding = state.holdings.get(group);
+    if (holding?.kind !== 'open' || epoch <= holding.epoch) continue;
+    if (!isBySegment(state.basis, holding.right)) continue;
+    if (holding.right === 'record') own(draft, 'departed').set(group, epoch);
+    yieldTo(draft, group, holding, `${from} speaks by a newer record; silent here`);
+  }
+}
+
+type Named = Pick<HoldingName, 'group' | 'epoch'>;
+
 /** Silent at once: another voice has better evidence, or as good. */
 export function yieldTo(
   draft: Draft,

@@ -37,7 +37,7 @@ import {
   roundWakes,
 } from './round.ts';
 import { advanceFreeze, advanceSession, onSessionReply, sessionWakes } from './session.ts';
-import { onContested, onGatewayAnswer, onYield } from './segment.ts';
+import { onContested, onGatewayAnswer, onYield, yieldToNewer } from './segment.ts';
 import type { ElectionConfig, ElectionEffect, ElectionEvent, ElectionState } from './state.ts';
 import { advanceSuspicion, onSuspicionReply, suspicionWakes } from './suspicion.ts';
 import { LOST_ADDRESS_PACE_MS, RETRY_MS, STOP_READY_WAIT_MS } from './timing.ts';
@@ -250,6 +250,7 @@ function takeHeartbeat(
   const before = state.heard.get(from) ?? Heard.nothing;
   const after = before.next(armed, now);
   own(draft, 'heard').set(from, after);
+  yieldToNewer(draft, from, armed);
   answerVoices(draft, before, after);
 }
 

@@ -347,6 +347,17 @@ describe('a stand-in', () => {
     expect(driver.notices()).toContain('holder.yielded');
   });
 
+  it.each([0, 1])('is silent when it hears one that speaks by a record newer by %i', (newer) => {
+    const driver = standIn();
+    const epoch = epochOf(revision(driver.epochOf() + newer));
+    const session = sessionIdOf(driver.store.read(keys.session(D3)).modRevision);
+    const message: PeerMessage = { kind: 'heartbeat', session, armed: [{ group: G1, epoch }] };
+    driver.feed({ kind: 'peer', from: D3, message });
+    driver.run();
+    expect(driver.of('close')).toHaveLength(newer);
+    expect(driver.notices().includes('holder.yielded')).toBe(newer > 0);
+  });
+
   it('is announced by who goes on when another begins and ends to speak for it', () => {
     const driver = orphaned();
     const session = driver.sessionId;
