@@ -366,9 +366,11 @@ class Director implements Agent {
       sources: () =>
         deriveGatewaySources(spec() ?? { directors: [], groups: [] }, me, devices.values()),
       places: (id, length) => {
+        const group = this.#parts.specs.group(id);
+        if (group === undefined) return [];
+        const addresses = this.#late.begin(group, this.#barrier.allowed(group));
         // A VIP that has moved here may be allowed when it opens; without etcd it stays where it is, and is spoken for.
-        const group = length === 'short' ? this.#parts.specs.group(id) : this.#allowedGroup(id);
-        return group === undefined ? [] : this.#places.announcements(group);
+        return this.#places.announcements(length === 'short' ? group : { ...group, addresses });
       },
     });
   }

@@ -81,6 +81,13 @@ export class LateVips {
     return list.filter(({ address }) => known.passed.has(address));
   }
 
+  /** The network is asked about all of these now: they may be bound when the group opens by what it answers. */
+  begin(group: VipGroup, list: Addresses): Addresses {
+    if (this.#hooks.isSpeaking(group.id)) return this.pass(group, list);
+    this.#known.set(group.id, { list, passed: new Set(list.map(({ address }) => address)) });
+    return list;
+  }
+
   /** It was silent here for a moment, in which others that asked for it heard nobody. */
   readonly lost = (group: GroupId, address: IpAddress): void => {
     const known = this.#known.get(group);

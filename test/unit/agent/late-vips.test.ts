@@ -81,6 +81,28 @@ describe('VIPs that come to a group', () => {
     expect(asked).toEqual([`${B}`]);
   });
 
+  it('pass with the others where the question that begins is about them, too', () => {
+    const { asked, state, late, pass } = setUp();
+    pass(listOf(A));
+    state.isProbed = true;
+    const list = listOf(B, C);
+    const asking = late.begin(group(G, { addresses: list }), list);
+    expect(textOf(asking)).toBe(`${B} ${C}`);
+    expect(pass(list)).toBe(`${B} ${C}`);
+    expect(asked).toEqual([]);
+  });
+
+  it('wait where the group speaks while it is asked about', async () => {
+    const { clock, asked, state, late, pass } = setUp();
+    pass(listOf(A));
+    state.isSpeaking = true;
+    const list = listOf(A, B);
+    expect(textOf(late.begin(group(G, { addresses: list }), list))).toBe(`${A}`);
+    await clock.advance(40);
+    expect(pass(list)).toBe(`${A} ${B}`);
+    expect(asked).toEqual([`${B}`]);
+  });
+
   it('wait until whoever answered had time to yield, and that is told', async () => {
     const { clock, contested, log, state, pass } = setUp();
     if (B !== undefined) state.answered.add(B);
