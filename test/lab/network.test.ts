@@ -1,6 +1,6 @@
 /** The lab itself: a judge that cannot see a fault judges nothing. */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -15,6 +15,7 @@ import {
 import { createNetwork, leftovers, type Network } from '../support/network.ts';
 import { pausedMs } from '../support/pauses.ts';
 import { monotonicMs, runOk, signalAll, sleep, waitFor } from '../support/processes.ts';
+import { waitMeter } from '../support/wait-meter.ts';
 
 describe('a network of namespaces', () => {
   let network: Network;
@@ -169,6 +170,37 @@ describe('a network of namespaces', () => {
     await network.recreateInterface('b');
     expect(await network.execOk('b', ['cat', '/sys/class/net/eth0/address'])).toBe(before);
     await waitFor('b is back', () => reaches('a', '10.90.0.2'), { timeoutMs: 3000 });
+  });
+});
+
+describe('the meter of waits', () => {
+  it('tells when one that wants a processor has to share it, and nothing of one that sleeps', async () => {
+    const network = await createNetwork();
+    try {
+      await network.addHost('a', ['10.90.0.1/24']);
+      const [cpu = ''] =
+        (await runOk(['taskset', '-cp', `${process.pid}`])).match(/\d+(?=\D*$)/) ?? [];
+      const busy = ['taskset', '-c', cpu, process.execPath, '-e', 'for (;;);'];
+      const [one] = [1, 2].map((nth) => network.spawn('a', `busy-${nth}`, busy));
+      const idle = network.spawn('a', 'idle', ['sleep', '60']);
+      const comm = `/proc/${idle.pid}/comm`;
+      await waitFor('it sleeps', () => readFileSync(comm, 'utf8') === 'sleep\n', {
+        timeoutMs: 10_000,
+        intervalMs: 50,
+      });
+      const meters = { busy: waitMeter([one?.pid ?? 0]), idle: waitMeter([idle.pid]) };
+      await waitFor(
+        'a wait of most of the time',
+        () => {
+          for (const meter of Object.values(meters)) meter.look();
+          return meters.busy.starved.length > 20;
+        },
+        { timeoutMs: 20_000, intervalMs: 5 },
+      );
+      expect(meters.idle.starved).toEqual([]);
+    } finally {
+      await network.close();
+    }
   });
 });
 

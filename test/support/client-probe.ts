@@ -26,6 +26,8 @@ export type VoiceRecord = {
   readonly echoes: readonly Echo[];
   /** When the machine, or the probe itself, did not run. */
   readonly pauses: readonly Pause[];
+  /** When one of the agents that the probe knows waited for a processor for most of the time. */
+  readonly starved: readonly Pause[];
 };
 
 /** `neighbour`: every 5 ms to the MAC that spoke last; `kernel`: every 1 ms by the client's kernel. */
@@ -40,6 +42,8 @@ export type VoiceProbeOptions = {
   readonly echo: EchoWay;
   readonly resultFile: string;
   readonly limitMs: number;
+  /** Agents whose waits for a processor are noted. */
+  readonly agents: readonly number[];
 };
 
 export type RequestRecord = {
@@ -85,9 +89,11 @@ export async function startVoicesProbe(
     readonly echo: EchoWay;
     /** The probe ends by itself after so long. Default 2 minutes. */
     readonly limitMs?: number;
+    /** Process ids of agents on this machine, whose waits for a processor are noted. */
+    readonly agents?: readonly number[];
   },
 ): Promise<Probe<readonly VoiceRecord[]>> {
-  const { client, targets, echo, limitMs = LIMIT_MS } = watch;
+  const { client, targets, echo, limitMs = LIMIT_MS, agents = [] } = watch;
   return startProbe<readonly VoiceRecord[]>(network, client, 'voice', (resultFile) => [
     sourceFile('./voice-probe-main.ts'),
     JSON.stringify({
@@ -96,6 +102,7 @@ export async function startVoicesProbe(
       echo,
       resultFile,
       limitMs,
+      agents,
     } satisfies VoiceProbeOptions),
   ]);
 }

@@ -26,7 +26,7 @@ function viewsOf(seen: Watched, { holdMs }: Bounds): readonly View[] {
 /** The pauses are the same for all VIPs. */
 const describeAll = (views: readonly View[], { faultMs }: Watched): string =>
   views.map(({ verdict }) => describeVerdict(verdict)).join('; ') +
-  describePauses(views[0]?.net.pauses ?? [], faultMs);
+  describePauses(views[0]?.net ?? { pauses: [], starved: [] }, faultMs);
 
 /** Safety in any case: never two voices. Speed only as far as the profile promises it. */
 export function expectClaim(lab: ClusterLab, fault: Fault, seen: Watched): void {

@@ -15,7 +15,7 @@ import {
 import type { DirectorHost } from './director-host.ts';
 import { FREEZE_MS, type KeepalivedFault } from './keepalived.ts';
 import { sleep } from './processes.ts';
-import { macOf, type Settled, settle } from './settled.ts';
+import { compiled, macOf, type Settled, settle } from './settled.ts';
 import { watch, type Watched } from './watched.ts';
 
 export type Scene = Settled & {
@@ -318,15 +318,20 @@ async function follower(lab: ClusterLab, run: number): Promise<number> {
 
 /** One fault on a settled cluster, watched from the client, and taken back. */
 export async function perform(lab: ClusterLab, fault: Fault, run = 0): Promise<Watched> {
+  await settle(lab);
+  const claim = fault.claim(lab.profile);
+  const isLossless = claim === 'handover' || claim === 'nothing';
+  if (isLossless && lab.profile === 'fast') await compiled(lab);
   const settled = await settle(lab);
   const scene = { ...settled, lab, run };
   try {
     return await watch(lab.network, {
       vips: [VIP, VIP6],
       oldMac: await macOf(settled.holder),
-      echo: echoWayOf(fault.claim(lab.profile)),
+      echo: echoWayOf(claim),
       windowMs: fault.windowMs(boundsOf(lab.profile)),
       act: () => fault.act(scene),
+      agents: isLossless ? lab.directors.map((director) => director.agentPid()) : [],
     });
   } finally {
     await fault.undo?.(scene);

@@ -60,12 +60,15 @@ export function longestGapMs(
 /** What a fault's verdict is worth: what the machine's own pauses explain is taken out of it. */
 export type Judged = Pick<Verdict, 'outageMs' | 'lost' | 'asked' | 'oldLastMs' | 'newFirstMs'> & {
   readonly pauses: readonly Pause[];
+  /** When an agent waited for a processor of the lab. */
+  readonly starved: readonly Pause[];
 };
 
 /**
  * Out of the count are echoes that were sent in a pause, or so long after one as it lasted: what was due meanwhile is
  * made up for then. The gate is armed for 3/4 of D, of which a fifth of D is over before the next round, and another in
- * a slow one: where more than a third of D was paused within one D it may have shut, and whoever is first opens again.
+ * a slow one: where more than a third of D was paused within one D it may have shut, and whoever is first opens again. So
+ * it is for an agent that waited for a processor; that excuses lost echoes alone.
  * `outageMs` and `oldLastMs` are without the time that was paused.
  */
 export function judged(
@@ -74,12 +77,16 @@ export function judged(
   verdict: Verdict,
 ): Judged {
   const { faultMs, endMs, holdMs } = window;
-  const pauses = joined(record.pauses).filter(
-    (pause) => pause.toMs > faultMs - repairMs(holdMs) && pause.fromMs < endMs,
-  );
-  const isLong = ({ toMs }: Pause): boolean => pausedMs(pauses, toMs - holdMs, toMs) > holdMs / 3;
-  const long = pauses.filter(isLong).map((pause) => withMore(pause, repairMs(holdMs)));
-  const isExcused = within([...pauses.map((pause) => withMore(pause, lengthOf(pause))), ...long]);
+  const near = (all: readonly Pause[]): readonly Pause[] =>
+    joined(all).filter((pause) => pause.toMs > faultMs - repairMs(holdMs) && pause.fromMs < endMs);
+  const pauses = near(record.pauses);
+  const starved = near(record.starved);
+  const long = thatShut(pauses, holdMs);
+  const isExcused = within([
+    ...pauses.map((pause) => withMore(pause, lengthOf(pause))),
+    ...long,
+    ...thatShut(starved, holdMs),
+  ]);
   const answered = new Set(record.echoes.map(({ sequence }) => sequence));
   const asked = record.asked.filter(
     ({ atMs }) => atMs >= faultMs && atMs < endMs && !isExcused(atMs),
@@ -88,6 +95,7 @@ export function judged(
   const isMoveExcused = newFirstMs !== null && within(long)(faultMs + newFirstMs);
   return {
     pauses,
+    starved,
     asked: asked.length,
     lost: asked.filter(({ sequence }) => !answered.has(sequence)).length,
     outageMs: longestGapMs(
@@ -99,6 +107,13 @@ export function judged(
     oldLastMs: oldLastMs - pausedMs(record.pauses, faultMs, faultMs + oldLastMs),
     newFirstMs: isMoveExcused ? null : newFirstMs,
   };
+}
+
+/** Those in which the gate may have shut, with the time that mends it. */
+function thatShut(pauses: readonly Pause[], holdMs: number): readonly Pause[] {
+  return pauses
+    .filter(({ toMs }) => pausedMs(pauses, toMs - holdMs, toMs) > holdMs / 3)
+    .map((pause) => withMore(pause, repairMs(holdMs)));
 }
 
 const withMore = ({ fromMs, toMs }: Pause, moreMs: number): Pause => ({
@@ -115,13 +130,26 @@ function within(spans: readonly Pause[]): (atMs: number) => boolean {
   };
 }
 
-/** `; the machine paused 3 times for 130 ms, at most 66 ms, 389 ms after the fault`; empty where it did not. */
-export function describePauses(pauses: readonly Pause[], faultMs: number): string {
-  const [longest] = pauses.toSorted((a, b) => lengthOf(b) - lengthOf(a));
+/**
+ * `; the machine paused 3 times for 130 ms, at most 66 ms, 389 ms after the fault`, and the same of an agent that had to
+ * wait; empty where neither was.
+ */
+export function describePauses(
+  { pauses, starved }: Pick<Judged, 'pauses' | 'starved'>,
+  faultMs: number,
+): string {
+  return (
+    describeSpans('the machine paused', pauses, faultMs) +
+    describeSpans('an agent waited for a processor', starved, faultMs)
+  );
+}
+
+function describeSpans(what: string, spans: readonly Pause[], faultMs: number): string {
+  const [longest] = spans.toSorted((a, b) => lengthOf(b) - lengthOf(a));
   if (longest === undefined) return '';
-  const allMs = pauses.reduce((sum, pause) => sum + lengthOf(pause), 0);
+  const allMs = spans.reduce((sum, span) => sum + lengthOf(span), 0);
   const [all, most, at] = [allMs, lengthOf(longest), longest.fromMs - faultMs].map((ms) =>
     ms.toFixed(0),
   );
-  return `; the machine paused ${pauses.length} times for ${all} ms, at most ${most} ms, ${at} ms after the fault`;
+  return `; ${what} ${spans.length} times for ${all} ms, at most ${most} ms, ${at} ms after the fault`;
 }

@@ -1,7 +1,7 @@
 /** A settled cluster: every agent runs and agrees with the kernels on who holds the VIP. */
 import { type ClusterLab, clusterDocument, VIP } from './cluster-lab.ts';
 import type { DirectorHost } from './director-host.ts';
-import { GiveUp, waitFor } from './processes.ts';
+import { ageMs, GiveUp, sleep, waitFor } from './processes.ts';
 
 export type Settled = {
   readonly holder: DirectorHost;
@@ -29,6 +29,19 @@ export async function settle(lab: ClusterLab, timeoutMs = SETTLE_LIMIT_MS): Prom
   const [other] = others;
   if (other === undefined) throw new GiveUp('a cluster of one has no other');
   return { holder: lab.director(name), other, others };
+}
+
+/**
+ * Node compiles what an agent does first while it does it, for some eight seconds, beside its main thread and in it.
+ * Directors have processors for that; in a lab all of them share two, and the rounds of `fast` come too late.
+ */
+const COMPILED_MS = 10_000;
+
+/** Waits until every agent has run long enough that no move of a group waits for its compiler. In namespaces only. */
+export async function compiled(lab: ClusterLab): Promise<void> {
+  const ages = lab.directors.map((director) => ageMs(director.agentPid()));
+  const restMs = COMPILED_MS - Math.min(...ages);
+  if (restMs > 0) await sleep(restMs);
 }
 
 /**

@@ -20,6 +20,7 @@ import {
   whoHas,
 } from './frames.ts';
 import { startMachineMeter } from './machine-meter.ts';
+import { waitMeter } from './wait-meter.ts';
 import { type Bpf, openEchoSocket, openPacketSocket } from './packet-socket.ts';
 import { joined, type Pause, PAUSE_MS } from './pauses.ts';
 import { monotonicMs } from './processes.ts';
@@ -56,7 +57,7 @@ const IPV4_FILTER: readonly Bpf[] = [
 ];
 
 type Loop = {
-  readonly record: Omit<VoiceRecord, 'pauses'>;
+  readonly record: Omit<VoiceRecord, 'pauses' | 'starved'>;
   readonly drain: () => void;
   readonly ask: () => void;
   readonly kernelEcho: () => void;
@@ -167,6 +168,7 @@ async function main(options: VoiceProbeOptions): Promise<void> {
   const meter = await startMachineMeter();
   const loops = options.targets.map((target) => watchVip(options, target));
   const own = pauseWatch();
+  const waits = waitMeter(options.agents);
   const startMs = monotonicMs();
   const paced = [
     pacer(startMs, PERIOD_MS, () => {
@@ -184,13 +186,20 @@ async function main(options: VoiceProbeOptions): Promise<void> {
     setTimeout(() => {
       drain();
       const pauses = joined([...own.pauses, ...meter.pauses()]);
-      const records = loops.map(({ record }): VoiceRecord => ({ ...record, pauses }));
+      const records = loops.map(
+        ({ record }): VoiceRecord => ({
+          ...record,
+          pauses,
+          starved: joined(waits.starved),
+        }),
+      );
       writeFileSync(options.resultFile, JSON.stringify(records));
       process.exit(0);
     }, LINGER_MS);
   };
   const timer = setInterval(() => {
     own.look();
+    waits.look();
     drain();
     for (const pace of paced) pace();
     drain();

@@ -13,6 +13,8 @@ export type Watch = {
   /** How long to watch from when the act began. */
   readonly windowMs: number;
   readonly act: () => Promise<unknown>;
+  /** Process ids of agents on this machine. */
+  readonly agents?: readonly number[];
 };
 
 export type Watched = {
@@ -49,8 +51,8 @@ const STEPS_LIMIT_MS = 170_000;
 
 /** Watches the VIPs from the client while `act` is done; the fault is when `act` begins. */
 export async function watch(network: Network, options: Watch): Promise<Watched> {
-  const { vips, echo, windowMs, oldMac, act } = options;
-  const how = { vips, echo, limitMs: LIMIT_MS + windowMs };
+  const { vips, echo, windowMs, oldMac, act, agents } = options;
+  const how = { vips, echo, agents, limitMs: LIMIT_MS + windowMs };
   const { records, done } = await whileWatching(network, how, () => inWindow(act, windowMs));
   const { faultMs, endMs } = done;
   const window = { faultMs, endMs, oldMac };
@@ -100,15 +102,24 @@ async function inWindow(act: () => Promise<unknown>, windowMs: number): Promise<
 /** A probe that is left running would ask under the same names as the next one. */
 async function whileWatching<T>(
   network: Network,
-  how: Pick<Watch, 'vips' | 'echo'> & { readonly limitMs: number },
+  how: Pick<Watch, 'vips' | 'echo'> & {
+    readonly limitMs: number;
+    readonly agents?: readonly number[] | undefined;
+  },
   body: () => Promise<T>,
 ): Promise<{ readonly records: readonly VoiceRecord[]; readonly done: T }> {
-  const { echo, limitMs } = how;
+  const { echo, limitMs, agents = [] } = how;
   const targets = how.vips.map((vip) => ({
     vip,
     ownAddress: isIpv6(vip) ? CLIENT_ADDRESS6 : CLIENT_ADDRESS,
   }));
-  const probe = await startVoicesProbe(network, { client: CLIENT, targets, echo, limitMs });
+  const probe = await startVoicesProbe(network, {
+    client: CLIENT,
+    targets,
+    echo,
+    limitMs,
+    agents,
+  });
   let done: T;
   try {
     await sleep(BEFORE_MS);

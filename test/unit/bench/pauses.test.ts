@@ -13,11 +13,18 @@ const pause = (fromMs: number, toMs: number): Pause => ({ fromMs, toMs });
 /** An echo every millisecond from 0 to 5 s but in `silent`; those of `isLost` are not answered. */
 function recordOf(seen: {
   readonly pauses?: readonly Pause[];
+  readonly starved?: readonly Pause[];
   readonly silent?: readonly Pause[];
   readonly isLost?: (atMs: number) => boolean;
   readonly macAt?: (atMs: number) => string;
 }): VoiceRecord {
-  const { pauses = [], silent = pauses, isLost = () => false, macAt = () => OLD } = seen;
+  const {
+    pauses = [],
+    starved = [],
+    silent = pauses,
+    isLost = () => false,
+    macAt = () => OLD,
+  } = seen;
   const isAwake = (atMs: number): boolean =>
     silent.every(({ fromMs, toMs }) => atMs <= fromMs || atMs >= toMs);
   const times = Array.from({ length: 5000 }, (_, atMs) => atMs).filter(isAwake);
@@ -26,7 +33,7 @@ function recordOf(seen: {
   const answers = echoes
     .filter(({ atMs }) => atMs % 5 === 0)
     .map(({ atMs }) => ({ question: atMs, atMs, mac: macAt(atMs) }));
-  return { questions: times, answers, announcements: [], asked, echoes, pauses };
+  return { questions: times, answers, announcements: [], asked, echoes, pauses, starved };
 }
 
 /** In the profile fast, whose D is 120 ms, or with another D. */
@@ -68,6 +75,15 @@ describe('echoes that are lost', () => {
     const pauses = [pause(950, 985)];
     const record = recordOf({ pauses, isLost: (atMs) => atMs >= 1000 && atMs < 1060 });
     expect(judge(record).lost).toBe(39);
+  });
+
+  it('do not count for three times D after an agent waited for a processor for more than a third of it', () => {
+    const isLost = (atMs: number): boolean => atMs >= 2030 && atMs < 2430;
+    const starved = [pause(2000, 2020), pause(2030, 2055)];
+    expect(judge(recordOf({ starved, isLost })).lost).toBe(2430 - 2416);
+    expect(judge(recordOf({ starved: starved.slice(1), isLost })).lost).toBe(400);
+    // Nothing but lost echoes is excused so.
+    expect(judge(recordOf({ starved, isLost })).outageMs).toBe(401);
   });
 
   it('count beside a pause of another time', () => {
@@ -139,10 +155,13 @@ describe('pauses', () => {
 
   it('are told in one line', () => {
     const three = [pause(1100, 1120), pause(1389.4, 1455), pause(2000, 2044)];
-    expect(describePauses(three, 1000)).toBe(
+    expect(describePauses({ pauses: three, starved: [] }, 1000)).toBe(
       '; the machine paused 3 times for 130 ms, at most 66 ms, 389 ms after the fault',
     );
-    expect(describePauses([], 1000)).toBe('');
+    expect(describePauses({ pauses: [], starved: [] }, 1000)).toBe('');
+    expect(describePauses({ pauses: [], starved: three.slice(0, 1) }, 1000)).toMatch(
+      /^; an agent waited for a processor 1 times for /,
+    );
   });
 
   it('of no kind hide a gap at the edges', () => {

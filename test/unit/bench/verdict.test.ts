@@ -15,7 +15,7 @@ function recordOf(isHeard: (mac: string, atMs: number) => boolean): VoiceRecord 
   );
   const asked = questions.map((atMs, sequence) => ({ atMs, sequence }));
   const echoes = answers.map(({ question, atMs }) => ({ atMs, sequence: question }));
-  return { questions, answers, announcements: [], asked, echoes, pauses: [] };
+  return { questions, answers, announcements: [], asked, echoes, pauses: [], starved: [] };
 }
 
 describe('a fault, as the client sees it', () => {

@@ -1,0 +1,45 @@
+/**
+ * When agents waited for a processor. All directors of a lab share those of one machine, which is what no director
+ * does: what one of them lost while it stood in the queue says nothing of the product.
+ */
+import { readFileSync } from 'node:fs';
+import { type Pause, PAUSE_MS } from './pauses.ts';
+import { monotonicMs } from './processes.ts';
+
+export interface WaitMeter {
+  /** To be called again and again; looks every 10 ms. */
+  readonly look: () => void;
+  /** When the main thread of one of them waited for half of the time or longer; these may overlap. */
+  readonly starved: readonly Pause[];
+}
+
+export function waitMeter(pids: readonly number[]): WaitMeter {
+  const starved: Pause[] = [];
+  const waited = new Map(pids.map((pid) => [pid, waitedMs(pid)]));
+  let last = monotonicMs();
+  return {
+    starved,
+    look() {
+      const now = monotonicMs();
+      if (now - last < PAUSE_MS) return;
+      for (const [pid, before] of waited) {
+        const after = waitedMs(pid);
+        const ms = after - before;
+        // A wait is counted when it ends, and may have begun before the last look.
+        if (ms >= (now - last) / 2) starved.push({ fromMs: Math.min(last, now - ms), toMs: now });
+        waited.set(pid, after);
+      }
+      last = now;
+    },
+  };
+}
+
+/** What the main thread has waited in the queue so far: the second field of Documentation/scheduler/sched-stats. */
+function waitedMs(pid: number): number {
+  try {
+    const [, waited = ''] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ');
+    return Number(waited) / 1e6;
+  } catch {
+    return Number.NaN; // It has ended: nothing that is compared with this is true.
+  }
+}
