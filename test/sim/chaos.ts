@@ -132,6 +132,8 @@ class Chaos implements Stage {
   readonly #scale: number;
   readonly #enabled: readonly string[];
   readonly #pending = new Set<() => void>();
+  /** What is about to happen. */
+  readonly #coming = new Set<() => void>();
   #inPeace: (() => Promise<void>) | null = null;
 
   constructor(world: World, draw: SeededRandom) {
@@ -178,6 +180,14 @@ class Chaos implements Stage {
     }
   }
 
+  soon(ms: number, act: () => void): void {
+    const run = (): void => {
+      if (this.#coming.delete(run)) act();
+    };
+    this.#coming.add(run);
+    this.world.clock.schedule(ms, run);
+  }
+
   later(ms: number, undo: () => void): void {
     const run = (): void => {
       if (this.#pending.delete(run)) undo();
@@ -203,6 +213,7 @@ class Chaos implements Stage {
 
   async heal(): Promise<number | null> {
     const { world } = this;
+    this.#coming.clear();
     for (const undo of this.#pending) undo();
     this.#pending.clear();
     world.cluster.resume();

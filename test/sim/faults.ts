@@ -16,6 +16,8 @@ export type Stage = {
   any(): Machine;
   anyGroup(): string;
   ms(lowS: number, highS: number): number;
+  /** Does it in a moment, and not at all where peace comes first. */
+  soon(ms: number, act: () => void): void;
   /** Undoes `undo` after a while, at peace at the latest. */
   later(ms: number, undo: () => void): void;
   /** Ends all faults, and when all is settled does this, and nothing else meanwhile. */
@@ -189,7 +191,7 @@ const interruptedEnd: Fault = (stage) => {
   if (isEnd) director.stop();
   else director.setCarrier(false);
   world.note(`${director.name} is cut short`);
-  world.clock.schedule(draw.between(1, 40), () => {
+  stage.soon(draw.between(1, 40), () => {
     director.crash();
     director.setCarrier(true);
     stage.later(draw.between(0, 60), () => {
@@ -267,7 +269,7 @@ const struckSwitchover: Fault = (stage) => {
       stage.later(stage.ms(0.5, 8), () => victim.store?.heal());
     },
   ];
-  world.clock.schedule(draw.between(0, draw.chance(0.5) ? 6 : stage.ms(0.3, 0.3)), () =>
+  stage.soon(draw.between(0, draw.chance(0.5) ? 6 : stage.ms(0.3, 0.3)), () =>
     pick(stage, strikes)(),
   );
 };
@@ -280,7 +282,7 @@ const vainSwitchover: Fault = (stage) => {
   if (late.store !== null) late.store.faults.watchLagMs = [0, stage.ms(0.1, 2)];
   if (draw.chance(0.7)) world.lossOf.set('prepared', 1);
   world.switchover(stage.anyGroup(), to.director);
-  world.clock.schedule(draw.between(1, 12), () => to.setCarrier(false));
+  stage.soon(draw.between(1, 12), () => to.setCarrier(false));
   stage.later(stage.ms(0.5, 4), () => {
     to.setCarrier(true);
     world.lossOf.delete('prepared');

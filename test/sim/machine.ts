@@ -91,6 +91,7 @@ export class Machine implements Speaker {
   #neighbours: FakeNeighbours | null = null;
   #stoppedAt = 0;
   #startedAt = 0;
+  #joinedAt: number | null = null;
   #goesOnUntil = 0;
   readonly #storeCuts = new Set<string>();
   /** What somebody took away while it spoke, and until when its process may bind it again: by the machine's clock. */
@@ -137,11 +138,20 @@ export class Machine implements Speaker {
   get startedAt(): number {
     return this.#startedAt;
   }
+  /** Without the store a new process knows no director to listen to. */
+  get hearsSince(): number {
+    return this.#joinedAt ?? this.#startedAt;
+  }
   get goesOnUntil(): number {
     return this.#goesOnUntil;
   }
   get stoppedAt(): number {
     return this.isRunning ? Math.max(this.#stoppedAt, this.#startedAt) : this.#world.clock.now();
+  }
+
+  /** Its process has a session, by now or for long. */
+  joined(): void {
+    this.#joinedAt ??= this.#world.clock.now();
   }
 
   isBySegment(address: IpAddress): boolean {
@@ -217,6 +227,7 @@ export class Machine implements Speaker {
     this.agent = agent;
     this.#life = life;
     this.#startedAt = this.#world.clock.now();
+    this.#joinedAt = null;
     this.#stopping = stopping;
     this.#world.onStart(this, store);
     if (this.#storeCuts.size > 0) store.cut();

@@ -126,7 +126,7 @@ const killedInDoubt: Fault = (stage) => {
     stage.later(1.3 * lateMs, () => killer.store?.heal());
   };
   world.whenWritten(keys.challenge(holder.id), `"by":"${killer.director}"`, () => {
-    world.clock.schedule(2, () => {
+    stage.soon(2, () => {
       if (killer.store === null) return;
       Object.assign(killer.store.faults, { lateCommit: 1, lateMs: [lateMs / 2, lateMs] });
       stage.later(waitMs + draw.between(20, 250), onItsWay);

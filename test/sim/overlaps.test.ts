@@ -16,6 +16,7 @@ const speaker = (name: string): Party => ({
   isRunning: true,
   stoppedAt: 0,
   startedAt: 0,
+  hearsSince: 0,
   goesOnUntil: 0,
   answers: () => true,
   isOpen: () => true,
@@ -51,7 +52,11 @@ async function parted(
 }
 
 /** One opens by the record beside the other, so long after their words reach each other again. */
-async function healed(afterMs: number, isGiven: boolean): Promise<readonly string[]> {
+async function healed(
+  afterMs: number,
+  isGiven: boolean,
+  hearsSince = 0,
+): Promise<readonly string[]> {
   const clock = new FakeClock();
   const told: string[] = [];
   const overlaps = new Overlaps({
@@ -71,7 +76,7 @@ async function healed(afterMs: number, isGiven: boolean): Promise<readonly strin
   await clock.advance(LATER_MS + afterMs);
   const endsAt = clock.now() + 5;
   const other = { ...speaker('d2'), isOpen: () => clock.now() < endsAt };
-  overlaps.begin({ ...speaker('d1'), isBySegment: () => false }, other, VIP);
+  overlaps.begin({ ...speaker('d1'), hearsSince, isBySegment: () => false }, other, VIP);
   await clock.advance(1000);
   return told;
 }
@@ -80,6 +85,11 @@ describe('two voices of which one opens by the record', () => {
   it('are told where it asked the network, and so told the other one to yield', async () => {
     expect(await healed(70, false)).toHaveLength(1);
     expect(await healed(30, false)).toEqual([]);
+  });
+
+  it('are not told before it has known for a heartbeat to whom to listen', async () => {
+    expect(await healed(150, false, LATER_MS + 20)).toEqual([]);
+    expect(await healed(150, false, LATER_MS - 20)).toHaveLength(1);
   });
 
   it('are told where it was given the record and asked nobody, when heartbeats were due', async () => {

@@ -14,6 +14,8 @@ export type Party = {
   /** When its process did not run last: it was stopped, or not yet begun; now, where it does not run. */
   readonly stoppedAt: number;
   readonly startedAt: number;
+  /** Since then its process knows whose words to listen to. */
+  readonly hearsSince: number;
   /** Until then its process may go on with what a former one has left speaking on purpose. */
   readonly goesOnUntil: number;
   answers(address: IpAddress): boolean;
@@ -189,7 +191,7 @@ export class Overlaps {
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
     // Where nobody is told to yield, also as no probe arrives, and who has just started, hears by the next heartbeats.
     const heardMs = HEARD_WITHIN_MS + heartbeatMs();
-    const bornMs = now() - Math.max(a.startedAt, b.startedAt);
+    const bornMs = now() - Math.max(a.hearsSince, b.hearsSince);
     const toldMs = isUntold || isGiven || !isConnected ? heardMs : HEARD_WITHIN_MS;
     return now() - at < toldMs || bornMs < heardMs;
   }
@@ -198,7 +200,7 @@ export class Overlaps {
   #haveHeard({ a, b, vip, since }: Overlap): boolean {
     const { now, unheardAt, heartbeatMs } = this.#ports;
     if (a.isLeft(vip) || b.isLeft(vip)) return false;
-    const runAt = [a, b].flatMap(({ stoppedAt, startedAt }) => [stoppedAt, startedAt]);
+    const runAt = [a, b].flatMap(({ stoppedAt, hearsSince }) => [stoppedAt, hearsSince]);
     const heardAt = Math.max(since, unheardAt(a.id, b.id), ...runAt) + heartbeatMs();
     return now() > heardAt + HEARD_WITHIN_MS;
   }

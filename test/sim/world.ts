@@ -434,9 +434,12 @@ export class World {
   }
 
   #noteSessions({ changes }: HistoryEntry): void {
-    for (const { key } of changes) {
+    for (const { key, value } of changes) {
       const parsed = keys.parse(key);
-      if (parsed?.kind === 'session') this.#sessionAt.set(parsed.director, this.clock.now());
+      if (parsed?.kind !== 'session') continue;
+      this.#sessionAt.set(parsed.director, this.clock.now());
+      for (const one of this.machines())
+        if (value?.includes(`"machine":"${one.name}"`) === true) one.joined();
     }
   }
 
