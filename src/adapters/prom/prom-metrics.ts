@@ -13,6 +13,10 @@ import { CATALOGUE, type CounterSpec, type GaugeSpec, type HistogramSpec } from 
 /** What a Prometheus keeps without anybody's thinking of it. */
 const REAL_SERVER_SERIES = 2000;
 
+/** What notify programs are told (`docs/notify.md`), and how they end. */
+const NOTIFY_STATES = ['MASTER', 'BACKUP', 'FAULT', 'STOP'] as const;
+const NOTIFY_RESULTS = ['ok', 'failed', 'timeout'] as const;
+
 type Labels<S extends { readonly labels: readonly string[] }> = S['labels'][number];
 
 /** Metrics of one director; process metrics of Node come with the prefix `leasehold_`. */
@@ -167,6 +171,9 @@ function standInMetrics(registry: Registry) {
 function trackMetrics(registry: Registry) {
   const passing = gauge(registry, CATALOGUE.trackPassing);
   const notified = counter(registry, CATALOGUE.notify);
+  // There from the start, as the conflicts are: most programs that fail do so once, in a failover.
+  for (const state of NOTIFY_STATES)
+    for (const result of NOTIFY_RESULTS) notified.inc({ state, result }, 0);
   return {
     track: (group, track, isPassing) => passing.set({ group, track }, Number(isPassing)),
     forgetTracks: () => passing.reset(),

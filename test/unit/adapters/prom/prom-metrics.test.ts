@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { register } from 'prom-client';
 import { CATALOGUE, type MetricSpec } from '../../../../src/adapters/prom/catalogue.ts';
 import { createPromMetrics } from '../../../../src/adapters/prom/prom-metrics.ts';
+import type { NotifyState } from '../../../../src/core/notify/transitions.ts';
 import { directorId, groupId } from '../../../../src/model/ids.ts';
 import { type IpAddress, parseIp } from '../../../../src/model/address.ts';
 import { HOLD_BASES } from '../../../../src/model/decision.ts';
@@ -267,9 +268,16 @@ describe('tracks and notify programs', () => {
     expect(await sample('leasehold_track_passing', labels)).toBe(1);
     metrics.track(groupId('web'), labels.track, false);
     expect(await sample('leasehold_track_passing', labels)).toBe(0);
-    metrics.notifyFinished('master', 'timeout');
-    const finished = { state: 'master', result: 'timeout' };
+    metrics.notifyFinished('MASTER', 'timeout');
+    const finished = { state: 'MASTER', result: 'timeout' };
     expect(await sample('leasehold_notify_finished_total', finished)).toBe(1);
+  });
+
+  it('count programs from 0 on: an alert sees no increase in what begins with 1', async () => {
+    const states: readonly NotifyState[] = ['MASTER', 'BACKUP', 'FAULT', 'STOP'];
+    for (const state of states)
+      for (const result of ['ok', 'failed', 'timeout'])
+        expect(await sample('leasehold_notify_finished_total', { state, result })).toBe(0);
   });
 });
 
