@@ -1,9 +1,10 @@
 # A director's agent and the command line in one image. docker build -t leasehold:0.1.0 .
 #
 # The agent programs the kernel of the network namespace it runs in. On a director that is the host's own:
-#   docker run -d --name leasehold --restart always --network host \
+#   docker run -d --name leasehold --restart always --init --network host \
 #     --cap-add NET_ADMIN --cap-add NET_RAW \
 #     -v /etc/leasehold:/etc/leasehold:ro -v /run/leasehold:/run/leasehold leasehold:0.1.0
+# --init: programs of the document may leave children behind, and the agent as process 1 would never reap them.
 # The image has no kernel modules: the host loads ip_vs (deploy/systemd/modules-load.d/leasehold.conf).
 
 FROM node:24-bookworm-slim AS build

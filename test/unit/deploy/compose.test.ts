@@ -18,6 +18,7 @@ type Service = {
   readonly build: { readonly context?: string; readonly dockerfile_inline?: string };
   readonly cap_add?: readonly string[];
   readonly restart: string;
+  readonly init?: boolean;
   readonly stop_grace_period?: string;
   readonly secrets?: readonly string[];
   readonly depends_on?: readonly string[];
@@ -91,11 +92,13 @@ describe('compose.yaml', () => {
   });
 
   it.each(DIRECTORS)('lets %s do what it needs, and no more', (name) => {
-    const { image, cap_add, build, restart, stop_grace_period, depends_on } = serviceOf(name);
+    const { image, cap_add, build, restart, init, stop_grace_period, depends_on } = serviceOf(name);
     expect(image).toBe(`leasehold:${version}`);
     expect(cap_add).toEqual(['NET_ADMIN', 'NET_RAW']);
     expect(existsSync(join(FOLDER, build.context ?? '', 'Dockerfile'))).toBe(true);
     expect(restart).toBe('always');
+    // What checks and notify programs leave behind is reaped.
+    expect(init).toBe(true);
     expect(stop_grace_period).toBe('10s');
     expect(depends_on).toEqual(ETCD);
   });
