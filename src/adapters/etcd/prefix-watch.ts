@@ -31,6 +31,8 @@ const LIST_DEADLINE_MS = 3000;
 const AUTHENTICATE_DEADLINE_MS = 3000;
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_LIMIT_MS = 2000;
+/** Streams that ended because of a member behind the store, and gave nothing, until the store itself is asked: 10 s. */
+const BEHIND_STREAMS = 5;
 
 /** Its connections are its own: a large listing on a shared one can starve a watch. */
 export async function* watchPrefix(
@@ -42,7 +44,7 @@ export async function* watchPrefix(
   const ring = new EndpointRing(source.options, source.ports);
   const backoff = new Backoff(BACKOFF_FIRST_MS, BACKOFF_LIMIT_MS, random);
   const patience = new Patience();
-  const progress: Progress = { delivered: null, isInterrupted: false };
+  const progress: Progress = { delivered: null, isInterrupted: false, behind: 0 };
   try {
     while (!signal.aborted) {
       const failure = yield* watchOnce(prefix, progress, {
@@ -67,6 +69,8 @@ type Progress = {
   delivered: Revision | null;
   /** The consumer was told; once a loss is enough. */
   isInterrupted: boolean;
+  /** Streams since the last change that ended because of a member behind the store. */
+  behind: number;
 };
 
 type Context = {
@@ -91,9 +95,30 @@ async function* watchOnce(
     yield { kind: 'snapshot', ...listed.value };
   }
   const end = yield* followOnce(prefix, progress.delivered, progress, context);
-  if (end.kind === 'failed') return end.error;
+  if (end.kind === 'failed') {
+    if (end.isBehind === true && ++progress.behind >= BEHIND_STREAMS)
+      yield* listWhatWentBack(prefix, progress, context);
+    return end.error;
+  }
   progress.delivered = null;
   return null;
+}
+
+/**
+ * A store that was restored from a backup, or made anew, has only members that stay behind what it was known to have,
+ * and its history from there on is another one. A listing is asked of all of them: where it is older than what was
+ * delivered, it is delivered in its place.
+ */
+async function* listWhatWentBack(
+  prefix: string,
+  progress: Progress,
+  { signal, source }: Context,
+): AsyncGenerator<WatchEvent, void, void> {
+  progress.behind = 0;
+  const listed = await source.list(prefix, { deadlineMs: LIST_DEADLINE_MS, signal });
+  if (!listed.ok || listed.value.revision >= (progress.delivered ?? 0)) return;
+  progress.delivered = listed.value.revision;
+  yield { kind: 'snapshot', ...listed.value };
 }
 
 const COMPACTED: StoreError = {
@@ -105,7 +130,7 @@ const COMPACTED: StoreError = {
 type Changes = Extract<WatchEvent, { kind: 'changes' }>;
 type FollowEnd =
   | { readonly kind: 'compacted' }
-  | { readonly kind: 'failed'; readonly error: StoreError };
+  | { readonly kind: 'failed'; readonly error: StoreError; readonly isBehind?: true };
 
 /** One stream's life. Whatever the consumer does, the stream is closed at the end. */
 async function* followOnce(
@@ -142,6 +167,7 @@ async function* followOnce(
           break;
         case 'events':
           stream.taken();
+          progress.behind = 0;
           for (const changes of groupByRevision(message.response)) {
             // Some versions repeat events when the start revision lies in the future.
             if (changes.revision <= delivered) continue;

@@ -20,7 +20,12 @@ export type StreamMessage =
   | { readonly kind: 'events'; readonly response: IWatchResponse }
   /** The start revision is no longer in the store's history. */
   | { readonly kind: 'compacted' }
-  | { readonly kind: 'failed'; readonly error: StoreError };
+  | {
+      readonly kind: 'failed';
+      readonly error: StoreError;
+      /** The member has not come to what the store was known to have. */
+      readonly isBehind?: true;
+    };
 
 /** Where the stream is opened. */
 export type StreamClient = Pick<EndpointClient, 'metadata' | 'etcd'>;
@@ -167,7 +172,11 @@ export class WatchStream {
   #judgeProgress(memberRevision: Revision): void {
     this.#behindPulses = memberRevision < this.#knownAtPulse ? this.#behindPulses + 1 : 0;
     if (this.#behindPulses >= BEHIND_PULSES)
-      this.#fail(unavailable('the member is behind the store'));
+      this.#finish({
+        kind: 'failed',
+        error: unavailable('the member is behind the store'),
+        isBehind: true,
+      });
   }
 
   #schedulePulse(): void {
