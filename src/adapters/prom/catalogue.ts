@@ -183,7 +183,7 @@ export const CATALOGUE = {
   eventLoopLag: {
     type: 'gauge',
     name: 'leasehold_event_loop_lag_seconds',
-    help: 'How late the hold loop woke up last',
+    help: 'How late the hold loop woke up, at most, since the last reading but one',
     unit: 'seconds',
     labels: [],
   },

@@ -75,7 +75,7 @@ function holdMetrics(registry: Registry) {
   const failures = counter(registry, CATALOGUE.leaseRenewFailures);
   const transitions = counter(registry, CATALOGUE.transitions);
   const takeover = histogram(registry, CATALOGUE.takeover);
-  const lag = gauge(registry, CATALOGUE.eventLoopLag);
+  const lag = worst(registry, CATALOGUE.eventLoopLag);
   const known = new Set<GroupId>();
   return {
     holder: (group, isHolder, epoch) => {
@@ -107,7 +107,7 @@ function holdMetrics(registry: Registry) {
     },
     takeover: (seconds) => takeover.observe(seconds),
     conflict: (group) => conflicts.inc({ group }),
-    eventLoopLag: (seconds) => lag.set(seconds),
+    eventLoopLag: lag,
   } satisfies Partial<Metrics>;
 }
 
@@ -303,6 +303,25 @@ function totalOf(target: { inc(value: number): void }): (total: number) => void 
 
 function gauge<S extends GaugeSpec>(registry: Registry, spec: S): Gauge<Labels<S>> {
   return new Gauge({ ...namesOf<S>(spec), registers: [registry] });
+}
+
+/**
+ * Shows the highest value since the last reading but one: what lasts for a moment between two readings is seen, by
+ * each of two readers.
+ */
+function worst(registry: Registry, spec: GaugeSpec): (value: number) => void {
+  let [before, since] = [0, 0];
+  const shown = new Gauge({
+    ...namesOf(spec),
+    registers: [registry],
+    collect: () => {
+      shown.set(Math.max(before, since));
+      [before, since] = [since, 0];
+    },
+  });
+  return (value) => {
+    since = Math.max(since, value);
+  };
 }
 
 function counter<S extends CounterSpec>(registry: Registry, spec: S): Counter<Labels<S>> {

@@ -47,6 +47,7 @@ const PROMISED = [
   'leasehold_reconcile_drift_total',
   'leasehold_foreign_services',
   'leasehold_process_resident_memory_bytes',
+  'leasehold_process_start_time_seconds',
   'leasehold_nodejs_eventloop_lag_p99_seconds',
 ];
 
@@ -171,9 +172,21 @@ describe('holding', () => {
     metrics.takeover(4.2);
     metrics.eventLoopLag(0.02);
     const labels = { to: 'holder', reason: 'holder-dead' };
+    // Another reading would be the last but one.
+    expect(await sample('leasehold_event_loop_lag_seconds')).toBe(0.02);
     expect(await sample('leasehold_transitions_total', labels)).toBe(1);
     expect(await sample('leasehold_takeover_seconds_sum')).toBe(4.2);
-    expect(await sample('leasehold_event_loop_lag_seconds')).toBe(0.02);
+  });
+
+  it('show a late wake to the next two readers, however many in time came after it', async () => {
+    metrics.eventLoopLag(0.3);
+    metrics.eventLoopLag(0.001);
+    const lag = (): Promise<number | null> => sample('leasehold_event_loop_lag_seconds');
+    expect(await lag()).toBe(0.3);
+    metrics.eventLoopLag(0.002);
+    expect(await lag()).toBe(0.3);
+    expect(await lag()).toBe(0.002);
+    expect(await lag()).toBe(0);
   });
 });
 

@@ -4,13 +4,13 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as rest } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 
-import { watchPrefix } from '../../../../src/adapters/etcd/prefix-watch.ts';
-import { ok } from '../../../../src/lib/result.ts';
-import { revision } from '../../../../src/model/ids.ts';
-import type { WatchEvent } from '../../../../src/ports/cluster-store.ts';
-import { silentLog } from '../../../../src/ports/log.ts';
-import { FakeClock } from '../../../fakes/fake-clock.ts';
-import { SeededRandom } from '../../../fakes/seeded-random.ts';
+import { watchPrefix } from '../../src/adapters/etcd/prefix-watch.ts';
+import { ok } from '../../src/lib/result.ts';
+import { revision } from '../../src/model/ids.ts';
+import type { WatchEvent } from '../../src/ports/cluster-store.ts';
+import { silentLog } from '../../src/ports/log.ts';
+import { FakeClock } from '../fakes/fake-clock.ts';
+import { SeededRandom } from '../fakes/seeded-random.ts';
 
 /** WatchResponse with revision 7: the creation, and a progress notification (watch -1). */
 const CREATED = '0a0218071801';
