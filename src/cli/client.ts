@@ -1,5 +1,5 @@
 /** Speaks to the API of any director: tries the URLs in turn, and tells a request that never left from one in doubt. */
-import { type IncomingMessage, request as httpRequest } from 'node:http';
+import { type ClientRequest, type IncomingMessage, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { messageOf } from '../lib/result.ts';
@@ -28,6 +28,11 @@ export type ApiRequest = {
    * counts, whatever it is.
    */
   readonly isLocal?: boolean;
+};
+
+export type StreamRequest = Pick<ApiRequest, 'path' | 'headers'> & {
+  /** The stream ends when nothing came for so long; default: it may be silent for ever. */
+  readonly silentMs?: number;
 };
 
 export type ApiAnswer = {
@@ -91,15 +96,16 @@ export class ApiClient {
 
   /** An endless answer, line by line, until it breaks or the signal aborts. Throws when no URL gives one. */
   async *stream(
-    request: Pick<ApiRequest, 'path' | 'headers'>,
+    { silentMs = 0, ...request }: StreamRequest,
     signal: AbortSignal,
   ): AsyncGenerator<string> {
     const failures: string[] = [];
+    const limits = { connectMs: Math.min(this.#options.timeoutMs, TIMER_MS_MAX), silentMs };
     for (const url of this.#options.urls) {
       let response: IncomingMessage;
       let refusal: ApiAnswer | null;
       try {
-        response = await this.#open(url, { method: 'GET', ...request }, signal);
+        response = await this.#open(url, { method: 'GET', ...request }, signal, limits);
         refusal = response.statusCode === 200 ? null : await readAnswer(response);
       } catch (error) {
         if (signal.aborted) return;
@@ -130,8 +136,13 @@ export class ApiClient {
     }
   }
 
-  /** Resolves with the head of the answer. */
-  #open(url: URL, request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  /** Resolves with the head of the answer. `limits` null: the signal ends it in time. */
+  #open(
+    url: URL,
+    request: ApiRequest,
+    signal: AbortSignal,
+    limits: StreamLimits | null = null,
+  ): Promise<IncomingMessage> {
     const { token, ca } = this.#options;
     const payload = request.body === undefined ? null : JSON.stringify(request.body);
     const headers = {
@@ -143,7 +154,13 @@ export class ApiClient {
       ...request.headers,
     };
     const target = new URL(url.pathname.replace(/\/$/, '') + request.path, url);
-    const options = { method: request.method, headers, signal, agent: false } as const;
+    const options = {
+      method: request.method,
+      headers,
+      signal,
+      agent: false,
+      ...(limits === null ? {} : { timeout: limits.connectMs }),
+    } as const;
     const isTls = url.protocol === 'https:';
     return new Promise((resolve, reject) => {
       let isSent = false;
@@ -153,12 +170,31 @@ export class ApiClient {
       outgoing.on('socket', (socket) => {
         socket.once(isTls ? 'secureConnect' : 'connect', () => {
           isSent = true;
+          if (limits !== null) socket.setTimeout(limits.silentMs);
         });
       });
+      if (limits !== null) endWhenSilent(outgoing, limits, () => isSent);
       outgoing.on('error', (error) => reject(new NoAnswer(explainNetwork(error), isSent)));
       outgoing.end(payload ?? undefined);
     });
   }
+}
+
+/** `silentMs` 0: none. */
+type StreamLimits = { readonly connectMs: number; readonly silentMs: number };
+
+/** A machine that lost its power closes no connection: without this its stream would be waited for without end. */
+function endWhenSilent(
+  outgoing: ClientRequest,
+  { connectMs, silentMs }: StreamLimits,
+  isConnected: () => boolean,
+): void {
+  outgoing.on('timeout', () => {
+    const cause = isConnected()
+      ? `nothing came for ${silentMs} ms`
+      : `no answer in ${connectMs} ms`;
+    outgoing.destroy(new Error(cause));
+  });
 }
 
 const noDirector = (failures: readonly string[]): CliError =>

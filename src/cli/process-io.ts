@@ -38,10 +38,20 @@ export function createProcessIo(options: {
     readStdin: () => text(stdin),
     ask: canAsk ? (question) => askOn(question) : null,
     isTerminal: Boolean(stdout.isTTY),
-    columns: stdout.isTTY ? stdout.columns : null,
+    // Asked each time: a window changes its size while `status -w` runs.
+    get columns() {
+      return columnsOf(stdout);
+    },
     environment: loadCliEnvironment(),
   };
 }
+
+/** Null also for a terminal that does not know its width: a serial console says 0. */
+export const columnsOf = ({
+  isTTY,
+  columns,
+}: Pick<NodeJS.WriteStream, 'isTTY' | 'columns'>): number | null =>
+  isTTY && columns > 0 ? columns : null;
 
 const NOTHING_TO_WAIT = Promise.resolve();
 

@@ -1,4 +1,5 @@
 /** How a command line names a real server. */
+import { parseIp } from '../model/address.ts';
 import type { RealServerStatus, ServiceStatus, StatusDocument } from '../model/status.ts';
 import { CliError, EXIT } from './context.ts';
 
@@ -25,8 +26,10 @@ export function matchRealServers(
   service: ServiceStatus,
   text: string,
 ): readonly RealServerStatus[] {
-  const address = text.replace(/^\[(.*)\]$/, '$1');
-  return service.realServers.filter((one) => one.id === text || one.address === address);
+  const address = parseIp(text.replace(/^\[(.*)\]$/, '$1'));
+  return service.realServers.filter(
+    (one) => one.id === text || (address.ok && one.address === address.value),
+  );
 }
 
 /** Null: it is not there, or there are several. */

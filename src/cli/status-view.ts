@@ -277,7 +277,9 @@ const NOTE_INDENT = '      ';
 /** A note that does not fit beside the numbers stands below them: it is what one looks for on a bad day. */
 function fitRow(row: string, notesAt: number, width: number | null): string[] {
   if (width === null || row.length <= width) return [row];
-  return [row.slice(0, notesAt).trimEnd(), cut(NOTE_INDENT + row.slice(notesAt), width)];
+  const note = row.slice(notesAt);
+  const numbers = row.slice(0, notesAt).trimEnd();
+  return note === '' ? [numbers] : [numbers, cut(NOTE_INDENT + note, width)];
 }
 
 /** The same for what is wrong with a service. */

@@ -7,6 +7,8 @@ import { openSession, type Session } from '../session.ts';
 import type { Paint } from '../style.ts';
 
 const RECONNECT_MS = 1000;
+/** A director says something every 15 seconds: one that does not is gone. */
+const SILENT_MS = 45_000;
 const TONES = { info: 'strong', warn: 'warn', error: 'bad' } as const;
 
 type Options = { readonly follow?: boolean; readonly number: string };
@@ -40,7 +42,8 @@ export function addEventsCommand(
 async function follow({ client, io, paint }: Session, lastId: string): Promise<void> {
   let seen = lastId;
   while (!io.signal.aborted) {
-    const request = { path: '/api/v1/events/stream', headers: { 'last-event-id': seen } };
+    const headers = { 'last-event-id': seen };
+    const request = { path: '/api/v1/events/stream', headers, silentMs: SILENT_MS };
     try {
       for await (const line of client.stream(request, io.signal)) {
         if (!line.startsWith('data: ')) continue;

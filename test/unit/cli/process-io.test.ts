@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { askOn } from '../../../src/cli/process-io.ts';
+import { askOn, columnsOf } from '../../../src/cli/process-io.ts';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -54,4 +54,11 @@ it('takes the end of the input for an empty answer, and Ctrl-D too', async () =>
   expect(await ask('', false)).toBe('');
   expect(await ask('\u0004', true)).toBe('');
   expect(await ask('y\n', true)).toBe('y');
+});
+
+it('takes a terminal that does not know its width for one of any width', () => {
+  // As a serial console, where `stty size` says "0 0".
+  expect(columnsOf({ isTTY: true, columns: 0 })).toBe(null);
+  expect(columnsOf({ isTTY: true, columns: 80 })).toBe(80);
+  expect(columnsOf({ isTTY: false, columns: 80 })).toBe(null);
 });

@@ -138,6 +138,20 @@ function badDay(): void {
 const screen = (name: string): string => `screens/${name}.txt`;
 
 describe('the status on a bad day', () => {
+  it('has no empty line below a long IPv6 address without a note', async () => {
+    const id = '[2001:db8:1234:5678:9abc:def0:1234:5678]:65535';
+    const [, web6] = createServices();
+    const [server] = web6?.realServers ?? [];
+    if (web6 === undefined || server === undefined) throw new Error('none');
+    const services = [
+      { ...web6, realServers: [{ ...server, id, votes: [], basis: 'majority' as const }] },
+    ];
+    rig.view.statusDocument = { ...createStatus(), services };
+    const { out } = await rig.run('status', { columns: 80 });
+    expect(out).toContain(id);
+    expect(out.split('\n').filter((line) => line !== '' && line.trim() === '')).toEqual([]);
+  });
+
   it.each([80, 160])('fits %s columns', async (columns) => {
     badDay();
     const { out, code } = await rig.run('status', { columns });
@@ -316,6 +330,20 @@ connections of d1:
   2 active, 0 inactive left of 43, deadline in 9s
   all connections are gone
 `);
+  });
+
+  it('finds the real server however its IPv6 address is written', async () => {
+    const [, web6] = createServices();
+    const [server] = web6?.realServers ?? [];
+    if (web6 === undefined || server === undefined) throw new Error('none');
+    const drain = { ...DRAIN, end: 'gone' as const };
+    const services = [{ ...web6, realServers: [{ ...server, admin: 'drain' as const, drain }] }];
+    rig.view.statusDocument = { ...createStatus(), services };
+    for (const text of ['FD90::21', '[fd90:0:0::21]'])
+      expect(await rig.run(`rs drain web6-http/${text} --reason disk --wait 1m`)).toMatchObject({
+        code: 0,
+        out: expect.stringContaining('all connections are gone'),
+      });
   });
 
   it('ends at the time limit, and when somebody else ends it', async () => {
