@@ -54,13 +54,7 @@ export const clusterWarnings = (document: unknown): readonly Problem[] =>
 export function* clusterWarningsSteps(document: unknown): Generator<undefined, readonly Problem[]> {
   const root: Raw = { path: '', value: document };
   const warnings: Problem[] = [];
-  for (const place of withoutEffect(root))
-    if (place.value !== undefined)
-      warnings.push({
-        path: place.path,
-        message: 'has no effect in this version yet',
-        allowed: 'it may stay',
-      });
+  for (const [, group] of entriesOf(at(root, 'groups'))) warnings.push(...withoutEffect(group));
   warnings.push(...timingWarnings(at(root, 'timing')));
   warnings.push(...isolationWarnings(root, collectVips(at(root, 'groups'))));
   const directors = entriesOf(at(root, 'directors')).length;
@@ -77,10 +71,22 @@ export function* clusterWarningsSteps(document: unknown): Generator<undefined, r
   return warnings;
 }
 
-function withoutEffect(root: Raw): readonly Raw[] {
-  const groups = entriesOf(at(root, 'groups')).map(([, group]) => group);
-  const addresses = groups.flatMap((group) => itemsOf(at(group, 'addresses')));
-  return addresses.map((address) => at(address, 'advertise'));
+/** keepalived that drops advertisements for their list of VIPs would open beside the holder. */
+function withoutEffect(group: Raw): readonly Problem[] {
+  const vrrp = at(group, 'vrrp');
+  const isHeard =
+    at(vrrp, 'multicast').value === true || itemsOf(at(vrrp, 'neighbours')).length > 0;
+  return itemsOf(at(group, 'addresses'))
+    .map((address) => at(address, 'advertise'))
+    .filter(({ value }) => value !== undefined)
+    .map(({ path, value }) => ({
+      path,
+      message:
+        isHeard && value === false
+          ? 'has no effect in this version yet: the address is advertised; keepalived 2.3.2 and older drops what names other VIPs than its virtual_ipaddress, and would open beside the holder'
+          : 'has no effect in this version yet',
+      allowed: 'it may stay',
+    }));
 }
 
 /** A VIP of the document; `address` is null where its text is none. */

@@ -375,3 +375,21 @@ describe('deriveInstances', () => {
     expect(instancesOf(undefined)).toEqual([]);
   });
 });
+
+describe('an address that shall not be advertised', () => {
+  const warningsOf = (vrrp: unknown): readonly string[] => {
+    const addresses = ['10.90.0.100/24', { address: '10.90.0.99/24', advertise: false }];
+    const parsed = parseClusterDocument(withValue(web, group(vrrp, { addresses })));
+    if (!parsed.ok) throw new Error(formatProblems(parsed.error));
+    return parsed.value.warnings
+      .filter(({ path }) => path === 'groups.web.addresses[1].advertise')
+      .map(({ message }) => message);
+  };
+
+  it('is, and what that means beside keepalived is told', () => {
+    const loud = expect.stringContaining('would open beside the holder');
+    expect(warningsOf({ neighbours: ['10.90.0.14'] })).toEqual([loud]);
+    expect(warningsOf({ multicast: true })).toEqual([loud]);
+    expect(warningsOf({})).toEqual(['has no effect in this version yet']);
+  });
+});
