@@ -292,6 +292,7 @@ function finish(made: Made, options: ImportOptions): Imported {
       : `groups.${group}.addresses: the prefix of each VIP (/32 and /128 are put in), and more groups where VIPs shall move apart from each other`,
     `groups.${group}.interface: "${options.interface}" is a name that each agent.yaml maps to a device`,
     'check of each service: without one every real server counts as up',
+    'realServers, where a program with checks made the table: those that were down are not in it, and a sorry server that answered then is; compare with its configuration',
   );
   if (names.length > 1)
     byHand.push(

@@ -60,6 +60,8 @@ describe('import ipvsadm', () => {
       expect(text).toContain('the prefix of each VIP');
       expect(text).toContain('marks of fwmark-7, fwmark-2147483649-inet6');
       expect(text).toContain('one real server has weight 0');
+      // A table that keepalived made has no real server that was down then.
+      expect(text).toContain('those that were down are not in it');
     }
     expect(out).toContain('directors: {}');
     const judged = parseClusterText(out);
