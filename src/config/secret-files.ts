@@ -134,7 +134,8 @@ function parseKeys(content: Buffer): Result<readonly Uint8Array[], string> {
   if (lines.length === 0 || lines.length > KEYS_MAX) return err(`has ${lines.length} keys`);
   const keys: Uint8Array[] = [];
   for (const [index, line] of lines.entries()) {
-    const key = fromHex(line) ?? new Uint8Array(Buffer.from(line, 'latin1'));
+    // A blank at the end of a line is no part of a number, and nobody sees it.
+    const key = fromHex(line.trim()) ?? new Uint8Array(Buffer.from(line, 'latin1'));
     if (key.length < KEY_BYTES_MIN)
       return err(`line ${index + 1}: a key of ${key.length} bytes is too short`);
     if (keys.some((other) => equalBytes(other, key)))
