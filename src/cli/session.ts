@@ -48,17 +48,17 @@ export async function openSession(io: CliIo, command: Command): Promise<Session>
 
 function parseUrls(text: string): readonly URL[] {
   const parts = text.split(',').map((part) => part.trim());
-  return parts
-    .filter((part) => part !== '')
-    .map((part) => {
-      const url = URL.canParse(part) ? new URL(part) : null;
-      if (url === null || !/^https?:$/.test(url.protocol))
-        throw new CliError(
-          EXIT.badInput,
-          `"${part}" is no URL of an API; write for example ${API_DEFAULT}`,
-        );
-      return url;
-    });
+  const named = parts.filter((part) => part !== '');
+  // An empty list asks nobody: that is no director which does not answer.
+  return (named.length === 0 ? [text] : named).map((part) => {
+    const url = URL.canParse(part) ? new URL(part) : null;
+    if (url === null || !/^https?:$/.test(url.protocol))
+      throw new CliError(
+        EXIT.badInput,
+        `"${part}" is no URL of an API; write for example ${API_DEFAULT}`,
+      );
+    return url;
+  });
 }
 
 async function loadToken(io: CliIo, given: string | undefined): Promise<string | null> {

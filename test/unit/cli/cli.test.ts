@@ -432,6 +432,12 @@ describe('directors that do not answer', () => {
     expect(err).toContain('--api URL');
   });
 
+  it.each(['', ' , '])('are bad input where there is none: "%s"', async (none) => {
+    const { code, err } = await runCli(['status', '--api', none]);
+    expect(code).toBe(2);
+    expect(err).toContain(`"${none}" is no URL of an API`);
+  });
+
   it('are skipped for a write too, when the request never left or the store is away', async () => {
     const [cut, good] = [await rig(), await rig()];
     cut.store.isDown = true;
