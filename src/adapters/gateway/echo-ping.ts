@@ -32,7 +32,12 @@ export type EchoPingPorts = {
 
 type Slot = { readonly socket: EchoSocket; readonly identifier: number; isStale: boolean };
 
-type Echo = { readonly ask: Ask; readonly target: IpAddress; readonly nonce: Uint8Array };
+type Echo = {
+  readonly ask: Ask;
+  readonly target: IpAddress;
+  readonly nonce: Uint8Array;
+  readonly slot: Slot;
+};
 
 type Ask = {
   readonly request: GatewayRequest;
@@ -102,7 +107,7 @@ export class EchoPing implements GatewayPing {
     this.#slots.clear();
   }
 
-  /** Between two asks: sockets that failed are opened anew, and late replies forgotten. */
+  /** Between two asks: sockets that failed or heard nothing are opened anew, and late replies forgotten. */
   #tidy(): void {
     for (const [key, slot] of this.#slots) {
       if (slot.isStale) {
@@ -134,7 +139,7 @@ export class EchoPing implements GatewayPing {
     const nonce = fromHex(this.#ports.random.hex(NONCE_LENGTH)) ?? new Uint8Array(NONCE_LENGTH);
     const sequence = this.#nextSequence();
     const { identifier, socket } = slot.value;
-    this.#echoes.set(sequence, { ask, target, nonce });
+    this.#echoes.set(sequence, { ask, target, nonce, slot: slot.value });
     const sent = socket.send(
       target,
       encodeEchoRequest(family, { identifier, sequence, payload: nonce }),
@@ -205,10 +210,15 @@ export class EchoPing implements GatewayPing {
 
   #end(ask: Ask): void {
     if (!this.#asks.delete(ask)) return;
-    for (const [sequence, echo] of this.#echoes)
-      if (echo.ask === ask) this.#echoes.delete(sequence);
+    const answer = answerOf(ask);
+    for (const [sequence, echo] of this.#echoes) {
+      if (echo.ask !== ask) continue;
+      this.#echoes.delete(sequence);
+      // One with a link-local address is bound to its device: made anew, that one has another index.
+      if (!answer.isReachable) echo.slot.isStale = true;
+    }
     if (this.#asks.size === 0) this.#cancelTimer?.();
-    ask.resolve(answerOf(ask));
+    ask.resolve(answer);
   }
 
   #arm(): void {

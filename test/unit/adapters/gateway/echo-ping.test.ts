@@ -261,6 +261,18 @@ describe('what goes wrong', () => {
     expect(wire.open).toBe(1);
   });
 
+  test('silence does so too: the device of a socket may have been made anew', async () => {
+    wire.latencies.set(A, 1);
+    await asked();
+    wire.latencies.clear();
+    await asked();
+    expect(wire.opened).toHaveLength(1);
+    wire.latencies.set(A, 1);
+    expect((await asked())[0].isReachable).toBe(true);
+    expect(wire.opened).toHaveLength(2);
+    expect(wire.open).toBe(1);
+  });
+
   test.each([
     ['no permission', () => void (wire.refusesOpening = 'EPERM'), /EPERM/],
     ['no own address', () => void (wire.addresses = ok([])), /10\.90\.0\.11 is not bound here/],
