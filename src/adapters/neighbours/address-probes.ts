@@ -148,8 +148,10 @@ export class AddressProbes {
   /** For all who ask now; addresses of those who ended may stay. */
   #tune(): void {
     for (const { ear, family, addresses } of this.#slots.values()) {
-      const filtered = ear?.setFilter(buildProbeFilter(family, [...addresses]));
-      if (filtered?.ok === false) this.#doubt(addresses);
+      const all = [...addresses];
+      if (ear === null || ear.setFilter(buildProbeFilter(family, all)).ok) continue;
+      // The kernel may have no memory for a filter of hundreds of addresses: rather too much is heard.
+      if (!ear.setFilter(buildProbeFilter(family, all, 0)).ok) this.#doubt(addresses);
     }
   }
 

@@ -4,6 +4,7 @@
  * times a second, whatever goes over the wire.
  */
 import { AsyncQueue } from '../../lib/async.ts';
+import type { Result } from '../../lib/result.ts';
 import { familyOf, type IpAddress, type IpFamily, type MacAddress } from '../../model/address.ts';
 import { type MonoMs, monoMs } from '../../model/ids.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -223,9 +224,7 @@ export class PolledNeighbours implements Neighbours {
 
   #open(slot: EarSlot): void {
     slot.ear?.close();
-    const addresses = slot.filterKey === '' ? [] : slot.filterKey.split(' ');
-    const filter = buildVoiceFilter(slot.family, addresses as IpAddress[]);
-    const opened = this.#ethernet.openEar(slot.device, slot.family, filter);
+    const opened = this.#openEar(slot);
     slot.ear = opened.ok ? opened.value : null;
     slot.checkedAt = this.#clock.now();
     const error = opened.ok ? null : opened.error;
@@ -234,6 +233,15 @@ export class PolledNeighbours implements Neighbours {
     const fields = { device: slot.device, family: slot.family };
     if (error === null) this.#log.info(fields, 'neighbours.heard-again');
     else this.#log.warn({ ...fields, error }, 'neighbours.deaf');
+  }
+
+  /** Rather with too much than not at all: a kernel may have no memory for a filter of hundreds of addresses. */
+  #openEar({ device, family, filterKey }: EarSlot): Result<Ear, string> {
+    const addresses = (filterKey === '' ? [] : filterKey.split(' ')) as IpAddress[];
+    const opened = this.#ethernet.openEar(device, family, buildVoiceFilter(family, addresses));
+    return opened.ok
+      ? opened
+      : this.#ethernet.openEar(device, family, buildVoiceFilter(family, addresses, 0));
   }
 
   #hear(slot: EarSlot): void {

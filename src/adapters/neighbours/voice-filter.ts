@@ -8,7 +8,10 @@ import type { Instruction } from '../../wire/bpf.ts';
 
 /** BPF_MAXINSNS: the kernel refuses longer programs. */
 const INSTRUCTIONS_MAX = 4_096;
-/** Each address takes two instructions; the rest is room for the head and the tail. */
+/**
+ * Each address takes two instructions; the rest is room for the head and the tail. A kernel may have memory for fewer
+ * (net.core.optmem_max; before Linux 6.7 for 300 to 800): it then refuses the program with ENOMEM.
+ */
 export const FILTER_ADDRESSES_MAX = (INSTRUCTIONS_MAX - 32) / 2;
 
 const LOAD_BYTE = 0x30;
@@ -39,26 +42,28 @@ export const SNAP_LENGTH = 2_048;
 /**
  * For a socket that gets one EtherType: ARP whose sender is one of the addresses; NA about one of them,
  * and NS from one of them. IPv6 addresses are told apart by their last 32 bits only. Addresses of the
- * other family are ignored; with more than FILTER_ADDRESSES_MAX all ARP, or all NS and NA, pass.
+ * other family are ignored; with more than `addressesMax` all ARP, or all NS and NA, pass.
  */
 export function buildVoiceFilter(
   family: IpFamily,
   addresses: readonly IpAddress[],
+  addressesMax: number = FILTER_ADDRESSES_MAX,
 ): readonly Instruction[] {
   const own = addresses.filter((address) => familyOf(address) === family);
   const words = [...new Set(own.map(lowWord))];
   const head = family === 4 ? [load(LOAD_WORD, ARP_SENDER_IP)] : NEIGHBOR_DISCOVERY_HEAD;
-  if (words.length > FILTER_ADDRESSES_MAX) return [...head, ret(SNAP_LENGTH)];
+  if (words.length > addressesMax) return [...head, ret(SNAP_LENGTH)];
   return [...head, ...words.flatMap((word) => [equals(word, 0, 1), ret(SNAP_LENGTH)]), ret(0)];
 }
 
 /**
  * For a socket that gets every frame: those of the family, without VLAN tag, that speak as one of the addresses
- * or ask for it as nobody (sender 0.0.0.0, source `::`).
+ * or ask for it as nobody (sender 0.0.0.0, source `::`). With more than half of `addressesMax` as above.
  */
 export function buildProbeFilter(
   family: IpFamily,
   addresses: readonly IpAddress[],
+  addressesMax: number = FILTER_ADDRESSES_MAX,
 ): readonly Instruction[] {
   const own = addresses.filter((address) => familyOf(address) === family);
   const words = [...new Set(own.map(lowWord))];
@@ -77,7 +82,7 @@ export function buildProbeFilter(
     ret(0),
     ...voiceHead,
   ];
-  if (2 * words.length > FILTER_ADDRESSES_MAX) return [...head, ret(SNAP_LENGTH)];
+  if (2 * words.length > addressesMax) return [...head, ret(SNAP_LENGTH)];
   const isOneOf = words.flatMap((word) => [equals(word, 0, 1), ret(SNAP_LENGTH)]);
   return [
     ...head,

@@ -49,6 +49,8 @@ let ears: number;
 let opened: string[];
 let refusesToSend: boolean;
 let refusesToListen: boolean;
+/** Instructions of a filter that the kernel has memory for. */
+let filterRoom: number;
 let misses: boolean;
 let joined: IpAddress[];
 let probes: AddressProbes;
@@ -56,7 +58,7 @@ let probes: AddressProbes;
 beforeEach(() => {
   clock = new FakeClock();
   device = { index: 2, mac: OWN };
-  [waiting, sent, opened, ears] = [[], [], [], 0];
+  [waiting, sent, opened, ears, filterRoom] = [[], [], [], 0, 4_096];
   [refusesToSend, refusesToListen, misses, joined] = [false, false, false, []];
   const ethernet = {
     device: (): Result<Device, string> => (device === null ? err('gone') : ok(device)),
@@ -67,7 +69,8 @@ beforeEach(() => {
       const deviceIndex = device.index;
       return ok({
         deviceIndex,
-        setFilter: () => (refusesToListen ? err('not permitted') : ok(undefined)),
+        setFilter: ({ length }) =>
+          refusesToListen || length > filterRoom ? err('not permitted') : ok(undefined),
         receive: () => waiting.shift() ?? null,
         hasMissed: () => {
           const hasMissed = misses;
@@ -143,6 +146,18 @@ describe('the questions', () => {
     expect(opened).toEqual(['eth0']);
     // The last of a long line is waited for as long as the first.
     expect(result.ms).toBe((sent.at(-1)?.at ?? 0) + 20);
+  });
+
+  test('are heard though the kernel has no memory for a filter of all addresses', async () => {
+    filterRoom = 400;
+    const vips = Array.from({ length: 300 }, (_, n) => ({
+      device: 'eth0',
+      address: ip(`10.91.${n >> 8}.${n & 0xff}`),
+    }));
+    waiting.push(encodeGratuitousArpRequest(OTHER, vips[299]?.address ?? VIP.address));
+    const { answered, unasked } = await outcomeOf(probes.probe(vips, FOUR));
+    expect(answered).toEqual([vips[299]?.address]);
+    expect(unasked).toEqual([]);
   });
 
   test('join the group in which others ask for an address of IPv6', async () => {

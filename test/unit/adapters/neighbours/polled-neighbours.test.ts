@@ -58,6 +58,8 @@ class FakeEthernet implements Ethernet {
   open = 0;
   receives = 0;
   refusesFilters = false;
+  /** Instructions of a filter that the kernel has memory for. */
+  filterRoom = 4_096;
   onSend: (frame: Uint8Array) => void = () => {};
 
   device(): Result<Device, string> {
@@ -71,13 +73,14 @@ class FakeEthernet implements Ethernet {
 
   openEar(_: string, family: IpFamily, filter: readonly Instruction[]): Result<Ear, string> {
     if (this.current === null) return err('no such device');
+    if (filter.length > this.filterRoom) return err('cannot filter: ENOMEM');
     this.opened.push(family);
     this.filters.push(filter);
     this.open++;
     return ok({
       deviceIndex: this.current.index,
       setFilter: (program) => {
-        if (this.refusesFilters) return err('cannot filter');
+        if (this.refusesFilters || program.length > this.filterRoom) return err('cannot filter');
         this.filters.push(program);
         return ok(undefined);
       },
@@ -277,6 +280,20 @@ describe('listening', () => {
     ethernet.waiting[4].push(encodeGratuitousArpRequest(FOREIGN, VIP.address));
     await clock.advance(IDLE_POLL_MS);
     expect(heard).toHaveLength(1);
+  });
+
+  test('voices are heard though the kernel has no memory for a filter of all addresses', async () => {
+    ethernet.filterRoom = 400;
+    const vips = Array.from({ length: 300 }, (_, n) => ({
+      device: 'eth0',
+      address: ip(`10.91.${n >> 8}.${n & 0xff}`),
+    }));
+    neighbours.listen(vips);
+    const { address } = vips[299] ?? VIP;
+    ethernet.waiting[4].push(encodeGratuitousArpRequest(FOREIGN, address));
+    await clock.advance(IDLE_POLL_MS);
+    expect(heard).toEqual([{ device: 'eth0', address, mac: FOREIGN }]);
+    expect(logged).toEqual([]);
   });
 
   test('an ear that takes no new filter is replaced', async () => {
