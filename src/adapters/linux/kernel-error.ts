@@ -23,6 +23,15 @@ export function errnoName(errno: number): string {
   }
 }
 
+/**
+ * Refusals of RTM_DELADDR that mean that there is no such address: none, no link, or no IPv6, on the link (an MTU
+ * below 1280: ENXIO) or in the kernel (ipv6.disable=1: ENOTSUP, as Node calls EOPNOTSUPP).
+ */
+const NO_SUCH_ADDRESS: readonly string[] = ['EADDRNOTAVAIL', 'ENODEV', 'ENXIO', 'ENOTSUP'];
+
+/** Whether a refused removal of an address means that it is not there. */
+export const isAddressGone = (code: string): boolean => NO_SUCH_ADDRESS.includes(code);
+
 /** `what` names the attempt ("bind 10.0.0.1/24"), `reason` is the kernel's own text if it gave any. */
 export function kernelError(code: string, what: string, reason: string | null = null): KernelError {
   const detail = [reason, REMEDIES[code] ?? null].filter((part) => part !== null).join('; ');

@@ -29,7 +29,7 @@ import {
   type AddressKey,
   type AddressMessage,
 } from '../../wire/rtnetlink.ts';
-import { kernelError } from './kernel-error.ts';
+import { isAddressGone, kernelError } from './kernel-error.ts';
 import {
   LazySocket,
   openKernelSocket,
@@ -138,7 +138,7 @@ class LinuxNetworkKernel implements NetworkKernel {
     return addresses.map((key, i) => {
       const reply = replies[i];
       const code = reply === undefined ? 'TIMEOUT' : reply.code;
-      if (code === null || code === 'EADDRNOTAVAIL' || code === 'ENODEV') return ok(undefined);
+      if (code === null || isAddressGone(code)) return ok(undefined);
       return err(kernelError(code, `unbind ${nameOf(key)}`, reply?.reason));
     });
   }

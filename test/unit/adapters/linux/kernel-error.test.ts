@@ -1,6 +1,10 @@
 /** What a user reads when the kernel refuses. */
 import { expect, test } from 'vitest';
-import { errnoName, kernelError } from '../../../../src/adapters/linux/kernel-error.ts';
+import {
+  errnoName,
+  isAddressGone,
+  kernelError,
+} from '../../../../src/adapters/linux/kernel-error.ts';
 
 test.each([
   [1, 'EPERM'],
@@ -21,3 +25,16 @@ test('the message names the attempt, the cause and the remedy', () => {
   );
   expect(kernelError('EXDEV', 'bind').message).toBe('bind: EXDEV');
 });
+
+test.each([
+  ['it is not bound', 99],
+  ['there is no such link', 19],
+  ['the link has no IPv6, by its MTU', 6],
+  ['the kernel has no IPv6', 95],
+])('an address cannot be removed that is not there: %s', (_, errno) =>
+  expect(isAddressGone(errnoName(errno))).toBe(true),
+);
+
+test.each([1, 4, 16, 22, 105])('errno %d leaves an address where it is', (errno) =>
+  expect(isAddressGone(errnoName(errno))).toBe(false),
+);
