@@ -218,7 +218,9 @@ export class PolledNeighbours implements Neighbours {
   #check(slot: EarSlot, now: number): void {
     slot.checkedAt = now;
     const device = this.#ethernet.device(slot.device);
-    if (slot.ear !== null && device.ok && device.value.index === slot.ear.deviceIndex) return;
+    const isThere = slot.ear !== null && device.ok && device.value.index === slot.ear.deviceIndex;
+    // A device that was away in between may have its index again: the ear has an error, and hears nothing more.
+    if (isThere && slot.ear?.hasMissed() === false) return;
     this.#open(slot);
   }
 

@@ -58,6 +58,8 @@ class FakeEthernet implements Ethernet {
   open = 0;
   receives = 0;
   refusesFilters = false;
+  /** Of the ears that are open. */
+  misses = false;
   /** Instructions of a filter that the kernel has memory for. */
   filterRoom = 4_096;
   onSend: (frame: Uint8Array) => void = () => {};
@@ -75,6 +77,7 @@ class FakeEthernet implements Ethernet {
     if (this.current === null) return err('no such device');
     if (filter.length > this.filterRoom) return err('cannot filter: ENOMEM');
     this.opened.push(family);
+    this.misses = false;
     this.filters.push(filter);
     this.open++;
     return ok({
@@ -88,7 +91,7 @@ class FakeEthernet implements Ethernet {
         this.receives++;
         return this.waiting[family].shift() ?? null;
       },
-      hasMissed: () => false,
+      hasMissed: () => this.misses,
       joinGroupOf: () => {},
       close: () => {
         this.open--;
@@ -294,6 +297,16 @@ describe('listening', () => {
     await clock.advance(IDLE_POLL_MS);
     expect(heard).toEqual([{ device: 'eth0', address, mac: FOREIGN }]);
     expect(logged).toEqual([]);
+  });
+
+  test('an ear that failed is replaced, though its device seems to be the same', async () => {
+    neighbours.listen([VIP]);
+    await clock.advance(2_000);
+    expect(ethernet.opened).toEqual([4]);
+    ethernet.misses = true;
+    await clock.advance(2_000);
+    expect(ethernet.opened).toEqual([4, 4]);
+    expect(ethernet.open).toBe(1);
   });
 
   test('an ear that takes no new filter is replaced', async () => {
