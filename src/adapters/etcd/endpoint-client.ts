@@ -59,6 +59,8 @@ type Begun<T> = {
 
 /** bcrypt and a round of consensus; shared by all calls that wait for the token. */
 const AUTHENTICATE_DEADLINE_MS = 5000;
+/** A wrong password costs a member a bcrypt each time: at the pace of rounds it would be late for all others. */
+const DENIED_MS = 1000;
 /** Transport failures in a row after which the connection is made anew (a library bug ends calls with RST_STREAM for ever). */
 const REBUILD_AFTER = 3;
 const REBUILD_GAP_MIN_MS = 1000;
@@ -95,6 +97,8 @@ export class EndpointClient {
   /** Empty where the store has no authentication. */
   #token: string | null = null;
   #authenticating: Promise<CallFailure | null> | null = null;
+  /** The member refused user and password, and is not asked again before that moment. */
+  #denied: { readonly failure: CallFailure; readonly until: number } | null = null;
   #failuresInARow = 0;
   #rebuiltAt = Number.NEGATIVE_INFINITY;
   #rebuildGapMs = REBUILD_GAP_MIN_MS;
@@ -257,6 +261,8 @@ export class EndpointClient {
 
   async #waitForToken(deadlineMs: number, signal?: AbortSignal): Promise<CallFailure | null> {
     if (this.#hasToken()) return null;
+    if (this.#denied !== null && this.#ports.clock.now() < this.#denied.until)
+      return this.#denied.failure;
     // Its own deadline: a caller in a hurry must not keep the token from ever arriving.
     this.#authenticating ??= this.#authenticate().finally(() => {
       this.#authenticating = null;
@@ -294,7 +300,10 @@ export class EndpointClient {
       this.#token = '';
       return null;
     }
-    return { ...answer.failure, isSurelyNotApplied: true };
+    const failure = { ...answer.failure, isSurelyNotApplied: true };
+    if (failure.isAnswer && failure.error.code === 'denied' && !failure.isTokenRejected)
+      this.#denied = { failure, until: this.#ports.clock.now() + DENIED_MS };
+    return failure;
   }
 
   #note(answer: CallAnswer<unknown>): void {
