@@ -43,7 +43,7 @@ export type VipTools = {
   readonly libc: () => Libc;
   readonly random16: () => number;
   /** Default: what is bound in this network namespace. */
-  readonly ownAddresses?: typeof readOwnAddresses;
+  readonly ownAddresses?: () => ReturnType<typeof readOwnAddresses>;
 };
 
 type Running = {

@@ -10,13 +10,15 @@ export type OwnAddress = {
 };
 
 /** Of interfaces that are up, in this process's network namespace (getifaddrs(3)). */
-export function readOwnAddresses(): Result<readonly OwnAddress[], string> {
+export function readOwnAddresses(
+  read: typeof networkInterfaces = networkInterfaces,
+): Result<readonly OwnAddress[], string> {
   try {
     return ok(
-      Object.entries(networkInterfaces()).flatMap(([device, addresses]) =>
+      Object.entries(read()).flatMap(([name, addresses]) =>
         (addresses ?? []).flatMap(({ cidr }) => {
           const parsed = parseCidr(cidr ?? '');
-          return parsed.ok ? [{ device, ...parsed.value }] : [];
+          return parsed.ok ? [{ device: deviceOf(name), ...parsed.value }] : [];
         }),
       ),
     );
@@ -24,6 +26,9 @@ export function readOwnAddresses(): Result<readonly OwnAddress[], string> {
     return err(`cannot read the addresses of this host: ${messageOf(error)}`);
   }
 }
+
+/** An address with a label (`eth0:1`) is named by it; no device has a colon in its name (dev_valid_name). */
+const deviceOf = (name: string): string => name.split(':')[0] ?? name;
 
 /** Such an address needs its device to be told (RFC 4007 6); of IPv6 only. */
 export function isLinkLocal(address: IpAddress): boolean {

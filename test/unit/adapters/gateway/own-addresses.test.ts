@@ -88,6 +88,15 @@ describe('the addresses of this host', () => {
       prefix: 8,
     });
   });
+
+  it('are of the device that their label begins with', () => {
+    const rest = { netmask: '', mac: '', internal: false, family: 'IPv4' } as const;
+    const labelled = { ...rest, address: '10.90.0.11', cidr: '10.90.0.11/24' };
+    expect(readOwnAddresses(() => ({ 'eth0:1': [labelled] }))).toEqual({
+      ok: true,
+      value: on('eth0', '10.90.0.11/24'),
+    });
+  });
 });
 
 function address(text: string): GatewaySource {
