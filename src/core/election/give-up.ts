@@ -190,11 +190,14 @@ function writeAway(draft: Draft, group: GroupId, holding: Holding & { kind: 'shu
   ];
   if (to !== null && session !== null)
     compares.push({ key: keys.session(to), modRevision: session.rev });
+  // Given back to who has not fallen silent yet: the owner is no former holder, and nobody waits for its silence.
+  const isOwner = (one: OwnerRecord['pending'][number]): boolean =>
+    one.director === to && one.session === session?.id;
   const record: OwnerRecord = {
     v: 1,
     director: session === null ? null : to,
     session: session === null ? 0 : revisionOf(session.id),
-    pending: [...carriedOf(draft, group)],
+    pending: carriedOf(draft, group).filter((one) => !isOwner(one)),
     vacant: false,
     reason: holding.giveUp.reason,
   };

@@ -52,6 +52,19 @@ describe('a release (4.7)', () => {
     expect(driver.txns('give-up')).toHaveLength(1);
   });
 
+  it('names no former holder as one whose silence is waited for where it gets the group back', () => {
+    const driver = holder();
+    live(driver.store, D2);
+    const session = driver.store.read(keys.session(D2)).modRevision;
+    const others = { director: 'd3', session: 1, epoch: 2 };
+    const pending = [{ director: 'd2', session, epoch: 3 }, others];
+    const record = ownerOf({ director: 'd1', session: driver.sessionId, pending });
+    driver.store.write(keys.owner(G1), formatRecord(record));
+    driver.settle();
+    linkDown(driver);
+    expect(owner(driver)).toMatchObject({ director: 'd2', session, pending: [others] });
+  });
+
   it('asks the kernel again when it refused, and writes nothing until it obeys', () => {
     const driver = holder();
     driver.keep = (effect) => effect.kind === 'close';
