@@ -24,10 +24,7 @@ export function findWay(target: VipTarget, bound: readonly OwnAddress[]): Result
   if (bound.some((one) => one.address === address))
     return err(`${address} is this director itself: only others can look at it`);
   const vips = [vip, ...(spec.own?.vips ?? [])];
-  // A label of IPv4 stands behind the device: eth0:vip.
-  const own = bound
-    .map((one) => ({ ...one, device: one.device.split(':')[0] ?? one.device }))
-    .filter((one) => !vips.includes(one.address));
+  const own = bound.filter((one) => !vips.includes(one.address));
   const near = own
     .filter((one) => familyOf(one.address) === familyOf(address) && isInNetworkOf(one, address))
     .filter((one) => origin.interface === null || one.device === origin.interface)
