@@ -330,8 +330,12 @@ export class World {
    * all have had them for D', before which a director promises nothing.
    */
   isMutual(): boolean {
-    const living = this.directors.filter((one) => one.isAlive).map(({ director }) => director);
+    const alive = this.directors.filter((one) => one.isAlive);
+    const living = alive.map(({ director }) => director);
     const newest = Math.max(...living.map((name) => this.#sessionAt.get(name) ?? 0));
+    // That of a former life may still be open.
+    if (!alive.every((one) => (this.#sessionAt.get(one.director) ?? 0) >= one.startedAt))
+      return false;
     return living.every((name) => {
       const session = this.cluster.read(keys.session(directorId(name))).value ?? '';
       if (!session.includes('"open"') || !session.includes(`"machine":"${name}"`)) return false;

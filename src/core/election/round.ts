@@ -58,18 +58,21 @@ export function advanceRound(draft: Draft): void {
 function lapse(draft: Draft): void {
   const { state, now } = draft;
   if (lapseAt(draft) > now) return;
-  for (const [group, holding] of state.holdings) {
-    if (holding.kind !== 'open' || holding.until > now) continue;
-    const { epoch, formers, right } = holding;
-    if (right === 'segment') silence(draft, group, holding, { giveUp: null, isLost: true });
-    else hold(draft, group, ownedHolding(epoch, now, formers, { right, mustProbe: true }));
-    fault(draft, group);
-    notice(draft, 'holder.lapsed', 'error', 'no round was confirmed in time; the VIPs are silent', {
-      group,
-      epoch,
-      reason: 'deadline-passed',
-    });
-  }
+  for (const [group, holding] of state.holdings)
+    if (holding.kind === 'open' && holding.until <= now) fallSilent(draft, group, holding);
+}
+
+/** Nothing of it speaks any more: whatever opens it again asks the network first. */
+function fallSilent(draft: Draft, group: GroupId, holding: Holding & { kind: 'open' }): void {
+  const { epoch, formers, right } = holding;
+  if (right === 'segment') silence(draft, group, holding, { giveUp: null, isLost: true });
+  else hold(draft, group, ownedHolding(epoch, draft.now, formers, { right, mustProbe: true }));
+  fault(draft, group);
+  notice(draft, 'holder.lapsed', 'error', 'no round was confirmed in time; the VIPs are silent', {
+    group,
+    epoch,
+    reason: 'deadline-passed',
+  });
 }
 
 function isDue(draft: Draft, { nextAt, soonestAt }: RoundState & { kind: 'idle' }): boolean {
@@ -400,6 +403,7 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   const opened = new Set(event.opened);
   const armed = new Set(event.groups);
   for (const group of failed) armed.delete(group);
+  silenceLeftOut(draft, round.modes);
   state.unarmedRounds = armed.size > 0 ? 0 : state.unarmedRounds + 1;
   noteBasis(draft, round.basis);
   for (const group of armed) {
@@ -419,6 +423,12 @@ export function onArmed(draft: Draft, event: ElectionEvent & { kind: 'armed' }):
   // What the kernel had no time for, or does not serve yet, is looked at again soon.
   const isPartial = event.unsettled.length > 0 || event.groups.length < round.modes.size;
   if (isPartial) hurryRound(draft, UNSETTLED_PACE_MS);
+}
+
+/** What an arming does not name is silent from it on: part of what was asked about, that nobody agreed to. */
+function silenceLeftOut(draft: Draft, modes: ReadonlyMap<GroupId, ArmMode>): void {
+  for (const [group, holding] of draft.state.holdings)
+    if (holding.kind === 'open' && !modes.has(group)) fallSilent(draft, group, holding);
 }
 
 const isUnready = (

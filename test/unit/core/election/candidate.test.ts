@@ -12,6 +12,7 @@ import {
   type ElectionDriver,
   fit,
   G1,
+  G2,
   group,
   holder,
   isTxn,
@@ -285,6 +286,32 @@ describe('a stand-in', () => {
     expect(right(driver)).toBe('record');
     expect(driver.of('close')).toEqual([]);
     expect(driver.notices()).not.toContain('holder.lapsed');
+  });
+
+  it('asks the network anew before it opens what a round has left out: somebody refused it', () => {
+    const driver = orphaned({ groups: [group(G1), group(G2)] });
+    const session = driver.store.read(keys.session(D2)).modRevision;
+    driver.store.write(keys.owner(G2), formatRecord(ownerOf({ director: 'd2', session })));
+    driver.feed(fit([G1, null], [G2, null]));
+    withoutStore(driver, TAKEN_MS + 1000, IN_SIGHT);
+    expect([driver.holding(G1), driver.holding(G2)]).toEqual(['open', 'open']);
+    const answer = only(D3, (from, question) =>
+      question.groups.some((one) => one.group === G2)
+        ? { kind: 'refusal', reason: 'promised', ...roundOf(question) }
+        : promise(from, question),
+    );
+    driver.forget();
+    const hasLeftOut = (): boolean =>
+      driver.of('arm').some(({ groups }) => !groups.some((one) => one.group === G2));
+    for (let passed = 0; !hasLeftOut() && passed < TIMING.holdMs; passed += 100)
+      withoutStore(driver, 100, { isGatewayThere: true, answer });
+    withoutStore(driver, TIMING.roundMs, IN_SIGHT);
+    expect([hasLeftOut(), driver.holding(G1), driver.holding(G2)]).toEqual([true, 'open', 'owned']);
+    expect(driver.of('announce')).toEqual([]);
+    withoutStore(driver, TAKEN_MS + 2 * WAIT_MS, IN_SIGHT);
+    expect(driver.holding(G2)).toBe('open');
+    expect(driver.of('probe').map((one) => one.group)).toEqual([G2]);
+    expect(driver.of('announce').map((one) => one.group)).toEqual([G2]);
   });
 
   it('goes on when the former holder gives the record to it', () => {
