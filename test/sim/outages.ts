@@ -6,6 +6,8 @@ import { keys, timingOf } from './spec.ts';
 
 const MODES = ['lose', 'queue', 'refuse'] as const;
 
+/** As long as anything takes to heal (chaos.ts). */
+const RECORDED_WITHIN_MS = 110_000;
 /** Seconds at the slowest pace, each drawn once in a while: an election, a restart, a long failure. */
 const OUTAGES = [
   [0.5, 2],
@@ -202,7 +204,8 @@ const outageInPeace: Fault = (stage) => {
       // Dead by record: with four times D that takes longer than anything else. Then the scopes follow.
       const isRecorded = (): boolean =>
         world.cluster.read(keys.session(dead.id)).value?.includes('"open"') !== true;
-      if (!(await world.clock.runUntil(isRecorded, stage.ms(60, 60)))) return;
+      if (!(await world.clock.runUntil(isRecorded, RECORDED_WITHIN_MS)))
+        world.checkers.tell('takeover', `nobody has killed ${dead.name}, though it is dead`);
       await world.clock.advance(1000);
     }
     await world.keepsSpeaking(async () => {

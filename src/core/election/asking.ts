@@ -17,6 +17,7 @@ import { alarmOnce, type Draft, later, notice } from './draft.ts';
 import { paceMs } from './pace.ts';
 import { isUnresolved } from './pending.ts';
 import { promisedTo } from './promises.ts';
+import { lapseAt } from './roster.ts';
 import { askedPeers, isSegmentAllowed } from './scope.ts';
 import {
   askGateway,
@@ -217,6 +218,7 @@ const SPLIT_MS = 10_000;
 
 /** Whether what is known by now confirms the round. */
 function judge(draft: Draft, round: Sent): void {
+  const { state } = draft;
   const { asked } = round;
   if (asked === null || asked.parts.length === 0 || round.isDenied) return;
   const basis = basisOf(asked) ?? (isHeldBySegment(draft, round, asked) ? 'segment' : null);
@@ -226,7 +228,18 @@ function judge(draft: Draft, round: Sent): void {
   );
   const isSpeaking = missing.some((part) => part.isSpeaking);
   const waitsUntil = isSpeaking ? lastPatienceAt(round, asked) : patienceAt(asked, round.permitMs);
-  if (missing.length === 0 || draft.now >= waitsUntil) confirm(draft, round, asked, basis);
+  if (missing.length > 0 && draft.now < waitsUntil) return;
+  if (isSpeaking && isDispensable(draft, round)) state.round = { ...round, isDenied: true };
+  else confirm(draft, round, asked, basis);
+}
+
+/**
+ * What speaks goes on until the next round has had its time, too: none at all is better than one that silences what
+ * was answered a moment too late.
+ */
+function isDispensable(draft: Draft, { startedAt, permitMs }: Sent): boolean {
+  const nextAt = startedAt + Math.max(permitMs, paceMs(draft));
+  return lapseAt(draft) > nextAt + permitMs;
 }
 
 /** Whether the round counts for this part, too. */

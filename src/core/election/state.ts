@@ -319,7 +319,10 @@ export type RoundState =
       readonly isConfirmed: boolean;
       /** Each of those was answered, whatever the answer. */
       readonly isAnswered: boolean;
-      /** The store has answered that one of them does not hold any more: nobody can grant it. */
+      /**
+       * Nobody can grant it any more: the store has answered that one of them does not hold, or it would silence what
+       * the next one may go on with.
+       */
       readonly isDenied: boolean;
       readonly sessionRev: Revision;
       /** Owner records that its compares prove, or its puts wrote; only these may be armed. */

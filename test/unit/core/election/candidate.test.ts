@@ -288,6 +288,31 @@ describe('a stand-in', () => {
     expect(driver.notices()).not.toContain('holder.lapsed');
   });
 
+  it('rather arms nothing than silences what was not answered in time, while the next round can still come', () => {
+    const driver = orphaned({ groups: [group(G1), group(G2)] });
+    const mine = ownerOf({ director: 'd1', session: driver.sessionId });
+    driver.store.write(keys.owner(G2), formatRecord(mine));
+    driver.feed(fit([G1, null], [G2, null]));
+    driver.advance(2 * TIMING.roundMs);
+    withoutStore(driver, TAKEN_MS + 2000, IN_SIGHT);
+    expect([driver.holding(G1), driver.holding(G2)]).toEqual(['open', 'open']);
+    driver.forget();
+    let late: number | null = null;
+    const answer = only(D3, (from, question) => {
+      if (question.basis !== 'segment') return promise(from, question);
+      late ??= question.round;
+      return question.round === late ? null : promise(from, question);
+    });
+    for (let rounds = 0; rounds < 4; rounds++)
+      withoutStore(driver, TIMING.roundMs, { isGatewayThere: true, answer });
+    expect(late).not.toBeNull();
+    const armed = driver.of('arm').map(({ groups }) => groups.map((one) => one.group).toSorted());
+    expect(armed.length).toBeGreaterThan(1);
+    expect(new Set(armed.map(String))).toEqual(new Set(['g1,g2']));
+    expect(driver.of('close')).toEqual([]);
+    expect(driver.notices()).not.toContain('holder.lapsed');
+  });
+
   it('asks the network anew before it opens what a round has left out: somebody refused it', () => {
     const driver = orphaned({ groups: [group(G1), group(G2)] });
     const session = driver.store.read(keys.session(D2)).modRevision;
