@@ -24,7 +24,7 @@ import {
   VIP6,
 } from '../support/cluster-lab.ts';
 import { hasIpvs } from '../support/director-host.ts';
-import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
+import { monotonicMs, PATIENCE_MS, sleep, waitFor } from '../support/processes.ts';
 import { settle } from '../support/settled.ts';
 
 const INTERVAL_MS = 1000;
@@ -50,7 +50,7 @@ beforeAll(async () => {
   }
   await lab.startAgents();
   await lab.applyOk(document());
-  await waitFor('all tables are complete', everywhere(3), { timeoutMs: 60_000 });
+  await waitFor('all tables are complete', everywhere(3), { timeoutMs: PATIENCE_MS });
 });
 
 afterEach(async (context) => {
@@ -167,7 +167,7 @@ describe('a virtual service', () => {
     await holder.execOk(`ipvsadm -D -t ${VIP}:80`);
     const start = monotonicMs();
     await waitFor('it is back', async () => (await destinations(holder.name)).size === 3, {
-      timeoutMs: 10_000,
+      timeoutMs: PATIENCE_MS,
     });
     expect(monotonicMs() - start).toBeLessThanOrEqual(5000);
   });
@@ -187,13 +187,13 @@ describe('a virtual service', () => {
     await waitFor(
       'the new service is there',
       async () => (await holder.exec('ipvsadm -Ln')).stdout.includes(`${VIP}:8080`),
-      { timeoutMs: 10_000 },
+      { timeoutMs: PATIENCE_MS },
     );
     await lab.applyOk(document());
     await waitFor(
       'the new service is gone',
       async () => !(await holder.exec('ipvsadm -Ln')).stdout.includes(`${VIP}:8080`),
-      { timeoutMs: 10_000 },
+      { timeoutMs: PATIENCE_MS },
     );
     await lab.until('the foreign service is reported', holder.name, (status) =>
       status.ipvs.foreignServices.some((each) => each.includes(`${VIP}:9999`)),
@@ -214,7 +214,7 @@ describe('a real server', () => {
         await waitFor(
           `${director.name} has dropped it`,
           async () => !(await destinations(director.name)).has('10.90.0.21:80'),
-          { timeoutMs: 15_000, intervalMs: 20 },
+          { timeoutMs: PATIENCE_MS, intervalMs: 20 },
         );
         return monotonicMs() - start;
       }),
@@ -223,7 +223,7 @@ describe('a real server', () => {
     expect(Math.max(...gone)).toBeLessThanOrEqual(INTERVAL_MS * FALL + TIMEOUT_MS + 500);
     expect(failed(await requests(500))).toEqual([]);
     await victim?.start();
-    await waitFor('it is back', everywhere(3), { timeoutMs: 15_000 });
+    await waitFor('it is back', everywhere(3), { timeoutMs: PATIENCE_MS });
   });
 
   it('that dies while etcd is away leaves the table of the holder in time, and after it stays away', async () => {
@@ -242,7 +242,7 @@ describe('a real server', () => {
     const start = monotonicMs();
     await victim?.stop();
     await waitFor('the holder has dropped it', async () => !(await has(holder.name)), {
-      timeoutMs: 15_000,
+      timeoutMs: PATIENCE_MS,
       intervalMs: 20,
     });
     const goneMs = monotonicMs() - start;
@@ -256,13 +256,13 @@ describe('a real server', () => {
       const seen = await Promise.all(lab.directors.map(({ name }) => healthAt(name)));
       return seen.every((one) => one?.health === 'down' && one.basis === 'majority');
     };
-    await waitFor('both have one verdict by votes', isAgreed, { timeoutMs: 20_000 });
-    await waitFor('both kernels have dropped it', everywhere(2), { timeoutMs: 15_000 });
+    await waitFor('both have one verdict by votes', isAgreed, { timeoutMs: PATIENCE_MS });
+    await waitFor('both kernels have dropped it', everywhere(2), { timeoutMs: PATIENCE_MS });
     for (const until = monotonicMs() + ETCD_AWAY_MS; monotonicMs() < until; await sleep(50))
       hasCome ||= await has(holder.name);
     expect(hasCome, 'it came back in between').toBe(false);
     await victim?.start();
-    await waitFor('it is back', everywhere(3), { timeoutMs: 15_000 });
+    await waitFor('it is back', everywhere(3), { timeoutMs: PATIENCE_MS });
   });
 
   it('gets weight 0 in every kernel when drained, and its weight back when ready', async () => {
@@ -273,12 +273,12 @@ describe('a real server', () => {
     };
     const rs = ['web-http/10.90.0.22:80', '--reason', 'lab'];
     expect(await holder.cli(['rs', 'drain', ...rs])).toMatchObject({ code: 0 });
-    await waitFor('weight 0', weighs(0), { timeoutMs: 15_000 });
+    await waitFor('weight 0', weighs(0), { timeoutMs: PATIENCE_MS });
     const records = await requests(500);
     expect(failed(records)).toEqual([]);
     expect(records.some((each) => each.answer === 'rs2')).toBe(false);
     expect(await holder.cli(['rs', 'ready', ...rs])).toMatchObject({ code: 0 });
-    await waitFor('weight 1', weighs(1), { timeoutMs: 15_000 });
+    await waitFor('weight 1', weighs(1), { timeoutMs: PATIENCE_MS });
   });
 
   it('is stood in for by the sorry server when the last one is gone', async () => {
@@ -288,13 +288,13 @@ describe('a real server', () => {
       const records = await requests(200);
       return records.length > 0 && records.every((each) => each.answer === 'sorry');
     };
-    await waitFor('the sorry server answers', isSorry, { timeoutMs: 30_000 });
+    await waitFor('the sorry server answers', isSorry, { timeoutMs: PATIENCE_MS });
     for (const each of lab.realServers) await each.start();
     const isBack = async (): Promise<boolean> => {
       const tables = await Promise.all(lab.directors.map((each) => destinations(each.name)));
       return tables.every((table) => table.size === 3 && !table.has(`${SORRY_ADDRESS}:80`));
     };
-    await waitFor('the real servers answer', isBack, { timeoutMs: 15_000 });
+    await waitFor('the real servers answer', isBack, { timeoutMs: PATIENCE_MS });
     expect((await requests(500)).some((each) => each.answer === 'sorry')).toBe(false);
   });
 });
@@ -308,7 +308,7 @@ describe('the service through a move of its VIP', () => {
     const drain = ['director', 'drain', holder.name, '--reason', 'lab'];
     expect(await other.cli(drain)).toMatchObject({ code: 0 });
     await waitFor('the other one holds', () => lab.hasAddress(other.name, VIP), {
-      timeoutMs: 15_000,
+      timeoutMs: PATIENCE_MS,
     });
     await sleep(1500);
     const end = monotonicMs();
@@ -339,6 +339,8 @@ describe('the service through a move of its VIP', () => {
     expect(dualTimeMs(await voices.stop())).toBe(0);
     await holder.powerOn();
     await settle(lab);
-    await waitFor('the rebooted one is programmed again', everywhere(3), { timeoutMs: 20_000 });
+    await waitFor('the rebooted one is programmed again', everywhere(3), {
+      timeoutMs: PATIENCE_MS,
+    });
   });
 });

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootGuest, type Guest } from '../support/guest.ts';
 import { createNetwork, type Network } from '../support/network.ts';
-import { waitFor } from '../support/processes.ts';
+import { PATIENCE_MS, waitFor } from '../support/processes.ts';
 
 /** Some 700 frames. */
 const LONG_BYTES = 1_000_000;
@@ -32,7 +32,7 @@ describe('a guest', () => {
 
   it('answers over IPv4 and IPv6', async () => {
     for (const address of ['10.90.0.11', 'fd90::11'])
-      await waitFor(`${address} answers`, () => answers(address), { timeoutMs: 10_000 });
+      await waitFor(`${address} answers`, () => answers(address), { timeoutMs: PATIENCE_MS });
   });
 
   it('receives a long answer as quickly as a short one', async () => {
@@ -40,7 +40,7 @@ describe('a guest', () => {
     network.spawn('a', 'server', [process.execPath, '-e', server]);
     const listens = async (): Promise<boolean> =>
       (await network.execOk('a', ['ss', '-Hltn', `sport = :${PORT}`])) !== '';
-    await waitFor('the server listens', listens, { timeoutMs: 10_000 });
+    await waitFor('the server listens', listens, { timeoutMs: PATIENCE_MS });
     for (const address of ['10.90.0.1', 'fd90::1']) {
       const read = `exec 3<>/dev/tcp/${address}/${PORT} && timeout ${LONG_LIMIT_S} cat <&3 | wc -c`;
       expect(Number(await guest.execOk(read)), address).toBe(LONG_BYTES);
@@ -67,14 +67,14 @@ describe('a guest', () => {
   it('runs Node beside, and its output outlives it', async () => {
     await guest.spawn([process.execPath, '-e', 'console.log("node", process.version)']);
     const seen = (): boolean => readFileSync(guest.logFile, 'utf8').includes('node v');
-    await waitFor('Node has spoken', seen, { timeoutMs: 20_000 });
+    await waitFor('Node has spoken', seen, { timeoutMs: PATIENCE_MS });
   });
 
   it('rests while paused and goes on after', async () => {
     guest.pause();
     expect(await answers('10.90.0.11')).toBe(false);
     guest.resume();
-    await waitFor('it answers', () => answers('10.90.0.11'), { timeoutMs: 5000 });
+    await waitFor('it answers', () => answers('10.90.0.11'), { timeoutMs: PATIENCE_MS });
     expect(await guest.execOk('echo alive')).toBe('alive\n');
   });
 

@@ -18,7 +18,7 @@ import { collectEvidence } from './evidence.ts';
 import { addEtcdHosts, createLabEtcd, endpointsOf, type LabEtcd } from './lab-etcd.ts';
 import { createNetwork, type Network } from './network.ts';
 import { createRealServer, type RealServer } from './nginx.ts';
-import { type Completed, GiveUp, waitFor } from './processes.ts';
+import { type Completed, GiveUp, PATIENCE_MS, waitFor } from './processes.ts';
 
 export const CLIENT = 'client';
 export const CLIENT_ADDRESS = '10.90.0.1';
@@ -245,7 +245,7 @@ function assemble(built: Built): ClusterLab {
       if (done.code !== 0)
         throw new Error(`apply: code ${done.code}: ${done.stdout}${done.stderr}`);
     },
-    until: (what, name, test, timeoutMs = 20_000) =>
+    until: (what, name, test, timeoutMs = PATIENCE_MS) =>
       waitFor(
         what,
         async () => {
@@ -290,7 +290,7 @@ async function startAgents(
       .map(async (each) => {
         await each.startAgent();
         await waitFor(`the agent of ${each.name} listens`, () => listens(each), {
-          timeoutMs: 20_000,
+          timeoutMs: PATIENCE_MS,
           intervalMs: 100,
         });
       }),

@@ -13,6 +13,7 @@ import {
   type Completed,
   type Daemon,
   descendantsOf,
+  PATIENCE_MS,
   run,
   signalAll,
   waitFor,
@@ -58,9 +59,6 @@ export interface DirectorHost {
   /** After `powerOff`, or the first time. */
   powerOn(): Promise<void>;
 }
-
-/** How long one run of the built tool may take. Inside a guest Node needs most of a second to start. */
-const CLI_TIMEOUT_MS = 30_000;
 
 export type DirectorOptions = {
   readonly network: Network;
@@ -269,7 +267,7 @@ function createCommon(
     execOk,
     cli: (args, runOptions) =>
       exec(leaseholdArgv(args).map(quote).join(' '), {
-        timeoutMs: runOptions?.timeoutMs ?? CLI_TIMEOUT_MS,
+        timeoutMs: runOptions?.timeoutMs ?? PATIENCE_MS,
       }),
     get: async (path) => parseResponse((await exec(getCommand(path))).stdout),
   };

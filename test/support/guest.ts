@@ -10,7 +10,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { guestMemory } from './guest-memory.ts';
 import type { Network } from './network.ts';
-import { type Completed, descendantsOf, signalAll, within } from './processes.ts';
+import { type Completed, descendantsOf, PATIENCE_MS, signalAll, within } from './processes.ts';
 
 /** What a director needs: the balancer, its usual schedulers and IPv6. */
 export const IPVS_MODULES = [
@@ -234,7 +234,7 @@ function createGuest(booted: Booted): Guest {
     const path = join(directory, id);
     const text = typeof command === 'string' ? command : command.map(quote).join(' ');
     writeFileSync(`${path}.sh`, `${text}\n`);
-    const timeoutMs = options.timeoutMs ?? 20_000;
+    const timeoutMs = options.timeoutMs ?? PATIENCE_MS;
     const code = await within(booted.console.run(id), timeoutMs);
     if (code === undefined)
       return { code: 124, stdout: '', stderr: `guest ${name}: no answer in ${timeoutMs} ms` };

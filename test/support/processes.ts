@@ -197,6 +197,12 @@ export async function within<T>(promise: Promise<T>, timeoutMs: number): Promise
   }
 }
 
+/**
+ * What takes a second where nothing else is at work may take so long in a guest of a machine that is busy: Node alone
+ * took 17 s to listen there, beside two processes that ran without a pause. For waits that judge nothing by time.
+ */
+export const PATIENCE_MS = 60_000;
+
 export type WaitOptions = { readonly timeoutMs: number; readonly intervalMs?: number };
 
 /** Thrown by a `look` of `waitFor` where waiting on makes no sense. */

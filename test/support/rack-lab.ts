@@ -11,7 +11,7 @@ import {
   type InsideServer,
   UDP_PORT,
 } from './rack-servers.ts';
-import { waitFor } from './processes.ts';
+import { PATIENCE_MS, waitFor } from './processes.ts';
 
 export const INSIDE_VIP = '10.91.0.100';
 export const INSIDE_VIP6 = 'fd91::100';
@@ -133,7 +133,7 @@ async function assemble(lab: ClusterLab): Promise<RackLab> {
             const counts = [...table.values()].map((rows) => rows.filter(isServing).length);
             return JSON.stringify(counts.toSorted(ascending)) === JSON.stringify(wanted);
           },
-          { timeoutMs: 30_000, intervalMs: 100 },
+          { timeoutMs: PATIENCE_MS, intervalMs: 100 },
         );
     },
   };

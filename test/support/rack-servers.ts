@@ -9,7 +9,7 @@ import { leaseholdArgv } from './director-host.ts';
 import { bootGuest, type Guest } from './guest.ts';
 import type { Network } from './network.ts';
 import { nginxConfiguration } from './nginx.ts';
-import { type Completed, type Daemon, waitFor } from './processes.ts';
+import { type Completed, type Daemon, PATIENCE_MS, waitFor } from './processes.ts';
 
 export const HTTP_PORTS = [80, 8080, 8081, 8082, 8083, 8084, 8085, 8086] as const;
 export const UDP_PORT = 5353;
@@ -54,19 +54,20 @@ export async function bootGuestServer(
     address,
     address6,
     guest,
-    realserver: (args) => guest.exec(leaseholdArgv(['realserver', ...args]), { timeoutMs: 30_000 }),
+    realserver: (args) =>
+      guest.exec(leaseholdArgv(['realserver', ...args]), { timeoutMs: PATIENCE_MS }),
     async start() {
       if (udp === 0) udp = await guest.spawn(programs.udp);
       nginx = await guest.spawn(programs.nginx);
       const listens = async (): Promise<boolean> =>
         (await guest.exec('exec 3<>/dev/tcp/127.0.0.1/80')).code === 0;
-      await waitFor(`nginx of ${name} listens`, listens, { timeoutMs: 10_000 });
+      await waitFor(`nginx of ${name} listens`, listens, { timeoutMs: PATIENCE_MS });
     },
     async stop() {
       await guest.execOk(`kill -TERM ${nginx}`);
       const isGone = async (): Promise<boolean> =>
         (await guest.exec('exec 3<>/dev/tcp/127.0.0.1/80')).code !== 0;
-      await waitFor(`nginx of ${name} is gone`, isGone, { timeoutMs: 5000, intervalMs: 20 });
+      await waitFor(`nginx of ${name} is gone`, isGone, { timeoutMs: PATIENCE_MS, intervalMs: 20 });
     },
   };
 }
@@ -109,7 +110,7 @@ export async function addInsideServer(
       nginx = network.spawn(name, 'nginx', programs.nginx);
       const listens = async (): Promise<boolean> =>
         (await network.exec(name, ['bash', '-c', 'exec 3<>/dev/tcp/127.0.0.1/80'])).code === 0;
-      await waitFor(`nginx of ${name} listens`, listens, { timeoutMs: 10_000 });
+      await waitFor(`nginx of ${name} listens`, listens, { timeoutMs: PATIENCE_MS });
     },
     async stop() {
       await nginx?.kill();

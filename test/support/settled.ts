@@ -1,7 +1,7 @@
 /** A settled cluster: every agent runs and agrees with the kernels on who holds the VIP. */
 import { type ClusterLab, clusterDocument, VIP } from './cluster-lab.ts';
 import type { DirectorHost } from './director-host.ts';
-import { ageMs, GiveUp, sleep, waitFor } from './processes.ts';
+import { ageMs, GiveUp, PATIENCE_MS, sleep, waitFor } from './processes.ts';
 
 export type Settled = {
   readonly holder: DirectorHost;
@@ -10,11 +10,8 @@ export type Settled = {
   readonly others: readonly DirectorHost[];
 };
 
-/** A director that was late to arm its gate three times in a row, as on a busy machine, is asked again after 30 s. */
-const SETTLE_LIMIT_MS = 45_000;
-
 /** Starts what does not run, waits until one director holds `web`, and gives it and the others. */
-export async function settle(lab: ClusterLab, timeoutMs = SETTLE_LIMIT_MS): Promise<Settled> {
+export async function settle(lab: ClusterLab, timeoutMs = PATIENCE_MS): Promise<Settled> {
   for (const director of lab.directors)
     if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
   const look = async (): Promise<string | null> => {
@@ -56,7 +53,7 @@ export async function heldBy(lab: ClusterLab, name: string): Promise<void> {
     if (holder !== undefined && more.length === 0) await lab.director(holder).cli(argv);
     return false;
   };
-  await waitFor(`${name} holds`, look, { timeoutMs: 30_000, intervalMs: 100 });
+  await waitFor(`${name} holds`, look, { timeoutMs: PATIENCE_MS, intervalMs: 100 });
 }
 
 /** Has all directors join before there is a group to take: the best one takes it, whoever started first. */
@@ -76,7 +73,7 @@ export async function scopesNameAll(lab: ClusterLab): Promise<void> {
     const peers = await Promise.all(lab.directors.map(({ name }) => peersOf(lab, name)));
     return peers.every((each) => each.length === count - 1);
   };
-  await waitFor('the scopes name all', look, { timeoutMs: 10_000, intervalMs: 100 });
+  await waitFor('the scopes name all', look, { timeoutMs: PATIENCE_MS, intervalMs: 100 });
 }
 
 /** Whom a director asks for promises, by its record in etcd; throws where there is none. */

@@ -10,7 +10,7 @@ import {
 } from '../../support/client-probe.ts';
 import type { Download } from '../../support/download-main.ts';
 import type { DirectorHost } from '../../support/director-host.ts';
-import { monotonicMs, sleep, waitFor } from '../../support/processes.ts';
+import { monotonicMs, PATIENCE_MS, sleep, waitFor } from '../../support/processes.ts';
 import { INSIDE_VIP, INSIDE_VIP6, type RackLab, vipOf } from '../../support/rack-lab.ts';
 import { SLOW } from '../../support/rack-servers.ts';
 import { settle } from '../../support/settled.ts';
@@ -45,7 +45,7 @@ export function failover(rack: () => RackLab): void {
       const drain = ['director', 'drain', holder.name, '--reason', 'lab'];
       expect(await other.cli(drain)).toMatchObject({ code: 0 });
       await waitFor('the other one holds', () => lab.hasAddress(other.name, SIDES[0]), {
-        timeoutMs: 15_000,
+        timeoutMs: PATIENCE_MS,
       });
       await sleep(1500);
       const endMs = monotonicMs();
@@ -69,7 +69,7 @@ export function failover(rack: () => RackLab): void {
           const seen = await other.execOk('grep -c "ESTABLISHED" /proc/net/ip_vs_conn || true');
           return Number(seen) >= CONNECTIONS;
         },
-        { timeoutMs: 10_000, intervalMs: 200 },
+        { timeoutMs: PATIENCE_MS, intervalMs: 200 },
       );
       await holder.powerOff();
       const downloads = await download.finish();
@@ -109,7 +109,7 @@ async function expectDaemons(holder: DirectorHost, other: DirectorHost): Promise
     const seen = [await states(holder), await states(other)];
     return JSON.stringify(seen) === JSON.stringify([['master'], ['backup']]);
   };
-  await waitFor('a master where it is held, a backup elsewhere', isSo, { timeoutMs: 15_000 });
+  await waitFor('a master where it is held, a backup elsewhere', isSo, { timeoutMs: PATIENCE_MS });
 }
 
 async function startDownload(

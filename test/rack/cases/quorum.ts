@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { askHttp, tally } from '../../support/rack-client.ts';
 import type { DirectorHost } from '../../support/director-host.ts';
-import { waitFor } from '../../support/processes.ts';
+import { PATIENCE_MS, waitFor } from '../../support/processes.ts';
 import { CHECK, type RackLab, vipOf } from '../../support/rack-lab.ts';
 import { settle } from '../../support/settled.ts';
 
@@ -145,7 +145,7 @@ export function quorum(rack: () => RackLab): void {
           await waitFor(
             `${director.name} has ${JSON.stringify(wanted)}`,
             async () => JSON.stringify(await seen()) === JSON.stringify(wanted),
-            { timeoutMs: 10_000, intervalMs: 100 },
+            { timeoutMs: PATIENCE_MS, intervalMs: 100 },
           ).catch(async () => expect(await seen()).toEqual(wanted));
         }
         const question = { host: vipOf('nat', 4), port: PORTS.sorry };
@@ -155,7 +155,7 @@ export function quorum(rack: () => RackLab): void {
           await waitFor(
             `the programs of ${director.name} were told last: ${row.told}`,
             async () => ((await toldOf(director)).at(-1) ?? null) === row.told,
-            { timeoutMs: 5000 },
+            { timeoutMs: PATIENCE_MS },
           );
       });
 

@@ -11,7 +11,7 @@ import { sourceFile, startProbe } from '../../support/client-probe.ts';
 import type { DirectorHost } from '../../support/director-host.ts';
 import type { Download } from '../../support/download-main.ts';
 import { quote } from '../../support/guest.ts';
-import { monotonicMs, waitFor } from '../../support/processes.ts';
+import { monotonicMs, PATIENCE_MS, waitFor } from '../../support/processes.ts';
 import { askHttp, tally } from '../../support/rack-client.ts';
 import { CHECK, type RackLab, vipOf } from '../../support/rack-lab.ts';
 import { SLOW, writePrograms } from '../../support/rack-servers.ts';
@@ -68,7 +68,7 @@ export function twoNodes(rack: () => RackLab): void {
       const { holder, other } = await settle(lab);
       const download = await startDownload(lab);
       await waitFor('the other director knows of all connections', () => knowsAll(other), {
-        timeoutMs: 10_000,
+        timeoutMs: PATIENCE_MS,
         intervalMs: 200,
       });
       await move(lab, holder, other);
@@ -100,7 +100,7 @@ export function twoNodes(rack: () => RackLab): void {
       await settle(lab);
       await expectShares(lab, other, holder);
       await waitFor('the one that came back knows the connections', () => isReady(holder), {
-        timeoutMs: 15_000,
+        timeoutMs: PATIENCE_MS,
       });
       await move(lab, other, holder);
       await expectShares(lab, holder, other);
@@ -121,7 +121,7 @@ async function move(lab: RackLab, from: DirectorHost, to: DirectorHost): Promise
   const drain = ['director', 'drain', from.name, '--reason', 'lab'];
   expect(await to.cli(drain)).toMatchObject({ code: 0 });
   await waitFor('the other one holds', () => lab.hasAddress(to.name, '10.90.0.100'), {
-    timeoutMs: 15_000,
+    timeoutMs: PATIENCE_MS,
   });
   const undrain = ['director', 'undrain', from.name, '--reason', 'lab'];
   expect(await to.cli(undrain)).toMatchObject({ code: 0 });
@@ -181,7 +181,7 @@ async function expectShares(
       const own = (OWN[other.name] ?? []).map((address) => [endpointOf(address)]);
       return here.size === 2 && isWhole && JSON.stringify(alone) === JSON.stringify(own);
     },
-    { timeoutMs: 20_000, intervalMs: 100 },
+    { timeoutMs: PATIENCE_MS, intervalMs: 100 },
   );
   const before = await roundTrips(lab);
   for (const host of [vipOf('dr', 4), vipOf('dr', 6)])
