@@ -28,7 +28,7 @@ import {
   yieldTo,
 } from './segment.ts';
 import { isGatewaySeen, lateStandInOf } from './stand-in.ts';
-import type { Asked, AskedPart, RoundState } from './state.ts';
+import type { Asked, AskedPart, ElectionState, RoundState } from './state.ts';
 import { UNARMED_LIMIT, waitMs } from './timing.ts';
 import { isOver } from './view.ts';
 
@@ -229,8 +229,15 @@ function judge(draft: Draft, round: Sent): void {
   const isSpeaking = missing.some((part) => part.isSpeaking);
   const waitsUntil = isSpeaking ? lastPatienceAt(round, asked) : patienceAt(asked, round.permitMs);
   if (missing.length > 0 && draft.now < waitsUntil) return;
-  if (isSpeaking && isDispensable(draft, round)) state.round = { ...round, isDenied: true };
+  const isSilencing = isSpeaking || hasOpenedSince(state, asked);
+  if (isSilencing && isDispensable(draft, round)) state.round = { ...round, isDenied: true };
   else confirm(draft, round, asked, basis);
+}
+
+/** A former holder fell mute after the question: nobody was asked about what speaks here since. */
+function hasOpenedSince({ holdings }: ElectionState, { parts }: Asked): boolean {
+  const about = new Set(parts.flatMap(({ groups }) => groups.map(({ group }) => group)));
+  return [...holdings].some(([group, { kind }]) => kind === 'open' && !about.has(group));
 }
 
 /**

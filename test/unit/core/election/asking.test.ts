@@ -10,6 +10,7 @@ import {
   directorsOf,
   type ElectionDriver,
   G1,
+  G2,
   group,
   holder,
   isTxn,
@@ -230,6 +231,37 @@ describe('a round without the store', () => {
     expect(driver.state.roundNumber).toBe(roundNumber);
     driver.advance(1);
     expect(driver.state.roundNumber).toBe(roundNumber + 1);
+  });
+});
+
+describe('an arming by the peers', () => {
+  it('silences nothing that a handover has opened since the question', () => {
+    const driver = holder({ groups: [group(G1), group(G2)] });
+    const session = driver.store.read(keys.session(D2)).modRevision;
+    driver.store.write(keys.owner(G2), formatRecord(ownerOf({ director: 'd2', session })));
+    driver.settle();
+    const former = { director: 'd2', session, epoch: driver.epochOf(G2) };
+    const mine = ownerOf({ director: 'd1', session: driver.sessionId, pending: [former] });
+    driver.store.write(keys.owner(G2), formatRecord(mine));
+    driver.advance(TIMING.roundMs);
+    const asked = untilAsked(driver);
+    expect(asked.groups.map((one) => one.group)).toEqual([G1]);
+    expect(driver.holding(G2)).toBe('owned');
+    const words = { session: sessionIdOf(revision(session)), group: G2, epoch: former.epoch };
+    driver.feed({ kind: 'peer', from: D2, message: { kind: 'muted', ...words } });
+    driver.run();
+    expect(driver.holding(G2)).toBe('open');
+    driver.forget();
+    answer(driver, 'promise', asked);
+    for (let passed = 0; passed < 2 * TIMING.roundMs; passed += 50) {
+      driver.advance(50);
+      endRounds(driver);
+      for (const { message } of holds(driver)) answer(driver, 'promise', message);
+    }
+    const armed = driver.of('arm').map(({ groups }) => groups.map((one) => one.group).toSorted());
+    expect(armed.length).toBeGreaterThan(0);
+    expect(new Set(armed.map(String))).toEqual(new Set(['g1,g2']));
+    expect(driver.notices()).not.toContain('holder.lapsed');
   });
 });
 
