@@ -155,7 +155,12 @@ export class Machine implements Speaker {
   }
 
   isBySegment(address: IpAddress): boolean {
-    return this.isLeft(address) || this.#isAny(address, ({ basis }) => basis === 'segment');
+    return this.isLeft(address) || this.#isAny(address, (group) => this.#isByGateway(group));
+  }
+
+  /** What an owner tells of who stands in for it is about that one. */
+  #isByGateway({ basis, standIn }: GroupStatus): boolean {
+    return basis === 'segment' && standIn?.recordHolder !== this.director;
   }
 
   isLeft(address: IpAddress): boolean {
@@ -167,7 +172,7 @@ export class Machine implements Speaker {
     }
     // A process that ends leaves its kernel what a freeze could not give to a new one.
     if (this.agent === null || this.#neighbours?.isHeard !== false) return false;
-    return this.#isAny(address, ({ basis }) => basis === 'segment');
+    return this.#isAny(address, (group) => this.#isByGateway(group));
   }
 
   /** One of the groups that the address may belong to, as its process tells of them. */

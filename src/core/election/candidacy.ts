@@ -52,13 +52,17 @@ export function createCandidacies(
   const draft = beginDraft(state, now, config);
   return {
     of: (group) => candidacyOf(draft, group),
-    standInOf: (group) => (speaksHere(draft, group) ? config.me : standInOf(draft, group)),
+    standInOf: (group) => {
+      if (!speaksHere(draft, group)) return standInOf(draft, group);
+      // What speaks by the record is no other's, whoever else is heard to speak for it.
+      return isStandIn(draft, group) ? config.me : null;
+    },
   };
 }
 
-function speaksHere(draft: Draft, group: GroupId): boolean {
-  const holding = draft.state.holdings.get(group);
-  return isStandIn(draft, group) && holding?.kind === 'open' && holding.until > draft.now;
+function speaksHere({ state, now }: Draft, group: GroupId): boolean {
+  const holding = state.holdings.get(group);
+  return holding?.kind === 'open' && holding.until > now;
 }
 
 function candidacyOf(draft: Draft, group: GroupId): Candidacy | null {

@@ -6,11 +6,14 @@ import type { RoundState } from '../../../../src/core/election/state.ts';
 import { type MonoMs, monoMs, sessionIdOf } from '../../../../src/model/ids.ts';
 import { formatRecord } from '../../../../src/model/records.ts';
 import {
+  D1,
   D2,
   D3,
+  directorsOf,
   type ElectionDriver,
   G1,
   group,
+  holder,
   isTxn,
   keys,
   ownerOf,
@@ -36,6 +39,19 @@ it('nobody stands in for who is named by a new record, though who did before is 
   driver.store.write(keys.owner(G1), formatRecord(record));
   driver.see();
   expect(standIn(driver)).toBeNull();
+});
+
+it('nobody stands in for an owner that speaks, though another one is heard to speak for it', () => {
+  const driver = holder({ isolation: 'gateway', directors: directorsOf(D1, D2) });
+  driver.audible = [];
+  expect(driver.holding()).toBe('open');
+  driver.hear(D2, [G1]);
+  expect(standIn(driver)).toBeNull();
+  driver.keep = isTxn('round', 'transfer');
+  driver.advance(TIMING.holdMs);
+  driver.hear(D2, [G1]);
+  expect(driver.holding()).toBe('owned');
+  expect(standIn(driver)).toBe('d2');
 });
 
 describe('a candidate', () => {
