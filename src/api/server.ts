@@ -262,5 +262,22 @@ function describe(app: FastifyInstance): void {
       },
       security: [{}, { token: [] }],
     },
+    transformObject: (told) =>
+      'openapiObject' in told ? withAnyProblem(told.openapiObject) : told.swaggerObject,
   });
 }
+
+/** What the server refuses whatever is asked: a role, a length, a kind of content, a store that is away. */
+function withAnyProblem<T extends { readonly paths?: object }>(document: T): T {
+  const content = { [PROBLEM_TYPE]: { schema: { $ref: '#/components/schemas/Problem' } } };
+  const paths: readonly Record<string, Responding>[] = Object.values(document.paths ?? {});
+  for (const operations of paths)
+    for (const { responses } of Object.values(operations))
+      responses['default'] = {
+        description: 'any other problem; its type and detail tell which',
+        content,
+      };
+  return document;
+}
+
+type Responding = { readonly responses: Record<string, unknown> };

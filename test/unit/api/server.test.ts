@@ -285,6 +285,9 @@ describe('the OpenAPI document', () => {
     expect(ids).not.toContain(undefined);
     expect(new Set(ids).size).toBe(ids.length);
     expect(operations.every(({ summary }) => summary !== undefined)).toBe(true);
+    const refusals = operations.map(({ responses }) => Object.keys(responses.default.content));
+    expect(new Set(refusals.flat())).toEqual(new Set(['application/problem+json']));
+    expect(refusals).toHaveLength(ids.length);
   });
 });
 
