@@ -49,6 +49,9 @@ export type Fate =
 /** Which way nothing passes. */
 export type Cut = 'both' | 'requests' | 'answers';
 
+/** Nobody has said so: the connection was refused, or the caller went away. */
+const UNANSWERED: ReadonlySet<StoreError['code']> = new Set(['unavailable', 'aborted']);
+
 type CallOutcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly error: StoreError; readonly isSurelyNotApplied: boolean };
@@ -216,7 +219,9 @@ export class FakeStore implements ClusterStore {
     fate: Fate = this.#drawFate(),
   ): Promise<CallOutcome<T>> {
     const outcome = await this.#send(apply, options, fate);
-    if (outcome.ok || outcome.isSurelyNotApplied) this.#lastAnswerAt = this.#clock.now();
+    const hasAnswered =
+      outcome.ok || (outcome.isSurelyNotApplied && !UNANSWERED.has(outcome.error.code));
+    if (hasAnswered) this.#lastAnswerAt = this.#clock.now();
     if (!outcome.ok) this.#lastError = outcome.error;
     return outcome;
   }

@@ -158,6 +158,10 @@ export class Machine implements Speaker {
     return this.isLeft(address) || this.#isAny(address, (group) => this.#isByGateway(group));
   }
 
+  withoutStoreMs(): number {
+    return this.agent?.view.status().store.lastAnswerMsAgo ?? Number.POSITIVE_INFINITY;
+  }
+
   /** What an owner tells of who stands in for it is about that one. */
   #isByGateway({ basis, standIn }: GroupStatus): boolean {
     return basis === 'segment' && standIn?.recordHolder !== this.director;

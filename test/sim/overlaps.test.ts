@@ -22,12 +22,14 @@ const speaker = (name: string): Party => ({
   isOpen: () => true,
   isBySegment: () => true,
   isLeft: () => false,
+  withoutStoreMs: () => Number.POSITIVE_INFINITY,
 });
 
 /** Two stand-ins on parts of a segment that do not hear each other's frames, until they meet. */
 async function parted(
   unheardAt: (now: number) => number,
   meetAt = Number.POSITIVE_INFINITY,
+  { withoutGatewayMs = 0, ...party }: Partial<Party> & { readonly withoutGatewayMs?: number } = {},
 ): Promise<readonly string[]> {
   const clock = new FakeClock();
   const told: string[] = [];
@@ -39,14 +41,14 @@ async function parted(
     connects: () => clock.now() >= meetAt,
     probedMs: () => 0,
     isGiven: () => false,
-    withoutGatewayMs: () => 0,
+    withoutGatewayMs: () => withoutGatewayMs,
     hasWitness: () => false,
     heartbeatMs: () => HEARTBEAT_MS,
     longestHoldMs: () => 500,
     tell: (text) => told.push(text),
   });
   await clock.advance(LATER_MS);
-  overlaps.note(speaker('d1'), speaker('d2'), VIP);
+  overlaps.note({ ...speaker('d1'), ...party }, { ...speaker('d2'), ...party }, VIP);
   await clock.advance(3000);
   return told;
 }
@@ -102,6 +104,18 @@ describe('two voices whose frames do not reach each other', () => {
   it('are told when their heartbeats have had the time to', async () => {
     expect(await parted(() => LATER_MS + 400)).toEqual([
       'd1 and d2 answer for 10.90.0.101 since 560 ms, though each was heard to hold it',
+    ]);
+  });
+
+  it('are told where no gateway answers them, but for who has etcd again', async () => {
+    const without = (withoutStoreMs: number): Promise<readonly string[]> =>
+      parted((now) => now, Number.POSITIVE_INFINITY, {
+        withoutGatewayMs: 1800,
+        withoutStoreMs: () => withoutStoreMs,
+      });
+    expect(await without(1600)).toEqual([]);
+    expect(await without(1800)).toEqual([
+      'd1 and d2 answer for 10.90.0.101 since 0 ms, though no gateway answers the one that the segment lets speak',
     ]);
   });
 

@@ -28,6 +28,8 @@ export type Party = {
    * anything, though a new process may run that has not learnt of it.
    */
   isLeft(address: IpAddress): boolean;
+  /** So long etcd has answered nothing that its process asked. */
+  withoutStoreMs(): number;
 };
 
 export type OverlapPorts = {
@@ -205,9 +207,11 @@ export class Overlaps {
     return now() > heardAt + HEARD_WITHIN_MS;
   }
 
-  #isWithoutGateway({ name }: Party): boolean {
+  /** A stand-in that etcd answers again asks no gateway: the record is unchanged, and a dead holder is killed by it. */
+  #isWithoutGateway(one: Party): boolean {
     const { withoutGatewayMs, longestHoldMs } = this.#ports;
-    return withoutGatewayMs(name) > LATENESS * longestHoldMs() + EXPIRY_MS;
+    const withoutMs = Math.min(withoutGatewayMs(one.name), one.withoutStoreMs());
+    return withoutMs > LATENESS * longestHoldMs() + EXPIRY_MS;
   }
 
   #end(key: string, overlap: Overlap): void {
