@@ -73,8 +73,9 @@ function betterVoiceOf(
 ): DirectorId | null {
   const { state, config } = draft;
   const standing = standingIn(surveyed(draft), id);
-  // Who is dead by record has it by the segment at best, and is told so when it asks.
-  if (standing.kind === 'owned') {
+  // Who is dead by record has it by the segment at best, and is told so when it asks. A record that somebody deleted
+  // kills nobody.
+  if (standing.kind === 'owned' || standing.kind === 'session-missing') {
     const heard = state.heard.get(standing.director);
     if (heard?.named.has(id) === true && heard.at > openedAt) return standing.director;
   }

@@ -399,6 +399,18 @@ describe('a stand-in', () => {
     expect(driver.notices()).toContain('holder.yielded');
   });
 
+  it('is silent when it hears the holder, also one whose session record somebody has deleted', () => {
+    for (const isDeleted of [false, true]) {
+      const driver = standIn();
+      const session = driver.store.read(keys.session(D2)).modRevision;
+      if (isDeleted) driver.store.remove(keys.session(D2));
+      driver.see();
+      driver.hear(D2, [G1], session);
+      expect(driver.of('close')).toHaveLength(1);
+      expect(driver.holding()).not.toBe('open');
+    }
+  });
+
   it.each([0, 1])('is silent when it hears one that speaks by a record newer by %i', (newer) => {
     const driver = standIn();
     const epoch = epochOf(revision(driver.epochOf() + newer));
