@@ -334,9 +334,17 @@ export class Machine implements Speaker {
     const mutated = this.#world.options.mutation?.fence?.(this.fence, this.#world.clock);
     const fence = new LifeFence(life, mutated ?? this.fence, around);
     const install = fence.install.bind(fence);
+    const commit = fence.commit.bind(fence);
+    let isInstalled = false;
     fence.install = async (devices) => {
       const result = await install(devices);
-      if (result.ok) this.#isExposed = false;
+      isInstalled = result.ok;
+      return result;
+    };
+    // Rules made anew know nothing of what is bound: the first batch tells them.
+    fence.commit = async (change) => {
+      const result = await commit(change);
+      if (result.ok && isInstalled) this.#isExposed = false;
       return result;
     };
     return fence;
