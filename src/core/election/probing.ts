@@ -7,7 +7,14 @@ import type { GroupId } from '../../model/ids.ts';
 import { alarmOnce, type Draft, later, notice, own, remove } from './draft.ts';
 import { isUnresolved } from './pending.ts';
 import { hold, rosterOf } from './roster.ts';
-import { isCutOff, isGatewaySeen, isSegmentUsed, mayStandIn, lateStandInOf } from './stand-in.ts';
+import {
+  isCutOff,
+  isGatewaySeen,
+  isSegmentUsed,
+  isStoreThere,
+  lateStandInOf,
+  mayStandIn,
+} from './stand-in.ts';
 import type { ElectionEvent, ElectionState, Holding, Probing } from './state.ts';
 import { waitMs } from './timing.ts';
 import type { Wake } from './wake.ts';
@@ -32,12 +39,15 @@ export const mustWait = (draft: Draft, group: GroupId): boolean =>
   lateStandInOf(draft, group) !== null ||
   isUnprobed(draft, group);
 
+/** Without the store a newer document may let others go on by their gateway, and this director has not seen it. */
+const mayBeStoodFor = (draft: Draft): boolean => isSegmentUsed(draft) || !isStoreThere(draft);
+
 /** A group of this director's record stays silent until the network was asked about it. */
 function isUnprobed(draft: Draft, group: GroupId): boolean {
   const { state, now } = draft;
   const holding = state.holdings.get(group);
   if (holding?.kind !== 'owned' || holding.right !== 'record') return false;
-  if (!holding.mustProbe || !isSegmentUsed(draft)) return false;
+  if (!holding.mustProbe || !mayBeStoodFor(draft)) return false;
   const probing = probingOf(draft, group, holding);
   if (probing === null || probing.phase === 'asking') return true;
   if (probing.phase === 'clear') return false;
@@ -120,7 +130,7 @@ function lengthFor(draft: Draft, group: GroupId, holding: Owned): Probing['lengt
   }
   const isPrepared = holding.preparedUntil !== null && holding.preparedUntil > now;
   if (holding.right === 'segment' || !holding.mustProbe || !isPrepared) return null;
-  if (!isSegmentUsed(draft) || isUnresolved(draft, group)) return null;
+  if (!mayBeStoodFor(draft) || isUnresolved(draft, group)) return null;
   return lateStandInOf(draft, group) === null ? 'short' : null;
 }
 

@@ -234,6 +234,27 @@ describe('a round without the store', () => {
   });
 });
 
+it('asks the network before it opens what has lapsed: a document that it has not seen may let others stand in', () => {
+  const driver = holder({ isolation: 'release' });
+  untilAsked(driver);
+  for (let passed = 0; passed < 2 * TIMING.holdMs; passed += 50) {
+    driver.advance(50);
+    endRounds(driver);
+  }
+  expect(driver.holding()).toBe('owned');
+  driver.forget();
+  for (let passed = 0; driver.holding() !== 'open' && passed < 4 * TIMING.roundMs; passed += 50) {
+    const [last] = holds(driver).slice(-1);
+    if (last !== undefined) answer(driver, 'relayed', last.message);
+    driver.advance(50);
+    endRounds(driver);
+  }
+  expect(driver.holding()).toBe('open');
+  const told = driver.effects.map(({ kind }) => kind);
+  expect(told).toContain('probe');
+  expect(told.indexOf('announce')).toBeGreaterThan(told.indexOf('probe'));
+});
+
 describe('an arming by the peers', () => {
   it('silences nothing that a handover has opened since the question', () => {
     const driver = holder({ groups: [group(G1), group(G2)] });
