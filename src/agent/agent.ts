@@ -347,6 +347,8 @@ class Director implements Agent {
       changed: () => {
         this.#parts.vrrp?.look();
         this.#plane.look();
+        // Whoever begins to speak a moment after this one must not be missed.
+        this.#conflicts.glance(this.#parts.hold.state());
         this.#housekeeping.wake();
       },
     });

@@ -2,6 +2,7 @@
  * Hears who else speaks as a VIP that this director holds (design 4.11): counted and told, and answered
  * by announcing at once. Who holds is decided by the store and the peers; this changes nothing of it.
  */
+import type { ElectionState } from '../core/election/state.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { Announcement, Announcer } from '../ports/announcer.ts';
@@ -31,6 +32,8 @@ export type ConflictPorts = {
 export type ConflictWatch = {
   /** What is held may have changed. */
   look(): void;
+  /** The same, where these are not what they were. */
+  glance(state: Pick<ElectionState, 'holdings' | 'probings'>): void;
   run(signal: AbortSignal): Promise<void>;
 };
 
@@ -47,6 +50,7 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
   const contests = new Map<string, Contest>();
   let listened = '';
   let wasUrgent = false;
+  let glanced: Parameters<ConflictWatch['glance']>[0] | null = null;
 
   const look = (): void => {
     const held = [...ports.held(), ...ports.awaited()];
@@ -88,6 +92,11 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
 
   return {
     look,
+    glance: ({ holdings, probings }) => {
+      if (holdings === glanced?.holdings && probings === glanced.probings) return;
+      glanced = { holdings, probings };
+      look();
+    },
     run: async (signal) => {
       for await (const voice of neighbours.voices(signal)) take(voice, clock.now());
     },

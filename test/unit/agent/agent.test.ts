@@ -555,6 +555,20 @@ describe('a foreign voice', () => {
     expect(d1.agent?.view.events().map(({ record }) => record.kind)).toContain('address.contested');
     expect(world.holdersOf('g1')).toEqual(['d1']);
   });
+
+  it('is heard from the moment on when the group speaks here, whatever was done just before', async () => {
+    for (const afterMs of [0, 7, 14, 21, 28, 35]) {
+      const { world, d1, d2 } = await settled();
+      await world.clock.advance(afterMs);
+      d1.reboot();
+      expect(await world.clock.runUntil(() => d2.answers(vipOf('g1')), 30_000)).toBe(true);
+      await world.clock.advance(1);
+      d2.hear(vipOf('g1'));
+      await world.clock.advance(1000);
+      const told = d2.agent?.view.events().map(({ record }) => record.kind);
+      expect(told, `after ${afterMs} ms`).toContain('address.contested');
+    }
+  });
 });
 
 describe('without etcd, and then without the holder', () => {
