@@ -2,7 +2,12 @@
 import type { Command } from 'commander';
 import { createLineCheck } from '../../api/schemas/check-answer.ts';
 import { ZeroResult } from '../../api/schemas/responses.ts';
-import { ConnectionLine, type TableHeadRow, TableRow } from '../../model/ipvs-listing.ts';
+import {
+  ConnectionLine,
+  FailureRow,
+  type TableHeadRow,
+  TableRow,
+} from '../../model/ipvs-listing.ts';
 import { parseAnswer } from '../answers.ts';
 import { CliError, type CliIo, EXIT, type ExitCode } from '../context.ts';
 import {
@@ -140,6 +145,7 @@ async function printJson(session: Session, path: string): Promise<void> {
     last = line;
     return `${line}\n`;
   });
+  if (last.startsWith('{"kind":"failure"')) throw failed(parseLine(checkFailureRow, last).detail);
   const isWhole = last.startsWith('{"kind":"end"');
   if (!isWhole && !session.io.signal.aborted) throw brokenOff();
 }
@@ -169,6 +175,7 @@ async function printLines(
 
 const checkTableRow = createLineCheck(TableRow);
 const checkConnectionLine = createLineCheck(ConnectionLine);
+const checkFailureRow = createLineCheck(FailureRow);
 
 function parseLine<T>(
   check: (
@@ -183,6 +190,9 @@ function parseLine<T>(
     `the director answered something else than expected (${row.error}); is it of another version?`,
   );
 }
+
+const failed = (detail: string): CliError =>
+  new CliError(EXIT.unreachable, `the list broke off: ${detail}`);
 
 const brokenOff = (): CliError =>
   new CliError(
@@ -242,8 +252,7 @@ async function printConnections(
   await printLines(session, path, (line) => {
     const row = parseLine(checkConnectionLine, line);
     if (row.kind === 'connection') return head() + formatConnection(row, withEngine);
-    if (row.kind === 'failure')
-      throw new CliError(EXIT.unreachable, `the list broke off: ${row.detail}`);
+    if (row.kind === 'failure') throw failed(row.detail);
     ending = row.isWhole ? '' : `stopped after ${row.shown} connections (--limit)\n`;
     if (row.unreadable > 0)
       ending += `${row.unreadable} lines of the kernel are no connections that leasehold knows\n`;

@@ -171,12 +171,14 @@ TCP 14:59  ESTABLISHED 10.90.0.1:40000    10.90.0.100:80     10.90.0.21:80
   });
 
   it('say where the kernel failed in between', async () => {
-    rig.view.ipvs.connections = connections(10);
     rig.view.ipvs.failsAfter = 6;
-    expect(await rig.run('ipvs conns')).toMatchObject({
-      code: 5,
-      err: expect.stringContaining('it broke in between'),
-    });
+    for (const how of ['', '--json']) {
+      rig.view.ipvs.connections = connections(10);
+      rig.view.ipvs.read = 0;
+      const broken = await rig.run(`ipvs conns ${how}`);
+      expect(broken).toMatchObject({ code: 5, err: expect.stringContaining('in between') });
+      expect(broken.err).not.toContain('takes nothing');
+    }
   });
 });
 
