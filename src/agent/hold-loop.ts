@@ -135,6 +135,8 @@ class Loop implements HoldLoop {
 
   setConfig(config: ElectionConfig | null): void {
     this.#config = config;
+    // Another director may speak as them as soon as the kernel has them no more: before the next round here.
+    this.#voices.stopRemoved();
     this.offer({ kind: 'tick' });
   }
 
@@ -254,7 +256,7 @@ class Loop implements HoldLoop {
         void this.#runTxn(effect);
         return;
       case 'arm':
-        for (const { group } of effect.groups) this.#voices.stopRemoved(group);
+        this.#voices.stopRemoved();
         this.#inKernel(effect);
         return;
       case 'mute':

@@ -11,8 +11,8 @@ export type Voices = {
   limit(group: GroupId, until: MonoMs): void;
   /** Ends what is told of the group. */
   stop(group: GroupId): void;
-  /** Ends what is told of addresses that the spec has taken from the group. */
-  stopRemoved(group: GroupId): void;
+  /** Ends what is told of addresses that the spec has taken from their groups. */
+  stopRemoved(): void;
 };
 
 export function createVoices(ports: {
@@ -33,17 +33,17 @@ export function createVoices(ports: {
       announcer.stop(told.get(group) ?? []);
       told.delete(group);
     },
-    stopRemoved: (group) => {
-      const before = told.get(group);
-      if (before === undefined) return;
-      const now = announcements(group);
-      if (now === before) return;
-      const isStill = (one: Announcement): boolean =>
-        now.some((other) => other.device === one.device && other.address === one.address);
-      const removed = before.filter((one) => !isStill(one));
-      if (removed.length === 0) return;
-      announcer.stop(removed);
-      told.set(group, before.filter(isStill));
+    stopRemoved: () => {
+      for (const [group, before] of told) {
+        const now = announcements(group);
+        if (now === before) continue;
+        const isStill = (one: Announcement): boolean =>
+          now.some((other) => other.device === one.device && other.address === one.address);
+        const removed = before.filter((one) => !isStill(one));
+        if (removed.length === 0) continue;
+        announcer.stop(removed);
+        told.set(group, before.filter(isStill));
+      }
     },
   };
 }

@@ -248,6 +248,19 @@ describe('the hold loop', () => {
     ]);
   });
 
+  it('announces nothing more that a document takes from a group, before the next round ends', async () => {
+    const places = ['10.90.0.100', '10.90.0.101'].map((vip) => ({
+      device: 'eth0',
+      address: ip(vip),
+    }));
+    const { loop, calls, begin, config } = setUp({ announcements: () => places.slice() });
+    await begin();
+    places.pop();
+    calls.length = 0;
+    loop.setConfig(config);
+    expect(calls).toEqual(['hush 10.90.0.101']);
+  });
+
   it('gives in order: hush and close, and only then is the record written', async () => {
     const { clock, fitness, calls, begin, kernel, cluster } = setUp();
     await begin();
