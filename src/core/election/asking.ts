@@ -14,6 +14,7 @@ import {
 import { ASKED_GROUPS_MAX, type AskedGroup, type PeerMessage } from '../../model/peer.ts';
 import { noteRelaying } from './consent.ts';
 import { alarmOnce, type Draft, later, notice } from './draft.ts';
+import { isSupplanted } from './hearing.ts';
 import { paceMs } from './pace.ts';
 import { isUnresolved } from './pending.ts';
 import { promisedTo } from './promises.ts';
@@ -193,8 +194,9 @@ export function onAnswer(draft: Draft, from: DirectorId, answer: Answer): void {
   if (answer.kind === 'relayed') noteRelaying(draft, answer);
   if (round.kind !== 'sent' || round.asked === null || round.isDenied) return;
   if (round.round !== answer.round || round.sessionRev !== answer.sessionRev) return;
-  // Whoever goes by its name in etcd has promised nothing.
+  // Whoever goes by its name now has promised nothing.
   if (answer.kind === 'promise' && isOver(state.view, from, answer.by)) return;
+  if (answer.kind === 'promise' && isSupplanted(draft, from, answer.by)) return;
   state.round = { ...round, asked: counted(round.asked, from, answer) };
   if (answer.kind !== 'refusal') return;
   tellRefusal(draft, from, answer);

@@ -25,6 +25,7 @@ type Owned =
   | 'probings'
   | 'standAfter'
   | 'lastHeard'
+  | 'newestHeard'
   | 'adverts'
   | 'listening'
   | 'challenges'
@@ -148,6 +149,7 @@ const copyState = (state: ElectionState): DraftState => ({
   foreseen: state.foreseen,
   heard: state.heard,
   lastHeard: state.lastHeard,
+  newestHeard: state.newestHeard,
   adverts: state.adverts,
   challenges: state.challenges,
   claimable: state.claimable,

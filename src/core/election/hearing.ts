@@ -11,6 +11,7 @@ import {
   type GroupId,
   type MonoMs,
   monoMs,
+  type SessionId,
 } from '../../model/ids.ts';
 import { type Draft, own, surveyed } from './draft.ts';
 import type { ElectionState } from './state.ts';
@@ -73,6 +74,27 @@ function isSame(before: Named, now: Named): boolean {
   if (before.length !== now.length) return false;
   for (let i = 0; i < now.length; i++) if (before[i]?.group !== now[i]?.group) return false;
   return true;
+}
+
+/** The machine that goes by the newer session may be gone, or etcd was set back: then the older one counts again. */
+const SUPPLANTED_MS = 5000;
+
+export function noteSession(draft: Draft, from: DirectorId, session: SessionId): void {
+  if (!isSupplanted(draft, from, session))
+    own(draft, 'newestHeard').set(from, { session, at: draft.now });
+}
+
+/**
+ * Somebody is heard who goes by a newer session of this director: another machine has taken its name by now, and by
+ * that name it may do what the older one has promised not to. Etcd tells it to nobody who has lost it.
+ */
+export function isSupplanted(
+  { state, now }: Draft,
+  director: DirectorId,
+  session: SessionId,
+): boolean {
+  const newest = state.newestHeard.get(director);
+  return newest !== undefined && newest.session > session && now < newest.at + SUPPLANTED_MS;
 }
 
 /** When silence about this group becomes suspicion; at once when its shown lease ended. */

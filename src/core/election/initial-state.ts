@@ -61,6 +61,7 @@ export function initialState(now: MonoMs): ElectionState {
     foreseen: new Set(),
     heard: new Map(),
     lastHeard: new Map(),
+    newestHeard: new Map(),
     adverts: new Map(),
     challenges: new Map(),
     claimable: new Map(),

@@ -505,6 +505,11 @@ export type ElectionState = {
   readonly foreseen: ReadonlySet<GroupId>;
   /** When a director was last heard at all: only who is heard is given a group. */
   readonly lastHeard: ReadonlyMap<DirectorId, MonoMs>;
+  /** The newest session by whose name a director was heard, and when last. */
+  readonly newestHeard: ReadonlyMap<
+    DirectorId,
+    { readonly session: SessionId; readonly at: MonoMs }
+  >;
   /** When a director last advertised each group by VRRP: a sign of life of little weight (`hearing.ts`). */
   readonly adverts: ReadonlyMap<DirectorId, ReadonlyMap<GroupId, MonoMs>>;
   readonly challenges: ReadonlyMap<DirectorId, ChallengeState>;

@@ -25,7 +25,7 @@ import { forgetMuted } from './pending.ts';
 import { advanceProbing, onProbed, probingWakes } from './probing.ts';
 import { forgetPromises, onHold, onRelayReply, promiseWakes } from './promises.ts';
 import { advanceGiveUp, giveUpWakes, onClosed, onGiveUpReply } from './give-up.ts';
-import { Heard, onAdvert } from './hearing.ts';
+import { Heard, noteSession, onAdvert } from './hearing.ts';
 import { advanceOwnership } from './ownership.ts';
 import {
   advanceRound,
@@ -247,6 +247,7 @@ function takeHeartbeat(
   // A voice of an earlier life is no sign of this one.
   if (known !== undefined && known.rev !== ABSENT && session < sessionOf(known)) return;
   own(draft, 'lastHeard').set(from, now);
+  noteSession(draft, from, session);
   const before = state.heard.get(from) ?? Heard.nothing;
   const after = before.next(armed, now);
   own(draft, 'heard').set(from, after);
