@@ -48,8 +48,11 @@ export function advanceCandidacy(draft: Draft): void {
     for (const [group, holding] of state.holdings)
       if (holding.kind === 'owned' && holding.right === 'segment')
         reconsider(draft, group, holding);
-  for (const [group, at] of state.standAfter) if (at <= now) remove(draft, 'standAfter', group);
-  if (!isCutOff(draft) || !isAble(draft)) return;
+  const isAway = isCutOff(draft);
+  // What an outage has taught says nothing of the next one: the holder may be another, and known to be dead.
+  for (const [group, at] of state.standAfter)
+    if (at <= now || !isAway) remove(draft, 'standAfter', group);
+  if (!isAway || !isAble(draft)) return;
   for (const [group, holder] of orphans(draft))
     if (mayStand(draft, group, holder)) stand(draft, group, holder);
 }

@@ -87,6 +87,22 @@ describe('a candidate', () => {
     expect(standIn(driver)).toBeNull();
   });
 
+  it('steps back in one outage, not in the next', () => {
+    const driver = orphaned();
+    driver.isProbeAnswered = true;
+    for (let tries = 0; of(driver)?.phase !== 'stepped-back' && tries < 100; tries++)
+      withoutStore(driver, 200, IN_SIGHT);
+    expect(of(driver)?.phase).toBe('stepped-back');
+    driver.keep = () => false;
+    for (const { effect } of driver.kept.splice(0))
+      if (effect.kind === 'txn') driver.doubt(effect);
+    // The holder is challenged, and by that etcd answers.
+    const [until] = driver.state.standAfter.values();
+    driver.advance(1500);
+    expect(until).toBeGreaterThan(driver.now);
+    expect(driver.state.standAfter.size).toBe(0);
+  });
+
   it.each([
     ['gateway-silent', { isGatewayThere: false, answer: only(D3, promise) }],
     ['asking', { isGatewayThere: true }],
