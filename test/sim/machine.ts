@@ -174,9 +174,17 @@ export class Machine implements Speaker {
       if (!isOver) return true;
       this.#left.delete(address);
     }
+    if (this.#isStoppedInClosing(address)) return true;
     // A process that ends leaves its kernel what a freeze could not give to a new one.
     if (this.agent === null || this.#neighbours?.isHeard !== false) return false;
     return this.#isAny(address, (group) => this.#isByGateway(group));
+  }
+
+  /** It was stopped between its decision to fall silent and its kernel's: by what it held it tells no more. */
+  #isStoppedInClosing(address: IpAddress): boolean {
+    if (this.agent === null || this.isRunning) return false;
+    if (this.#world.options.isolation !== 'gateway') return false;
+    return this.answers(address) && !this.#isAny(address, ({ state }) => state === 'held-here');
   }
 
   /** One of the groups that the address may belong to, as its process tells of them. */
