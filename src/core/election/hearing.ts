@@ -76,26 +76,17 @@ function isSame(before: Named, now: Named): boolean {
   return true;
 }
 
-/** The machine that goes by the newer session may be gone, or etcd was set back: then the older one counts again. */
-const SUPPLANTED_MS = 5000;
-
 export function noteSession(draft: Draft, from: DirectorId, session: SessionId): void {
-  if (!isSupplanted(draft, from, session))
-    own(draft, 'newestHeard').set(from, { session, at: draft.now });
+  const newest = draft.state.newestHeard.get(from);
+  if (newest === undefined || session > newest) own(draft, 'newestHeard').set(from, session);
 }
 
 /**
- * Somebody is heard who goes by a newer session of this director: another machine has taken its name by now, and by
- * that name it may do what the older one has promised not to. Etcd tells it to nobody who has lost it.
+ * Somebody was heard who goes by a newer session of this director: another machine has taken its name, and by that
+ * name it may do what the older one promises not to. Etcd tells it to nobody who has lost it.
  */
-export function isSupplanted(
-  { state, now }: Draft,
-  director: DirectorId,
-  session: SessionId,
-): boolean {
-  const newest = state.newestHeard.get(director);
-  return newest !== undefined && newest.session > session && now < newest.at + SUPPLANTED_MS;
-}
+export const isSupplanted = ({ state }: Draft, director: DirectorId, session: SessionId): boolean =>
+  (state.newestHeard.get(director) ?? session) > session;
 
 /** When silence about this group becomes suspicion; at once when its shown lease ended. */
 export function suspectAt(draft: Draft, director: DirectorId, group: GroupId): number {

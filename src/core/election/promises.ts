@@ -244,8 +244,17 @@ export function forgetPromises(draft: Draft): void {
 export function mayKill(draft: Draft, director: DirectorId): boolean {
   const { state, config, now } = draft;
   if (!mayAccuse(state.view, director, config.me)) return false;
-  const scope = state.view.scopes.get(director)?.value ?? null;
-  // An earlier life may have promised, and promises outlive their life.
-  const bornAt = state.startedAt + waitMs(scope, config.timing);
-  return now >= Math.max(promisedUntil(draft, director), bornAt);
+  return now >= Math.max(promisedUntil(draft, director), boundSinceBirth(draft, director));
+}
+
+/**
+ * Until then what was promised in this director's name may bind: by an earlier life, or by another machine of that
+ * name, whose promises count until the heartbeats of this session are heard.
+ */
+export function boundSinceBirth({ state, config }: Draft, director: DirectorId): number {
+  const { startedAt, session, view } = state;
+  const { timing } = config;
+  const boundMs = waitMs(view.scopes.get(director)?.value ?? null, timing);
+  const namedAt = session.kind === 'open' ? session.since + timing.suspectMs : startedAt;
+  return Math.max(startedAt, namedAt) + boundMs;
 }

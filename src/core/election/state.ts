@@ -492,7 +492,7 @@ export type ElectionState = {
   /** After a refusal of what is held by the segment each group of it is asked about alone, until then. */
   readonly splitUntil: MonoMs;
   readonly probings: ReadonlyMap<GroupId, Probing>;
-  /** Where somebody answered, or the peers did not agree: the group is not stood for again before this. */
+  /** Where somebody answered, or the peers did not agree: not stood for again before this, or an answer of etcd. */
   readonly standAfter: ReadonlyMap<GroupId, MonoMs>;
   readonly nextConsentAt: MonoMs;
   /** To whom this director consented to leave a group, and the epochs that such a director told of. */
@@ -505,11 +505,8 @@ export type ElectionState = {
   readonly foreseen: ReadonlySet<GroupId>;
   /** When a director was last heard at all: only who is heard is given a group. */
   readonly lastHeard: ReadonlyMap<DirectorId, MonoMs>;
-  /** The newest session by whose name a director was heard, and when last. */
-  readonly newestHeard: ReadonlyMap<
-    DirectorId,
-    { readonly session: SessionId; readonly at: MonoMs }
-  >;
+  /** The newest session by whose name a director was ever heard. */
+  readonly newestHeard: ReadonlyMap<DirectorId, SessionId>;
   /** When a director last advertised each group by VRRP: a sign of life of little weight (`hearing.ts`). */
   readonly adverts: ReadonlyMap<DirectorId, ReadonlyMap<GroupId, MonoMs>>;
   readonly challenges: ReadonlyMap<DirectorId, ChallengeState>;

@@ -24,7 +24,7 @@ import { learnOwners } from './handover.ts';
 import { firstSuspectAt, suspectAt } from './hearing.ts';
 import { unresolvedOf } from './pending.ts';
 import { isLastResort } from './placement.ts';
-import { mayKill, promisedTo } from './promises.ts';
+import { boundSinceBirth, mayKill, promisedTo } from './promises.ts';
 import { onRoundAcquisition } from './round.ts';
 import { mayAccuse, mayLive } from './scope.ts';
 import { yieldTo } from './segment.ts';
@@ -510,5 +510,5 @@ function judgeWakes(draft: Draft, wake: Wake, director: DirectorId, held: Held):
   const scope = state.view.scopes.get(director)?.value ?? null;
   const dueAt = challenge.ackedAt + waitMs(scope, config.timing);
   wake.by(dueAt + rankDelay(draft, director, held.owned));
-  wake.by(state.startedAt + waitMs(scope, config.timing));
+  wake.by(boundSinceBirth(draft, director));
 }

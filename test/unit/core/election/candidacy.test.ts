@@ -94,8 +94,7 @@ describe('a candidate', () => {
       withoutStore(driver, 200, IN_SIGHT);
     expect(of(driver)?.phase).toBe('stepped-back');
     driver.keep = () => false;
-    for (const { effect } of driver.kept.splice(0))
-      if (effect.kind === 'txn') driver.doubt(effect);
+    for (const { effect } of driver.kept.splice(0)) if (effect.kind === 'txn') driver.doubt(effect);
     // The holder is challenged, and by that etcd answers.
     const [until] = driver.state.standAfter.values();
     driver.advance(1500);
