@@ -348,7 +348,7 @@ class Director implements Agent {
         this.#parts.vrrp?.look();
         this.#plane.look();
         // Whoever begins to speak a moment after this one must not be missed.
-        this.#conflicts.glance(this.#parts.hold.state());
+        this.#conflicts.lookSoon();
         this.#housekeeping.wake();
       },
     });

@@ -2,7 +2,6 @@
  * Hears who else speaks as a VIP that this director holds (design 4.11): counted and told, and answered
  * by announcing at once. Who holds is decided by the store and the peers; this changes nothing of it.
  */
-import type { ElectionState } from '../core/election/state.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { GroupId, MonoMs } from '../model/ids.ts';
 import type { Announcement, Announcer } from '../ports/announcer.ts';
@@ -14,7 +13,7 @@ import type { ForeignVoice, Neighbours } from '../ports/neighbours.ts';
 export type ConflictPorts = {
   readonly neighbours: Pick<Neighbours, 'listen' | 'voices'>;
   readonly announcer: Pick<Announcer, 'announce'>;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'now' | 'schedule'>;
   readonly log: Log;
   readonly metrics: Pick<Metrics, 'conflict'>;
   /** The VIPs that speak here now. */
@@ -32,11 +31,14 @@ export type ConflictPorts = {
 export type ConflictWatch = {
   /** What is held may have changed. */
   look(): void;
-  /** The same, where these are not what they were. */
-  glance(state: Pick<ElectionState, 'holdings' | 'probings'>): void;
+  /** The same in a moment, once for many changes. */
+  lookSoon(): void;
   run(signal: AbortSignal): Promise<void>;
 };
 
+/** A takeover of hundreds of groups has as many changes in a row. */
+const SOON_MS = 1;
+const LOOK_GAP_MS = 10;
 /** How late a foreign voice may be heard where it silences the group. */
 const URGENT_MS = 5;
 const TELL_REST_MS = 60_000;
@@ -50,9 +52,11 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
   const contests = new Map<string, Contest>();
   let listened = '';
   let wasUrgent = false;
-  let glanced: Parameters<ConflictWatch['glance']>[0] | null = null;
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let isDue = false;
 
   const look = (): void => {
+    lookedAt = clock.now();
     const held = [...ports.held(), ...ports.awaited()];
     const names = held.map(keyOf);
     const text = names.join();
@@ -92,10 +96,14 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
 
   return {
     look,
-    glance: ({ holdings, probings }) => {
-      if (holdings === glanced?.holdings && probings === glanced.probings) return;
-      glanced = { holdings, probings };
-      look();
+    lookSoon: () => {
+      if (isDue) return;
+      isDue = true;
+      const ms = Math.max(SOON_MS, lookedAt + LOOK_GAP_MS - clock.now());
+      clock.schedule(ms, () => {
+        isDue = false;
+        look();
+      });
     },
     run: async (signal) => {
       for await (const voice of neighbours.voices(signal)) take(voice, clock.now());

@@ -136,7 +136,7 @@ class Loop implements HoldLoop {
   setConfig(config: ElectionConfig | null): void {
     this.#config = config;
     // Another director may speak as them as soon as the kernel has them no more: before the next round here.
-    this.#voices.stopRemoved();
+    this.#voices.limitRemoved(this.#ports.clock.now());
     this.offer({ kind: 'tick' });
   }
 
@@ -256,7 +256,7 @@ class Loop implements HoldLoop {
         void this.#runTxn(effect);
         return;
       case 'arm':
-        this.#voices.stopRemoved();
+        for (const { group } of effect.groups) this.#voices.stopRemoved(group);
         this.#inKernel(effect);
         return;
       case 'mute':
@@ -420,8 +420,16 @@ const QUIET_EVENTS: ReadonlySet<ElectionEvent['kind']> = new Set([
 const isTold = ({ kind }: ElectionEffect): boolean =>
   kind === 'event' || kind === 'show-lease' || kind === 'verify';
 
-const isChange = ({ kind }: ElectionEffect): boolean =>
-  kind === 'event' || kind === 'show-lease' || kind === 'operation' || kind === 'foresee';
+const isChange = ({ kind }: ElectionEffect): boolean => CHANGES.has(kind);
+
+/** An announcement too: a VIP that joined what speaks already is listened for from then on. */
+const CHANGES: ReadonlySet<ElectionEffect['kind']> = new Set([
+  'event',
+  'announce',
+  'show-lease',
+  'operation',
+  'foresee',
+]);
 
 /**
  * Before the first spec only the view and the heartbeats of others are worth keeping: the store may have been

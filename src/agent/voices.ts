@@ -11,8 +11,10 @@ export type Voices = {
   limit(group: GroupId, until: MonoMs): void;
   /** Ends what is told of the group. */
   stop(group: GroupId): void;
-  /** Ends what is told of addresses that the spec has taken from their groups. */
-  stopRemoved(): void;
+  /** The same at once of addresses that the spec has taken from their groups, until it gives them back. */
+  limitRemoved(now: MonoMs): void;
+  /** Ends what is told of them. */
+  stopRemoved(group: GroupId): void;
 };
 
 export function createVoices(ports: {
@@ -22,28 +24,39 @@ export function createVoices(ports: {
   const { announcer, announcements } = ports;
   /** What is being told of each group: it must stop for what left the spec. */
   const told = new Map<GroupId, readonly Announcement[]>();
+  const announcedOf = (group: GroupId): readonly Announcement[] => told.get(group) ?? NOTHING;
+  const removedOf = (group: GroupId): readonly Announcement[] => {
+    const before = announcedOf(group);
+    const now = before.length === 0 ? before : announcements(group);
+    if (now === before) return NOTHING;
+    return before.filter(
+      (one) => !now.some(({ device, address }) => device === one.device && address === one.address),
+    );
+  };
   return {
     announce: (groups) => {
       for (const group of groups) told.set(group, announcements(group));
-      announcer.announce(groups.flatMap((group) => told.get(group) ?? []));
+      announcer.announce(groups.flatMap((group) => announcedOf(group)));
     },
-    repeat: (groups) => announcer.repeat(groups.flatMap((group) => told.get(group) ?? [])),
+    repeat: (groups) => announcer.repeat(groups.flatMap((group) => announcedOf(group))),
     limit: (group, until) => announcer.limit(announcements(group), until),
     stop: (group) => {
-      announcer.stop(told.get(group) ?? []);
+      announcer.stop(announcedOf(group));
       told.delete(group);
     },
-    stopRemoved: () => {
-      for (const [group, before] of told) {
-        const now = announcements(group);
-        if (now === before) continue;
-        const isStill = (one: Announcement): boolean =>
-          now.some((other) => other.device === one.device && other.address === one.address);
-        const removed = before.filter((one) => !isStill(one));
-        if (removed.length === 0) continue;
-        announcer.stop(removed);
-        told.set(group, before.filter(isStill));
-      }
+    limitRemoved: (now) => {
+      for (const group of told.keys()) announcer.limit(removedOf(group), now);
+    },
+    stopRemoved: (group) => {
+      const removed = removedOf(group);
+      if (removed.length === 0) return;
+      announcer.stop(removed);
+      told.set(
+        group,
+        announcedOf(group).filter((one) => !removed.includes(one)),
+      );
     },
   };
 }
+
+const NOTHING: readonly Announcement[] = [];

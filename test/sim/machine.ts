@@ -184,7 +184,7 @@ export class Machine implements Speaker {
   #isStoppedInClosing(address: IpAddress): boolean {
     if (this.agent === null || this.isRunning) return false;
     if (this.#world.options.isolation !== 'gateway') return false;
-    return this.answers(address) && !this.#isAny(address, ({ state }) => state === 'held-here');
+    return this.answers(address) && !this.#isAny(address, ({ state }) => state.endsWith('-here'));
   }
 
   /** One of the groups that the address may belong to, as its process tells of them. */

@@ -60,6 +60,29 @@ describe('a voice of what may speak here next', () => {
   });
 });
 
+describe('what changes many times in a row', () => {
+  it('is looked at in a moment, and then with rests', async () => {
+    const { clock, neighbours, seen, watch } = setUp();
+    const listened: number[] = [];
+    const listen = neighbours.listen.bind(neighbours);
+    neighbours.listen = (vips, withinMs) => {
+      listened.push(vips.length);
+      listen(vips, withinMs);
+    };
+    await clock.advance(100);
+    for (let i = 0; i < 20; i++) {
+      seen.held.push({ ...VIP, address: ip(`10.90.1.${i}`) });
+      watch.lookSoon();
+      await clock.advance(1);
+    }
+    expect(listened.length).toBeGreaterThanOrEqual(2);
+    expect(listened.length).toBeLessThanOrEqual(4);
+    expect(listened[0]).toBe(2);
+    await clock.advance(10);
+    expect(listened.at(-1)).toBe(21);
+  });
+});
+
 describe('a foreign voice', () => {
   it('is counted each time, answered once a second, told once a minute', async () => {
     const { clock, seen, hear, log } = setUp();

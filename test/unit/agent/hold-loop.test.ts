@@ -45,6 +45,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
   const bench = storeBench();
   const { clock, store, log, cluster } = bench;
   const calls: string[] = [];
+  const limits = new Map<string, number>();
   const sent: PeerMessage[] = [];
   const told = new Set<DirectorId>();
   /** What the next gate operations do instead of succeeding. */
@@ -113,7 +114,7 @@ function setUp(fields: Partial<HoldPorts> = {}) {
       announce: (vips) => calls.push(`announce ${vips.map((one) => one.address).join()}`),
       stop: (vips) => calls.push(`hush ${vips.map((one) => one.address).join()}`),
       repeat: () => {},
-      limit: () => {},
+      limit: (vips, until) => vips.forEach((one) => limits.set(one.address, until)),
     },
     peerLink: {
       send: ({ director }, message) => {
@@ -161,7 +162,21 @@ function setUp(fields: Partial<HoldPorts> = {}) {
     await clock.advance(WAIT_MS + 1000);
   };
   const holding = (): string => loop.state().holdings.get(groupId('g1'))?.kind ?? 'none';
-  return { ...bench, loop, calls, sent, told, next, kernel, config, see, begin, holding, fitness };
+  return {
+    ...bench,
+    loop,
+    calls,
+    limits,
+    sent,
+    told,
+    next,
+    kernel,
+    config,
+    see,
+    begin,
+    holding,
+    fitness,
+  };
 }
 
 describe('the hold loop', () => {
@@ -253,12 +268,23 @@ describe('the hold loop', () => {
       device: 'eth0',
       address: ip(vip),
     }));
-    const { loop, calls, begin, config } = setUp({ announcements: () => places.slice() });
+    const { clock, loop, calls, limits, begin, config } = setUp({
+      announcements: () => places.slice(),
+    });
     await begin();
-    places.pop();
-    calls.length = 0;
+    const taken = places.pop();
     loop.setConfig(config);
-    expect(calls).toEqual(['hush 10.90.0.101']);
+    expect(limits.get('10.90.0.101')).toBe(clock.now());
+    expect(limits.get('10.90.0.100')).toBeGreaterThan(clock.now());
+    // Given back at once it goes on being announced; the kernel never had to be told.
+    if (taken !== undefined) places.push(taken);
+    await clock.advance(2 * TIMING.roundMs);
+    expect(limits.get('10.90.0.101')).toBeGreaterThan(clock.now());
+    expect(calls).not.toContain('hush 10.90.0.101');
+    places.pop();
+    loop.setConfig(config);
+    await clock.advance(2 * TIMING.roundMs);
+    expect(calls.filter((call) => call.startsWith('hush'))).toEqual(['hush 10.90.0.101']);
   });
 
   it('gives in order: hush and close, and only then is the record written', async () => {
