@@ -12,7 +12,7 @@ import { Overlaps, type OverlapPorts, type Party } from './overlaps.ts';
 import { ALL_VIPS, mayCarry } from './spec.ts';
 
 /**
- * I1 two voices, I2 a voice without its record, I3 a frame that must not leave, I5 a move without a
+ * I1 two voices, I2 a voice without its record or with an older epoch than one before it, I3 a frame that must not leave, I5 a move without a
  * reason; `outage`: a voice that fell silent, or moved, for nothing but the store's being away; `takeover`: one
  * that ended with its machine while the store was away, and no other director spoke instead.
  */
@@ -24,6 +24,8 @@ export type Speaker = Party & {
   readonly director: string;
   /** Would its kernel let a frame out that speaks as the address? */
   letsOut(address: IpAddress): boolean;
+  /** By which epoch of which group it speaks as the address; null: its process tells of none. */
+  holdingOf(address: IpAddress): { readonly group: string; readonly epoch: number } | null;
   /** Somebody tore down its rules, and nobody has put them up since: the documented hole. */
   readonly isExposed: boolean;
 };
@@ -49,6 +51,8 @@ export class Checkers {
   /** Two voices by the leave of the segment. */
   readonly overlaps: Overlaps;
   readonly #owners = new Map<string, OwnerSeen>();
+  /** The highest epoch by which anybody began to speak, by group. */
+  readonly #spoken = new Map<string, { readonly epoch: number; readonly by: string }>();
 
   constructor(world: {
     readonly now: () => number;
@@ -76,7 +80,9 @@ export class Checkers {
       if (!by.answers(vip)) continue;
       const isNew = before[i] !== true;
       this.#expectAlone(by, vip, isNew);
-      if (isNew && !by.isExposed) this.#expectNamed(by, vip);
+      if (!isNew || by.isExposed) continue;
+      this.#expectNamed(by, vip);
+      this.#expectNewest(by, vip);
     }
     return result;
   }
@@ -132,6 +138,20 @@ export class Checkers {
     const text = `${by.name} begins to answer for ${vip}, but the records name ${told.join(', ')}`;
     if (this.#world.mayHoldBySegment()) this.#expectSegment(by, vip, text);
     else this.tell('I2', text);
+  }
+
+  /** Nobody begins to speak by an older epoch than somebody has before; a stand-in has the one that it stands in for. */
+  #expectNewest(by: Speaker, vip: IpAddress): void {
+    const holding = by.holdingOf(vip);
+    if (holding === null || by.isBySegment(vip)) return;
+    const { group, epoch } = holding;
+    const last = this.#spoken.get(group);
+    if (last === undefined || epoch >= last.epoch) this.#spoken.set(group, { epoch, by: by.name });
+    else
+      this.tell(
+        'I2',
+        `${by.name} begins to answer for ${vip} by epoch ${epoch} of ${group}, ${last.by} has by ${last.epoch}`,
+      );
   }
 
   /**

@@ -4,6 +4,7 @@ import type { TimingProfile } from '../../src/model/cluster.ts';
 import { formatRecord } from '../../src/model/records.ts';
 import { calmStore } from './faults.ts';
 import type { Machine } from './machine.ts';
+import { mutationNamed } from './mutations.ts';
 import { keys, timingOf, vipOf } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
 
@@ -161,6 +162,33 @@ describe('a holder that has lapsed', () => {
     d1.resume();
     await world.clock.advance(10_000);
     expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a holder that etcd answers no more', () => {
+  /** Another machine opens a session by the name of the one that promises, and knows of no promise. */
+  const supplant = async (mutation: Partial<WorldOptions>): Promise<void> => {
+    const [d1, d2] = await startPair({ profile: 'default', ...mutation });
+    d1.cutFromStore('law');
+    await world.clock.advance(200);
+    world.cluster.remove(keys.session(d1.id));
+    await world.clock.advance(200);
+    d2.cutFromStore('law');
+    await world.clock.advance(300);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    world.clone(d2).start();
+    await world.clock.advance(10_000);
+  };
+
+  it('counts by no promise of a machine whose name another one has taken', async () => {
+    await supplant({});
+    expect(world.holdersOf('g1')).toEqual(['d2-clone1']);
+    expect(world.violations).toEqual([]);
+  });
+
+  it('would speak beside that one if it did', async () => {
+    await supplant({ mutation: mutationNamed('promised-by-another-machine') });
+    expect(world.violations.map(({ law }) => law)).toContain('I1');
   });
 });
 

@@ -167,6 +167,17 @@ export class Machine implements Speaker {
     return basis === 'segment' && standIn?.recordHolder !== this.director;
   }
 
+  holdingOf(address: IpAddress): { readonly group: string; readonly epoch: number } | null {
+    const groups = this.agent?.view.status().groups ?? [];
+    const holding = groups.filter(
+      ({ name, state }) => mayCarry(name, address) && state.endsWith('-here'),
+    );
+    // A VIP that moves may be taken for either group's.
+    const [only, ...more] = holding;
+    if (only === undefined || more.length > 0 || only.epoch === null) return null;
+    return { group: only.name, epoch: only.epoch };
+  }
+
   isLeft(address: IpAddress): boolean {
     if (this.#left.has(address)) {
       const isOver =
@@ -277,7 +288,9 @@ export class Machine implements Speaker {
     const wrapStore = wrap.store ?? mutation?.store ?? ((plain: FakeStore) => plain);
     const mutatedLink = wrap.link?.(link) ?? link;
     const peerLink = new LifePeerLink(life, mutatedLink, (message) => world.passes(message));
-    const fence = this.#createFence(life, around);
+    const plain = { fence: this.fence, network: this.kernel };
+    const told = mutation?.kernel?.(plain, this.#world.clock) ?? plain;
+    const fence = this.#createFence(life, told.fence, around);
     const gatewayMs = (): number | null =>
       world.segment.hasGateway(this.name) ? GATEWAY_MS : null;
     const neighbours = new FakeNeighbours(
@@ -311,7 +324,7 @@ export class Machine implements Speaker {
       },
       {
         store: lifeStore(life, wrapStore(store, { me: this.id, clock: life })),
-        network: new LifeKernel(life, this.kernel, around),
+        network: new LifeKernel(life, told.network, around),
         fence,
         ipvs: this.ipvs,
         announcer: wrap.announcer?.(announcer) ?? announcer,
@@ -337,10 +350,10 @@ export class Machine implements Speaker {
     );
   }
 
-  #createFence(life: Life, around: <T>(act: () => T) => T): Fence | null {
-    if (this.fence === null) return null;
-    const mutated = this.#world.options.mutation?.fence?.(this.fence, this.#world.clock);
-    const fence = new LifeFence(life, mutated ?? this.fence, around);
+  #createFence(life: Life, told: Fence | null, around: <T>(act: () => T) => T): Fence | null {
+    if (told === null) return null;
+    const mutated = this.#world.options.mutation?.fence?.(told, this.#world.clock);
+    const fence = new LifeFence(life, mutated ?? told, around);
     const install = fence.install.bind(fence);
     const commit = fence.commit.bind(fence);
     let isInstalled = false;

@@ -16,6 +16,7 @@ import type { Fence } from '../../src/ports/fence.ts';
 import type { GatewayPing } from '../../src/ports/gateway.ts';
 import type { Neighbours } from '../../src/ports/neighbours.ts';
 import type { PeerLink } from '../../src/ports/peer-link.ts';
+import { KERNEL_MUTATIONS, type KernelPorts } from './kernel-mutations.ts';
 import { PROMISE_MUTATIONS } from './promise-mutations.ts';
 import { SEGMENT_MUTATIONS } from './segment-mutations.ts';
 import {
@@ -48,6 +49,8 @@ export type Mutation = {
   /** Ports of one life of one director, changed together. */
   readonly life?: (about: LifeAbout) => LifeWrap;
   readonly fence?: (fence: Fence, clock: Clock) => Fence;
+  /** Both parts of the kernel of one life. */
+  readonly kernel?: (ports: KernelPorts, clock: Clock) => KernelPorts;
   readonly onSpec?: (world: World) => void;
   /** Kernels keep addresses for ever. */
   readonly kernelKeeps?: boolean;
@@ -398,6 +401,25 @@ export const MUTATIONS: readonly Mutation[] = [
     store: (store) =>
       override(store, { watch: (prefix, signal) => flatter(store.watch(prefix, signal)) }),
   },
+  {
+    name: 'hold-time-used-before-it-is-written',
+    overrides: { profile: 'default', hasFence: true },
+    faults: ['changeHold', 'freeze', 'crash', 'cutFromStore'],
+    store: (store, { me }) => {
+      let told = Number.POSITIVE_INFINITY;
+      return rewriteTxn(store, (txn) =>
+        putRecords(
+          txn,
+          (key) => isOf(key, 'scope', me),
+          (record) => {
+            told = Math.min(told, Number(record['holdMs']));
+            return { ...record, holdMs: told };
+          },
+        ),
+      );
+    },
+  },
+  ...KERNEL_MUTATIONS,
   ...PROMISE_MUTATIONS,
   ...SEGMENT_MUTATIONS,
 ];

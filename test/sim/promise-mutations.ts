@@ -1,5 +1,5 @@
 /** Rules of promises, relays and scopes (design 4.8, 4.9), each left out by a wrapper around a port. */
-import { type DirectorId, revision, sessionIdOf } from '../../src/model/ids.ts';
+import { type DirectorId, revision, type SessionId, sessionIdOf } from '../../src/model/ids.ts';
 import type { PeerMessage, RefusalReason } from '../../src/model/peer.ts';
 import type { ClusterStore, Txn } from '../../src/ports/cluster-store.ts';
 import type { PeerDelivery } from '../../src/ports/peer-link.ts';
@@ -155,6 +155,25 @@ export class Injected {
   }
 }
 
+/** A promise counts for whoever goes by that name, as long as the director has heard of it by heartbeats alone. */
+const promiseOfAnotherMachine: Life = () => ({
+  link: (link) => {
+    const newest = new Map<DirectorId, SessionId>();
+    return rewriteLink(link, {
+      hear: (delivery) => {
+        const { from, message } = delivery;
+        if (message.kind === 'heartbeat' || message.kind === 'hold')
+          newest.set(from, latest(message.session, newest.get(from)));
+        if (message.kind !== 'promise') return [delivery];
+        return [{ ...delivery, message: { ...message, by: latest(message.by, newest.get(from)) } }];
+      },
+    });
+  },
+});
+
+const latest = (one: SessionId, other: SessionId | undefined): SessionId =>
+  other !== undefined && other > one ? other : one;
+
 /** Peers that only a scope in doubt names are taken to have promised. */
 const scopeInDoubtNotAsked: Life = ({ me }) => {
   let known: readonly string[] = [];
@@ -273,6 +292,10 @@ export const PROMISE_MUTATIONS: readonly Mutation[] = [
     overrides: { profile: 'default', hasFence: true },
     faults: ['holderCut', 'lonelyHolder', 'onlyOneHasStore', 'cutPeers'],
     life: promiseOfEarlierRound,
+  },
+  {
+    name: 'promised-by-another-machine',
+    life: promiseOfAnotherMachine,
   },
   {
     name: 'relayed-without-owners',
