@@ -9,6 +9,8 @@ export type Measured = {
   readonly column: Column;
   /** Id of the fault. */
   readonly fault: string;
+  /** When, and of which revision. */
+  readonly taken: string;
   /** Of each run a verdict of the IPv4 VIP and one of the IPv6 VIP. */
   readonly runs: (readonly Verdict[])[];
 };
@@ -36,9 +38,57 @@ export function failoverTable(measured: readonly Measured[]): string {
     line(head.map(() => '---')),
     ...rows.map(line),
     '',
+    ...boundLines(measured),
+    '',
     dualLine(measured),
     '',
   ].join('\n');
+}
+
+/** What a crash may cost in units of keepalived's power loss; service is back by then after a repair. */
+const CRASH_BOUNDS = {
+  fast: { partner: 'v3-100ms', most: 0.95 },
+  default: { partner: 'v2-1s', most: 0.35 },
+} as const satisfies Partial<Record<Column, { partner: Column; most: number }>>;
+const REPAIR_MS = 1000;
+
+/** Each figure beside its bound, where there is one; a bound that is missed is told as such. */
+function boundLines(measured: readonly Measured[]): readonly string[] {
+  const found = (column: Column, fault: string): Measured | undefined =>
+    measured.find((each) => each.column === column && each.fault === fault);
+  return (['fast', 'default'] as const).map((column) => {
+    const { partner, most } = CRASH_BOUNDS[column];
+    const theirs = found(partner, 'power-off');
+    const missed: string[] = [];
+    let worst = 0;
+    for (const fault of FAULTS) {
+      const ours = found(column, fault.id);
+      if (ours === undefined || ours.runs.length === 0) continue;
+      const claim = fault.claim(column);
+      const all = ours.runs.flat();
+      const lost = sum(all.map((each) => each.lost));
+      const longestMs = Math.max(...all.map(({ outageMs }) => outageMs));
+      if ((claim === 'crash' || claim === 'recovery') && theirs !== undefined) {
+        const ratio = ratioOf(ours.runs, theirs.runs);
+        worst = Math.max(worst, ratio);
+        if (ratio > most) missed.push(`${fault.name} (${ratio.toFixed(2)})`);
+      }
+      if (claim === 'repair' && longestMs > REPAIR_MS)
+        missed.push(`${fault.name} (${formatMs(longestMs)})`);
+      if ((claim === 'handover' || claim === 'nothing') && lost > 0)
+        missed.push(`${fault.name} (${lost} lost)`);
+    }
+    const bounds = `a crash at most ${most} of ${partner}'s power loss, a repair ${formatMs(REPAIR_MS)}, else nothing lost`;
+    const told = missed.length === 0 ? 'all met' : `**missed**: ${missed.join(', ')}`;
+    return `- ${column}: ${bounds}: ${told}; the costliest crash ${worst.toFixed(2)}.`;
+  });
+}
+
+/** Of the medians, the worse of both families. */
+function ratioOf(ours: Measured['runs'], theirs: Measured['runs']): number {
+  const middle = (runs: Measured['runs'], family: number): number =>
+    median(runs.flatMap((verdicts) => verdicts[family]?.outageMs ?? []));
+  return Math.max(...[0, 1].map((family) => middle(ours, family) / middle(theirs, family)));
 }
 
 function cellOf({ column, runs }: Measured, fault: Fault): string {

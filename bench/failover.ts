@@ -1,7 +1,8 @@
 /**
  * What a client loses when a director goes, by ours in two profiles and by keepalived in two settings,
  * in one run and on one network: two directors each as namespaces, faults by turns, so that the load
- * of the machine falls on all alike. The rows are those of the failover tests.
+ * of the machine falls on all alike. The rows are those of the failover tests. With `--only` the rows named
+ * are taken anew, and the others keep their figures.
  */
 import {
   CLIENT,
@@ -24,6 +25,7 @@ import type { Verdict } from '../test/support/verdict.ts';
 import { watch } from '../test/support/watched.ts';
 import { type Bench, type BenchOptions, withLab } from './bench-lab.ts';
 import { type Column, failoverTable, type Measured } from './failover-table.ts';
+import { rowStamp } from './machine.ts';
 
 /** With which keepalived a profile is taken by turns, and how long that one is watched. */
 const PARTNERS: ReadonlyMap<Profile, { kind: KeepalivedKind; windowMs: number; advertMs: number }> =
@@ -38,16 +40,20 @@ const CALM_MS = 3000;
 export const benchFailover: Bench = async (options) => {
   const version = await ensureKeepalived(options.say);
   const lab = { name: 'bench-failover', kind: 'namespace', etcdMembers: 3 } as const;
-  const measured: Measured[] = [];
-  await withLab(lab, options.signal, (built) => measureAll(built, options, measured));
+  const kept = (options.kept ?? []) as readonly Measured[];
+  const measured =
+    options.only.length === 0 ? [] : kept.filter(({ fault }) => !options.only.includes(fault));
+  const taken = await rowStamp();
+  await withLab(lab, options.signal, (built) => measureAll(built, { ...options, taken }, measured));
   return { text: report(measured, version, options.runs), table: failoverTable(measured) };
 };
 
 async function measureAll(
   built: ClusterLab,
-  options: BenchOptions,
+  options: BenchOptions & Pick<Measured, 'taken'>,
   measured: Measured[],
 ): Promise<void> {
+  const { taken } = options;
   await built.etcd.start();
   await built.startAgents();
   for (const profile of PROFILES) {
@@ -59,8 +65,13 @@ async function measureAll(
     const pair =
       partner === undefined ? null : await createKeepalivedPair(lab.network, partner.kind);
     for (const fault of wanted(options)) {
-      const ours: Measured = { column: profile, fault: fault.id, runs: [] };
-      const theirs: Measured = { column: partner?.kind ?? 'v2-1s', fault: fault.id, runs: [] };
+      const ours: Measured = { column: profile, fault: fault.id, taken, runs: [] };
+      const theirs: Measured = {
+        column: partner?.kind ?? 'v2-1s',
+        fault: fault.id,
+        taken,
+        runs: [],
+      };
       measured.push(ours, ...(fault.keepalived === undefined ? [] : [theirs]));
       for (let run = 0; run < options.runs; run += 1) {
         options.signal.throwIfAborted();
@@ -128,9 +139,12 @@ const NAMES: Readonly<Record<Column, string>> = {
 };
 
 function report(measured: readonly Measured[], version: string, runs: number): string {
-  const each = measured.flatMap(({ column, fault, runs: all }) =>
-    all.map((verdicts) => `${fault}: ${column}: ${verdicts.map(describeVerdict).join('; IPv6 ')}`),
-  );
+  const each = measured.flatMap(({ column, fault, taken, runs: all }) => [
+    `${fault}: ${column}: taken ${taken}`,
+    ...all.map(
+      (verdicts) => `${fault}: ${column}: ${verdicts.map(describeVerdict).join('; IPv6 ')}`,
+    ),
+  ]);
   return `Two directors each, a VIP of IPv4 and one of IPv6, each fault ${runs} times, seen from the host ${CLIENT}.
 leasehold: profiles fast and default, three etcd members. keepalived ${version}, priorities 150/100: version 3
 with an advertisement each 100 ms, and its default, version 2 with one a second (IPv6: version 3, same interval).

@@ -6,14 +6,24 @@ import { run } from '../test/support/processes.ts';
 /** Sources, agent, kernel, cores and versions, as two lines; they hold for all benches of one start. */
 export async function machineFacts(): Promise<string> {
   const etcd = (await run(['etcd', '--version'])).stdout;
-  const described = await run(['git', 'describe', '--always', '--dirty', '--exclude=*']);
-  const revision = described.code === 0 ? described.stdout.trim() : 'unknown';
   const version = /etcd Version: (\S+)/.exec(etcd)?.[1] ?? 'unknown';
   const cores = cpus();
   return [
-    `revision ${revision}, agent built ${builtAt()}`,
+    `revision ${await revision()}, agent built ${builtAt()}`,
     `Linux ${release()}, ${cores.length} cores (${cores[0]?.model ?? 'unknown'}), ${(totalmem() / 2 ** 30).toFixed(0)} GB, Node ${process.version}, etcd ${version}`,
   ].join('\n');
+}
+
+/** Of the sources; `-dirty` where they differ from it. */
+async function revision(): Promise<string> {
+  const described = await run(['git', 'describe', '--always', '--dirty', '--exclude=*']);
+  return described.code === 0 ? described.stdout.trim() : 'unknown';
+}
+
+/** `2026-11-21, revision e2035ba`: what a row was taken at that may stand beside older ones. */
+export async function rowStamp(): Promise<string> {
+  const date = (await run(['date', '-u', '+%F'])).stdout.trim();
+  return `${date}, revision ${await revision()}`;
 }
 
 /** The first lines of a result: command, date, machine, load before. */

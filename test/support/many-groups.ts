@@ -20,19 +20,31 @@ export async function joinManyNetwork(lab: ClusterLab): Promise<void> {
     await director.execOk(`${add.join(' ')} 10.91.0.${11 + index}/16 dev ${director.device}`);
 }
 
-/** The usual document with a group for each further VIP, d1 preferred in all of them. */
-export function manyDocument(lab: ClusterLab, vips: readonly string[]): object {
+/**
+ * The usual document with a group for each further VIP, d1 preferred in all of them. `vrrp`: of each group, at most
+ * 255, with a virtual router id of its own.
+ */
+export function manyDocument(lab: ClusterLab, vips: readonly string[], vrrp?: object): object {
   const priorities = Object.fromEntries(
     lab.directors.map((each, index) => [each.name, 150 - 50 * index]),
   );
-  const { groups: usual } = clusterDocument(lab) as { readonly groups: object };
-  const more = vips
-    .slice(1)
-    .map((vip, index) => [
-      `g${index + 1}`,
-      { addresses: [`${vip}/32`], interface: 'public', priorities, preempt: 'never' },
-    ]);
-  return clusterDocument(lab, { groups: { ...usual, ...Object.fromEntries(more) } });
+  const { groups: usual } = clusterDocument(lab) as {
+    readonly groups: { readonly web: { readonly virtualRouterId: number } };
+  };
+  const ids = Array.from({ length: 255 }, (_, index) => index + 1);
+  const free = ids.filter((id) => id !== usual.web.virtualRouterId);
+  const more = vips.slice(1).map((vip, index) => [
+    `g${index + 1}`,
+    {
+      addresses: [`${vip}/32`],
+      interface: 'public',
+      priorities,
+      preempt: 'never',
+      ...(vrrp === undefined ? {} : { vrrp, virtualRouterId: free[index] }),
+    },
+  ]);
+  const web = { ...usual.web, ...(vrrp === undefined ? {} : { vrrp }) };
+  return clusterDocument(lab, { groups: { ...usual, web, ...Object.fromEntries(more) } });
 }
 
 /** Waits until one director has all the VIPs in its kernel. */

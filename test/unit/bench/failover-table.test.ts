@@ -15,6 +15,7 @@ const quiet: Verdict = {
 const measured = (column: Measured['column'], fault: string, runs: Verdict[][]): Measured => ({
   column,
   fault,
+  taken: '2026-11-21, revision abc',
   runs,
 });
 const rowOf = (table: string, name: string): string =>
@@ -61,5 +62,27 @@ describe('the table of the failover bench', () => {
       '**two voices until the end**',
     );
     expect(table).toContain('two voices in 1 of 2 runs');
+  });
+
+  it('tells which bounds are missed, and by how much', () => {
+    const of = (outageMs: number, lost = 0): Verdict[][] => [
+      [
+        { ...quiet, outageMs, lost },
+        { ...quiet, outageMs, lost: 0 },
+      ],
+    ];
+    const table = failoverTable([
+      measured('fast', 'power-off', of(200)),
+      measured('fast', 'drain', of(5)),
+      measured('v3-100ms', 'power-off', of(400)),
+      measured('default', 'power-off', of(1000)),
+      measured('default', 'drain', of(5, 3)),
+      measured('default', 'flush', of(1001)),
+      measured('v2-1s', 'power-off', of(2000)),
+    ]);
+    expect(table).toMatch(/- fast: .*: all met; the costliest crash 0\.50\./);
+    expect(table).toMatch(
+      /- default: .*\*\*missed\*\*: power off \(0\.50\), drain \(3 lost\), nft .*1001 ms\); the costliest crash 0\.50\./,
+    );
   });
 });
