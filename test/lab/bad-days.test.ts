@@ -254,11 +254,35 @@ describe('a director', () => {
       await lab.startAgents([other.name]);
       await sleep(8000);
       const record = await probe.stop();
+      expect(other.agentLog()).toMatch(
+        /another machine is alive under the name d\d.*session\.refused/,
+      );
       expect(turnsOf(record).map((turn) => turn.mac)).toEqual([await macOf(holder)]);
       expect(dualTimeMs(record)).toBe(0);
     } finally {
       await stopAgent(other);
       other.writeConfig({});
     }
+  });
+});
+
+describe('a machine that is no director any more', () => {
+  it('loses what a killed agent left by --uninstall-gate, and by nothing while one runs', async () => {
+    const { holder } = await settle(lab);
+    const left = async (): Promise<readonly boolean[]> => [
+      await lab.hasAddress(holder.name, VIP),
+      /leasehold/.test(await holder.execOk('nft list tables')),
+    ];
+    expect(await left()).toEqual([true, true]);
+    const refused = await holder.cli(['agent', '--uninstall-gate']);
+    expect(refused.code).toBe(2);
+    expect(await left()).toEqual([true, true]);
+
+    await holder.signalAgent('SIGKILL');
+    await holder.agentEnded(5000);
+    const done = await holder.cli(['agent', '--uninstall-gate', '--config', holder.configFile]);
+    expect(done).toMatchObject({ code: 0 });
+    expect(done.stdout).toMatch(/addresses of an earlier agent removed: 2\n.*gate was removed/);
+    expect(await left()).toEqual([false, false]);
   });
 });

@@ -45,8 +45,8 @@ export interface DirectorHost {
    */
   startProgram(file: string, args: readonly string[]): Promise<void>;
   isAgentRunning(): Promise<boolean>;
-  /** SIGTERM to the agent; any other signal also to every process that it started. */
-  signalAgent(signal: 'SIGTERM' | 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void>;
+  /** SIGTERM and SIGUSR2 to the agent; any other signal also to every process that it started. */
+  signalAgent(signal: 'SIGTERM' | 'SIGUSR2' | 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void>;
   /** Blocks the agent's main thread for so long. In namespaces only. */
   stallAgent(milliseconds: number): void;
   /** Of the Node process; throws where none runs. In namespaces only. */
@@ -135,7 +135,8 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
     isAgentRunning: () => Promise.resolve(agent?.isRunning() ?? false),
     async signalAgent(signal) {
       const { pid } = running();
-      signalAll(signal === 'SIGTERM' ? [pid] : descendantsOf(pid), signal);
+      const isAsked = signal === 'SIGTERM' || signal === 'SIGUSR2';
+      signalAll(isAsked ? [pid] : descendantsOf(pid), signal);
       await Promise.resolve();
     },
     stallAgent(milliseconds) {

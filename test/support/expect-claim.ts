@@ -40,11 +40,10 @@ export function expectClaim(lab: ClusterLab, fault: Fault, seen: Watched): void 
     // Of 3000, or of hundreds: a machine that paused all the time is no judge.
     const { asked } = isLossless ? net : verdict;
     expect(asked, 'echoes were sent').toBeGreaterThan(100);
-    if (claim === 'crash') {
+    if (claim === 'crash' || claim === 'handover')
       expect(verdict.newFirstMs, 'another director answers').not.toBeNull();
+    if (claim === 'crash' || claim === 'recovery')
       expect(net.outageMs).toBeLessThanOrEqual(bounds.takeoverMs);
-    }
-    if (claim === 'handover') expect(verdict.newFirstMs, 'another director answers').not.toBeNull();
     if (claim === 'nothing') expect(net.newFirstMs, 'nothing moves').toBeNull();
     if (isLossless) expect(net.lost, 'lost echoes').toBe(0);
     if (claim === 'repair') expect(net.outageMs).toBeLessThanOrEqual(REPAIR_MS);

@@ -25,10 +25,11 @@ export type Scene = Settled & {
 };
 
 /**
- * `crash`: an outage of suspect + D' or so. `handover`: another holder, and no echo lost.
- * `nothing`: the same holder, and no echo lost. `repair`: service back within a second.
+ * `crash`: an outage of suspect + D' or so, and another holder. `recovery`: the same, and whoever is first holds.
+ * `handover`: another holder, and no echo lost. `nothing`: the same holder, and no echo lost. `repair`: service
+ * back within a second.
  */
-export type Claim = 'crash' | 'handover' | 'nothing' | 'repair';
+export type Claim = 'crash' | 'recovery' | 'handover' | 'nothing' | 'repair';
 
 export type Fault = {
   readonly id: string;
@@ -156,6 +157,34 @@ const STAYS: readonly Fault[] = [
     async undo({ lab }) {
       lab.etcd.contAll();
       await lab.etcd.start();
+    },
+  },
+];
+
+/** Node has started, and its agent gone on, long before the raised D is over. */
+const RESTART_MS = 8000;
+
+const RESTARTS: readonly Fault[] = [
+  {
+    id: 'upgrade',
+    name: 'SIGUSR2, and a new process goes on',
+    claim: () => 'nothing',
+    windowMs: () => RESTART_MS,
+    async act({ lab, holder }) {
+      await holder.signalAgent('SIGUSR2');
+      await holder.agentEnded(RESTART_MS);
+      await lab.startAgents([holder.name]);
+    },
+  },
+  {
+    id: 'restart',
+    name: 'kill -9, and a new process at once',
+    claim: () => 'recovery',
+    windowMs: (bounds) => Math.max(crashWindow(bounds), 5000),
+    async act({ lab, holder }) {
+      await holder.signalAgent('SIGKILL');
+      await holder.agentEnded(RESTART_MS);
+      await lab.startAgents([holder.name]);
     },
   },
 ];
@@ -292,7 +321,7 @@ async function stallEtcd({ etcd }: ClusterLab, milliseconds: number): Promise<vo
   etcd.contAll();
 }
 
-export const FAULTS: readonly Fault[] = [...CRASHES, ...STAYS, ...PLANNED, ...REPAIRS];
+export const FAULTS: readonly Fault[] = [...CRASHES, ...STAYS, ...RESTARTS, ...PLANNED, ...REPAIRS];
 
 export function faultNamed(id: string): Fault {
   const all = [...FAULTS, ...WITHOUT_ETCD];

@@ -1,0 +1,155 @@
+/**
+ * A group moves because of a track, comes back by its priority, and is spread by request; programs hear of each move in
+ * order. Two directors as namespaces, the default profile, judged from the client.
+ */
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  boundsOf,
+  type ClusterLab,
+  clusterDocument,
+  createClusterLab,
+  VIP,
+  VIP6,
+} from '../support/cluster-lab.ts';
+import type { DirectorHost } from '../support/director-host.ts';
+import { expectClaim } from '../support/expect-claim.ts';
+import { cliOk, faultNamed } from '../support/faults.ts';
+import { waitFor } from '../support/processes.ts';
+import { allJoin, heldBy, macOf } from '../support/settled.ts';
+import { watch } from '../support/watched.ts';
+
+const UPLINK = 'uplink0';
+const OTHER_VIP = '10.90.0.101';
+
+let lab: ClusterLab;
+
+beforeAll(async () => {
+  lab = await createClusterLab({ name: 'tracks', kind: 'namespace', profile: 'default' });
+  for (const director of lab.directors)
+    await director.execOk(
+      `ip link add ${UPLINK} type veth peer name far && ip link set far up && ip link set ${UPLINK} up`,
+    );
+  await lab.etcd.start();
+  await lab.startAgents();
+  await allJoin(lab);
+});
+
+afterEach(async (context) => {
+  if (context.task.result?.state === 'fail') await lab.collectEvidence(context.task.name);
+});
+
+afterAll(() => lab?.close());
+
+const heardFile = (director: DirectorHost): string =>
+  join(lab.network.directory, `heard-${director.name}`);
+
+/** Writes what it is told of each move, by the director that told it. */
+function writeProgram(): string {
+  const file = join(lab.network.directory, 'notify');
+  const heard = join(lab.network.directory, 'heard-$LEASEHOLD_DIRECTOR');
+  writeFileSync(file, `#!/bin/sh\necho "$* $LEASEHOLD_EPOCH $LEASEHOLD_REASON" >>${heard}\n`);
+  chmodSync(file, 0o755);
+  return file;
+}
+
+type Told = { readonly state: string; readonly epoch: number; readonly reason: string };
+
+function told(director: DirectorHost): readonly Told[] {
+  if (!existsSync(heardFile(director))) return [];
+  const lines = readFileSync(heardFile(director), 'utf8').trim().split('\n');
+  return lines.map((words) => {
+    const [, , state = '', , epoch = '', reason = ''] = words.split(' ');
+    return { state, epoch: Number(epoch), reason };
+  });
+}
+
+/** No echo is lost while the group goes from one to the other. */
+async function expectMove(
+  [from, to]: readonly [DirectorHost, DirectorHost],
+  name: string,
+  act: () => Promise<unknown>,
+): Promise<void> {
+  const seen = await watch(lab.network, {
+    vips: [VIP, VIP6],
+    oldMac: await macOf(from),
+    echo: 'kernel',
+    windowMs: boundsOf(lab.profile).takeoverMs + 2000,
+    act,
+    agents: lab.directors.map((director) => director.agentPid()),
+  });
+  expectClaim(lab, { ...faultNamed('drain'), name }, seen);
+  expect(await lab.directorsWith(VIP)).toEqual([to.name]);
+}
+
+/** Of all groups, sorted. */
+const holders = async (): Promise<readonly string[]> =>
+  (await lab.status('d1')).groups.map(({ holder }) => String(holder)).toSorted();
+
+describe('a group with a track and priorities', () => {
+  it('leaves a director whose track fails, and comes back when it passes again', async () => {
+    const [d1, d2] = [lab.director('d1'), lab.director('d2')];
+    const { groups } = clusterDocument(lab) as { readonly groups: { readonly web: object } };
+    const web = {
+      ...groups.web,
+      preempt: 'immediate',
+      track: [{ interface: UPLINK }],
+      notify: { any: writeProgram() },
+    };
+    await lab.applyOk(clusterDocument(lab, { groups: { web } }));
+    await heldBy(lab, 'd1');
+    await expectMove([d1, d2], 'its track fails', () => d1.execOk(`ip link set ${UPLINK} down`));
+    await expectMove([d2, d1], 'it passes again', () => d1.execOk(`ip link set ${UPLINK} up`));
+  });
+
+  it('tells programs of each move, in order, with the epoch of the one that holds', async () => {
+    const [d1, d2] = [lab.director('d1'), lab.director('d2')];
+    const stepsOf = (director: DirectorHost): readonly string[] =>
+      told(director).map(({ state, reason }) => `${state} ${reason}`);
+    const isTold = (): boolean =>
+      stepsOf(d1).at(-1) === 'MASTER preempt' && stepsOf(d2).at(-1) === 'BACKUP preempt';
+    await waitFor('both have heard of all', isTold, { timeoutMs: 5000 });
+    expect(stepsOf(d1).slice(-3)).toEqual([
+      'FAULT track-failed',
+      'BACKUP track-failed',
+      'MASTER preempt',
+    ]);
+    expect(stepsOf(d2).slice(-2)).toEqual(['MASTER track-failed', 'BACKUP preempt']);
+    for (const director of [d1, d2]) {
+      const epochs = told(director).map(({ epoch }) => epoch);
+      expect(epochs).toEqual(epochs.toSorted((a, b) => a - b));
+    }
+    const { groups } = await lab.status('d2');
+    expect(told(d1).at(-1)?.epoch).toBe(groups.find(({ name }) => name === 'web')?.epoch);
+  });
+});
+
+describe('a rebalance', () => {
+  const group = (address: string): object => ({
+    addresses: [`${address}/24`],
+    interface: 'public',
+    preempt: 'never',
+  });
+
+  it('says what it would move, moves that, and has nothing to move then', async () => {
+    const d1 = lab.director('d1');
+    await lab.applyOk(clusterDocument(lab, { groups: { a: group(VIP), b: group(OTHER_VIP) } }));
+    await lab.until('both groups are held', 'd1', ({ groups }) =>
+      groups.every(({ holder }) => holder !== null),
+    );
+    for (const { name, holder } of (await lab.status('d1')).groups)
+      if (holder !== 'd1') await cliOk(d1, ['switchover', name, '--to', 'd1']);
+    expect(await holders()).toEqual(['d1', 'd1']);
+
+    const argv = ['rebalance', '--reason', 'lab'];
+    const dry = await d1.cli([...argv, '--dry-run']);
+    expect(dry).toMatchObject({ code: 0 });
+    expect(dry.stdout).toMatch(/dry run/);
+    expect(await holders()).toEqual(['d1', 'd1']);
+
+    expect(await d1.cli([...argv, '--wait', '20s'])).toMatchObject({ code: 0 });
+    expect(await holders()).toEqual(['d1', 'd2']);
+    expect((await d1.cli([...argv, '--dry-run'])).stdout).toContain('nothing to move');
+  });
+});
