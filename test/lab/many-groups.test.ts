@@ -31,10 +31,10 @@ const MEASURE_MS = 10_000;
 /** Finds what runs away, also on a machine with other work; the figures are the bench's. */
 const RUNAWAY_PERCENT = { one: 10, many: 40 };
 /**
- * Between the first and the last group that is back, on a machine with other work. Groups that wait for
+ * Between the first and the last group that is back, without the pauses of the machine. Groups that wait for
  * another round, or for the pace of announcements, take longer.
  */
-const SPREAD_MS = 120;
+const SPREAD_MS = 50;
 
 let lab: ClusterLab;
 

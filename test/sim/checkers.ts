@@ -12,9 +12,10 @@ import { Overlaps, type OverlapPorts, type Party } from './overlaps.ts';
 import { ALL_VIPS, mayCarry } from './spec.ts';
 
 /**
- * I1 two voices, I2 a voice without its record or with an older epoch than one before it, I3 a frame that must not leave, I5 a move without a
- * reason; `outage`: a voice that fell silent, or moved, for nothing but the store's being away; `takeover`: one
- * that ended with its machine while the store was away, and no other director spoke instead.
+ * I1 two voices, I2 a voice without its record or with an older epoch than one before it, I3 a frame that must not
+ * leave, or a kernel that speaks on without its process, I5 a move without a reason; `outage`: a voice that fell
+ * silent, or moved, for nothing but the store's being away; `takeover`: one that ended with its machine while the
+ * store was away, and no other director spoke instead.
  */
 export type Law = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'outage' | 'takeover' | 'failed';
 export type Violation = { readonly at: number; readonly law: Law; readonly text: string };

@@ -192,6 +192,25 @@ describe('a holder that etcd answers no more', () => {
   });
 });
 
+describe('a kernel whose process is gone', () => {
+  const crashAlone = async (options: Partial<WorldOptions>): Promise<readonly string[]> => {
+    const [d1, d2] = await startPair({ profile: 'default', hasFence: true, ...options });
+    d2.crash();
+    d1.crash();
+    await world.clock.advance(10_000);
+    return world.violations.map(({ law }) => law);
+  };
+
+  it('falls silent by itself, also where nobody else would speak', async () => {
+    expect(await crashAlone({})).toEqual([]);
+    expect(world.holdersOf('g1')).toEqual([]);
+  });
+
+  it('would be told of if it did not', async () => {
+    expect(await crashAlone({ mutation: mutationNamed('gate-never-expires') })).toContain('I3');
+  });
+});
+
 describe('a holder that goes on by its gateway', () => {
   /** The others take its groups by etcd, while it hears neither. */
   const overtake = async (isolation: 'gateway' | 'release'): Promise<void> => {

@@ -58,6 +58,11 @@ const FROZEN_MS = 60_000;
 const STRANGER = '02:00:00:00:00:01';
 /** A gateway's answer takes so long. */
 const GATEWAY_MS = 0.4;
+/** A clock that is a tenth slow takes so much longer. */
+const SLOWEST = 1 / 0.9;
+/** Elements of a set end so late at most; addresses by whole seconds, and when the kernel looks at them. */
+const FINE_MS = 10;
+const COARSE_MS = 2500;
 /** IPv4 addresses go with the kernel's look at lifetimes, up to so much late. */
 const EXPIRY_LAG_MS = 1000;
 
@@ -93,6 +98,8 @@ export class Machine implements Speaker {
   #startedAt = 0;
   #joinedAt: number | null = null;
   #goesOnUntil = 0;
+  /** Counts ends, stops and what follows them. */
+  #turns = 0;
   readonly #storeCuts = new Set<string>();
   /** What somebody took away while it spoke, and until when its process may bind it again: by the machine's clock. */
   readonly #takenUntil = new Map<IpAddress, number>();
@@ -254,6 +261,7 @@ export class Machine implements Speaker {
     this.store = store;
     this.agent = agent;
     this.#life = life;
+    this.#turns++;
     this.#startedAt = this.#world.clock.now();
     this.#joinedAt = null;
     this.#stopping = stopping;
@@ -397,6 +405,7 @@ export class Machine implements Speaker {
     this.#world.note(`${this.name} is killed`);
     this.#life.kill();
     this.#forget();
+    this.#expectSilence('its process was killed');
   }
 
   /** The machine starts anew: its kernel is empty. */
@@ -412,13 +421,29 @@ export class Machine implements Speaker {
   pause(): void {
     this.#world.note(`${this.name} is frozen`);
     this.#life?.pause();
+    this.#expectSilence('its process was stopped');
   }
 
   resume(): void {
     if (this.#life?.isPaused !== true) return;
     this.#world.note(`${this.name} goes on`);
     this.#stoppedAt = this.#world.clock.now();
+    this.#turns++;
     this.#life.resume();
+  }
+
+  /** A kernel without its process falls silent when the last arming is over; a freeze leaves it a longer one. */
+  #expectSilence(since: string): void {
+    const { clock, longestHoldMs, checkers } = this.#world;
+    const turn = ++this.#turns;
+    if (clock.now() < this.#goesOnUntil) return;
+    const armedMs = longestHoldMs * SLOWEST + (this.fence === null ? COARSE_MS : FINE_MS);
+    clock.schedule(armedMs, () => {
+      if (this.#turns !== turn || this.#isExposed) return;
+      for (const vip of ALL_VIPS)
+        if (this.answers(vip))
+          checkers.tell('I3', `${this.name} answers for ${vip} ${armedMs} ms after ${since}`);
+    });
   }
 
   /** The next call of that kind is struck. */
@@ -470,6 +495,7 @@ export class Machine implements Speaker {
     }
     this.#world.note(`${this.name} is stopped ${moment} ${edge}`);
     life.pause();
+    this.#expectSilence('its process was stopped');
     this.#world.clock.schedule(strike.pauseMs, () => {
       if (this.#life === life) this.resume();
     });

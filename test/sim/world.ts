@@ -186,6 +186,11 @@ export class World {
     this.options.mutation?.onSpec?.(this);
   }
 
+  /** D of the longest document so far. */
+  get longestHoldMs(): number {
+    return this.#longestHoldMs;
+  }
+
   /** A machine with the name of another, as a copied disk makes it. */
   clone(of: Machine): Machine {
     const machine = new Machine(this, {
