@@ -147,12 +147,13 @@ export class Checkers {
     if (holding === null || by.isBySegment(vip)) return;
     const { group, epoch } = holding;
     const last = this.#spoken.get(group);
-    if (last === undefined || epoch >= last.epoch) this.#spoken.set(group, { epoch, by: by.name });
-    else
-      this.tell(
-        'I2',
-        `${by.name} begins to answer for ${vip} by epoch ${epoch} of ${group}, ${last.by} has by ${last.epoch}`,
-      );
+    if (last === undefined || epoch >= last.epoch) {
+      this.#spoken.set(group, { epoch, by: by.name });
+      return;
+    }
+    const text = `${by.name} begins to answer for ${vip} by epoch ${epoch} of ${group}, ${last.by} has by ${last.epoch}`;
+    if (this.#world.mayHoldBySegment()) this.#expectSegment(by, vip, text);
+    else this.tell('I2', text);
   }
 
   /**
