@@ -72,6 +72,7 @@ export type VrrpDesk = {
 /** keepalived's own, where a group has none. */
 const DEFAULT_PRIORITY = 100;
 const ADDRESSES_MS = 5000;
+const NO_ROUTERS: readonly LocalRouter[] = [];
 /** Routers that are told of for their VIPs: by multicast anybody could name himself a new one for ever. */
 const DIFFERING_MAX = 256;
 
@@ -83,6 +84,8 @@ class Desk implements VrrpDesk {
   readonly #me: DirectorId;
   readonly #ports: VrrpDeskPorts;
   readonly #routers = new Map<string, LocalRouter>();
+  /** The same by their groups; null: to be made anew. */
+  #byGroup: ReadonlyMap<GroupId, readonly LocalRouter[]> | null = null;
   readonly #wakeup = new Wakeup();
   #spec: ClusterSpec | null = null;
   /** Null: the kernel has not said yet. */
@@ -170,7 +173,8 @@ class Desk implements VrrpDesk {
   }
 
   #of(group: GroupId): readonly LocalRouter[] {
-    return [...this.#routers.values()].filter((router) => router.group.id === group);
+    this.#byGroup ??= byGroup(this.#routers.values());
+    return this.#byGroup.get(group) ?? NO_ROUTERS;
   }
 
   /** Makes the routers those of the spec, the links and the addresses as they are now. */
@@ -191,10 +195,12 @@ class Desk implements VrrpDesk {
         this.#routers.delete(key);
         this.#active.delete(key);
       }
+    this.#byGroup = null;
     for (const [key, { group, instance }] of wanted) {
       const known = this.#routers.get(key);
       if (known !== undefined) known.change(group, instance);
       else this.#begin(key, group, instance);
+      this.#byGroup = null;
     }
     this.look();
   }
@@ -250,6 +256,7 @@ class Desk implements VrrpDesk {
       turned: (by, output) => this.#turned(by, output),
     });
     this.#routers.set(key, router);
+    this.#byGroup = null;
     router.start();
   }
 
@@ -458,6 +465,16 @@ class Desk implements VrrpDesk {
     log.info({ vipGroup: group, router: key, source: before }, 'vrrp.neighbour-gone');
     tell({ kind: 'vrrp.neighbour-gone', group, message: `${before} speaks for it no more` });
   }
+}
+
+function byGroup(routers: Iterable<LocalRouter>): ReadonlyMap<GroupId, readonly LocalRouter[]> {
+  const found = new Map<GroupId, LocalRouter[]>();
+  for (const router of routers) {
+    const others = found.get(router.group.id);
+    if (others === undefined) found.set(router.group.id, [router]);
+    else others.push(router);
+  }
+  return found;
 }
 
 /** Families of the VIPs in which routers that are no directors may take part. */

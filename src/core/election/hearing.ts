@@ -91,14 +91,26 @@ export const isSupplanted = ({ state }: Draft, director: DirectorId, session: Se
 /** When silence about this group becomes suspicion; at once when its shown lease ended. */
 export function suspectAt(draft: Draft, director: DirectorId, group: GroupId): number {
   const { state, config } = draft;
-  if (standingIn(surveyed(draft), group).kind === 'session-missing') return 0;
-  const seenAt = state.ownerSeenAt.get(group)?.at ?? draft.now;
-  const heardAt = Math.max(seenAt, state.heard.get(director)?.get(group) ?? seenAt);
-  const silentAt = heardAt + patienceMs(config.timing, hasLeaseEnded(state.view, group));
+  const silentAt = silentByHeartbeatsAt(draft, director, group);
   const advertAt = state.adverts.get(director)?.get(group);
-  if (advertAt === undefined) return silentAt;
+  if (advertAt === undefined || silentAt === 0) return silentAt;
   const { suspectMs } = config.timing;
+  const heardAt = heardOf(draft, director, group);
   return Math.max(silentAt, Math.min(advertAt + suspectMs, heardAt + ADVERT_WEIGHT * suspectMs));
+}
+
+/** The same without advertisements; 0: its session is missing, whatever is heard. */
+function silentByHeartbeatsAt(draft: Draft, director: DirectorId, group: GroupId): number {
+  const { state, config } = draft;
+  if (standingIn(surveyed(draft), group).kind === 'session-missing') return 0;
+  const patience = patienceMs(config.timing, hasLeaseEnded(state.view, group));
+  return heardOf(draft, director, group) + patience;
+}
+
+/** When it was last heard naming the group, or began to own it. */
+function heardOf({ state, now }: Draft, director: DirectorId, group: GroupId): number {
+  const seenAt = state.ownerSeenAt.get(group)?.at ?? now;
+  return Math.max(seenAt, state.heard.get(director)?.get(group) ?? seenAt);
 }
 
 /** So many times `suspectMs` after the last heartbeat advertisements count no more. */
@@ -136,14 +148,22 @@ export type Listening = {
   readonly endedSeenAt: number;
 };
 
-/** The soonest `suspectAt` of the groups that the director owns by the records; Infinity for none. */
+/**
+ * The soonest `suspectAt` of the groups that the director owns by the records; Infinity for none. What is still to come
+ * by the heartbeats alone is told without a look at each group's advertisements, which can only put it off.
+ */
 export function firstSuspectAt(draft: Draft, director: DirectorId): number {
+  const { state } = draft;
+  const at = firstSilentAt(draft, director);
+  if (at > draft.now || !state.adverts.has(director)) return at;
+  const groups = surveyed(draft).owned.get(director) ?? [];
+  return Math.min(...groups.map((group) => suspectAt(draft, director, group)));
+}
+
+/** The same by heartbeats alone. */
+function firstSilentAt(draft: Draft, director: DirectorId): number {
   const { state, config } = draft;
   const heard = state.heard.get(director) ?? Heard.nothing;
-  if (state.adverts.has(director)) {
-    const groups = surveyed(draft).owned.get(director) ?? [];
-    return Math.min(...groups.map((group) => suspectAt(draft, director, group)));
-  }
   let known = state.listening.get(director);
   if (known === undefined || !isCurrent(draft, known, heard)) {
     known = listen(draft, director, heard);
@@ -174,7 +194,7 @@ function listen(draft: Draft, director: DirectorId, { named, earlier }: Heard): 
     const at = state.ownerSeenAt.get(group)?.at ?? draft.now;
     const isMissing = standingIn(survey, group).kind === 'session-missing';
     if (isMissing || !named.has(group))
-      unnamedAt = Math.min(unnamedAt, suspectAt(draft, director, group));
+      unnamedAt = Math.min(unnamedAt, silentByHeartbeatsAt(draft, director, group));
     else if (hasLeaseEnded(state.view, group)) endedSeenAt = Math.min(endedSeenAt, at);
     else seenAt = Math.min(seenAt, at);
   }
