@@ -82,6 +82,7 @@ async function losePower(lab: ClusterLab, options: BenchOptions): Promise<readon
   for (let run = 0; run < options.runs; run += 1) {
     options.signal.throwIfAborted();
     const { holder } = await settle(lab);
+    await joinManyNetwork(lab);
     await allHeldBy(lab, holder.name, vips);
     await sleep(CALM_MS / 4);
     const watched = { client: CLIENT, ownAddress: MANY_CLIENT_ADDRESS, vips };

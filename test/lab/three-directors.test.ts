@@ -29,17 +29,7 @@ afterEach(async (context) => {
 
 afterAll(() => lab?.close());
 
-const ROWS = [
-  'power-off',
-  'cable-out',
-  'kill',
-  'cut-off',
-  'parted',
-  'upgrade',
-  'sigterm',
-  'drain',
-  'switchover',
-];
+const ROWS = ['power-off', 'kill', 'cut-off', 'parted', 'sigterm', 'drain', 'switchover'];
 
 describe('with three directors, what the client sees of', () => {
   it.each(ROWS.map(faultNamed))('$name', async (fault) => {

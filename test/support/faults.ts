@@ -161,6 +161,33 @@ const STAYS: readonly Fault[] = [
   },
 ];
 
+const PLANNED: readonly Fault[] = [
+  {
+    id: 'drain',
+    name: 'drain',
+    claim: () => 'handover',
+    windowMs: () => PLANNED_MS,
+    act: ({ holder, other }) => cliOk(other, ['director', 'drain', holder.name]),
+    undo: ({ holder, other }) => cliOk(other, ['director', 'undrain', holder.name]),
+  },
+  {
+    id: 'switchover',
+    name: 'switchover',
+    claim: () => 'handover',
+    windowMs: () => PLANNED_MS,
+    act: ({ holder, other }) => cliOk(holder, ['switchover', 'web', '--to', other.name]),
+  },
+  {
+    id: 'sigterm',
+    name: 'SIGTERM',
+    claim: () => 'handover',
+    windowMs: () => PLANNED_MS,
+    act: ({ holder }) => holder.signalAgent('SIGTERM'),
+    undo: ({ holder }) => holder.agentEnded(8000),
+    keepalived: 'SIGTERM',
+  },
+];
+
 /** Node has started, and its agent gone on, long before the raised D is over. */
 const RESTART_MS = 8000;
 
@@ -186,33 +213,6 @@ const RESTARTS: readonly Fault[] = [
       await holder.agentEnded(RESTART_MS);
       await lab.startAgents([holder.name]);
     },
-  },
-];
-
-const PLANNED: readonly Fault[] = [
-  {
-    id: 'sigterm',
-    name: 'SIGTERM',
-    claim: () => 'handover',
-    windowMs: () => PLANNED_MS,
-    act: ({ holder }) => holder.signalAgent('SIGTERM'),
-    undo: ({ holder }) => holder.agentEnded(8000),
-    keepalived: 'SIGTERM',
-  },
-  {
-    id: 'drain',
-    name: 'drain',
-    claim: () => 'handover',
-    windowMs: () => PLANNED_MS,
-    act: ({ holder, other }) => cliOk(other, ['director', 'drain', holder.name]),
-    undo: ({ holder, other }) => cliOk(other, ['director', 'undrain', holder.name]),
-  },
-  {
-    id: 'switchover',
-    name: 'switchover',
-    claim: () => 'handover',
-    windowMs: () => PLANNED_MS,
-    act: ({ holder, other }) => cliOk(holder, ['switchover', 'web', '--to', other.name]),
   },
 ];
 
@@ -321,7 +321,8 @@ async function stallEtcd({ etcd }: ClusterLab, milliseconds: number): Promise<vo
   etcd.contAll();
 }
 
-export const FAULTS: readonly Fault[] = [...CRASHES, ...STAYS, ...RESTARTS, ...PLANNED, ...REPAIRS];
+/** What starts agents anew comes late: what may lose nothing waits in `fast` until they have run for a while. */
+export const FAULTS: readonly Fault[] = [...CRASHES, ...STAYS, ...PLANNED, ...RESTARTS, ...REPAIRS];
 
 export function faultNamed(id: string): Fault {
   const all = [...FAULTS, ...WITHOUT_ETCD];

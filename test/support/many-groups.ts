@@ -12,9 +12,9 @@ export function manyVips(count: number): readonly string[] {
   return [VIP, ...more];
 }
 
-/** Gives the client and the directors addresses in the VIPs' network. */
+/** Gives the client and the directors addresses in the VIPs' network, also those that lost them with their power. */
 export async function joinManyNetwork(lab: ClusterLab): Promise<void> {
-  const add = ['ip', 'address', 'add'];
+  const add = ['ip', 'address', 'replace'];
   await lab.network.execOk(CLIENT, [...add, `${MANY_CLIENT_ADDRESS}/16`, 'dev', 'eth0']);
   for (const [index, director] of lab.directors.entries())
     await director.execOk(`${add.join(' ')} 10.91.0.${11 + index}/16 dev ${director.device}`);
