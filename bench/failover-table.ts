@@ -42,6 +42,8 @@ export function failoverTable(measured: readonly Measured[]): string {
     '',
     dualLine(measured),
     '',
+    ...stampLines(measured),
+    '',
   ].join('\n');
 }
 
@@ -54,34 +56,46 @@ const REPAIR_MS = 1000;
 
 /** Each figure beside its bound, where there is one; a bound that is missed is told as such. */
 function boundLines(measured: readonly Measured[]): readonly string[] {
-  const found = (column: Column, fault: string): Measured | undefined =>
-    measured.find((each) => each.column === column && each.fault === fault);
-  return (['fast', 'default'] as const).map((column) => {
+  return (['fast', 'default'] as const).flatMap((column) => {
+    const ours = FAULTS.flatMap((fault) => {
+      const runs = runsOf(measured, column, fault.id);
+      return runs.length === 0 ? [] : [{ fault, runs, claim: fault.claim(column) }];
+    });
+    if (ours.length === 0) return [];
     const { partner, most } = CRASH_BOUNDS[column];
-    const theirs = found(partner, 'power-off');
-    const missed: string[] = [];
-    let worst = 0;
-    for (const fault of FAULTS) {
-      const ours = found(column, fault.id);
-      if (ours === undefined || ours.runs.length === 0) continue;
-      const claim = fault.claim(column);
-      const all = ours.runs.flat();
-      const lost = sum(all.map((each) => each.lost));
-      const longestMs = Math.max(...all.map(({ outageMs }) => outageMs));
-      if ((claim === 'crash' || claim === 'recovery') && theirs !== undefined) {
-        const ratio = ratioOf(ours.runs, theirs.runs);
-        worst = Math.max(worst, ratio);
-        if (ratio > most) missed.push(`${fault.name} (${ratio.toFixed(2)})`);
-      }
-      if (claim === 'repair' && longestMs > REPAIR_MS)
-        missed.push(`${fault.name} (${formatMs(longestMs)})`);
-      if ((claim === 'handover' || claim === 'nothing') && lost > 0)
-        missed.push(`${fault.name} (${lost} lost)`);
-    }
-    const bounds = `a crash at most ${most} of ${partner}'s power loss, a repair ${formatMs(REPAIR_MS)}, else nothing lost`;
-    const told = missed.length === 0 ? 'all met' : `**missed**: ${missed.join(', ')}`;
-    return `- ${column}: ${bounds}: ${told}; the costliest crash ${worst.toFixed(2)}.`;
+    const theirs = runsOf(measured, partner, 'power-off');
+    const ratios = ours
+      .filter(({ claim }) => theirs.length > 0 && (claim === 'crash' || claim === 'recovery'))
+      .map(({ fault, runs }) => ({ fault, ratio: ratioOf(runs, theirs) }));
+    const missed = [
+      ...ratios
+        .filter(({ ratio }) => ratio > most)
+        .map(({ fault, ratio }) => `${fault.name} (${ratio.toFixed(2)})`),
+      ...ours.flatMap(({ fault, runs, claim }) => missedBy(fault, claim, runs.flat())),
+    ];
+    const met =
+      ratios.length === 0
+        ? 'no crash was compared'
+        : `all met, the costliest crash ${Math.max(...ratios.map(({ ratio }) => ratio)).toFixed(2)}`;
+    const told = missed.length === 0 ? met : `**missed**: ${missed.join(', ')}`;
+    const crash = `a crash at most ${most} of ${partner}'s power loss`;
+    return [`- ${column} (${crash}, a repair ${formatMs(REPAIR_MS)}, else nothing lost): ${told}.`];
   });
+}
+
+const runsOf = (measured: readonly Measured[], column: Column, fault: string): Measured['runs'] =>
+  measured.find((each) => each.column === column && each.fault === fault)?.runs ?? [];
+
+function missedBy(
+  { name }: Fault,
+  claim: ReturnType<Fault['claim']>,
+  all: readonly Verdict[],
+): readonly string[] {
+  const lost = sum(all.map((each) => each.lost));
+  const longestMs = Math.max(...all.map(({ outageMs }) => outageMs));
+  if (claim === 'repair' && longestMs > REPAIR_MS) return [`${name} (${formatMs(longestMs)})`];
+  const isLossless = claim === 'handover' || claim === 'nothing';
+  return isLossless && lost > 0 ? [`${name} (${lost} lost)`] : [];
 }
 
 /** Of the medians, the worse of both families. */
@@ -129,6 +143,18 @@ function dualLine(measured: readonly Measured[]): string {
   const runs = ours.flatMap((each) => each.runs);
   const dual = runs.filter((verdicts) => verdicts.some((verdict) => verdict.dualMs > 0));
   return `leasehold answered with two voices in ${dual.length} of ${runs.length} runs.`;
+}
+
+/** When the rows were taken; the fewer are named. */
+function stampLines(measured: readonly Measured[]): readonly string[] {
+  const stamps = [...new Set(measured.map(({ taken }) => taken))]
+    .map((taken) => ({ taken, rows: measured.filter((each) => each.taken === taken) }))
+    .toSorted((one, other) => other.rows.length - one.rows.length);
+  return stamps.map(({ taken, rows }, index) => {
+    const names = [...new Set(rows.map(({ fault }) => fault))].join(', ');
+    const runs = [...new Set(rows.map((each) => each.runs.length))].join(' or ');
+    return `${index === 0 ? 'Taken' : `But ${names}`}: ${taken}, ${runs} runs each.`;
+  });
 }
 
 function sum(values: readonly number[]): number {

@@ -45,7 +45,8 @@ export const benchFailover: Bench = async (options) => {
     options.only.length === 0 ? [] : kept.filter(({ fault }) => !options.only.includes(fault));
   const taken = await rowStamp();
   await withLab(lab, options.signal, (built) => measureAll(built, { ...options, taken }, measured));
-  return { text: report(measured, version, options.runs), table: failoverTable(measured) };
+  const text = report(measured, version);
+  return isWhole(measured) ? { text, table: failoverTable(measured) } : { text };
 };
 
 async function measureAll(
@@ -87,6 +88,17 @@ async function measureAll(
       options.save(measured);
     }
   }
+}
+
+/** Every fault in both profiles. */
+function isWhole(measured: readonly Measured[]): boolean {
+  return PROFILES.every((profile) =>
+    FAULTS.every(({ id }) =>
+      measured.some(
+        ({ column, fault, runs }) => column === profile && fault === id && runs.length > 0,
+      ),
+    ),
+  );
 }
 
 function wanted({ only }: BenchOptions): readonly Fault[] {
@@ -138,14 +150,14 @@ const NAMES: Readonly<Record<Column, string>> = {
   'v2-1s': 'keepalived v2 1 s',
 };
 
-function report(measured: readonly Measured[], version: string, runs: number): string {
+function report(measured: readonly Measured[], version: string): string {
   const each = measured.flatMap(({ column, fault, taken, runs: all }) => [
-    `${fault}: ${column}: taken ${taken}`,
+    `${fault}: ${column}: ${all.length} times, ${taken}`,
     ...all.map(
       (verdicts) => `${fault}: ${column}: ${verdicts.map(describeVerdict).join('; IPv6 ')}`,
     ),
   ]);
-  return `Two directors each, a VIP of IPv4 and one of IPv6, each fault ${runs} times, seen from the host ${CLIENT}.
+  return `Two directors each, a VIP of IPv4 and one of IPv6, seen from the host ${CLIENT}.
 leasehold: profiles fast and default, three etcd members. keepalived ${version}, priorities 150/100: version 3
 with an advertisement each 100 ms, and its default, version 2 with one a second (IPv6: version 3, same interval).
 It has no switchover, no drain and no etcd.

@@ -30,6 +30,11 @@ export function createSpecBarrier(): SpecBarrier {
   let groups = new Map<IpAddress, Set<GroupId>>();
   /** The last spec that all enforced, and every one since. Who enforces none lets nothing speak by it. */
   let revisions = new Set<number>([ABSENT]);
+  /** Those of which a record named somebody who may speak, and none has since that says who does. */
+  const spokenFor = new Set<GroupId>();
+  /** Whoever held it may have neither etcd nor a report: only who claims it, after D', proves that one silent. */
+  const isHidden = (view: ElectionView, group: GroupId): boolean =>
+    spokenFor.has(group) && isNameless(view, group);
   let isSettled = false;
   let wasSettled = false;
   let isKnown = true;
@@ -42,17 +47,21 @@ export function createSpecBarrier(): SpecBarrier {
     },
     look: (view, me) => {
       if (current === null) return;
+      for (const group of view.owners.keys()) noteSpeakers(spokenFor, view, group);
       isKnown = namedIn(view).every(
         (one) => one === me || revisions.has(view.reports.get(one)?.value?.specRevision ?? ABSENT),
       );
       if (isSettled) return;
-      const { revision } = current;
+      const { revision, spec } = current;
       const isAt = (director: DirectorId): boolean =>
         director === me || view.reports.get(director)?.value?.specRevision === revision;
       if (!namedIn(view).every(isAt)) return;
       // After the start there is nothing to compare with: the holders' word must do.
       wasSettled = true;
-      isSettled = shownIn(view).every(isAt);
+      isSettled =
+        shownIn(view).every(isAt) &&
+        (aliveIn(view, spec).every(isAt) ||
+          !movedIn(groups, spec).some((one) => isHidden(view, one)));
       if (!isSettled) return;
       revisions = new Set([ABSENT, revision]);
       groups = new Map();
@@ -76,6 +85,36 @@ function addGroups(groups: Map<IpAddress, Set<GroupId>>, spec: ClusterSpec): voi
       if (known === undefined) groups.set(address, new Set([id]));
       else known.add(id);
     }
+}
+
+/** Groups that share an address by one spec or another. What the spec has not nobody claims: it would block for ever. */
+function movedIn(
+  groups: ReadonlyMap<IpAddress, ReadonlySet<GroupId>>,
+  spec: ClusterSpec,
+): readonly GroupId[] {
+  const moved = new Set([...groups.values()].flatMap((ids) => (ids.size > 1 ? [...ids] : [])));
+  return spec.groups.flatMap(({ id }) => (moved.has(id) ? [id] : []));
+}
+
+/** Whoever may speak, with a report or without. */
+function aliveIn(view: ElectionView, { directors }: ClusterSpec): readonly DirectorId[] {
+  const isOver = (director: DirectorId): boolean => {
+    const session = view.sessions.get(director)?.value ?? null;
+    return session !== null && session.state !== 'open';
+  };
+  const known = [...directors.map(({ id }) => id), ...view.sessions.keys()];
+  return known.filter((director) => !isOver(director));
+}
+
+function noteSpeakers(spokenFor: Set<GroupId>, view: ElectionView, group: GroupId): void {
+  if (speakersOf(view, group).length > 0) spokenFor.add(group);
+  else if (!isNameless(view, group)) spokenFor.delete(group);
+}
+
+/** Somebody deleted the record, or it cannot be read. */
+function isNameless(view: ElectionView, group: GroupId): boolean {
+  const { kind } = ownerStanding(view, group);
+  return kind === 'absent' || kind === 'vacant' || kind === 'unreadable';
 }
 
 /** Holders by the records: one that is dead is killed, and then holds nothing, so none blocks for ever. */

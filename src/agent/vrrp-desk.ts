@@ -180,9 +180,11 @@ class Desk implements VrrpDesk {
   /** Makes the routers those of the spec, the links and the addresses as they are now. */
   #place(): void {
     const wanted = new Map<string, { readonly group: VipGroup; readonly instance: VrrpInstance }>();
-    for (const group of this.#groups())
-      for (const instance of this.#instancesOf(group))
-        wanted.set(instance.key, { group, instance });
+    const own = this.#ownAddresses();
+    if (own !== null)
+      for (const group of this.#groups())
+        for (const instance of this.#instancesOf(group, own))
+          wanted.set(instance.key, { group, instance });
     const instances = [...wanted.values()].map(({ instance }) => instance);
     const configured = JSON.stringify(instances);
     if (configured !== this.#configured) {
@@ -205,9 +207,20 @@ class Desk implements VrrpDesk {
     this.look();
   }
 
-  #instancesOf(group: VipGroup): readonly VrrpInstance[] {
+  /** Those that are no VIPs; null: nothing can be placed yet. */
+  #ownAddresses(): readonly BoundAddress[] | null {
+    if (this.#spec === null || this.#addresses === null) return null;
+    const vips = new Set(
+      this.#spec.groups.flatMap(({ addresses }) => addresses.map(({ address }) => address)),
+    );
+    return this.#addresses.filter(
+      ({ address, protocol }) => protocol !== ADDRESS_PROTOCOL && !vips.has(address),
+    );
+  }
+
+  #instancesOf(group: VipGroup, own: readonly BoundAddress[]): readonly VrrpInstance[] {
     const { devices, links } = this.#ports;
-    if (this.#spec === null || this.#addresses === null) return [];
+    if (this.#spec === null) return [];
     return deriveInstances(group, {
       director: this.#me,
       directors: this.#spec.directors,
@@ -215,25 +228,18 @@ class Desk implements VrrpDesk {
         const device = devices.get(name);
         return device !== undefined && links().has(device) ? device : null;
       },
-      sourceOf: (device, family) => this.#sourceOf(device, family, group),
+      sourceOf: (device, family) => {
+        const index = links().get(device)?.index;
+        const here = own.filter(
+          ({ linkIndex, address }) => linkIndex === index && familyOf(address) === family,
+        );
+        return this.#sourceOf(family, group, here);
+      },
     });
   }
 
-  /** The director's address of the document where it is on the device, else one that is no VIP. */
-  #sourceOf(device: string, family: IpFamily, { vrrp }: VipGroup): IpAddress | null {
-    const index = this.#ports.links().get(device)?.index;
-    const vips = new Set(
-      (this.#spec?.groups ?? []).flatMap(({ addresses }) =>
-        addresses.map(({ address }) => address),
-      ),
-    );
-    const own = (this.#addresses ?? []).filter(
-      ({ linkIndex, address, protocol }) =>
-        linkIndex === index &&
-        familyOf(address) === family &&
-        protocol !== ADDRESS_PROTOCOL &&
-        !vips.has(address),
-    );
+  /** The director's address of the document where the device has it, else another one of the device. */
+  #sourceOf(family: IpFamily, { vrrp }: VipGroup, own: readonly BoundAddress[]): IpAddress | null {
     const named = this.#spec?.directors.find(({ id }) => id === this.#me)?.address;
     // RFC 9568 5.1.2.1; a neighbour that is told by unicast knows another address.
     const scope = family === 6 && vrrp?.isMulticast === true ? 'link' : 'global';

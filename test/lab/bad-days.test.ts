@@ -267,7 +267,7 @@ describe('a director', () => {
 });
 
 describe('a machine that is no director any more', () => {
-  it('loses what a killed agent left by --uninstall-gate, and by nothing while one runs', async () => {
+  it('loses what an agent left by --uninstall-gate, and by nothing while one runs', async () => {
     const { holder } = await settle(lab);
     const left = async (): Promise<readonly boolean[]> => [
       await lab.hasAddress(holder.name, VIP),
@@ -278,7 +278,8 @@ describe('a machine that is no director any more', () => {
     expect(refused.code).toBe(2);
     expect(await left()).toEqual([true, true]);
 
-    await holder.signalAgent('SIGKILL');
+    // What it leaves to a new process the kernel keeps for seconds, whatever else the machine does.
+    await holder.signalAgent('SIGUSR2');
     await holder.agentEnded(5000);
     const done = await holder.cli(['agent', '--uninstall-gate', '--config', holder.configFile]);
     expect(done).toMatchObject({ code: 0 });

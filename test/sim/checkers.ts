@@ -25,7 +25,7 @@ export type Speaker = Party & {
   readonly director: string;
   /** Would its kernel let a frame out that speaks as the address? */
   letsOut(address: IpAddress): boolean;
-  /** By which epoch of which group it speaks as the address; null: its process tells of none. */
+  /** By which record, of which group, its process says that it holds the address; null: it tells of none. */
   holdingOf(address: IpAddress): { readonly group: string; readonly epoch: number } | null;
   /** Somebody tore down its rules, and nobody has put them up since: the documented hole. */
   readonly isExposed: boolean;
@@ -151,6 +151,8 @@ export class Checkers {
       this.#spoken.set(group, { epoch, by: by.name });
       return;
     }
+    // Who has no etcd may have missed how its record went and came back.
+    if (this.#ownerOf(group)?.director === by.director) return;
     const text = `${by.name} begins to answer for ${vip} by epoch ${epoch} of ${group}, ${last.by} has by ${last.epoch}`;
     if (this.#world.mayHoldBySegment()) this.#expectSegment(by, vip, text);
     else this.tell('I2', text);

@@ -1,5 +1,6 @@
 /** Single laws, each on a cluster of real agents brought into the one situation where it counts. */
 import { afterEach, describe, expect, it } from 'vitest';
+import { err } from '../../src/lib/result.ts';
 import type { TimingProfile } from '../../src/model/cluster.ts';
 import { formatRecord } from '../../src/model/records.ts';
 import { calmStore } from './faults.ts';
@@ -193,21 +194,51 @@ describe('a holder that etcd answers no more', () => {
 });
 
 describe('a kernel whose process is gone', () => {
-  const crashAlone = async (options: Partial<WorldOptions>): Promise<readonly string[]> => {
+  const neverExpires = { mutation: mutationNamed('gate-never-expires') };
+  const startAlone = async (options: Partial<WorldOptions>): Promise<Machine> => {
     const [d1, d2] = await startPair({ profile: 'default', hasFence: true, ...options });
-    d2.crash();
-    d1.crash();
-    await world.clock.advance(10_000);
-    return world.violations.map(({ law }) => law);
+    d2.reboot();
+    return d1;
   };
 
-  it('falls silent by itself, also where nobody else would speak', async () => {
-    expect(await crashAlone({})).toEqual([]);
-    expect(world.holdersOf('g1')).toEqual([]);
-  });
+  /** By a new process, to which the former one has left all. */
+  const crashUpgraded = async (d1: Machine): Promise<void> => {
+    d1.stop('freeze');
+    await world.clock.runUntil(() => !d1.isAlive, 10_000);
+    d1.start();
+    await world.clock.advance(5000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    d1.crash();
+  };
 
-  it('would be told of if it did not', async () => {
-    expect(await crashAlone({ mutation: mutationNamed('gate-never-expires') })).toContain('I3');
+  /** Its kernel takes nothing any more, also not that it is to be silent. */
+  const endUnheard = async (d1: Machine): Promise<void> => {
+    const refused = err({ code: 'ENOMEM', message: 'not now: ENOMEM' });
+    if (d1.fence !== null) d1.fence.commit = () => Promise.resolve(refused);
+    d1.kernel.unbind = async (addresses) => addresses.map(() => refused);
+    d1.stop();
+    await world.clock.runUntil(() => !d1.isAlive, 20_000);
+  };
+
+  describe.each([
+    ['was killed', async (d1: Machine) => d1.crash()],
+    ['was upgraded, and killed then', crashUpgraded],
+    ['ended, and could not silence it', endUnheard],
+  ])('and %s', (_, end) => {
+    const toldAfter = async (options: Partial<WorldOptions>): Promise<readonly string[]> => {
+      await end(await startAlone(options));
+      await world.clock.advance(20_000);
+      return [...new Set(world.violations.map(({ law }) => law))];
+    };
+
+    it('falls silent by itself, also where nobody else would speak', async () => {
+      expect(await toldAfter({})).toEqual([]);
+      expect(world.holdersOf('g1')).toEqual([]);
+    });
+
+    it('would be told of if it did not', async () => {
+      expect(await toldAfter(neverExpires)).toEqual(['I3']);
+    });
   });
 });
 

@@ -1,5 +1,6 @@
 /** A director of the simulation: its clock, kernel and fence outlive the lives of its agent. */
 import { type Agent, createAgent } from '../../src/agent/agent.ts';
+import { FREEZE_HOLD_MS } from '../../src/core/election/timing.ts';
 import { ok } from '../../src/lib/result.ts';
 import type { IpAddress } from '../../src/model/address.ts';
 import { type DirectorId, directorId } from '../../src/model/ids.ts';
@@ -32,7 +33,7 @@ import {
   type Moment,
 } from './life.ts';
 import { PROBE_POLL_MS } from './segment.ts';
-import { ALL_VIPS, CLUSTER, keys, mayCarry, parseSimSpec } from './spec.ts';
+import { ALL_VIPS, CLUSTER, keys, mayCarry, parseSimSpec, vipOf } from './spec.ts';
 import type { World } from './world.ts';
 
 /** What happens to the process at the next call of that kind. */
@@ -65,6 +66,8 @@ const FINE_MS = 10;
 const COARSE_MS = 2500;
 /** IPv4 addresses go with the kernel's look at lifetimes, up to so much late. */
 const EXPIRY_LAG_MS = 1000;
+/** The longest that a process arms with which leaves all to a new one. */
+const FROZEN_HOLD_MS = FREEZE_HOLD_MS * SLOWEST;
 
 export class Machine implements Speaker {
   readonly id: DirectorId;
@@ -98,6 +101,10 @@ export class Machine implements Speaker {
   #startedAt = 0;
   #joinedAt: number | null = null;
   #goesOnUntil = 0;
+  /** Its process was told to leave all to a new one. */
+  #isFreezing = false;
+  /** The long arming of such a process is over by then. */
+  #frozenUntil = 0;
   /** Counts ends, stops and what follows them. */
   #turns = 0;
   readonly #storeCuts = new Set<string>();
@@ -145,8 +152,10 @@ export class Machine implements Speaker {
   get startedAt(): number {
     return this.#startedAt;
   }
-  /** Without the store a new process knows no director to listen to. */
+  /** Without the store a new process knows no director to listen to, and by a former document not all of them. */
   get hearsSince(): number {
+    const obeyed = this.agent?.view.status().spec.revision ?? null;
+    if (obeyed !== null && this.#world.missesDirectors(obeyed)) return this.#world.clock.now();
     return this.#joinedAt ?? this.#startedAt;
   }
   get goesOnUntil(): number {
@@ -175,9 +184,12 @@ export class Machine implements Speaker {
   }
 
   holdingOf(address: IpAddress): { readonly group: string; readonly epoch: number } | null {
-    const groups = this.agent?.view.status().groups ?? [];
-    const holding = groups.filter(
-      ({ name, state }) => mayCarry(name, address) && state.endsWith('-here'),
+    const { wasMoved } = this.#world;
+    // The record of a group that leaves is its successor's.
+    const holding = (this.agent?.view.status().groups ?? []).filter(
+      ({ name, state }) =>
+        (wasMoved ? mayCarry(name, address) : vipOf(name) === address) &&
+        (state === 'held-here' || state === 'opening-here'),
     );
     // A VIP that moves may be taken for either group's.
     const [only, ...more] = holding;
@@ -258,6 +270,7 @@ export class Machine implements Speaker {
     this.#lives++;
     const store = this.#world.cluster.connect(`${this.name}.${this.#lives}`, life);
     const agent = this.#createAgent(life, store, random);
+    this.#isFreezing = false;
     this.store = store;
     this.agent = agent;
     this.#life = life;
@@ -395,7 +408,10 @@ export class Machine implements Speaker {
   /** SIGTERM; `freeze`: leaves kernel and session to a new process. */
   stop(reason?: 'freeze'): void {
     this.#world.note(`${this.name} is told to ${reason ?? 'stop'}`);
-    if (reason === 'freeze') this.#goesOnUntil = this.#world.clock.now() + FROZEN_MS;
+    if (reason === 'freeze') {
+      this.#goesOnUntil = this.#world.clock.now() + FROZEN_MS;
+      this.#isFreezing = true;
+    }
     this.#stopping?.abort(reason);
   }
 
@@ -432,12 +448,13 @@ export class Machine implements Speaker {
     this.#life.resume();
   }
 
-  /** A kernel without its process falls silent when the last arming is over; a freeze leaves it a longer one. */
+  /** A kernel without its process falls silent when the last arming is over; one of a freeze is a long one. */
   #expectSilence(since: string): void {
     const { clock, longestHoldMs, checkers } = this.#world;
     const turn = ++this.#turns;
-    if (clock.now() < this.#goesOnUntil) return;
-    const armedMs = longestHoldMs * SLOWEST + (this.fence === null ? COARSE_MS : FINE_MS);
+    const frozenMs = this.#isFreezing ? FROZEN_HOLD_MS : this.#frozenUntil - clock.now();
+    const lateMs = this.fence === null ? COARSE_MS : FINE_MS;
+    const armedMs = Math.max(longestHoldMs * SLOWEST, frozenMs) + lateMs;
     clock.schedule(armedMs, () => {
       if (this.#turns !== turn || this.#isExposed) return;
       for (const vip of ALL_VIPS)
@@ -506,6 +523,7 @@ export class Machine implements Speaker {
     this.#world.note(`${this.name} ended`);
     life.kill();
     this.#forget();
+    this.#expectSilence('its process ended');
     this.#world.onEnd(this);
   }
 
@@ -521,6 +539,7 @@ export class Machine implements Speaker {
     if (this.#world.options.isolation === 'gateway')
       for (const vip of ALL_VIPS)
         if (this.answers(vip) && (isFrozen || this.isBySegment(vip))) this.#left.add(vip);
+    if (this.#isFreezing) this.#frozenUntil = this.#world.clock.now() + FROZEN_HOLD_MS;
     this.store?.close();
     this.#life = null;
     this.#stopping = null;

@@ -95,6 +95,9 @@ export class World {
   readonly #lostKindAt = new Map<PeerMessage['kind'], number>();
   /** D of any document so far. */
   #longestHoldMs = 0;
+  #wasMoved = false;
+  /** By the revision of each document: how many directors it names. */
+  readonly #named = new Map<number, number>();
   readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
   #seen: Revision;
   /** When each director's session record was written last. */
@@ -180,10 +183,22 @@ export class World {
   applySpec(change: Partial<SimDocument> = {}): void {
     this.#document = { ...this.#document, ...change };
     this.#longestHoldMs = Math.max(this.#longestHoldMs, timingOf(this.#document).holdMs);
+    this.#wasMoved ||= this.#document.isMoved;
     const at = this.clock.wallTime();
     const record: SpecRecord = { v: 1, document: this.#document, by: 'sim', at };
-    this.cluster.write(keys.spec, formatRecord(record));
+    const written = this.cluster.write(keys.spec, formatRecord(record));
+    this.#named.set(written, this.#document.directors);
     this.options.mutation?.onSpec?.(this);
+  }
+
+  /** A document so far had the VIP of the first group in the second one. */
+  get wasMoved(): boolean {
+    return this.#wasMoved;
+  }
+
+  /** Whether the document of that revision has fewer directors than the one in force. */
+  missesDirectors(at: number): boolean {
+    return (this.#named.get(at) ?? Number.POSITIVE_INFINITY) < this.#document.directors;
   }
 
   /** D of the longest document so far. */

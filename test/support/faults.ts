@@ -190,13 +190,15 @@ const PLANNED: readonly Fault[] = [
 
 /** Node has started, and its agent gone on, long before the raised D is over. */
 const RESTART_MS = 8000;
+/** What a process has left to a new one that does not go on with it falls silent before. */
+const UPGRADE_MS = 12_000;
 
 const RESTARTS: readonly Fault[] = [
   {
     id: 'upgrade',
     name: 'SIGUSR2, and a new process goes on',
     claim: () => 'nothing',
-    windowMs: () => RESTART_MS,
+    windowMs: () => UPGRADE_MS,
     async act({ lab, holder }) {
       await holder.signalAgent('SIGUSR2');
       await holder.agentEnded(RESTART_MS);

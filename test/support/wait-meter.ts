@@ -35,7 +35,7 @@ export function waitMeter(pids: readonly number[]): WaitMeter {
 }
 
 /** What the main thread has waited in the queue so far: the second field of Documentation/scheduler/sched-stats. */
-function waitedMs(pid: number): number {
+export function waitedMs(pid: number): number {
   try {
     const [, waited = ''] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ');
     return Number(waited) / 1e6;

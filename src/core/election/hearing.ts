@@ -88,7 +88,7 @@ export function noteSession(draft: Draft, from: DirectorId, session: SessionId):
 export const isSupplanted = ({ state }: Draft, director: DirectorId, session: SessionId): boolean =>
   (state.newestHeard.get(director) ?? session) > session;
 
-/** When silence about this group becomes suspicion; at once when its shown lease ended. */
+/** When silence about this group becomes suspicion: sooner when its shown lease ended; 0: its session is missing. */
 export function suspectAt(draft: Draft, director: DirectorId, group: GroupId): number {
   const { state, config } = draft;
   const silentAt = silentByHeartbeatsAt(draft, director, group);

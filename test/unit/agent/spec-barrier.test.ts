@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createSpecBarrier, type SpecBarrier } from '../../../src/agent/spec-barrier.ts';
 import { EMPTY_VIEW, type ElectionView, type Known } from '../../../src/core/election/view.ts';
 import type { ClusterSpec, VipGroup } from '../../../src/model/cluster.ts';
-import { directorId, groupId, revision } from '../../../src/model/ids.ts';
+import { type DirectorId, directorId, groupId, revision } from '../../../src/model/ids.ts';
 import type { OwnerRecord, ReportRecord, SessionRecord } from '../../../src/model/records.ts';
 import { anySpec, ip } from '../core/desired/spec-builders.ts';
 
@@ -44,16 +44,19 @@ const report = (specRevision: number): ReportRecord => ({
   problems: [],
 });
 
+const ownedBy = (director: DirectorId): OwnerRecord => ({
+  v: 1,
+  director,
+  session: 2,
+  pending: [],
+  vacant: false,
+  reason: 'vacant',
+});
+
 /** d1 owns g1; d2 had it before, and nothing proves it silent unless its session is over. */
 function viewWith(state: SessionRecord['state'], enforcedByD2: number): ElectionView {
-  const owner: OwnerRecord = {
-    v: 1,
-    director: D1,
-    session: 2,
-    pending: [{ director: D2, session: 3, epoch: 4 }],
-    vacant: false,
-    reason: 'switchover',
-  };
+  const pending = [{ director: D2, session: 3, epoch: 4 }];
+  const owner: OwnerRecord = { ...ownedBy(D1), pending, reason: 'switchover' };
   return {
     ...EMPTY_VIEW,
     sessions: new Map([
@@ -150,6 +153,55 @@ describe('a VIP that moves to another group', () => {
     const hidden = { ...viewWith('open', 6), owners: new Map() };
     expect(speaksAfter(['g2'], hidden)).toBe(false);
     expect(speaksAfter(['g2'], at(hidden, 7))).toBe(true);
+  });
+
+  describe('from a holder without a report, whose record somebody deletes', () => {
+    const view = viewWith('open', 6);
+    const unreported = new Map([[D2, known(20, report(7))]]);
+    const left: VipGroup = { ...groupWith('g1'), addresses: [] };
+    const moved = { ...anySpec([]), groups: [left, groupWith('g2')] };
+    /** What the director sees one after the other: may the VIP speak in its new group each time? */
+    const speaks = (spec: ClusterSpec, ...seen: Partial<ElectionView>[]): readonly boolean[] => {
+      const barrier = barrierAt(view, 6);
+      barrier.setSpec(spec, revision(7));
+      return seen.map((one) => {
+        barrier.look({ ...view, reports: unreported, ...one }, directorId('d3'));
+        return barrier.allowed(groupWith('g2')).length === 1;
+      });
+    };
+    const deleted = { owners: new Map() };
+
+    it('waits until another one claims its former group', () => {
+      const nobody = { ...ownedBy(D1), director: null, session: 0, vacant: true };
+      const vacant = { owners: new Map([[G1, known(21, nobody)]]) };
+      const claimed = { owners: new Map([[G1, known(22, { ...ownedBy(D2), session: 3 })]]) };
+      expect(speaks(moved, {}, deleted, vacant, claimed)).toEqual([false, false, false, true]);
+    });
+
+    it('waits no more when the session of that holder is over', () => {
+      const over = new Map([...view.sessions, [D1, known(21, session('broken'))] as const]);
+      expect(speaks(moved, deleted, { ...deleted, sessions: over })).toEqual([false, true]);
+    });
+
+    it('does not wait for a holder that had released the group before', () => {
+      const released = { ...ownedBy(D1), director: null, session: 0 };
+      const owners = new Map([[G1, known(21, released)]]);
+      const barrier = barrierAt(view, 6);
+      barrier.look({ ...view, reports: unreported, owners }, directorId('d3'));
+      barrier.setSpec(moved, revision(7));
+      barrier.look({ ...view, reports: unreported, ...deleted }, directorId('d3'));
+      expect(barrier.allowed(groupWith('g2'))).toHaveLength(1);
+    });
+
+    it('does not wait for a group that never had the VIP', () => {
+      const elsewhere = { ...moved, groups: [groupWith('g2'), { ...left, id: groupId('g3') }] };
+      const owners = new Map([[groupId('g3'), known(5, ownedBy(D1))]]);
+      expect(speaks(elsewhere, { owners }, deleted)).toEqual([false, true]);
+    });
+
+    it('does not wait where the document has the former group no more: nobody will claim it', () => {
+      expect(speaks(specWith('g2'), deleted)).toEqual([true]);
+    });
   });
 
   it('and moves back waits too: somebody may be at the spec in between', () => {
