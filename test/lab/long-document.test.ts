@@ -75,7 +75,10 @@ async function applyEverywhere(document: object): Promise<void> {
 
 it('is kept in one key, and comes into force while the VIPs stay where they are', async () => {
   const before = webOf(
-    await lab.until('d1 holds the group', 'd1', (status) => webOf(status)?.state === 'held-here'),
+    await lab.until('d1 holds the group, and nobody is awaited', 'd1', (status) => {
+      const web = webOf(status);
+      return web?.state === 'held-here' && web.pending.length === 0;
+    }),
   );
   expect(before).toMatchObject({ holder: 'd1', state: 'held-here' });
   const document = longDocument(SERVICES);
