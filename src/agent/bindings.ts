@@ -266,5 +266,5 @@ const LIFETIME_MIN_S = 3;
 
 /** `valid_lft` is whole seconds: two hold times, and never so short that a late refresh matters. */
 export const lifetimeFor = (aliveMs: number): number =>
-  // F is three quarters of D.
+  // F is three quarters of D; after a freeze it is nearly all of D, and the lifetime longer than two of them.
   Math.max(LIFETIME_MIN_S, Math.ceil((2 * aliveMs * 4) / 3 / 1000));

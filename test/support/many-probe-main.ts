@@ -10,7 +10,9 @@ import { readVoice, whoHas } from './frames.ts';
 import { startMachineMeter } from './machine-meter.ts';
 import type { ManyProbeOptions, ManyRecord } from './many-probe.ts';
 import { openPacketSocket } from './packet-socket.ts';
+import { waitsOf } from './pauses.ts';
 import { monotonicMs } from './processes.ts';
+import { waitLooks } from './wait-meter.ts';
 
 const PERIOD_MS = 100;
 const RING_FIRST = 200;
@@ -83,9 +85,11 @@ function drain(): void {
 }
 
 const meter = await startMachineMeter();
+const agent = options.agent === null ? null : waitLooks(options.agent);
 const startMs = monotonicMs();
 let done = 0;
 const timer = setInterval(() => {
+  agent?.look();
   drain();
   // Each VIP in its turn, so that their probes are spread over the period.
   for (let burst = 0; burst < CATCH_UP_MAX; burst += 1) {
@@ -102,7 +106,8 @@ function finish(): void {
   clearInterval(timer);
   setTimeout(() => {
     drain();
-    const seen: ManyRecord = { ...record, pauses: meter.pauses() };
+    const waits = waitsOf(agent?.looks ?? []);
+    const seen: ManyRecord = { ...record, pauses: meter.pauses(), waits };
     writeFileSync(options.resultFile, JSON.stringify(seen));
     process.exit(0);
   }, 50);

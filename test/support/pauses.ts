@@ -30,6 +30,17 @@ export function joined(pauses: readonly Pause[]): readonly Pause[] {
   return found;
 }
 
+/** How long somebody had waited in all, by a moment. */
+export type WaitLook = { readonly atMs: number; readonly waitedMs: number };
+
+/** When somebody waited, by looks in their order. A wait is counted when it ends, and may have begun before a look. */
+export function waitsOf(looks: readonly WaitLook[]): readonly Pause[] {
+  return looks.slice(1).flatMap(({ atMs, waitedMs }, index) => {
+    const ms = waitedMs - (looks[index]?.waitedMs ?? waitedMs);
+    return ms > 0 ? [{ fromMs: atMs - ms, toMs: atMs }] : [];
+  });
+}
+
 /** How much of the time between two moments was paused. */
 export function pausedMs(pauses: readonly Pause[], fromMs: number, toMs: number): number {
   const parts = joined(pauses).map((pause) =>

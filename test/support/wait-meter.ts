@@ -3,7 +3,7 @@
  * does: what one of them lost while it stood in the queue says nothing of the product.
  */
 import { readFileSync } from 'node:fs';
-import { type Pause, PAUSE_MS } from './pauses.ts';
+import { type Pause, PAUSE_MS, type WaitLook } from './pauses.ts';
 import { monotonicMs } from './processes.ts';
 
 export interface WaitMeter {
@@ -30,6 +30,24 @@ export function waitMeter(pids: readonly number[]): WaitMeter {
         waited.set(pid, after);
       }
       last = now;
+    },
+  };
+}
+
+const LOOK_MS = 2;
+
+/** Looks of one agent, every 2 ms or as often as it is called. */
+export function waitLooks(pid: number): {
+  readonly look: () => void;
+  readonly looks: readonly WaitLook[];
+} {
+  const looks: WaitLook[] = [];
+  return {
+    looks,
+    look() {
+      if (monotonicMs() - (looks.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY) < LOOK_MS) return;
+      const waited = waitedMs(pid);
+      looks.push({ atMs: monotonicMs(), waitedMs: waited });
     },
   };
 }

@@ -1,8 +1,16 @@
 /** What the pauses of the lab's own machine explain of what a client saw, and what they do not. */
 import { describe, expect, it } from 'vitest';
 import type { VoiceRecord } from '../../support/client-probe.ts';
-import { describePauses, joined, judged, longestGapMs, pausedMs } from '../../support/pauses.ts';
-import type { Pause } from '../../support/pauses.ts';
+import { spreadMs } from '../../support/many-probe.ts';
+import {
+  describePauses,
+  joined,
+  judged,
+  longestGapMs,
+  type Pause,
+  pausedMs,
+  waitsOf,
+} from '../../support/pauses.ts';
 import { verdictOf } from '../../support/verdict.ts';
 
 const OLD = '02:00:00:00:00:01';
@@ -167,5 +175,48 @@ describe('pauses', () => {
   it('of no kind hide a gap at the edges', () => {
     expect(longestGapMs([], 0, 100)).toBe(100);
     expect(longestGapMs([90], 0, 100, [pause(10, 20)])).toBe(80);
+  });
+});
+
+describe('waits of an agent for a processor', () => {
+  it('end at the look that counts them, and may have begun before the last one', () => {
+    const looks = [
+      { atMs: 100, waitedMs: 7 },
+      { atMs: 102, waitedMs: 7 },
+      { atMs: 104, waitedMs: 8.5 },
+      { atMs: 106, waitedMs: 28.5 },
+    ];
+    expect(waitsOf(looks)).toEqual([pause(102.5, 104), pause(86, 106)]);
+    expect(waitsOf(looks.slice(0, 1))).toEqual([]);
+    expect(waitsOf([])).toEqual([]);
+  });
+
+  it('are none of an agent that has ended', () => {
+    const looks = [0, 5, Number.NaN, Number.NaN].map((waitedMs, atMs) => ({ atMs, waitedMs }));
+    expect(waitsOf(looks)).toEqual([pause(-4, 1)]);
+  });
+});
+
+describe('the spread of groups that come back', () => {
+  const FAULT_MS = 10_000;
+  const back = [900, 950, 1040];
+  const spread = (waits: readonly Pause[], pauses: readonly Pause[] = []): number =>
+    spreadMs(back, FAULT_MS, { pauses, waits });
+
+  it('is not less for what was waited before the first and after the last', () => {
+    expect(spread([])).toBe(140);
+    expect(spread([pause(10_100, 10_200), pause(11_040, 11_400)])).toBe(140);
+    expect(spread([], [pause(10_800, 10_900)])).toBe(140);
+  });
+
+  it('is less for what was waited, or paused, between the two', () => {
+    expect(spread([pause(10_910, 10_930), pause(10_950, 10_951.5)])).toBe(118.5);
+    expect(spread([pause(10_800, 10_930)])).toBe(110);
+    expect(spread([pause(11_000, 11_300)])).toBe(100);
+    expect(spread([], [pause(10_910, 10_930)])).toBe(120);
+  });
+
+  it('is less but once for a time that was both', () => {
+    expect(spread([pause(10_910, 10_940)], [pause(10_920, 10_950)])).toBe(100);
   });
 });

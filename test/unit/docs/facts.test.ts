@@ -8,6 +8,7 @@ import {
   FREEZE_HOLD_MS,
   LINGER_MS,
   OFFER_REST_MS,
+  permitMsOf,
   PREPARE_WAIT_MS,
   RANK_DELAY_MS,
   READY_WAIT_MS,
@@ -17,6 +18,7 @@ import {
   UNVERIFIED_MS,
   VACANT_RANK_DELAY_MS,
   waitMs,
+  wantedHoldMs,
 } from '../../../src/core/election/timing.ts';
 import {
   CALM,
@@ -31,6 +33,8 @@ import { monoMs } from '../../../src/model/ids.ts';
 import { GATE_KINDS } from '../../../src/model/kernel.ts';
 import { createKeys } from '../../../src/model/keys.ts';
 import type { PeerMessage } from '../../../src/model/peer.ts';
+import { boundsOf } from '../../support/cluster-lab.ts';
+import { FAULTS } from '../../support/faults.ts';
 import { DOCUMENTS, inlineCodeOf, proseOf, read } from './documents.ts';
 
 const design = proseOf('docs/design.md').replaceAll(/\s+/g, ' ');
@@ -141,6 +145,34 @@ describe('docs/design.md', () => {
       expect(text).toContain('95 s after three faults at once, three minutes after');
     }
     expect(design).toContain(`halves every ${duration(HALF_LIFE_MS)}`);
+  });
+});
+
+describe('how long a kernel speaks on alone after a freeze', () => {
+  const told = (file: string): string => proseOf(file).replaceAll(/\s+/g, ' ');
+  const aliveMs = (profile: TimingProfile): number => {
+    const timing = buildTiming({ profile });
+    const holdMs = wantedHoldMs(timing, true);
+    return holdMs - permitMsOf(holdMs, timing);
+  };
+
+  it('is told of every profile in docs/gateway.md', () => {
+    const [fast, otherwise, relaxed] = PROFILES.map((profile) => duration(aliveMs(profile)));
+    expect(told('docs/gateway.md')).toContain(
+      `\`F\` is ${fast} in \`fast\`, ${otherwise} in \`default\` and ${relaxed} in \`relaxed\``,
+    );
+  });
+
+  it('is told in docs/bench.md, with how long an upgrade is watched beyond it', () => {
+    const upgrade = FAULTS.find(({ id }) => id === 'upgrade');
+    const bench = told('docs/bench.md');
+    const [fast, otherwise] = (['fast', 'default'] as const).map((profile) => {
+      const windowMs = upgrade?.windowMs(boundsOf(profile)) ?? 0;
+      expect(Math.round((windowMs - aliveMs(profile)) / 1000)).toBe(2);
+      expect(bench).toContain(`watched for ${duration(windowMs)}, two seconds longer`);
+      return duration(aliveMs(profile));
+    });
+    expect(bench).toContain(`for up to ${fast} in fast and ${otherwise} in default`);
   });
 });
 
