@@ -142,6 +142,7 @@ class Director implements Agent {
         conflicts: this.#conflicts,
         epochs: this.#epochs,
         judge: () => this.#judge(),
+        lookAround: () => this.#intake.lookAround(),
         lookAtChecks: () => this.#checks.look(),
         reasonOf: (group) => this.#reasons.get(group) ?? null,
       },
@@ -459,7 +460,7 @@ class Director implements Agent {
       hold.offer({ kind: 'view', changes: update.election, isSynced });
     // The next round opens what the barrier lets through now.
     const wasReady = this.#barrier.isReady();
-    this.#barrier.look(hold.state().view, this.#options.me);
+    this.#intake.lookAround();
     if (this.#barrier.isReady() !== wasReady) this.#judge();
     if (isSynced) this.#checks.adopt();
     // Counted first: a director that takes over a check goes on from what is known of it.

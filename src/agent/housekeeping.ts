@@ -25,6 +25,8 @@ export type HousekeepingPorts = Pick<AgentPorts, 'clock' | 'store'> & {
   readonly epochs: EpochFence;
   /** Tells the election what this director could hold now. */
   readonly judge: () => void;
+  /** Who else enforces the document. */
+  readonly lookAround: () => void;
   /**
    * Nobody tells that a director has been awaited for long enough, that etcd does not answer, or that a group has
    * been held from now on: who checks what, and whose word counts, may follow from it.
@@ -77,11 +79,13 @@ class Keeper {
   }
 
   async pass(): Promise<void> {
-    const { clock, conflicts, notify, judge, lookAtChecks } = this.#ports;
+    const { clock, store, conflicts, notify, judge, lookAround, lookAtChecks } = this.#ports;
     conflicts.look();
     this.#lookForStandIns();
     notify.observe(this.#observed());
     await this.#enforce();
+    // Time proves nothing about records that nobody sees change.
+    if (isStoreConnected(store, clock.now())) lookAround();
     judge();
     this.#publishReport();
     lookAtChecks();

@@ -16,7 +16,7 @@ type Ports = Pick<AgentPorts, 'clock' | 'log' | 'metrics'>;
 
 export type SpecIntakeHooks = {
   readonly parts: () => AgentParts;
-  readonly barrier: SpecBarrier;
+  readonly barrier: Pick<SpecBarrier, 'setSpec' | 'look'>;
   readonly checks: () => Pick<CheckDesk, 'count' | 'assign' | 'sayKnown'>;
   /** Tells the election what this director could hold. */
   readonly judge: () => void;
@@ -65,6 +65,13 @@ export class SpecIntake {
     if (taking !== 'loading') this.#judged(taking);
   }
 
+  /** Who else enforces it, by the records as far as they are known. */
+  lookAround(): void {
+    const { barrier, parts } = this.#hooks;
+    const { view, isSynced } = parts().hold.state();
+    if (isSynced) barrier.look(view, this.#options.me, this.#ports.clock.now());
+  }
+
   /** Most of the work that a long document makes is done before it is in force. */
   async #prepare(
     loading: Promise<Result<ClusterSpec, string>>,
@@ -94,9 +101,9 @@ export class SpecIntake {
 
   /** What else comes of a document, where it came into force by itself. */
   #follow(): void {
-    const { barrier, parts, checks, judge, specChanged } = this.#hooks;
-    const { hold, served } = parts();
-    barrier.look(hold.state().view, this.#options.me);
+    const { parts, checks, judge, specChanged } = this.#hooks;
+    const { served } = parts();
+    this.lookAround();
     judge();
     checks().count('all');
     checks().assign();

@@ -31,7 +31,7 @@ export function standInObstacle(draft: Draft, id: GroupId): string | null {
   return isLastResort(obstacle) ? null : obstacle;
 }
 
-/** Somebody in this cluster goes on without the store, or may still do. */
+/** Somebody in this cluster goes on without the store, or may still do: also one whose scope record somebody deleted. */
 export function isSegmentUsed({
   config,
   state,
@@ -40,8 +40,10 @@ export function isSegmentUsed({
   readonly state: Pick<Draft['state'], 'view'>;
 }): boolean {
   if (config.isolation === 'gateway') return true;
-  for (const { value } of state.view.scopes.values())
-    if (value?.isolation === 'gateway') return true;
+  const { scopes, sessions } = state.view;
+  for (const { value } of scopes.values()) if (value?.isolation === 'gateway') return true;
+  for (const [director, { value }] of sessions)
+    if (value !== null && (scopes.get(director)?.value ?? null) === null) return true;
   return false;
 }
 

@@ -3,8 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { createSpecBarrier, type SpecBarrier } from '../../../src/agent/spec-barrier.ts';
 import { EMPTY_VIEW, type ElectionView, type Known } from '../../../src/core/election/view.ts';
 import type { ClusterSpec, VipGroup } from '../../../src/model/cluster.ts';
-import { type DirectorId, directorId, groupId, revision } from '../../../src/model/ids.ts';
-import type { OwnerRecord, ReportRecord, SessionRecord } from '../../../src/model/records.ts';
+import type { IpAddress } from '../../../src/model/address.ts';
+import { type DirectorId, directorId, groupId, monoMs, revision } from '../../../src/model/ids.ts';
+import type {
+  OwnerRecord,
+  ReportRecord,
+  ScopeRecord,
+  SessionRecord,
+} from '../../../src/model/records.ts';
 import { anySpec, ip } from '../core/desired/spec-builders.ts';
 
 const known = <T>(rev: number, value: T): Known<T> => ({
@@ -15,6 +21,8 @@ const known = <T>(rev: number, value: T): Known<T> => ({
 
 const D1 = directorId('d1');
 const D2 = directorId('d2');
+const D3 = directorId('d3');
+const START = monoMs(0);
 const G1 = groupId('g1');
 
 const session = (state: SessionRecord['state']): SessionRecord => ({
@@ -96,7 +104,7 @@ const specWith = (id: string): ClusterSpec => ({ ...anySpec([]), groups: [groupW
 function barrierAt(view: ElectionView, at: number): SpecBarrier {
   const barrier = createSpecBarrier();
   barrier.setSpec(specWith('g1'), revision(at));
-  barrier.look(view, directorId('d3'));
+  barrier.look(view, D3, START);
   return barrier;
 }
 
@@ -118,7 +126,7 @@ describe('a holder that enforces a spec which was never in force here', () => {
     const at = (spec: number): ElectionView => viewWith('open', spec);
     const barrier = barrierAt(at(6), 6);
     const isReadyAt = (spec: number): boolean => {
-      barrier.look(at(spec), directorId('d3'));
+      barrier.look(at(spec), D3, START);
       return barrier.isReady();
     };
     expect([isReadyAt(6), isReadyAt(7), isReadyAt(6)]).toEqual([true, false, true]);
@@ -130,9 +138,9 @@ describe('a holder that enforces a spec which was never in force here', () => {
 
   it('is not waited for when its session is over, nor where it enforces none', () => {
     const barrier = barrierAt(viewWith('open', 6), 6);
-    barrier.look(viewWith('broken', 7), directorId('d3'));
+    barrier.look(viewWith('broken', 7), D3, START);
     expect(barrier.isReady()).toBe(true);
-    barrier.look(viewWith('open', 0), directorId('d3'));
+    barrier.look(viewWith('open', 0), D3, START);
     expect(barrier.isReady()).toBe(true);
   });
 });
@@ -141,7 +149,7 @@ describe('a VIP that moves to another group', () => {
   const speaksAfter = (moves: readonly string[], view: ElectionView): boolean => {
     const barrier = barrierAt(viewWith('open', 6), 6);
     for (const [i, id] of moves.entries()) barrier.setSpec(specWith(id), revision(7 + i));
-    barrier.look(view, directorId('d3'));
+    barrier.look(view, D3, START);
     return barrier.allowed(groupWith(moves.at(-1) ?? 'g1')).length === 1;
   };
   const at = (view: ElectionView, specRevision: number): ElectionView => ({
@@ -157,50 +165,120 @@ describe('a VIP that moves to another group', () => {
 
   describe('from a holder without a report, whose record somebody deletes', () => {
     const view = viewWith('open', 6);
-    const unreported = new Map([[D2, known(20, report(7))]]);
-    const left: VipGroup = { ...groupWith('g1'), addresses: [] };
-    const moved = { ...anySpec([]), groups: [left, groupWith('g2')] };
-    /** What the director sees one after the other: may the VIP speak in its new group each time? */
-    const speaks = (spec: ClusterSpec, ...seen: Partial<ElectionView>[]): readonly boolean[] => {
-      const barrier = barrierAt(view, 6);
-      barrier.setSpec(spec, revision(7));
-      return seen.map((one) => {
-        barrier.look({ ...view, reports: unreported, ...one }, directorId('d3'));
-        return barrier.allowed(groupWith('g2')).length === 1;
-      });
+    const unreported = { reports: new Map([[D2, known(20, report(7))]]) };
+    const OTHER = ip('10.90.0.102');
+    const groupAt = (id: string, ...vips: IpAddress[]): VipGroup => {
+      const [one] = groupWith(id).addresses;
+      const addresses = vips.flatMap((address) => (one === undefined ? [] : [{ ...one, address }]));
+      return { ...groupWith(id), addresses };
     };
+    const specOf = (...groups: VipGroup[]): ClusterSpec => ({ ...anySpec([]), groups });
+    const before = specOf(groupAt('g1', VIP, OTHER));
+    const after = specOf(groupAt('g1', OTHER), groupAt('g2', VIP));
+    const scope = (...peers: string[]): ScopeRecord => ({
+      ...{ v: 1, holdMs: 3000, slackMs: 100, driftMargin: 0.1, session: 2, isolation: 'release' },
+      ...{ machine: '', peers },
+    });
+    const scopes = new Map([D1, D2].map((one) => [one, known(4, scope('d2', 'd3'))]));
     const deleted = { owners: new Map() };
+    /** D' of each of them: by the greater margin and the greater slack of its scope and the document. */
+    const DEAD_MS = 3000 * 1.25 + 1100;
 
-    it('waits until another one claims its former group', () => {
+    type Seen = readonly [number, Partial<ElectionView>];
+
+    /** What the director sees one after the other, and when: may the VIP speak in its new group each time? */
+    function speaks(spec: ClusterSpec, ...seen: readonly Seen[]): readonly boolean[] {
+      const barrier = createSpecBarrier();
+      barrier.setSpec(before, revision(6));
+      barrier.look({ ...view, scopes }, D3, START);
+      barrier.setSpec(spec, revision(7));
+      const group = spec.groups.at(-1) ?? groupWith('g2');
+      return seen.map(([at, one]) => {
+        barrier.look({ ...view, scopes, ...unreported, ...one }, D3, monoMs(at));
+        return barrier.allowed(group).length === group.addresses.length;
+      });
+    }
+
+    it('waits for D’ since it has seen that, and no longer', () => {
+      const seen: Seen[] = [5000, 5000 + DEAD_MS - 1, 5000 + DEAD_MS].map((at) => [at, deleted]);
+      expect(speaks(after, ...seen)).toEqual([false, false, true]);
+      // A moved group that the document has no more, as one is that got another name.
+      expect(speaks(specOf(groupAt('g2', VIP)), ...seen)).toEqual([false, false, true]);
+    });
+
+    it('counts the time on when the record becomes a vacant one, and anew when it was there between', () => {
       const nobody = { ...ownedBy(D1), director: null, session: 0, vacant: true };
       const vacant = { owners: new Map([[G1, known(21, nobody)]]) };
+      expect(speaks(after, [5000, deleted], [5000 + DEAD_MS, vacant])).toEqual([false, true]);
+      const seen: Seen[] = [
+        [5000, deleted],
+        [6000, {}],
+        [7000, vacant],
+        [5000 + DEAD_MS, vacant],
+      ];
+      expect(speaks(after, ...seen)).toEqual([false, false, false, false]);
+    });
+
+    it('waits for the longest D’ of all: one that ends for a new process has a long one', () => {
+      const long = new Map([...scopes, [D1, known(5, { ...scope('d2', 'd3'), holdMs: 10_000 })]]);
+      const seen: Seen[] = [5000, 5000 + DEAD_MS, 5000 + 13_600].map((at) => [
+        at,
+        { ...deleted, scopes: long },
+      ]);
+      expect(speaks(after, ...seen)).toEqual([false, false, true]);
+    });
+
+    it('waits on where that holder need not ask this director for its promise', () => {
+      const apart = new Map([...scopes, [D1, known(5, scope('d2'))]]);
+      const seen: Seen[] = [5000, 99_000].map((at) => [at, { ...deleted, scopes: apart }]);
+      expect(speaks(after, ...seen)).toEqual([false, false]);
+    });
+
+    it('waits on where the record is there, and cannot be read', () => {
+      const unread = { owners: new Map([[G1, { ...known(21, ownedBy(D1)), value: null }]]) };
+      expect(speaks(after, [5000, unread], [99_000, unread])).toEqual([false, false]);
+      expect(speaks(after, [5000, unread], [99_000, deleted])).toEqual([false, false]);
+    });
+
+    it('waits no more when another one claims its former group, or its session is over', () => {
       const claimed = { owners: new Map([[G1, known(22, { ...ownedBy(D2), session: 3 })]]) };
-      expect(speaks(moved, {}, deleted, vacant, claimed)).toEqual([false, false, false, true]);
-    });
-
-    it('waits no more when the session of that holder is over', () => {
+      expect(speaks(after, [5000, deleted], [5001, claimed])).toEqual([false, true]);
       const over = new Map([...view.sessions, [D1, known(21, session('broken'))] as const]);
-      expect(speaks(moved, deleted, { ...deleted, sessions: over })).toEqual([false, true]);
+      const seen: Seen[] = [
+        [5000, deleted],
+        [5001, { ...deleted, sessions: over }],
+      ];
+      expect(speaks(after, ...seen)).toEqual([false, true]);
     });
 
-    it('does not wait for a holder that had released the group before', () => {
+    it('does not wait for a director that has never lived, nor where the holder released the group', () => {
+      const alone = {
+        sessions: new Map([[D2, known(3, { ...session('open'), id: 3 })]]),
+        scopes: new Map([[D2, known(4, scope('d3'))]]),
+      };
+      expect(speaks(after, [5000, { ...deleted, ...alone }])).toEqual([true]);
       const released = { ...ownedBy(D1), director: null, session: 0 };
-      const owners = new Map([[G1, known(21, released)]]);
-      const barrier = barrierAt(view, 6);
-      barrier.look({ ...view, reports: unreported, owners }, directorId('d3'));
-      barrier.setSpec(moved, revision(7));
-      barrier.look({ ...view, reports: unreported, ...deleted }, directorId('d3'));
-      expect(barrier.allowed(groupWith('g2'))).toHaveLength(1);
+      expect(speaks(after, [5000, { owners: new Map([[G1, known(21, released)]]) }])).toEqual([
+        true,
+      ]);
     });
 
-    it('does not wait for a group that never had the VIP', () => {
-      const elsewhere = { ...moved, groups: [groupWith('g2'), { ...left, id: groupId('g3') }] };
-      const owners = new Map([[groupId('g3'), known(5, ownedBy(D1))]]);
-      expect(speaks(elsewhere, { owners }, deleted)).toEqual([false, true]);
+    it('waits for a director of which only the scope is left, as somebody deleted its session', () => {
+      const sessions = new Map([[D2, known(3, { ...session('open'), id: 3 })]]);
+      expect(speaks(after, [5000, { ...deleted, sessions }])).toEqual([false]);
     });
 
-    it('does not wait where the document has the former group no more: nobody will claim it', () => {
-      expect(speaks(specWith('g2'), deleted)).toEqual([true]);
+    it('lets other VIPs go on that never were in such a group', () => {
+      const [OLD, NEW] = [ip('10.90.0.103'), ip('10.90.0.104')];
+      const first = specOf(groupAt('g1', VIP), groupAt('g3', OLD, NEW));
+      const owners = new Map([[groupId('g3'), known(5, ownedBy(D2))]]);
+      const barrier = createSpecBarrier();
+      barrier.setSpec(first, revision(6));
+      barrier.look({ ...view, scopes, owners }, D3, START);
+      barrier.setSpec(specOf(groupAt('g2', VIP, OLD), groupAt('g3', NEW)), revision(7));
+      barrier.look({ ...view, scopes, owners, ...unreported }, D3, START);
+      const allowed = barrier.allowed(groupAt('g2', VIP, OLD)).map(({ address }) => address);
+      expect(allowed).toEqual([OLD]);
     });
   });
 

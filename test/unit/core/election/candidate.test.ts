@@ -581,4 +581,14 @@ describe('an opening after a lapse, or of a group of a dead holder', () => {
     expect(driver.of('probe')).toEqual([]);
     expect(driver.holding()).toBe('open');
   });
+
+  it('is asked about also where somebody deleted the scope record that may have said who goes on', () => {
+    const driver = orphaned({ isolation: 'release' });
+    driver.store.remove(keys.scope(D2));
+    driver.store.write(keys.session(D2), formatRecord(sessionOf({ state: 'broken', by: 'd3' })));
+    driver.isProbeAnswered = true;
+    driver.advance(30);
+    expect(driver.of('probe')).toMatchObject([{ group: G1 }]);
+    expect(driver.holding()).toBe('owned');
+  });
 });
