@@ -2,6 +2,7 @@
  * Three directors, two real servers, three members of etcd: whose word counts on a real server while etcd answers,
  * and while it does not; what a person is told of it, and what kernels are asked to do. One cluster, cases in order.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RealServerStatus } from '../../src/model/status.ts';
 import { type ClusterLab, clusterDocument, createClusterLab, VIP } from '../support/cluster-lab.ts';
@@ -197,6 +198,10 @@ describe('checks of real servers', () => {
     const back = watch(NAMES);
     await lab.realServers[0]?.start();
     await settled();
+    // Status and kernel come before the log.
+    const isTold = (): boolean => isDeepStrictEqual(back(), outcomes(NAMES, CAME));
+    await waitFor('all have it back', isTold, { timeoutMs: 5000 }).catch(() => {});
+    await sleep(CALM_MS);
     expect(back()).toEqual(outcomes(NAMES, CAME));
   });
 });

@@ -29,6 +29,15 @@ async function recordOf(key: string): Promise<Record<string, unknown> | null> {
 const confirmDead = (name: string, ...args: readonly string[]) =>
   lab.director('d3').cli(['director', 'confirm-dead', name, '--reason', 'powered off', ...args]);
 
+/** Events are written after what they tell of. */
+async function eventsTell(...kinds: readonly string[]): Promise<void> {
+  const look = async (): Promise<boolean> => {
+    const { stdout } = await lab.director('d3').cli(['events']);
+    return kinds.every((kind) => stdout.includes(kind));
+  };
+  await waitFor(`events tell ${kinds.join()}`, look, { timeoutMs: 10_000 });
+}
+
 beforeAll(async () => {
   lab = await createClusterLab({
     name: 'confirm-dead',
@@ -72,8 +81,7 @@ describe('a director that nobody has taken in', () => {
     expect(await recordOf('run/challenge/d1')).toBeNull();
     const explained = await lab.director('d3').cli(['explain', 'group', 'web']);
     expect(explained.stdout).toContain('leasehold director confirm-dead d1');
-    const events = await lab.director('d3').cli(['events']);
-    expect(events.stdout).toContain('holder.unaccusable');
+    await eventsTell('holder.unaccusable');
   });
 
   it('asks the operator whether it is off, and takes no silence for a yes', async () => {
@@ -94,8 +102,7 @@ describe('a director that nobody has taken in', () => {
     expect(await recordOf('run/session/d1')).toMatchObject({ state: 'broken', by: 'd3' });
     // The word goes with the session that it was about.
     expect(await recordOf('admin/confirm-dead/d1')).toBeNull();
-    const events = await lab.director('d3').cli(['events']);
-    for (const kind of ['death.confirmed', 'holder.killed']) expect(events.stdout).toContain(kind);
+    await eventsTell('death.confirmed', 'holder.killed');
   });
 
   it('leaves out who holds nothing by the same word', async () => {
@@ -123,8 +130,7 @@ describe('a director that nobody has taken in', () => {
       { timeoutMs: 5000, intervalMs: 50 },
     );
     expect(await lab.directorsWith(VIP)).toEqual(['d3']);
-    const events = await lab.director('d3').cli(['events']);
-    expect(events.stdout).toContain('death.denied');
+    await eventsTell('death.denied');
   });
 
   it('is joined again by the one that was off, which nobody may call dead any more', async () => {

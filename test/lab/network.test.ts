@@ -14,8 +14,8 @@ import {
 } from '../support/client-probe.ts';
 import { createNetwork, leftovers, type Network } from '../support/network.ts';
 import { pausedMs } from '../support/pauses.ts';
-import { monotonicMs, runOk, signalAll, sleep, waitFor } from '../support/processes.ts';
-import { waitMeter } from '../support/wait-meter.ts';
+import { monotonicMs, runOk, signalAll, sleep, stateOf, waitFor } from '../support/processes.ts';
+import { waitedMs, waitMeter } from '../support/wait-meter.ts';
 
 describe('a network of namespaces', () => {
   let network: Network;
@@ -184,10 +184,15 @@ describe('the meter of waits', () => {
       const [one] = [1, 2].map((nth) => network.spawn('a', `busy-${nth}`, busy));
       const idle = network.spawn('a', 'idle', ['sleep', '60']);
       const comm = `/proc/${idle.pid}/comm`;
-      await waitFor('it sleeps', () => readFileSync(comm, 'utf8') === 'sleep\n', {
-        timeoutMs: 10_000,
-        intervalMs: 50,
-      });
+      // What it waited as it started belongs to no look of the meter.
+      let waited = Number.NaN;
+      const isAsleep = (): boolean => {
+        const before = waited;
+        waited = waitedMs(idle.pid);
+        const isSleep = readFileSync(comm, 'utf8') === 'sleep\n';
+        return isSleep && stateOf(idle.pid) === 'S' && waited === before;
+      };
+      await waitFor('it sleeps', isAsleep, { timeoutMs: 10_000, intervalMs: 50 });
       const meters = { busy: waitMeter([one?.pid ?? 0]), idle: waitMeter([idle.pid]) };
       await waitFor(
         'a wait of most of the time',

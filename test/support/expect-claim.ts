@@ -4,8 +4,10 @@ import { type Bounds, boundsOf, type ClusterLab } from './cluster-lab.ts';
 import { describeVerdict } from './describe-verdict.ts';
 import type { Fault } from './faults.ts';
 import { describePauses, type Judged, judged } from './pauses.ts';
+import { monotonicMs, waitFor } from './processes.ts';
 import type { Played, Situation } from './situations.ts';
 import type { Verdict } from './verdict.ts';
+import { waitedMs } from './wait-meter.ts';
 import type { Watched } from './watched.ts';
 
 /** Service is back by then after what can be repaired. */
@@ -48,6 +50,28 @@ export function expectClaim(lab: ClusterLab, fault: Fault, seen: Watched): void 
     if (isLossless) expect(net.lost, 'lost echoes').toBe(0);
     if (claim === 'repair') expect(net.outageMs).toBeLessThanOrEqual(REPAIR_MS);
   }
+}
+
+/**
+ * An agent makes good within a second what others took away: what it waits for a processor meanwhile comes on top, below
+ * another one. Counts to the beginning of the look that found it.
+ */
+export async function expectRepair(
+  what: string,
+  agentPid: number,
+  look: () => Promise<boolean>,
+): Promise<void> {
+  const [fromMs, waitedBefore] = [monotonicMs(), waitedMs(agentPid)];
+  let lookedMs = fromMs;
+  const isMended = (): Promise<boolean> => {
+    lookedMs = monotonicMs();
+    return look();
+  };
+  await waitFor(what, isMended, { timeoutMs: 5000, intervalMs: 10 });
+  const waited = waitedMs(agentPid) - waitedBefore;
+  expect(lookedMs - fromMs, `${what}; it waited ${waited.toFixed(0)} ms`).toBeLessThanOrEqual(
+    Math.min(REPAIR_MS + waited, 2 * REPAIR_MS - 1),
+  );
 }
 
 /** The same for each step of a situation. */

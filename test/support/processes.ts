@@ -170,6 +170,13 @@ export function monotonicMs(): number {
   return Number(process.hrtime.bigint() / 1000n) / 1000;
 }
 
+/** What a process does, as one letter of proc(5): S sleeps, T is stopped. */
+export function stateOf(pid: number): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The second field, the name, may hold blanks and brackets.
+  return stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '';
+}
+
 /** How long ago it was started, to 10 ms: field 22 of proc_pid_stat(5), in ticks since the boot. */
 export function ageMs(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
