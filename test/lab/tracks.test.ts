@@ -16,7 +16,7 @@ import {
 } from '../support/cluster-lab.ts';
 import type { DirectorHost } from '../support/director-host.ts';
 import { expectClaim } from '../support/expect-claim.ts';
-import { cliOk, faultNamed } from '../support/faults.ts';
+import { faultNamed, switchOver } from '../support/faults.ts';
 import { waitFor } from '../support/processes.ts';
 import { allJoin, heldBy, macOf } from '../support/settled.ts';
 import { watch } from '../support/watched.ts';
@@ -157,9 +157,15 @@ describe('a rebalance', () => {
       groups.every(({ holder }) => holder !== null),
     );
     for (const { name, holder } of (await lab.status('d1')).groups)
-      if (holder !== 'd1') await cliOk(d1, ['switchover', name, '--to', 'd1']);
+      if (holder !== 'd1') await switchOver(d1, name, 'd1');
     expect(await holders()).toEqual(['d1', 'd1']);
 
+    // Whom nobody hears just then is given nothing.
+    await lab.until('d2 may hold both', 'd1', ({ groups }) =>
+      groups.every(({ candidates }) =>
+        candidates.some(({ director, eligible }) => director === 'd2' && eligible),
+      ),
+    );
     const argv = ['rebalance', '--reason', 'lab'];
     const dry = await d1.cli([...argv, '--dry-run']);
     expect(dry).toMatchObject({ code: 0 });

@@ -14,7 +14,7 @@ import {
 } from './cluster-lab.ts';
 import type { DirectorHost } from './director-host.ts';
 import { startElectionWatch } from './election-watch.ts';
-import { cliOk, type Scene } from './faults.ts';
+import { type Scene, switchOver } from './faults.ts';
 import type { CutKind } from './network.ts';
 import { sleep, waitFor } from './processes.ts';
 import { peersOf, scopesNameAll, settle } from './settled.ts';
@@ -559,7 +559,7 @@ async function settleMail(
     groups.some(({ name, state }) => name === 'mail' && state.startsWith('held-')),
   );
   const isHere = seen.groups.some(({ name, state }) => name === 'mail' && state === 'held-here');
-  if (isHere) await cliOk(holder, ['switchover', 'mail', '--to', other.name]);
+  if (isHere) await switchOver(holder, 'mail', other.name);
   await waitFor('mail is held by the other one', isThere, { timeoutMs: 10_000 });
 }
 
