@@ -175,9 +175,16 @@ describe('two directors that serve their VIP themselves', () => {
     await shareOut(holder, other);
     await holder.signalAgent('SIGSTOP');
     try {
-      await waitFor('the other one holds', async () => (await ask(VIP)).startsWith(other.name), {
-        timeoutMs: 15_000,
-      });
+      // What the one that stands still sends on is answered by the other one, too.
+      await lab.until('the other one holds', other.name, ({ groups }) =>
+        groups.some(({ name, state }) => name === 'web' && state === 'held-here'),
+      );
+      const isKnown = async (): Promise<boolean> => {
+        const isServed = (await ask(VIP)).startsWith(other.name);
+        const shown = await lab.network.execOk(CLIENT, ['ip', 'neigh', 'show', VIP]);
+        return isServed && shown.includes(macOf(other));
+      };
+      await waitFor('the client knows it', isKnown, { timeoutMs: 15_000 });
       await shareOut(other, holder);
       await shareOut(holder, other);
       expect(await ask(VIP)).toBe('silence');
