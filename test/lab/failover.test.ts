@@ -3,10 +3,17 @@
  * answers for them, and what is lost, judged from the client, in the profiles fast and default. The
  * cases of a profile share one cluster and run in order; each begins with a settled cluster.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { sourceFile, startVoiceProbe, turnsOf } from '../support/client-probe.ts';
+import {
+  dualTimeMs,
+  sourceFile,
+  startVoicesProbe,
+  turnsOf,
+  type VoiceRecord,
+} from '../support/client-probe.ts';
 import {
   boundsOf,
   CLIENT,
@@ -17,12 +24,12 @@ import {
   VIP,
   VIP6,
 } from '../support/cluster-lab.ts';
-import { expectClaim } from '../support/expect-claim.ts';
-import { cliOk, FAULTS, faultNamed, perform } from '../support/faults.ts';
+import { expectClaim, expectRepair } from '../support/expect-claim.ts';
+import { FAULTS, faultNamed, perform, switchOver } from '../support/faults.ts';
 import { createKeepalivedPair, type KeepalivedKind } from '../support/keepalived.ts';
-import { longestGapMs } from '../support/pauses.ts';
-import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
-import { allJoin, macOf, settle } from '../support/settled.ts';
+import { longestGapMs, mayHaveShut } from '../support/pauses.ts';
+import { sleep, stateOf, waitFor } from '../support/processes.ts';
+import { allJoin, applyHeldBy, compiled, macOf, settle } from '../support/settled.ts';
 import { watch, type Watched } from '../support/watched.ts';
 import { median } from '../../bench/statistics.ts';
 
@@ -34,7 +41,8 @@ describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
     await lab.etcd.start();
     await lab.startAgents();
     await allJoin(lab);
-    await lab.applyOk(clusterDocument(lab));
+    if (profile === 'fast') await compiled(lab);
+    await applyHeldBy(lab, 'd1', clusterDocument(lab));
   });
 
   afterEach(async (context) => {
@@ -44,6 +52,20 @@ describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
 
   afterAll(() => lab?.close());
 
+  /** What the client hears of the VIP meanwhile. */
+  async function voicesWhile(act: () => Promise<void>): Promise<VoiceRecord> {
+    const probe = await startVoicesProbe(lab.network, {
+      client: CLIENT,
+      targets: [{ ownAddress: CLIENT_ADDRESS, vip: VIP }],
+      echo: 'neighbour',
+      agents: lab.directors.map((director) => director.agentPid()),
+    });
+    await act();
+    const [record] = await probe.stop();
+    if (record === undefined) throw new Error('the voice probe left no record');
+    return record;
+  }
+
   describe('the holder', () => {
     it('is the director with the best priority, and binds all addresses of the group', async () => {
       const { holder } = await settle(lab);
@@ -52,36 +74,52 @@ describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
     });
 
     it('answers the client for both VIPs, alone', async () => {
-      const { holder } = await settle(lab);
-      for (const vip of [VIP, VIP6])
-        await lab.network.execOk(CLIENT, ['ping', '-c', '3', '-i', '0.05', '-W', '1', vip]);
-      const target = { client: CLIENT, ownAddress: CLIENT_ADDRESS, vip: VIP };
-      const probe = await startVoiceProbe(lab.network, target);
-      await sleep(500);
-      const record = await probe.stop();
-      expect(turnsOf(record).map((turn) => turn.mac)).toEqual([await macOf(holder)]);
+      for (let tries = 1; ; tries += 1) {
+        const { holder } = await settle(lab);
+        const codes: number[] = [];
+        const record = await voicesWhile(async () => {
+          for (const vip of [VIP, VIP6]) {
+            const argv = ['ping', '-c', '3', '-i', '0.05', '-W', '1', vip];
+            codes.push((await lab.network.exec(CLIENT, argv)).code);
+          }
+          await sleep(500);
+        });
+        expect(dualTimeMs(record)).toBe(0);
+        const spoke = turnsOf(record).map((turn) => turn.mac);
+        // Who had to wait for a processor may have shut its gate, and then another try counts.
+        const isStarved = mayHaveShut(
+          [...record.pauses, ...record.starved],
+          boundsOf(profile).holdMs,
+        );
+        const wanted = { codes: [0, 0], spoke: [await macOf(holder)] };
+        if (tries < 3 && isStarved && !isDeepStrictEqual({ codes, spoke }, wanted)) continue;
+        expect({ codes, spoke }).toEqual(wanted);
+        return;
+      }
     });
 
     it('says so in its status and over the API', async () => {
-      const { holder, other } = await settle(lab);
-      expect((await holder.get('/api/v1/status')).status).toBe(200);
-      expect((await holder.get('/owner?group=web')).status).toBe(200);
-      expect((await other.get('/owner?group=web')).status).toBe(503);
-      const table = await other.cli(['status']);
-      expect(table.stdout).toMatch(/\bweb\b.*\bd1\b/);
+      // Each is one moment, and in `fast` a gate may just have shut on a machine with other work.
+      const look = async (): Promise<true> => {
+        const { holder, other } = await settle(lab);
+        expect((await holder.get('/api/v1/status')).status).toBe(200);
+        expect((await holder.get('/owner?group=web')).status).toBe(200);
+        expect((await other.get('/owner?group=web')).status).toBe(503);
+        const table = await other.cli(['status']);
+        expect(table.stdout).toMatch(/\bweb\b.*\bd1\b/);
+        return true;
+      };
+      await waitFor('all of them say so', look, { timeoutMs: 5000 });
     });
 
     it('binds a VIP again within 1 s when somebody removes it by hand', async () => {
       const { holder } = await settle(lab);
       for (const vip of [`${VIP}/24`, `${VIP6}/64`]) {
         await holder.execOk(`ip address delete ${vip} dev ${holder.device}`);
-        const start = monotonicMs();
         const address = vip.split('/')[0] ?? '';
-        await waitFor(`${vip} is back`, () => lab.hasAddress(holder.name, address), {
-          timeoutMs: 5000,
-          intervalMs: 10,
-        });
-        expect(monotonicMs() - start).toBeLessThanOrEqual(1000);
+        await expectRepair(`${vip} is back`, holder.agentPid(), () =>
+          lab.hasAddress(holder.name, address),
+        );
       }
     });
   });
@@ -100,7 +138,7 @@ describe.each(['fast', 'default'] as const)('in the profile %s', (profile) => {
       const trigger = join(paused.directory, 'stop-now');
       await paused.startProgram(sourceFile('./stopping-agent-main.ts'), [trigger]);
       await settle(lab);
-      await cliOk(first, ['switchover', 'web', '--to', paused.name]);
+      await switchOver(first, 'web', paused.name);
       await settle(lab);
       const { takeoverMs } = boundsOf(profile);
       const seen = await watch(lab.network, {
@@ -166,12 +204,6 @@ const outagesOf = ({ records, faultMs, endMs }: Watched): readonly number[] =>
     const heard = echoes.map(({ atMs }) => atMs);
     return longestGapMs(heard, faultMs, endMs, pauses);
   });
-
-/** One letter of proc(5). */
-function stateOf(pid: number): string {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  return stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '';
-}
 
 function round(values: readonly number[]): string {
   return values.map((value) => value.toFixed(0)).join(', ');

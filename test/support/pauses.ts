@@ -120,6 +120,10 @@ export function judged(
   };
 }
 
+/** Whether the gate may have shut in them: for whom nobody asks that it stays open. */
+export const mayHaveShut = (pauses: readonly Pause[], holdMs: number): boolean =>
+  thatShut(joined(pauses), holdMs).length > 0;
+
 /** Those in which the gate may have shut, with the time that mends it. */
 function thatShut(pauses: readonly Pause[], holdMs: number): readonly Pause[] {
   return pauses

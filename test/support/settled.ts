@@ -56,6 +56,28 @@ export async function heldBy(lab: ClusterLab, name: string): Promise<void> {
   await waitFor(`${name} holds`, look, { timeoutMs: PATIENCE_MS, intervalMs: 100 });
 }
 
+/**
+ * Applies a document whose groups a director is to hold, and waits until it holds them. Who is ready first takes a group
+ * that nobody had, whatever the document then says of coming back: so they preempt until the best has them.
+ */
+export async function applyHeldBy(
+  lab: ClusterLab,
+  director: string,
+  document: object,
+): Promise<void> {
+  const { groups } = document as { readonly groups: Readonly<Record<string, object>> };
+  const preempting = Object.entries(groups).map(
+    ([name, fields]) => [name, { ...fields, preempt: 'immediate' }] as const,
+  );
+  await lab.applyOk({ ...document, groups: Object.fromEntries(preempting) });
+  const names = Object.keys(groups);
+  await lab.until(`${director} holds them`, director, (status) => {
+    const held = status.groups.filter(({ state }) => state === 'held-here').map(({ name }) => name);
+    return names.every((name) => held.includes(name));
+  });
+  await lab.applyOk(document);
+}
+
 /** Has all directors join before there is a group to take: the best one takes it, whoever started first. */
 export async function allJoin(lab: ClusterLab): Promise<void> {
   await lab.applyOk(clusterDocument(lab, { groups: {} }));
