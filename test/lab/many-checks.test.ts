@@ -7,7 +7,7 @@ import { addressOf, startTargets, TARGETS } from '../../bench/checks-targets.ts'
 import { median } from '../../bench/statistics.ts';
 import { type ClusterLab, clusterDocument, createClusterLab, VIP } from '../support/cluster-lab.ts';
 import { API_PORT, type DirectorHost } from '../support/director-host.ts';
-import { idleCost } from '../support/idle-cost.ts';
+import { idleCost, measuredCalm } from '../support/idle-cost.ts';
 import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
 import { type DirectorRecord, recordSince, startRecordingAgents } from '../support/recording.ts';
 import { heldBy } from '../support/settled.ts';
@@ -102,11 +102,14 @@ const growth = (before: readonly number[], after: readonly number[]): readonly n
 
 describe('2,000 checks by each of three directors', () => {
   it('write nothing into etcd while all are well, and who holds nothing makes no rounds', async () => {
-    await sleep(CALM_MS);
-    const before = { rounds: await rounds(), probes: await probes() };
-    const cost = await idleCost(lab, WATCHED_MS);
-    const probed = growth(before.probes, await probes());
-    const [ofHolder, ...ofOthers] = growth(before.rounds, await rounds());
+    const { cost, probed, made } = await measuredCalm(lab, async () => {
+      await sleep(CALM_MS);
+      const before = { rounds: await rounds(), probes: await probes() };
+      const whole = await idleCost(lab, WATCHED_MS);
+      const probesMade = growth(before.probes, await probes());
+      return { cost: whole, probed: probesMade, made: growth(before.rounds, await rounds()) };
+    });
+    const [ofHolder, ...ofOthers] = made;
     for (const [name, { cpuPercent, rssMb }] of cost.agents)
       console.log(`${name}: ${cpuPercent.toFixed(1)} % of a core, ${rssMb.toFixed(0)} MB`);
     console.log(`${probed.join(', ')} probes, ${ofHolder} rounds, ${cost.raftEntries} entries`);

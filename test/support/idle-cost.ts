@@ -1,9 +1,12 @@
 /** What agents cost while nothing happens: CPU and memory by proc(5), and what they write to etcd. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { cpuTicksOf, kibOf } from '../../bench/proc.ts';
-import type { ClusterLab } from './cluster-lab.ts';
+import { EventRecord, parseRecord } from '../../src/model/records.ts';
+import { boundsOf, type ClusterLab } from './cluster-lab.ts';
 import type { DirectorHost } from './director-host.ts';
+import { pausedMs } from './pauses.ts';
 import { monotonicMs, run, sleep } from './processes.ts';
+import { waitMeter } from './wait-meter.ts';
 
 export type IdleCost = {
   readonly seconds: number;
@@ -45,6 +48,43 @@ export async function idleCost(lab: ClusterLab, durationMs: number): Promise<Idl
     writes: writesBetween(keysBefore, keysAfter),
     raftEntries: raftAfter - raftBefore,
   };
+}
+
+/** In the default profile 150 ms are enough to be challenged: 100 ms between two heartbeats, 250 ms until suspect. */
+const STARVED_MS = 100;
+const TRIES = 3;
+const EVERY_MS = 10;
+
+/**
+ * Measures a cluster in which nothing happens: again, at most three times, where an agent had to wait for a processor
+ * for so long that another one challenged it, and all that was written tells of that. Gives the last measurement.
+ */
+export async function measuredCalm<T extends { readonly cost: IdleCost }>(
+  lab: ClusterLab,
+  measure: () => Promise<T>,
+): Promise<T> {
+  const { suspectMs } = boundsOf(lab.profile);
+  for (let tries = 1; ; tries += 1) {
+    const meter = waitMeter(lab.directors.map((each) => each.agentPid()));
+    const timer = setInterval(meter.look, EVERY_MS);
+    const measured = await measure().finally(() => clearInterval(timer));
+    const { writes, revisionBefore, revisionAfter } = measured.cost;
+    const isStarved = meter.starved.some(
+      ({ toMs }) => pausedMs(meter.starved, toMs - suspectMs, toMs) >= STARVED_MS,
+    );
+    if (revisionAfter === revisionBefore || !isStarved || tries === TRIES) return measured;
+    for (const { key } of writes) if (!(await isOfChallenge(lab, key))) return measured;
+    console.log('an agent waited for a processor, and was challenged: measured again');
+  }
+}
+
+/** A challenge, or an event that tells of one. */
+async function isOfChallenge(lab: ClusterLab, key: string): Promise<boolean> {
+  if (key.includes('/run/challenge/')) return true;
+  if (!key.includes('/log/event/')) return false;
+  const value = await lab.etcd.etcdctl(['get', '--print-value-only', key]);
+  const event = parseRecord(EventRecord, value.trim());
+  return event.ok && /^(holder\.challenged|challenge\..*)$/.test(event.value.kind);
 }
 
 function ticksOf(director: DirectorHost): number {
