@@ -25,13 +25,19 @@ export type Speaker = Party & {
   readonly director: string;
   /** Would its kernel let a frame out that speaks as the address? */
   letsOut(address: IpAddress): boolean;
-  /** By which record, of which group, its process says that it holds the address; null: it tells of none. */
-  holdingOf(address: IpAddress): { readonly group: string; readonly epoch: number } | null;
+  /** By which record, of which group, its process shows that it holds the address; null: it shows none. */
+  holdingOf(address: IpAddress): GroupEpoch | null;
+  /** The newest revision that the store has told its process of. */
+  readonly knownRevision: number;
   /** Somebody tore down its rules, and nobody has put them up since: the documented hole. */
   readonly isExposed: boolean;
 };
 
+export type GroupEpoch = { readonly group: string; readonly epoch: number };
+
 const TOLD_AFTER_MS = 2;
+
+type Spoken = { readonly epoch: number; readonly by: string };
 
 type OwnerSeen = { readonly director: string | null; readonly pending: readonly string[] };
 
@@ -53,7 +59,11 @@ export class Checkers {
   readonly overlaps: Overlaps;
   readonly #owners = new Map<string, OwnerSeen>();
   /** The highest epoch by which anybody began to speak, by group. */
-  readonly #spoken = new Map<string, { readonly epoch: number; readonly by: string }>();
+  readonly #spoken = new Map<string, Spoken>();
+  /** Voices of which no heartbeat has told yet by which holding they were opened, and what had been spoken by then. */
+  readonly #untold = new Map<Speaker, Map<IpAddress, ReadonlyMap<string, Spoken>>>();
+  /** The revisions at which each group's record was written or removed. */
+  readonly #ownerRevisions = new Map<string, number[]>();
 
   constructor(world: {
     readonly now: () => number;
@@ -83,9 +93,29 @@ export class Checkers {
       this.#expectAlone(by, vip, isNew);
       if (!isNew || by.isExposed) continue;
       this.#expectNamed(by, vip);
-      this.#expectNewest(by, vip);
+      this.#awaitTold(by, vip);
+      const shown = by.holdingOf(vip);
+      if (shown !== null && !by.isBySegment(vip)) this.#expectNewest(by, vip, shown, this.#spoken);
     }
     return result;
+  }
+
+  /**
+   * What a heartbeat says that speaks. Of what its process shows only the record is known; by this holding the kernel
+   * was told to open it, a moment ago.
+   */
+  told(by: Speaker, armed: readonly GroupEpoch[]): void {
+    const begun = this.#untold.get(by);
+    if (begun === undefined) return;
+    for (const [vip, spoken] of begun) {
+      const group = by.holdingOf(vip)?.group;
+      const holding = armed.find((one) => one.group === group);
+      if (holding === undefined && by.answers(vip)) continue;
+      begun.delete(vip);
+      const isJudged = by.answers(vip) && !by.isExposed && !by.isBySegment(vip);
+      if (holding !== undefined && isJudged) this.#expectNewest(by, vip, holding, spoken);
+    }
+    if (begun.size === 0) this.#untold.delete(by);
   }
 
   /** A frame that says "the VIP is here" is a voice too, also where the address was taken away. */
@@ -103,7 +133,10 @@ export class Checkers {
   committed(entry: HistoryEntry): void {
     for (const { key, value } of entry.changes) {
       const parsed = this.#world.keys.parse(key);
-      if (parsed?.kind === 'owner') this.#ownerChanged(parsed.group, value);
+      if (parsed?.kind !== 'owner') continue;
+      const revisions = this.#ownerRevisions.get(parsed.group) ?? [];
+      this.#ownerRevisions.set(parsed.group, [...revisions, entry.revision]);
+      this.#ownerChanged(parsed.group, value);
     }
   }
 
@@ -141,21 +174,35 @@ export class Checkers {
     else this.tell('I2', text);
   }
 
+  #awaitTold(by: Speaker, vip: IpAddress): void {
+    const begun = this.#untold.get(by) ?? new Map<IpAddress, ReadonlyMap<string, Spoken>>();
+    this.#untold.set(by, begun.set(vip, new Map(this.#spoken)));
+  }
+
   /** Nobody begins to speak by an older epoch than somebody has before; a stand-in has the one that it stands in for. */
-  #expectNewest(by: Speaker, vip: IpAddress): void {
-    const holding = by.holdingOf(vip);
-    if (holding === null || by.isBySegment(vip)) return;
-    const { group, epoch } = holding;
-    const last = this.#spoken.get(group);
+  #expectNewest(
+    by: Speaker,
+    vip: IpAddress,
+    { group, epoch }: GroupEpoch,
+    spoken: ReadonlyMap<string, Spoken>,
+  ): void {
+    const last = spoken.get(group);
     if (last === undefined || epoch >= last.epoch) {
-      this.#spoken.set(group, { epoch, by: by.name });
+      const newest = this.#spoken.get(group)?.epoch ?? epoch;
+      if (epoch >= newest) this.#spoken.set(group, { epoch, by: by.name });
       return;
     }
-    // Who has no etcd may have missed how its record went and came back.
-    if (this.#ownerOf(group)?.director === by.director) return;
+    if (this.#ownerOf(group)?.director === by.director && this.#hasMissed(by, { group, epoch }))
+      return;
     const text = `${by.name} begins to answer for ${vip} by epoch ${epoch} of ${group}, ${last.by} has by ${last.epoch}`;
     if (this.#world.mayHoldBySegment()) this.#expectSegment(by, vip, text);
     else this.tell('I2', text);
+  }
+
+  /** Who has no etcd has not heard that its record went, and came back. */
+  #hasMissed(by: Speaker, { group, epoch }: GroupEpoch): boolean {
+    const wentAt = this.#ownerRevisions.get(group)?.find((one) => one > epoch);
+    return wentAt !== undefined && by.knownRevision < wentAt;
   }
 
   /**

@@ -2,15 +2,30 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { err } from '../../src/lib/result.ts';
 import type { TimingProfile } from '../../src/model/cluster.ts';
+import { groupId } from '../../src/model/ids.ts';
 import { formatRecord } from '../../src/model/records.ts';
+import type { StoreRead } from '../../src/ports/cluster-store.ts';
 import { calmStore } from './faults.ts';
 import type { Machine } from './machine.ts';
-import { mutationNamed } from './mutations.ts';
+import { type Mutation, mutationNamed } from './mutations.ts';
+import { rewriteFence, rewriteReads } from './rewriting.ts';
 import { keys, timingOf, vipOf } from './spec.ts';
 import { World, type WorldOptions } from './world.ts';
 
 let world: World;
 afterEach(() => world.close());
+
+/** A kernel that falls silent eight seconds late: by no D but that of a freeze it might. */
+const SPEAKS_ON: Mutation = {
+  name: 'gate-expires-late',
+  kernelKeeps: true,
+  fence: (fence) =>
+    rewriteFence(fence, (change) =>
+      change.alive === null
+        ? change
+        : { ...change, alive: { ...change.alive, timeoutMs: change.alive.timeoutMs + 8000 } },
+    ),
+};
 
 /** d1 holds g1, d2 holds g2, all are settled; clocks are equal and kernels on time. */
 async function startPair(
@@ -193,6 +208,133 @@ describe('a holder that etcd answers no more', () => {
   });
 });
 
+describe('an owner record that went and came back', () => {
+  /** By the first record of g1 that d1 sees it goes on for ever; what it compares is true all the same. */
+  const goesOnByTheFirst: Mutation = {
+    name: 'goes-on-by-the-first-record',
+    store: (store, { me }) => {
+      const key = keys.owner(groupId('g1'));
+      let first: StoreRead | null = null;
+      const see = <T extends StoreRead>(read: T): T => {
+        if (me !== 'd1' || read.key !== key) return read;
+        if (read.value?.includes('"director":"d1"') === true) first ??= read;
+        return first === null ? read : { ...read, ...first };
+      };
+      return rewriteReads(store, see, (txn) => ({
+        ...txn,
+        compares: txn.compares.map((one) =>
+          one.key === key && one.modRevision === first?.modRevision
+            ? { ...one, modRevision: world.cluster.read(key).modRevision }
+            : one,
+        ),
+      }));
+    },
+  };
+
+  /** While its process is stopped, and before anybody kills it, another one has the group. */
+  const giveAndTake = async (options: Partial<WorldOptions>): Promise<readonly string[]> => {
+    const [d1] = await startPair(options);
+    const [owner, other] = ['g1', 'g2'].map((group) => keys.owner(groupId(group)));
+    if (owner === undefined || other === undefined) throw new Error('two groups are needed');
+    const mine = world.cluster.read(owner).value ?? '';
+    d1.pause();
+    await world.clock.advance(3100);
+    world.cluster.write(owner, world.cluster.read(other).value ?? '');
+    await world.clock.runUntil(() => world.holdersOf('g1').includes('d2'), 2000);
+    world.cluster.write(owner, mine);
+    await world.clock.runUntil(() => world.holdersOf('g1').length === 0, 2000);
+    d1.resume();
+    await world.clock.advance(2000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+    return [...new Set(world.violations.map(({ law }) => law))];
+  };
+
+  it('opens its group by the epoch that it has now', async () => {
+    expect(await giveAndTake({})).toEqual([]);
+  });
+
+  it('is told of where its group opens by the epoch before, though etcd answers', async () => {
+    expect(await giveAndTake({ mutation: goesOnByTheFirst })).toEqual(['I2']);
+    expect(world.violations[0]?.text).toMatch(/^d1 begins to answer .* by epoch/);
+  });
+});
+
+describe('what is judged', () => {
+  const startThree = async (options: Partial<WorldOptions> = {}): Promise<readonly Machine[]> => {
+    await startPair({ directors: 3, ...options });
+    world.directors[2]?.start();
+    await world.clock.advance(10_000);
+    return world.directors;
+  };
+
+  it('of a VIP that has moved goes by the group that it has, also when it is back', async () => {
+    const [d1, d2] = await startPair();
+    d2.stop();
+    await world.clock.runUntil(() => world.holdersOf('g2').includes('d1'), 20_000);
+    const holding = (): string | undefined => d1.holdingOf(vipOf('g1'))?.group;
+    expect(holding()).toBe('g1');
+    world.applySpec({ isMoved: true });
+    await world.clock.advance(5000);
+    expect([holding(), world.holdersOf('g2')]).toEqual(['g2', ['d1']]);
+    world.applySpec({ isMoved: false });
+    await world.clock.advance(5000);
+    expect([holding(), world.holdersOf('g1')]).toEqual(['g1', ['d1']]);
+    expect(d1.holdingOf(vipOf('g1'))?.epoch).toBe(
+      world.cluster.read(keys.owner(groupId('g1'))).modRevision,
+    );
+  });
+
+  it('of epochs goes by the heartbeat that says so as soon as the kernel speaks', async () => {
+    const [, d2] = await startPair();
+    const { checkers } = world;
+    const tell = checkers.told.bind(checkers);
+    const epochs: number[] = [];
+    checkers.told = (by, armed) => {
+      tell(by, armed);
+      for (const { group, epoch } of armed)
+        if (by === d2 && group === 'g1' && d2.answers(vipOf('g1'))) epochs.push(epoch);
+    };
+    world.switchover('g1', 'd2');
+    await world.clock.runUntil(() => d2.answers(vipOf('g1')), 10_000);
+    const shown = d2.holdingOf(vipOf('g1'))?.epoch;
+    await world.clock.advance(1);
+    expect(epochs).toEqual([shown]);
+  });
+
+  it('of what a director hears goes by the document that has come to it', async () => {
+    const [d1, d2, d3] = await startThree();
+    if (d1 === undefined || d2 === undefined || d3 === undefined)
+      throw new Error('three are needed');
+    world.applySpec({ directors: 2 });
+    await world.clock.advance(1000);
+    d1.cutFromStore('law');
+    await world.clock.advance(1000);
+    world.applySpec({ directors: 3 });
+    await world.clock.advance(5000);
+    const now = (): number => world.clock.now();
+    expect([d1.hearsSince(d2.id) < now() - 5000, d1.hearsSince(d3.id)]).toEqual([true, now()]);
+    d1.healToStore('law');
+    const healedAt = now();
+    await world.clock.advance(5000);
+    const comesMs = d1.hearsSince(d3.id) - healedAt;
+    expect([comesMs >= 0, comesMs < 3000]).toEqual([true, true]);
+    expect(world.violations).toEqual([]);
+  });
+
+  it('of what a director hears does not go by a document that it cannot use', async () => {
+    const [d1, d2, d3] = await startThree({ rejectsMove: 'd1' });
+    if (d1 === undefined || d2 === undefined || d3 === undefined)
+      throw new Error('three are needed');
+    world.applySpec({ directors: 2 });
+    await world.clock.advance(1000);
+    world.applySpec({ directors: 3, isMoved: true });
+    await world.clock.advance(5000);
+    const now = world.clock.now();
+    expect([d1.hearsSince(d2.id) < now - 5000, d1.hearsSince(d3.id)]).toEqual([true, now]);
+    expect(d2.hearsSince(d3.id)).toBeLessThan(now - 4000);
+  });
+});
+
 describe('a kernel whose process is gone', () => {
   const neverExpires = { mutation: mutationNamed('gate-never-expires') };
   const startAlone = async (options: Partial<WorldOptions>): Promise<Machine> => {
@@ -206,7 +348,7 @@ describe('a kernel whose process is gone', () => {
     d1.stop('freeze');
     await world.clock.runUntil(() => !d1.isAlive, 10_000);
     d1.start();
-    await world.clock.advance(5000);
+    await world.clock.advance(2000);
     expect(world.holdersOf('g1')).toEqual(['d1']);
     d1.crash();
   };
@@ -220,8 +362,25 @@ describe('a kernel whose process is gone', () => {
     await world.clock.runUntil(() => !d1.isAlive, 20_000);
   };
 
+  /** No new process comes. */
+  const leave = async (d1: Machine): Promise<void> => {
+    d1.stop('freeze');
+    await world.clock.runUntil(() => !d1.isAlive, 10_000);
+    await world.clock.advance(5000);
+    expect(world.holdersOf('g1')).toEqual(['d1']);
+  };
+
+  /** D is not raised: the others cannot be told of it. */
+  const leaveUntold = async (d1: Machine): Promise<void> => {
+    d1.cutFromStore('law');
+    d1.stop('freeze');
+    await world.clock.runUntil(() => !d1.isAlive, 10_000);
+  };
+
   describe.each([
     ['was killed', async (d1: Machine) => d1.crash()],
+    ['left it to a new one, which never came', leave],
+    ['would have left it to a new one, and had no etcd', leaveUntold],
     ['was upgraded, and killed then', crashUpgraded],
     ['ended, and could not silence it', endUnheard],
   ])('and %s', (_, end) => {
@@ -239,6 +398,15 @@ describe('a kernel whose process is gone', () => {
     it('would be told of if it did not', async () => {
       expect(await toldAfter(neverExpires)).toEqual(['I3']);
     });
+  });
+
+  it.each([
+    ['had no etcd when it was told to freeze', leaveUntold],
+    ['had armed it anew after a freeze', crashUpgraded],
+  ])('may not speak on for as long as after a freeze where that %s', async (_, end) => {
+    await end(await startAlone({ mutation: SPEAKS_ON }));
+    await world.clock.advance(20_000);
+    expect([...new Set(world.violations.map(({ law }) => law))]).toEqual(['I3']);
   });
 });
 

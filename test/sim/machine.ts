@@ -1,10 +1,12 @@
 /** A director of the simulation: its clock, kernel and fence outlive the lives of its agent. */
 import { type Agent, createAgent } from '../../src/agent/agent.ts';
-import { FREEZE_HOLD_MS } from '../../src/core/election/timing.ts';
-import { ok } from '../../src/lib/result.ts';
+import { ok, type Result } from '../../src/lib/result.ts';
 import type { IpAddress } from '../../src/model/address.ts';
+import type { ClusterSpec } from '../../src/model/cluster.ts';
 import { type DirectorId, directorId } from '../../src/model/ids.ts';
 import type { BoundAddress } from '../../src/model/kernel.ts';
+import type { PeerMessage } from '../../src/model/peer.ts';
+import type { ScopeRecord } from '../../src/model/records.ts';
 import type { GroupStatus } from '../../src/model/status.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Fence } from '../../src/ports/fence.ts';
@@ -22,7 +24,8 @@ import type { FakeStore } from '../fakes/fake-store.ts';
 import type { SeededRandom } from '../fakes/seeded-random.ts';
 import { silentMetrics } from '../fakes/silent-metrics.ts';
 import { FakeTracker } from '../fakes/fake-tracker.ts';
-import type { Speaker } from './checkers.ts';
+import type { GroupEpoch, Speaker } from './checkers.ts';
+import { LongArming } from './long-arming.ts';
 import {
   type Edge,
   Life,
@@ -33,7 +36,7 @@ import {
   type Moment,
 } from './life.ts';
 import { PROBE_POLL_MS } from './segment.ts';
-import { ALL_VIPS, CLUSTER, keys, mayCarry, parseSimSpec, vipOf } from './spec.ts';
+import { ALL_VIPS, CLUSTER, keys, mayCarry, parseSimSpec } from './spec.ts';
 import type { World } from './world.ts';
 
 /** What happens to the process at the next call of that kind. */
@@ -66,8 +69,6 @@ const FINE_MS = 10;
 const COARSE_MS = 2500;
 /** IPv4 addresses go with the kernel's look at lifetimes, up to so much late. */
 const EXPIRY_LAG_MS = 1000;
-/** The longest that a process arms with which leaves all to a new one. */
-const FROZEN_HOLD_MS = FREEZE_HOLD_MS * SLOWEST;
 
 export class Machine implements Speaker {
   readonly id: DirectorId;
@@ -101,10 +102,9 @@ export class Machine implements Speaker {
   #startedAt = 0;
   #joinedAt: number | null = null;
   #goesOnUntil = 0;
-  /** Its process was told to leave all to a new one. */
-  #isFreezing = false;
-  /** The long arming of such a process is over by then. */
-  #frozenUntil = 0;
+  readonly #longArming: LongArming;
+  /** Since when the document in force has named each director; null: there has been none in this life. */
+  #namedSince: ReadonlyMap<DirectorId, number> | null = null;
   /** Counts ends, stops and what follows them. */
   #turns = 0;
   readonly #storeCuts = new Set<string>();
@@ -120,6 +120,11 @@ export class Machine implements Speaker {
     this.id = directorId(options.director);
     this.address = options.address;
     this.#random = world.random.fork();
+    this.#longArming = new LongArming({
+      machine: this.name,
+      now: () => world.clock.now(),
+      slowest: SLOWEST,
+    });
     const spread = world.options.rateSpread ?? 0.1;
     this.clock = world.clock.derive({
       rate: this.#random.between(1 - spread, 1 + spread),
@@ -152,17 +157,21 @@ export class Machine implements Speaker {
   get startedAt(): number {
     return this.#startedAt;
   }
-  /** Without the store a new process knows no director to listen to, and by a former document not all of them. */
-  get hearsSince(): number {
-    const obeyed = this.agent?.view.status().spec.revision ?? null;
-    if (obeyed !== null && this.#world.missesDirectors(obeyed)) return this.#world.clock.now();
-    return this.#joinedAt ?? this.#startedAt;
+  get knownRevision(): number {
+    return this.store?.health().revision ?? 0;
   }
   get goesOnUntil(): number {
     return this.#goesOnUntil;
   }
   get stoppedAt(): number {
     return this.isRunning ? Math.max(this.#stoppedAt, this.#startedAt) : this.#world.clock.now();
+  }
+
+  /** Without the store a new process knows no director to listen to, and by a former document not all of them. */
+  hearsSince(other: DirectorId): number {
+    const bornAt = this.#joinedAt ?? this.#startedAt;
+    if (this.#namedSince === null) return bornAt;
+    return Math.max(bornAt, this.#namedSince.get(other) ?? this.#world.clock.now());
   }
 
   /** Its process has a session, by now or for long. */
@@ -183,18 +192,16 @@ export class Machine implements Speaker {
     return basis === 'segment' && standIn?.recordHolder !== this.director;
   }
 
-  holdingOf(address: IpAddress): { readonly group: string; readonly epoch: number } | null {
-    const { wasMoved } = this.#world;
+  /** By the document that its own process goes by: a VIP may have moved for it, and not for another. */
+  holdingOf(address: IpAddress): GroupEpoch | null {
     // The record of a group that leaves is its successor's.
-    const holding = (this.agent?.view.status().groups ?? []).filter(
-      ({ name, state }) =>
-        (wasMoved ? mayCarry(name, address) : vipOf(name) === address) &&
+    const holding = (this.agent?.view.status().groups ?? []).find(
+      ({ addresses, state }) =>
+        addresses.some((one) => one.startsWith(`${address}/`)) &&
         (state === 'held-here' || state === 'opening-here'),
     );
-    // A VIP that moves may be taken for either group's.
-    const [only, ...more] = holding;
-    if (only === undefined || more.length > 0 || only.epoch === null) return null;
-    return { group: only.name, epoch: only.epoch };
+    if (holding === undefined || holding.epoch === null) return null;
+    return { group: holding.name, epoch: holding.epoch };
   }
 
   isLeft(address: IpAddress): boolean {
@@ -270,7 +277,7 @@ export class Machine implements Speaker {
     this.#lives++;
     const store = this.#world.cluster.connect(`${this.name}.${this.#lives}`, life);
     const agent = this.#createAgent(life, store, random);
-    this.#isFreezing = false;
+    this.#namedSince = null;
     this.store = store;
     this.agent = agent;
     this.#life = life;
@@ -308,7 +315,10 @@ export class Machine implements Speaker {
     const wrap = mutation?.life?.(about) ?? {};
     const wrapStore = wrap.store ?? mutation?.store ?? ((plain: FakeStore) => plain);
     const mutatedLink = wrap.link?.(link) ?? link;
-    const peerLink = new LifePeerLink(life, mutatedLink, (message) => world.passes(message));
+    const peerLink = new LifePeerLink(life, mutatedLink, (message) => {
+      this.#told(message);
+      return world.passes(message);
+    });
     const plain = { fence: this.fence, network: this.kernel };
     const told = mutation?.kernel?.(plain, this.#world.clock) ?? plain;
     const fence = this.#createFence(life, told.fence, around);
@@ -340,8 +350,7 @@ export class Machine implements Speaker {
         startedAt: this.clock.wallTime(),
         devices: new Map([['public', DEVICE]]),
         hostProblems: [],
-        parseSpec: (document) =>
-          parseSimSpec(document, { rejectsMove: options.rejectsMove === this.name }),
+        parseSpec: (document) => this.#parseSpec(document),
       },
       {
         store: lifeStore(life, wrapStore(store, { me: this.id, clock: life })),
@@ -371,6 +380,24 @@ export class Machine implements Speaker {
     );
   }
 
+  /** What can be used is in force with this, and the former document with whatever cannot. */
+  #parseSpec(document: unknown): Result<ClusterSpec, string> {
+    const world = this.#world;
+    const rejectsMove = world.options.rejectsMove === this.name;
+    const parsed = parseSimSpec(document, { rejectsMove });
+    if (!parsed.ok) return parsed;
+    const before = this.#namedSince;
+    const now = world.clock.now();
+    this.#namedSince = new Map(
+      parsed.value.directors.map(({ id }) => [id, before?.get(id) ?? now]),
+    );
+    return parsed;
+  }
+
+  #told(message: PeerMessage): void {
+    if (message.kind === 'heartbeat') this.#world.checkers.told(this, message.armed);
+  }
+
   #createFence(life: Life, told: Fence | null, around: <T>(act: () => T) => T): Fence | null {
     if (told === null) return null;
     const mutated = this.#world.options.mutation?.fence?.(told, this.#world.clock);
@@ -387,6 +414,7 @@ export class Machine implements Speaker {
     fence.commit = async (change) => {
       const result = await commit(change);
       if (result.ok && isInstalled) this.#isExposed = false;
+      if (result.ok && change.alive !== null) this.#longArming.armed(change.alive.timeoutMs);
       return result;
     };
     return fence;
@@ -405,12 +433,17 @@ export class Machine implements Speaker {
     if (this.#storeCuts.size === 0) this.store?.heal();
   }
 
+  /** Null: somebody has removed it. */
+  scopeWritten(scope: ScopeRecord | null): void {
+    this.#longArming.scopeWritten(scope);
+  }
+
   /** SIGTERM; `freeze`: leaves kernel and session to a new process. */
   stop(reason?: 'freeze'): void {
     this.#world.note(`${this.name} is told to ${reason ?? 'stop'}`);
     if (reason === 'freeze') {
       this.#goesOnUntil = this.#world.clock.now() + FROZEN_MS;
-      this.#isFreezing = true;
+      if (this.isAlive) this.#longArming.ordered();
     }
     this.#stopping?.abort(reason);
   }
@@ -452,9 +485,8 @@ export class Machine implements Speaker {
   #expectSilence(since: string): void {
     const { clock, longestHoldMs, checkers } = this.#world;
     const turn = ++this.#turns;
-    const frozenMs = this.#isFreezing ? FROZEN_HOLD_MS : this.#frozenUntil - clock.now();
     const lateMs = this.fence === null ? COARSE_MS : FINE_MS;
-    const armedMs = Math.max(longestHoldMs * SLOWEST, frozenMs) + lateMs;
+    const armedMs = Math.max(longestHoldMs * SLOWEST, this.#longArming.leftMs()) + lateMs;
     clock.schedule(armedMs, () => {
       if (this.#turns !== turn || this.#isExposed) return;
       for (const vip of ALL_VIPS)
@@ -539,7 +571,7 @@ export class Machine implements Speaker {
     if (this.#world.options.isolation === 'gateway')
       for (const vip of ALL_VIPS)
         if (this.answers(vip) && (isFrozen || this.isBySegment(vip))) this.#left.add(vip);
-    if (this.#isFreezing) this.#frozenUntil = this.#world.clock.now() + FROZEN_HOLD_MS;
+    this.#longArming.ended();
     this.store?.close();
     this.#life = null;
     this.#stopping = null;

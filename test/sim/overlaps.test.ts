@@ -1,6 +1,6 @@
 /** What is told of two voices by the words that reach each other, whatever became of the segment. */
 import { describe, expect, it } from 'vitest';
-import { directorId } from '../../src/model/ids.ts';
+import { type DirectorId, directorId } from '../../src/model/ids.ts';
 import { FakeClock } from '../fakes/fake-clock.ts';
 import { Overlaps, type Party } from './overlaps.ts';
 import { addressOf } from './spec.ts';
@@ -16,7 +16,7 @@ const speaker = (name: string): Party => ({
   isRunning: true,
   stoppedAt: 0,
   startedAt: 0,
-  hearsSince: 0,
+  hearsSince: () => 0,
   goesOnUntil: 0,
   answers: () => true,
   isOpen: () => true,
@@ -57,7 +57,7 @@ async function parted(
 async function healed(
   afterMs: number,
   isGiven: boolean,
-  hearsSince = 0,
+  hearsSince: (other: DirectorId) => number = () => 0,
 ): Promise<readonly string[]> {
   const clock = new FakeClock();
   const told: string[] = [];
@@ -90,8 +90,14 @@ describe('two voices of which one opens by the record', () => {
   });
 
   it('are not told before it has known for a heartbeat to whom to listen', async () => {
-    expect(await healed(150, false, LATER_MS + 20)).toEqual([]);
-    expect(await healed(150, false, LATER_MS - 20)).toHaveLength(1);
+    expect(await healed(150, false, () => LATER_MS + 20)).toEqual([]);
+    expect(await healed(150, false, () => LATER_MS - 20)).toHaveLength(1);
+  });
+
+  it('are told whatever other directors it does not know to listen to', async () => {
+    const knows = (name: string) => (other: DirectorId) => (other === name ? 0 : LATER_MS * 2);
+    expect(await healed(150, false, knows('d2'))).toHaveLength(1);
+    expect(await healed(150, false, knows('d3'))).toEqual([]);
   });
 
   it('are told where it was given the record and asked nobody, when heartbeats were due', async () => {

@@ -14,8 +14,8 @@ export type Party = {
   /** When its process did not run last: it was stopped, or not yet begun; now, where it does not run. */
   readonly stoppedAt: number;
   readonly startedAt: number;
-  /** Since then its process knows whose words to listen to. */
-  readonly hearsSince: number;
+  /** Since then its process knows that it has to listen to the other's words; now: it does not. */
+  hearsSince(other: DirectorId): number;
   /** Until then its process may go on with what a former one has left speaking on purpose. */
   readonly goesOnUntil: number;
   answers(address: IpAddress): boolean;
@@ -193,7 +193,7 @@ export class Overlaps {
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
     // Where nobody is told to yield, also as no probe arrives, and who has just started, hears by the next heartbeats.
     const heardMs = HEARD_WITHIN_MS + heartbeatMs();
-    const bornMs = now() - Math.max(a.hearsSince, b.hearsSince);
+    const bornMs = now() - hearSince(a, b);
     const toldMs = isUntold || isGiven || !isConnected ? heardMs : HEARD_WITHIN_MS;
     return now() - at < toldMs || bornMs < heardMs;
   }
@@ -202,8 +202,8 @@ export class Overlaps {
   #haveHeard({ a, b, vip, since }: Overlap): boolean {
     const { now, unheardAt, heartbeatMs } = this.#ports;
     if (a.isLeft(vip) || b.isLeft(vip)) return false;
-    const runAt = [a, b].flatMap(({ stoppedAt, hearsSince }) => [stoppedAt, hearsSince]);
-    const heardAt = Math.max(since, unheardAt(a.id, b.id), ...runAt) + heartbeatMs();
+    const runAt = Math.max(a.stoppedAt, b.stoppedAt, hearSince(a, b));
+    const heardAt = Math.max(since, unheardAt(a.id, b.id), runAt) + heartbeatMs();
     return now() > heardAt + HEARD_WITHIN_MS;
   }
 
@@ -231,6 +231,8 @@ export class Overlaps {
     this.#ports.tell(`${a.name} and ${b.name} answer for ${vip} since ${ms} ms, ${why}`);
   }
 }
+
+const hearSince = (a: Party, b: Party): number => Math.max(a.hearsSince(b.id), b.hearsSince(a.id));
 
 const keyOf = (a: Party, b: Party, vip: IpAddress): string =>
   [vip, ...[a.name, b.name].toSorted()].join(' ');

@@ -95,9 +95,6 @@ export class World {
   readonly #lostKindAt = new Map<PeerMessage['kind'], number>();
   /** D of any document so far. */
   #longestHoldMs = 0;
-  #wasMoved = false;
-  /** By the revision of each document: how many directors it names. */
-  readonly #named = new Map<number, number>();
   readonly #awaited = new Map<string, { readonly words: string; readonly action: () => void }>();
   #seen: Revision;
   /** When each director's session record was written last. */
@@ -183,22 +180,10 @@ export class World {
   applySpec(change: Partial<SimDocument> = {}): void {
     this.#document = { ...this.#document, ...change };
     this.#longestHoldMs = Math.max(this.#longestHoldMs, timingOf(this.#document).holdMs);
-    this.#wasMoved ||= this.#document.isMoved;
     const at = this.clock.wallTime();
     const record: SpecRecord = { v: 1, document: this.#document, by: 'sim', at };
-    const written = this.cluster.write(keys.spec, formatRecord(record));
-    this.#named.set(written, this.#document.directors);
+    this.cluster.write(keys.spec, formatRecord(record));
     this.options.mutation?.onSpec?.(this);
-  }
-
-  /** A document so far had the VIP of the first group in the second one. */
-  get wasMoved(): boolean {
-    return this.#wasMoved;
-  }
-
-  /** Whether the document of that revision has fewer directors than the one in force. */
-  missesDirectors(at: number): boolean {
-    return (this.#named.get(at) ?? Number.POSITIVE_INFINITY) < this.#document.directors;
   }
 
   /** D of the longest document so far. */
@@ -453,6 +438,7 @@ export class World {
       this.#seen = entry.revision;
       this.checkers.committed(entry);
       this.#noteSessions(entry);
+      this.#noteScopes(entry);
       if (this.#awaited.size > 0) this.#tellWritten(entry);
     }
   }
@@ -464,6 +450,16 @@ export class World {
       this.#sessionAt.set(parsed.director, this.clock.now());
       for (const one of this.machines())
         if (value?.includes(`"machine":"${one.name}"`) === true) one.joined();
+    }
+  }
+
+  #noteScopes({ changes }: HistoryEntry): void {
+    for (const { key, value } of changes) {
+      const parsed = keys.parse(key);
+      if (parsed?.kind !== 'scope') continue;
+      const scope = value === null ? null : (JSON.parse(value) as ScopeRecord);
+      for (const one of this.machines())
+        if (one.director === parsed.director) one.scopeWritten(scope);
     }
   }
 
