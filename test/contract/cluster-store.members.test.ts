@@ -48,20 +48,25 @@ describe('cluster store: etcd, three members', () => {
   /** A store whose first endpoint is the given member. */
   const connect = (first: number): ClusterStore =>
     createEtcdStore({ endpoints: [0, 1, 2].map((i) => memberAt((first + i) % 3).endpoint) }, ports);
-  const attempt = (store: ClusterStore, key: string): Promise<TxnAnswer> =>
+  const attempt = (
+    store: ClusterStore,
+    key: string,
+    deadlineMs: number = DEADLINE_MS,
+  ): Promise<TxnAnswer> =>
     store.txn(
       { compares: [], success: [put(key, String(clock.now()))], failure: [] },
-      { deadlineMs: DEADLINE_MS },
+      { deadlineMs },
     );
   /** Writes until one is answered; how many failed and for how long, pauses of the machine not counted. */
   const outage = async (
     store: ClusterStore,
     key: string,
+    deadlineOf: (failures: number) => number = () => DEADLINE_MS,
   ): Promise<{ failures: TxnAnswer[]; ms: number }> => {
     const start = running.now();
     const failures: TxnAnswer[] = [];
     while (running.now() - start < 20_000) {
-      const answer = await attempt(store, key);
+      const answer = await attempt(store, key, deadlineOf(failures.length));
       if (answer.kind === 'answered') return { failures, ms: running.now() - start };
       failures.push(answer);
       await clock.sleep(20);
@@ -69,6 +74,11 @@ describe('cluster store: etcd, three members', () => {
     throw new Error(`no answer for 20 s: ${JSON.stringify(failures.at(-1))}`);
   };
   const follower = async (): Promise<number> => ((await etcd.leader()) + 1) % 3;
+  /** On a busy machine it may have become the leader since: then it gives that up before it ends. */
+  const asFollower = async (index: number): Promise<EtcdMember> => {
+    if ((await etcd.leader()) === index) await etcd.lead((index + 1) % 3);
+    return memberAt(index);
+  };
   const fresh = (): string => `/members/${++tests}/`;
 
   it('pays one deadline for a stopped member, then stays with the next', async () => {
@@ -76,13 +86,14 @@ describe('cluster store: etcd, three members', () => {
     const index = await follower();
     const store = connect(index);
     await write(store, put(`${prefix}a`, '1'));
-    memberAt(index).stop();
+    (await asFollower(index)).stop();
     try {
-      const { failures, ms } = await outage(store, `${prefix}b`);
+      // The stopped member answers nobody; the next one has the time that a busy machine takes.
+      const deadlineOf = (failed: number): number => (failed === 0 ? DEADLINE_MS : CALL.deadlineMs);
+      const { failures } = await outage(store, `${prefix}b`, deadlineOf);
       expect(failures).toMatchObject([{ kind: 'ambiguous', error: { code: 'deadline' } }]);
-      expect(ms).toBeLessThan(2 * DEADLINE_MS);
       for (let i = 0; i < 5; i++)
-        expect((await attempt(store, `${prefix}c`)).kind).toBe('answered');
+        expect((await attempt(store, `${prefix}c`, CALL.deadlineMs)).kind).toBe('answered');
       // Reads share their deadline out, so one stopped member does not fail them.
       const other = connect(index);
       expect(await other.get(`${prefix}a`, { deadlineMs: 3 * DEADLINE_MS })).toMatchObject({
@@ -100,7 +111,7 @@ describe('cluster store: etcd, three members', () => {
     const index = await follower();
     const store = connect(index);
     await write(store, put(`${key}-warm`, ''));
-    memberAt(index).stop();
+    (await asFollower(index)).stop();
     const doubtful = await store.txn(
       { compares: [{ key, modRevision: ABSENT }], success: [put(key, 'mine')], failure: [] },
       { deadlineMs: DEADLINE_MS },
@@ -133,8 +144,9 @@ describe('cluster store: etcd, three members', () => {
     await log.until(() => log.of('snapshot').length === 1);
     await write(store, put(`${prefix}a`, '1'));
     await log.until(() => log.changes().length === 1);
+    const member = await asFollower(index);
     const stoppedAt = clock.now();
-    memberAt(index).stop();
+    member.stop();
     try {
       await attempt(store, `${prefix}lost`);
       await write(store, put(`${prefix}b`, '2'));
@@ -178,9 +190,11 @@ describe('cluster store: etcd, three members', () => {
     const store = connect(index);
     const log = new WatchLog(store, prefix);
     await log.until(() => log.of('snapshot').length === 1);
-    await memberAt(index).kill();
-    const { ms } = await outage(store, `${prefix}a`);
-    expect(ms).toBeLessThan(DEADLINE_MS);
+    await (await asFollower(index)).kill();
+    const { failures } = await outage(store, `${prefix}a`, () => CALL.deadlineMs);
+    // A refused connection says so at once: nothing was waited for.
+    const codes = failures.map((each) => (each.kind === 'answered' ? null : each.error.code));
+    expect(codes).not.toContain('deadline');
     await log.until(() => log.changes().length >= 1, SILENCE_NOTICED_MS);
     await log.stop();
     store.close();
