@@ -173,7 +173,7 @@ describe('real programs', () => {
     const pids = file('pids');
     const stubborn = `trap "" TERM; (trap "" TERM; sleep 601) & echo $$ $! > ${pids}; sleep 601; wait`;
     // Long enough for it to begin on a busy machine.
-    expect(await runScript(stubborn, { timeoutMs: 1_000 })).toEqual({ kind: 'timed-out' });
+    expect(await runScript(stubborn, { timeoutMs: 3_000 })).toEqual({ kind: 'timed-out' });
     const ids = readFileSync(pids, 'utf8').trim().split(' ');
     expect(ids).toHaveLength(2);
     await expect.poll(() => ids.filter(isAlive), { timeout: LIMIT_MS }).toEqual([]);
