@@ -440,6 +440,7 @@ describe('the link', () => {
     await untilAllSay('the device does not exist');
     await director.command({ op: 'send', instance: unicast.key, priority: 9, times: 1 });
     await network.net.recreateInterface('d1');
+    await network.net.untilConnected();
     await untilAllSay(null);
     const before = director.heard.length;
     const peers = both.map(mirror);

@@ -17,6 +17,7 @@ import {
   signalAll,
   sleep,
   startDaemon,
+  waitFor,
 } from './processes.ts';
 
 /**
@@ -66,6 +67,8 @@ export interface Network {
   removeInterface(host: string): Promise<void>;
   /** Makes it anew with the same hardware address and the host's own addresses. */
   recreateInterface(host: string): Promise<void>;
+  /** Until the switch forwards frames of all hosts: the kernel sees a carrier some time after it is there. */
+  untilConnected(): Promise<void>;
   exec(host: string, argv: readonly string[], options?: RunOptions): Promise<Completed>;
   /** As exec, but any code but 0 throws. Gives the standard output. */
   execOk(host: string, argv: readonly string[], options?: RunOptions): Promise<string>;
@@ -142,6 +145,7 @@ function assemble(parts: Parts): Network {
       await runOk(['ip', '-n', switchNamespace, 'link', 'delete', portOf(host)]);
     },
     recreateInterface: (host) => plugIn(planOf(host)),
+    untilConnected: () => untilForwarding(switchNamespace, [...hosts.keys()].map(portOf)),
     async addTap(host, segment = 'outside') {
       const tap = portOf(segment === 'outside' ? host : `${host}-in`);
       if (taps.has(tap)) return tap;
@@ -257,6 +261,25 @@ async function plugIn(host: HostPlan): Promise<void> {
         : `address add ${address} dev eth0`,
     ),
   ]);
+}
+
+/** Longer than any pause of the machine. */
+const FORWARDING_LIMIT_MS = 10_000;
+
+async function untilForwarding(namespace: string, ports: readonly string[]): Promise<void> {
+  const look = async (): Promise<boolean> => {
+    const links: unknown = JSON.parse(
+      await runOk(['bridge', '-n', namespace, '-j', 'link', 'show']),
+    );
+    const states = new Map(
+      (links as { ifname: string; state: string }[]).map(({ ifname, state }) => [ifname, state]),
+    );
+    return ports.every((port) => states.get(port) === 'forwarding');
+  };
+  await waitFor('all ports of the switch forward', look, {
+    timeoutMs: FORWARDING_LIMIT_MS,
+    intervalMs: 10,
+  });
 }
 
 async function batch(namespace: string, lines: readonly string[]): Promise<void> {

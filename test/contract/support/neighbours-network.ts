@@ -9,8 +9,9 @@ import { toHex } from '../../../src/lib/bytes.ts';
 import type { IpAddress } from '../../../src/model/address.ts';
 import type { FenceDevice, FenceKind } from '../../../src/ports/fence.ts';
 import type { ForeignVoice } from '../../../src/ports/neighbours.ts';
-import { createNetwork, type Network, portOf } from '../../support/network.ts';
-import { runOk, waitFor, within } from '../../support/processes.ts';
+import { AHEAD, createNetwork, type Network } from '../../support/network.ts';
+import { monotonicMs, waitFor, within } from '../../support/processes.ts';
+import { waitedMs } from '../../support/wait-meter.ts';
 import type { Place, Probe, ProbeOptions } from '../neighbours.contract.ts';
 
 export type NeighboursCommand =
@@ -53,7 +54,6 @@ export class NeighboursNetwork {
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   readonly #beginning = new Map<number, () => void>();
   readonly #sending: (() => void)[] = [];
-  readonly #hosts: string[] = [];
   readonly #directors = new Map<string, ChildProcessWithoutNullStreams>();
   #stranger: ChildProcessWithoutNullStreams | null = null;
   #commands = 0;
@@ -76,35 +76,15 @@ export class NeighboursNetwork {
 
   async #start(director: readonly string[]): Promise<void> {
     await this.addDirector('d1', director);
-    await this.#addHost('gw', ['10.90.0.1/24', 'fd90::1/64']);
-    await this.#addHost('s', []);
+    await this.net.addHost('gw', ['10.90.0.1/24', 'fd90::1/64']);
+    await this.net.addHost('s', []);
     this.#stranger = this.#spawn('s', 'frame-sender-child.ts');
     const sender = createInterface({ input: this.#stranger.stdout });
     await once(sender, 'line');
     sender.on('line', (line) => {
       if (line === 'sent') this.#sending.shift()?.();
     });
-    await this.untilConnected();
-  }
-
-  /** Until the switch forwards frames of all hosts: the kernel sees a carrier some time after it is there. */
-  async untilConnected(): Promise<void> {
-    await waitFor(
-      'all ports of the switch forward',
-      async () => {
-        const ports: unknown = JSON.parse(
-          await runOk(['bridge', '-n', this.net.switchNamespace, '-j', 'link', 'show']),
-        );
-        const states = new Map(
-          (ports as { ifname: string; state: string }[]).map(({ ifname, state }) => [
-            ifname,
-            state,
-          ]),
-        );
-        return this.#hosts.every((host) => states.get(portOf(host)) === 'forwarding');
-      },
-      PATIENCE,
-    );
+    await this.net.untilConnected();
   }
 
   /** Until the director's ears of both families are at its device as it is now (packet(7)). */
@@ -142,13 +122,8 @@ export class NeighboursNetwork {
     return heard().filter((each) => !controls.some(({ voice }) => isOf(each, voice)));
   }
 
-  async #addHost(name: string, addresses: readonly string[]): Promise<void> {
-    await this.net.addHost(name, addresses);
-    this.#hosts.push(name);
-  }
-
   async addDirector(name: string, addresses: readonly string[]): Promise<void> {
-    await this.#addHost(name, addresses);
+    await this.net.addHost(name, addresses);
     const director = this.#spawn(name, 'neighbours-child.ts');
     this.#directors.set(name, director);
     const lines = createInterface({ input: director.stdout });
@@ -194,6 +169,13 @@ export class NeighboursNetwork {
       throw new Error('the stranger did not send');
   }
 
+  /** Milliseconds, without what the processes between a frame and its report waited for a processor. */
+  ranMs(): number {
+    // All of them are `exec`ed: these are the pids of Node.
+    const pids = [process, this.#stranger, this.#directors.get('d1')].map((each) => each?.pid ?? 0);
+    return monotonicMs() - pids.reduce((sum, pid) => sum + waitedMs(pid), 0);
+  }
+
   async macOf(host: string, device = 'eth0'): Promise<string> {
     const out = await this.net.execOk(host, ['cat', `/sys/class/net/${device}/address`]);
     return out.trim();
@@ -210,8 +192,9 @@ export class NeighboursNetwork {
 
   #spawn(host: string, file: string): ChildProcessWithoutNullStreams {
     const script = new URL(file, import.meta.url).pathname;
-    const [program = '', ...args] = this.net.wrap(host, ['node', '--import', 'tsx', script]);
-    const child = spawn(program, args);
+    const [program, ...ahead] = AHEAD;
+    const argv = this.net.wrap(host, ['node', '--import', 'tsx', script]);
+    const child = spawn(program, [...ahead, ...argv]);
     child.stderr.pipe(process.stderr);
     this.#children.push(child);
     return child;
