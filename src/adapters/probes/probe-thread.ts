@@ -21,8 +21,11 @@ const RESTART_MAX_MS = 5_000;
 const RECOVERED_MS = 30_000;
 /** Out of sockets or memory: logged once in this time while it lasts. */
 const STARVED_LOG_MS = 60_000;
-/** A thread that was told to end has ended its probes by then, and killed its programs, or is ended anyway. */
-const STOP_MS = KILL_GRACE_MS + 500;
+/**
+ * A thread that was told to end has ended its probes by then, and killed its programs, or is ended anyway. It kills by
+ * a timer of its own: one that begins late must not leave a program behind.
+ */
+const STOP_MS = 2 * KILL_GRACE_MS + 500;
 /** Checks of one message: to copy them takes a millisecond. */
 const PART = 500;
 /** What eventfd(2) takes: it becomes readable. */
