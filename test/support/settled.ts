@@ -12,9 +12,10 @@ export type Settled = {
 
 /** Starts what does not run, waits until one director holds `web`, and gives it and the others. */
 export async function settle(lab: ClusterLab, timeoutMs = PATIENCE_MS): Promise<Settled> {
-  for (const director of lab.directors)
-    if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
   const look = async (): Promise<string | null> => {
+    // One that was asked to end may do so late.
+    for (const director of lab.directors)
+      if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
     await forgive(lab);
     return await agreedHolder(lab);
   };
