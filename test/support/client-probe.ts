@@ -177,14 +177,15 @@ export function lostEchoes(record: VoiceRecord, fromMs: number, toMs: number): r
   );
 }
 
-/** Longest time without an answered request between two moments, by the end of the answers. */
+/** Longest time without an answered request between two moments, by the end of the answers; pauses do not count. */
 export function longestOutageMs(
   records: readonly RequestRecord[],
   fromMs: number,
   toMs: number,
+  pauses: readonly Pause[] = [],
 ): number {
   const answered = records.filter((each) => each.answer !== null).map((each) => each.endMs);
-  return longestGapMs(answered, fromMs, toMs);
+  return longestGapMs(answered, fromMs, toMs, pauses);
 }
 
 /** 5 ms for each who-has that two MACs answered. */
@@ -208,13 +209,15 @@ export function turnsOf(
   return turns;
 }
 
-/** Time of the first answered request that was sent after a moment; null where there was none. */
+/** Time of the first answer to a request that was sent after a moment, whichever that was; null: there was none. */
 export function firstAnswerAfter(
   records: readonly RequestRecord[],
   momentMs: number,
 ): number | null {
-  const found = records.find((each) => each.startMs >= momentMs && each.answer !== null);
-  return found === undefined ? null : found.endMs;
+  const ends = records
+    .filter((each) => each.startMs >= momentMs && each.answer !== null)
+    .map((each) => each.endMs);
+  return ends.length === 0 ? null : Math.min(...ends);
 }
 
 /** Now, on the clock of the records. */

@@ -51,6 +51,8 @@ export interface DirectorHost {
   stallAgent(milliseconds: number): void;
   /** Of the Node process; throws where none runs. In namespaces only. */
   agentPid(): number;
+  /** On this machine, of what it needs processors for: the agent of a namespace, everything in a guest. */
+  pids(): readonly number[];
   /** Waits for the end of the agent. */
   agentEnded(timeoutMs: number): Promise<void>;
   agentLog(): string;
@@ -144,6 +146,7 @@ export async function createNamespaceDirector(options: DirectorOptions): Promise
       running().signal('SIGWINCH');
     },
     agentPid: () => running().pid,
+    pids: () => [running().pid],
     agentEnded: (timeoutMs) =>
       waitFor('the agent ends', () => !agent?.isRunning(), { timeoutMs, intervalMs: 10 }).then(
         () => {},
@@ -200,6 +203,7 @@ export async function createGuestDirector(options: DirectorOptions): Promise<Dir
     startProgram: () => notInGuests('another program'),
     stallAgent: () => notInGuests('a stall'),
     agentPid: () => notInGuests('the pid'),
+    pids: () => guest.pids(),
     async signalAgent(signal) {
       await guest.execOk(`kill -${signal.slice(3)} ${agentPid}`);
     },

@@ -51,6 +51,8 @@ export interface Guest {
   /** Starts a program beside; gives its pid inside the guest. Its output goes to `logFile`. */
   spawn(argv: readonly string[]): Promise<number>;
   isRunning(): boolean;
+  /** Of its processes on this machine, of which each of its programs is one. */
+  pids(): readonly number[];
   /** Loss of power: SIGKILL of every process of the guest. */
   kill(): Promise<void>;
   /** A machine that is paused by its hypervisor. */
@@ -263,6 +265,7 @@ function createGuest(booted: Booted): Guest {
       return Number(await execOk(started));
     },
     isRunning,
+    pids: () => (child.pid === undefined ? [] : descendantsOf(child.pid)),
     kill: () => killGuest(child),
     pause: () => signalAll(untraced(descendantsOf(child.pid ?? 0)), 'SIGSTOP'),
     resume: () => signalAll(untraced(descendantsOf(child.pid ?? 0)), 'SIGCONT'),

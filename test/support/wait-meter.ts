@@ -52,6 +52,19 @@ export function waitLooks(pid: number): {
   };
 }
 
+/** Looks by itself until it is stopped, and gives when one of them waited then. */
+export function startWaitMeter(pids: readonly number[]): { stop(): readonly Pause[] } {
+  const { look, starved } = waitMeter(pids);
+  const timer = setInterval(look, PAUSE_MS);
+  return {
+    stop() {
+      clearInterval(timer);
+      look();
+      return starved;
+    },
+  };
+}
+
 /** What the main thread has waited in the queue so far: the second field of Documentation/scheduler/sched-stats. */
 export function waitedMs(pid: number): number {
   try {
