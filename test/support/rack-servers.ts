@@ -13,8 +13,13 @@ import { type Completed, type Daemon, PATIENCE_MS, waitFor } from './processes.t
 
 export const HTTP_PORTS = [80, 8080, 8081, 8082, 8083, 8084, 8085, 8086] as const;
 export const UDP_PORT = 5353;
-/** Of the file below /slow/, and how fast a connection gets it. */
-export const SLOW = { path: '/slow/file', bytes: 150_000, bytesPerSecond: 10_000 } as const;
+/** Of the file below /slow/, how fast a connection gets it, and when it is given up: a move is long over by then. */
+export const SLOW = {
+  path: '/slow/file',
+  bytes: 400_000,
+  bytesPerSecond: 10_000,
+  limitMs: 120_000,
+} as const;
 
 /** A shell line each that runs until it is killed. */
 type Programs = { readonly nginx: readonly string[]; readonly udp: readonly string[] };

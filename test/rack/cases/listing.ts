@@ -4,7 +4,7 @@ import { type DirectorHost, leaseholdArgv } from '../../support/director-host.ts
 import { quote } from '../../support/guest.ts';
 import { askHttp } from '../../support/rack-client.ts';
 import { type RackLab, vipOf } from '../../support/rack-lab.ts';
-import { sleep } from '../../support/processes.ts';
+import { PATIENCE_MS, sleep, waitFor } from '../../support/processes.ts';
 import { settle } from '../../support/settled.ts';
 
 /** Without our notes, and without what ends the lines. */
@@ -18,6 +18,8 @@ const linesOf = (text: string): readonly string[] =>
 const FOREIGN_PORT = 8081;
 const FOREIGN = `-t ${vipOf('nat', 4)}:${FOREIGN_PORT}`;
 const OURS = [`TCP  ${vipOf('nat', 4)}:80`, `TCP  ${vipOf('dr', 4)}:80`] as const;
+/** The kernel adds up what its processors counted every other second. */
+const SUMMED_MS = 2500;
 const THEIRS = `TCP  ${vipOf('nat', 4)}:${FOREIGN_PORT}`;
 
 /** Connections, packets and bytes of each service and of its real servers: all rows of one in one text. */
@@ -74,10 +76,18 @@ export function listing(rack: () => RackLab): void {
           await askHttp(lab.network, { host: vipOf('nat', 4), port }, 4);
         await askHttp(lab.network, { host: vipOf('dr', 4), port: 80 }, 4);
       };
-      /** The kernel adds up what its processors counted every other second. */
+      /** Until two readings are the same. */
       const atRest = async (): Promise<ReadonlyMap<string, string>> => {
-        await sleep(2500);
-        return await countersOf(holder);
+        let last: ReadonlyMap<string, string> = new Map();
+        const isSame = async (): Promise<boolean> => {
+          const before = last;
+          last = await countersOf(holder);
+          return [...before].join() === [...last].join();
+        };
+        await sleep(SUMMED_MS);
+        const limits = { timeoutMs: PATIENCE_MS, intervalMs: SUMMED_MS };
+        await waitFor('nothing is counted any more', isSame, limits);
+        return last;
       };
       const zero = async (...service: string[]): Promise<string> => {
         const done = await holder.cli(['ipvs', 'zero', ...service, '--reason', 'lab']);

@@ -14,7 +14,7 @@ import {
 import { requestsIn, TRACE_OPTIONS, type TracedRequest } from '../../guest/netlink-trace.ts';
 import { CLIENT } from '../../support/cluster-lab.ts';
 import { longestOutageMs, startHttpProbe } from '../../support/client-probe.ts';
-import { monotonicMs, sleep, waitFor } from '../../support/processes.ts';
+import { monotonicMs, PATIENCE_MS, sleep, waitFor } from '../../support/processes.ts';
 import { type RackLab, vipOf } from '../../support/rack-lab.ts';
 import { settle } from '../../support/settled.ts';
 
@@ -27,7 +27,7 @@ const CHANGES = [
   IPVS_CMD_DEL_DEST,
 ];
 const isZero = ({ command }: TracedRequest): boolean => command === IPVS_CMD_ZERO;
-const LOOK = { timeoutMs: 10_000, intervalMs: 50 } as const;
+const LOOK = { timeoutMs: PATIENCE_MS, intervalMs: 50 } as const;
 const FOREIGN = `-t ${vipOf('nat', 4)}:9999`;
 
 export function repair(rack: () => RackLab): void {

@@ -153,13 +153,14 @@ async function startDownload(
         String(CONNECTIONS),
         String(SLOW.bytes),
         result,
-        '60000',
+        String(SLOW.limitMs),
       ];
     },
   );
   return {
     async finish() {
-      await waitFor('all downloads have ended', () => existsSync(file), { timeoutMs: 70_000 });
+      const timeoutMs = SLOW.limitMs + 10_000;
+      await waitFor('all downloads have ended', () => existsSync(file), { timeoutMs });
       return await probe.stop();
     },
   };
