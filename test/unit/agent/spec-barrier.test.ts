@@ -176,8 +176,12 @@ describe('a VIP that moves to another group', () => {
     const before = specOf(groupAt('g1', VIP, OTHER));
     const after = specOf(groupAt('g1', OTHER), groupAt('g2', VIP));
     const scope = (...peers: string[]): ScopeRecord => ({
-      ...{ v: 1, holdMs: 3000, slackMs: 100, driftMargin: 0.1, session: 2, isolation: 'release' },
-      ...{ machine: '', peers },
+      v: 1,
+      holdMs: 3000,
+      slackMs: 100,
+      driftMargin: 0.1,
+      session: 2,
+      peers,
     });
     const scopes = new Map([D1, D2].map((one) => [one, known(4, scope('d2', 'd3'))]));
     const deleted = { owners: new Map() };
