@@ -1,7 +1,8 @@
 /**
  * The gateway as a track of the whole director (design 4.7): it orders the candidates, and forbids nothing. A
  * gateway that goes for all must move nothing. So a candidate believes in its loss before a holder does, and
- * in its return after: whatever the moments are at which each asks, a holder is not the only one without.
+ * in its return after: whatever the moments are at which each asks, a holder is not the only one without, unless the
+ * gateway goes and comes within a second.
  */
 import { HIGHEST_PRIORITY, LOWEST_PRIORITY } from '../placement/order.ts';
 

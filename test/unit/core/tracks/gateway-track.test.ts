@@ -19,6 +19,7 @@ const bonuses = (text: string) => {
   return [gatewayBonus(track, 'candidate'), gatewayBonus(track, 'holder')].map(Number);
 };
 const LOST = GATEWAY_LOST_BONUS;
+const ASKED_EVERY_MS = 1_000;
 
 describe('the gateway', () => {
   it('takes away all that a priority can have', () => expect(LOST).toBe(-253));
@@ -45,8 +46,9 @@ describe('the gateway', () => {
   it('that goes and comes for all at the same time leaves no holder behind a candidate', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.integer({ min: 1, max: 30_000 }), { minLength: 1, maxLength: 12 }),
-        fc.nat(999),
+        // Faster than it is asked, one director may see it only there, and another one only gone.
+        fc.array(fc.integer({ min: ASKED_EVERY_MS, max: 30_000 }), { minLength: 1, maxLength: 12 }),
+        fc.nat(ASKED_EVERY_MS - 1),
         fc.nat(500),
         (lengths, offset, timeout) => {
           // The gateway is there in the even spans.
@@ -56,7 +58,7 @@ describe('the gateway', () => {
             changes.filter((each) => each <= at).length % 2 === 0;
           // Each asks once a second, from its own moment on; silence is known only at the timeout.
           const events = [0, offset].flatMap((start, who) =>
-            Array.from({ length: 500 }, (_, n) => start + 1_000 * n).map((at) => ({
+            Array.from({ length: 500 }, (_, n) => start + ASKED_EVERY_MS * n).map((at) => ({
               who,
               at: isThere(at) ? at : at + timeout,
               isAnswering: isThere(at),
