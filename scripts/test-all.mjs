@@ -251,7 +251,7 @@ async function everything() {
   // Contracts wait for kernels and servers most of the time.
   await Promise.all([suite('contract', 'contract', node, 10), otherNodes()]);
   await suite('lab', 'lab*', node, 22);
-  await suite('rack', 'rack*', node, 14);
+  await suite('rack', 'rack*', node, 20);
 }
 
 async function otherNodes() {

@@ -26,7 +26,7 @@ import { vipPath } from './cases/vip-path.ts';
 import { settle } from '../support/settled.ts';
 
 const ALL_METHODS = Object.keys(METHODS) as Method[];
-const PERSISTENCE_S = 10;
+const PERSISTENCE_S = 5;
 
 let lab: RackLab;
 

@@ -16,7 +16,7 @@ export const UDP_PORT = 5353;
 /** Of the file below /slow/, how fast a connection gets it, and when it is given up: a move is long over by then. */
 export const SLOW = {
   path: '/slow/file',
-  bytes: 400_000,
+  bytes: 200_000,
   bytesPerSecond: 10_000,
   limitMs: 120_000,
 } as const;
