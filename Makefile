@@ -18,7 +18,7 @@ build: setup ## compile to dist/
 check: setup ## types, lint, format, unit tests and simulation: quick, needs no root
 	@npm run --silent check
 
-test: ## everything, with real etcd, kernels and nginx; needs root, takes up to 25 minutes
+test: ## everything, with real etcd, kernels and nginx; needs root, takes 25 to 40 minutes
 	@scripts/setup.sh --toolchains
 	@node scripts/test-all.mjs
 

@@ -4,9 +4,9 @@ import { cpuTicksOf, kibOf } from '../../bench/proc.ts';
 import { EventRecord, parseRecord } from '../../src/model/records.ts';
 import { boundsOf, type ClusterLab } from './cluster-lab.ts';
 import type { DirectorHost } from './director-host.ts';
-import { pausedMs } from './pauses.ts';
+import { type Pause, pausedMs } from './pauses.ts';
 import { monotonicMs, run, sleep } from './processes.ts';
-import { waitMeter } from './wait-meter.ts';
+import { startWaitMeter } from './wait-meter.ts';
 
 export type IdleCost = {
   readonly seconds: number;
@@ -53,7 +53,6 @@ export async function idleCost(lab: ClusterLab, durationMs: number): Promise<Idl
 /** In the default profile 150 ms are enough to be challenged: 100 ms between two heartbeats, 250 ms until suspect. */
 const STARVED_MS = 100;
 const TRIES = 3;
-const EVERY_MS = 10;
 
 /**
  * Measures a cluster in which nothing happens: again, at most three times, where an agent had to wait for a processor
@@ -65,12 +64,14 @@ export async function measuredCalm<T extends { readonly cost: IdleCost }>(
 ): Promise<T> {
   const { suspectMs } = boundsOf(lab.profile);
   for (let tries = 1; ; tries += 1) {
-    const meter = waitMeter(lab.directors.map((each) => each.agentPid()));
-    const timer = setInterval(meter.look, EVERY_MS);
-    const measured = await measure().finally(() => clearInterval(timer));
+    const meter = startWaitMeter(lab.directors.map((each) => each.agentPid()));
+    let starved: readonly Pause[] = [];
+    const measured = await measure().finally(() => {
+      starved = meter.stop();
+    });
     const { writes, revisionBefore, revisionAfter } = measured.cost;
-    const isStarved = meter.starved.some(
-      ({ toMs }) => pausedMs(meter.starved, toMs - suspectMs, toMs) >= STARVED_MS,
+    const isStarved = starved.some(
+      ({ toMs }) => pausedMs(starved, toMs - suspectMs, toMs) >= STARVED_MS,
     );
     if (revisionAfter === revisionBefore || !isStarved || tries === TRIES) return measured;
     for (const { key } of writes) if (!(await isOfChallenge(lab, key))) return measured;

@@ -4,7 +4,7 @@ import { type DirectorHost, leaseholdArgv } from '../../support/director-host.ts
 import { quote } from '../../support/guest.ts';
 import { askHttp } from '../../support/rack-client.ts';
 import { type RackLab, vipOf } from '../../support/rack-lab.ts';
-import { PATIENCE_MS, sleep, waitFor } from '../../support/processes.ts';
+import { PATIENCE_MS, waitFor } from '../../support/processes.ts';
 import { settle } from '../../support/settled.ts';
 
 /** Without our notes, and without what ends the lines. */
@@ -76,7 +76,7 @@ export function listing(rack: () => RackLab): void {
           await askHttp(lab.network, { host: vipOf('nat', 4), port }, 4);
         await askHttp(lab.network, { host: vipOf('dr', 4), port: 80 }, 4);
       };
-      /** Until two readings are the same. */
+      /** Until two readings are the same, between which the kernel has added up. */
       const atRest = async (): Promise<ReadonlyMap<string, string>> => {
         let last: ReadonlyMap<string, string> = new Map();
         const isSame = async (): Promise<boolean> => {
@@ -84,7 +84,6 @@ export function listing(rack: () => RackLab): void {
           last = await countersOf(holder);
           return [...before].join() === [...last].join();
         };
-        await sleep(SUMMED_MS);
         const limits = { timeoutMs: PATIENCE_MS, intervalMs: SUMMED_MS };
         await waitFor('nothing is counted any more', isSame, limits);
         return last;

@@ -1,5 +1,6 @@
 /** Whole agents on fakes: a VIP that moves to another group while somebody lives who tells nothing (design 4.13). */
 import { afterEach, expect, it } from 'vitest';
+import type { IpAddress } from '../../../src/model/address.ts';
 import { directorId, groupId } from '../../../src/model/ids.ts';
 import { formatRecord } from '../../../src/model/records.ts';
 import { override } from '../../sim/rewriting.ts';
@@ -25,7 +26,8 @@ function letLive(): void {
   world.cluster.write(keys.scope(D9), formatRecord({ ...scope, peers: [] }));
 }
 
-it('is opened by time alone, though nobody claims the group that it came from', async () => {
+/** Both groups are held; then the record of g1 goes, which nobody can claim, and its VIP moves to g2. */
+async function moved(): Promise<IpAddress> {
   let isClaimable = true;
   world = new World({
     seed: 3,
@@ -57,13 +59,29 @@ it('is opened by time alone, though nobody claims the group that it came from', 
   isClaimable = false;
   world.cluster.remove(G1);
   world.applySpec({ isMoved: true });
-  const vip = vipOf('g1');
   await world.clock.advance(1000);
-  expect(world.answering(vip)).toEqual([]);
+  expect(world.answering(vipOf('g1'))).toEqual([]);
+  return vipOf('g1');
+}
+
+it('is opened by time alone, though nobody claims the group that it came from', async () => {
+  const vip = await moved();
   await world.clock.advance(SILENT_MS - 1500);
   expect(world.answering(vip)).toEqual([]);
   await world.clock.advance(500 + PASS_MS);
   expect(world.answering(vip)).toEqual(world.holdersOf('g2'));
   expect(world.holdersOf('g2')).toHaveLength(1);
+  expect(world.violations).toEqual([]);
+});
+
+it('is not opened by the time in which etcd told nothing', async () => {
+  const vip = await moved();
+  world.cluster.halt('lose');
+  await world.clock.advance(SILENT_MS + 2 * PASS_MS);
+  expect(world.answering(vip)).toEqual([]);
+  expect(world.holdersOf('g2')).toHaveLength(1);
+  world.cluster.resume();
+  await world.clock.advance(5 * PASS_MS);
+  expect(world.answering(vip)).toEqual(world.holdersOf('g2'));
   expect(world.violations).toEqual([]);
 });
