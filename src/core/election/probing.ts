@@ -40,14 +40,19 @@ export const mustWait = (draft: Draft, group: GroupId): boolean =>
   isUnprobed(draft, group);
 
 /** Without the store a newer document may let others go on by their gateway, and this director has not seen it. */
-const mayBeStoodFor = (draft: Draft): boolean => isSegmentUsed(draft) || !isStoreThere(draft);
+const mayBeStoodFor = (draft: Draft, group: GroupId): boolean =>
+  isSegmentUsed(draft) || !isStoreThere(draft) || isOfFormerLife(draft, group);
+
+/** The scope record under the name of its last holder is of a later life, and says nothing of how that one goes on. */
+const isOfFormerLife = ({ state }: Draft, group: GroupId): boolean =>
+  state.view.owners.get(group)?.value?.reason === 'holder-closed';
 
 /** A group of this director's record stays silent until the network was asked about it. */
 function isUnprobed(draft: Draft, group: GroupId): boolean {
   const { state, now } = draft;
   const holding = state.holdings.get(group);
   if (holding?.kind !== 'owned' || holding.right !== 'record') return false;
-  if (!holding.mustProbe || !mayBeStoodFor(draft)) return false;
+  if (!holding.mustProbe || !mayBeStoodFor(draft, group)) return false;
   const probing = probingOf(draft, group, holding);
   if (probing === null || probing.phase === 'asking') return true;
   if (probing.phase === 'clear') return false;
@@ -130,7 +135,7 @@ function lengthFor(draft: Draft, group: GroupId, holding: Owned): Probing['lengt
   }
   const isPrepared = holding.preparedUntil !== null && holding.preparedUntil > now;
   if (holding.right === 'segment' || !holding.mustProbe || !isPrepared) return null;
-  if (!mayBeStoodFor(draft) || isUnresolved(draft, group)) return null;
+  if (!mayBeStoodFor(draft, group) || isUnresolved(draft, group)) return null;
   return lateStandInOf(draft, group) === null ? 'short' : null;
 }
 

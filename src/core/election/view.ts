@@ -223,6 +223,7 @@ export function ownerStanding(view: ElectionView, group: GroupId): OwnerStanding
     return { kind: 'session-missing', director, session };
   // Knowledge of the session that is older than the owner record says nothing about that session.
   if (!isOver(view, director, session)) return { kind: 'owned', director, session };
-  const cause = record.value.state === 'open' ? 'superseded' : record.value.state;
+  const { state } = record.value;
+  const cause = state === 'open' || sessionOf(record) > session ? 'superseded' : state;
   return { kind: 'orphaned', director, cause, sessionRev: record.rev };
 }

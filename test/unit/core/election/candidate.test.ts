@@ -576,10 +576,32 @@ describe('an opening after a lapse, or of a group of a dead holder', () => {
 
   it('is not asked about where nobody goes on without the store', () => {
     const driver = orphaned({ isolation: 'release' });
-    driver.store.write(keys.session(D2), formatRecord(sessionOf({ state: 'broken', by: 'd3' })));
+    const id = driver.store.read(keys.session(D2)).modRevision;
+    const broken = sessionOf({ state: 'broken', by: 'd3', id });
+    driver.store.write(keys.session(D2), formatRecord(broken));
     driver.advance(100);
     expect(driver.of('probe')).toEqual([]);
     expect(driver.holding()).toBe('open');
+  });
+
+  it('is asked about where the name of its holder has a later life: the scope record is of that one', () => {
+    const driver = orphaned({ isolation: 'release' });
+    driver.store.write(keys.session(D2), formatRecord(sessionOf({ nonce: 'later' })));
+    driver.isProbeAnswered = true;
+    driver.advance(30);
+    expect(driver.of('probe')).toMatchObject([{ group: G1 }]);
+    expect(driver.holding()).toBe('owned');
+  });
+
+  it('is asked about where that later life is dead, too', () => {
+    const driver = orphaned({ isolation: 'release' });
+    const id = driver.store.read(keys.session(D2)).modRevision + 1;
+    const later = { nonce: 'later', state: 'broken', by: 'd3', id } as const;
+    driver.store.write(keys.session(D2), formatRecord(sessionOf(later)));
+    driver.isProbeAnswered = true;
+    driver.advance(30);
+    expect(driver.of('probe')).toMatchObject([{ group: G1 }]);
+    expect(driver.holding()).toBe('owned');
   });
 
   it('is asked about also where somebody deleted the scope record that may have said who goes on', () => {

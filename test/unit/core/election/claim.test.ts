@@ -195,11 +195,12 @@ describe('an orphaned group', () => {
   it.each([
     ['broken', { state: 'broken' as const }, 'holder-dead'],
     ['closed', { state: 'closed' as const }, 'holder-closed'],
-    ['superseded', {}, 'holder-closed'],
+    ['superseded', { id: 0 }, 'holder-closed'],
   ])('of a %s session is claimed, guarded by that session record', (_, fields, reason) => {
     const driver = candidate();
-    const rev = driver.store.write(keys.session(D2), formatRecord(sessionOf(fields)));
-    driver.advance(30);
+    const id = driver.store.read(keys.session(D2)).modRevision;
+    const rev = driver.store.write(keys.session(D2), formatRecord(sessionOf({ id, ...fields })));
+    driver.advance(100);
     const [claim] = driver.txns('claim');
     expect(claim?.txn.compares).toContainEqual({ key: keys.session(D2), modRevision: rev });
     expect(claim?.purpose).toMatchObject({ claims: new Map([[G1, { reason }]]) });
