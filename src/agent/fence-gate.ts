@@ -567,10 +567,12 @@ class FenceGate implements LocalGate {
     return this.#refresh(groups, lifetimeS);
   }
 
-  #refresh(
+  async #refresh(
     groups: readonly GateGroup[],
     lifetimeS: number,
   ): Promise<ReadonlyMap<GroupId, KernelError>> {
+    // Stopped since the batch: what has ended meanwhile would be bound anew, and the rules may have been flushed.
+    if (this.#ports.clock.now() >= this.#speaksUntil) return new Map();
     const limits = { until: this.#speaksUntil, ageMs: REFRESH_AGE_MS, limit: REFRESH_LIMIT };
     return this.#bindings.refresh(groups, lifetimeS, limits);
   }

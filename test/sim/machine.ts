@@ -97,6 +97,7 @@ export class Machine implements Speaker {
   #lives = 0;
   #strike: Strike | null = null;
   #isExposed = false;
+  #flushes = 0;
   #neighbours: FakeNeighbours | null = null;
   #stoppedAt = 0;
   #startedAt = 0;
@@ -187,9 +188,10 @@ export class Machine implements Speaker {
     return this.agent?.view.status().store.lastAnswerMsAgo ?? Number.POSITIVE_INFINITY;
   }
 
-  /** What an owner tells of who stands in for it is about that one. */
-  #isByGateway({ basis, standIn }: GroupStatus): boolean {
-    return basis === 'segment' && standIn?.recordHolder !== this.director;
+  /** What an owner tells of who stands in for it is about that one; it may stand in for a former life of its own. */
+  #isByGateway({ basis, holder, standIn }: GroupStatus): boolean {
+    if (basis !== 'segment') return false;
+    return standIn?.recordHolder !== this.director || holder === this.director;
   }
 
   /** By the document that its own process goes by: a VIP may have moved for it, and not for another. */
@@ -400,8 +402,8 @@ export class Machine implements Speaker {
 
   #createFence(life: Life, told: Fence | null, around: <T>(act: () => T) => T): Fence | null {
     if (told === null) return null;
-    const mutated = this.#world.options.mutation?.fence?.(told, this.#world.clock);
-    const fence = new LifeFence(life, mutated ?? told, around);
+    const mutated = this.#world.options.mutation?.fence?.(told, this.#world.clock) ?? told;
+    const fence = new LifeFence(life, mutated, around);
     const install = fence.install.bind(fence);
     const commit = fence.commit.bind(fence);
     let isInstalled = false;
@@ -410,10 +412,11 @@ export class Machine implements Speaker {
       isInstalled = result.ok;
       return result;
     };
-    // Rules made anew know nothing of what is bound: the first batch tells them.
     fence.commit = async (change) => {
+      const flushes = this.#flushes;
       const result = await commit(change);
-      if (result.ok && isInstalled) this.#isExposed = false;
+      // Rules made anew know nothing of what is bound: the first batch tells them, and no batch of before.
+      if (result.ok && isInstalled && flushes === this.#flushes) this.#isExposed = false;
       if (result.ok && change.alive !== null) this.#longArming.armed(change.alive.timeoutMs);
       return result;
     };
@@ -514,6 +517,7 @@ export class Machine implements Speaker {
     if (this.fence === null) return;
     this.#world.note(`somebody flushes the ruleset of ${this.name}`);
     this.#isExposed = true;
+    this.#flushes++;
     this.#world.checkers.around(this, () => this.fence?.flush());
   }
 

@@ -74,8 +74,9 @@ const EXPIRY_MS = 1100;
 /** D', times D, by the slowest clock. */
 const LEFT_SPEAKING = 1.5;
 
-/** From the first probe to an opening at most, beside D. */
+/** From the last probe to an opening at most, beside D, by the slowest clock. */
 const ASKED_WITHIN_MS = 1500;
+const SLOWEST = 1 / 0.9;
 
 type Overlap = {
   readonly a: Party;
@@ -117,7 +118,8 @@ export class Overlaps {
     if (now() < Math.max(a.goesOnUntil, a.startedAt + LEFT_SPEAKING * longestHoldMs())) return;
     if (isGiven(vip)) return;
     const overlap = this.#current.get(keyOf(a, b, vip));
-    if (overlap?.isConnected === true && probedMs(a.name, vip) > ASKED_WITHIN_MS + longestHoldMs())
+    const validMs = SLOWEST * (ASKED_WITHIN_MS + longestHoldMs());
+    if (overlap?.isConnected === true && probedMs(a.name, vip) > validMs)
       this.#tell(overlap, 'and the first one had not asked the network');
   }
 
