@@ -143,7 +143,7 @@ export async function startProbe<T>(
   await waitFor(`${name} runs`, () => isReady(daemon), { timeoutMs: 30_000, intervalMs: 20 });
   return {
     async stop() {
-      await daemon.stop();
+      await daemon.stop(30_000);
       if (!existsSync(resultFile)) throw new Error(`${name} left no result: ${daemon.log()}`);
       return JSON.parse(readFileSync(resultFile, 'utf8')) as T;
     },

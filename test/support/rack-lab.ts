@@ -125,7 +125,7 @@ async function assemble(lab: ClusterLab): Promise<RackLab> {
     async applyAndWait(services, rest = {}) {
       await lab.applyOk(buildDocument(lab, services, rest), ['--confirm-shrink']);
       const wanted = Object.values(services).map(realServersOf).toSorted(ascending);
-      for (const { name } of lab.directors)
+      for (const { name } of lab.directors) {
         await waitFor(
           `${name} has ${wanted.length} services with all their real servers`,
           async () => {
@@ -135,6 +135,13 @@ async function assemble(lab: ClusterLab): Promise<RackLab> {
           },
           { timeoutMs: PATIENCE_MS, intervalMs: 100 },
         );
+        // Before the first votes all are up; a first probe that fails takes a real server away for a second.
+        await lab.until(`all are up by votes on ${name}`, name, (status) =>
+          status.services.every(({ realServers }) =>
+            realServers.every((each) => each.basis !== 'initial' && (each.kernelWeight ?? 0) > 0),
+          ),
+        );
+      }
     },
   };
 }

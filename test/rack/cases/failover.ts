@@ -76,6 +76,8 @@ export function failover(rack: () => RackLab): void {
         },
         { timeoutMs: PATIENCE_MS, intervalMs: 200 },
       );
+      // Connections of the former case may be among them, and the kernel sends what it gathers after two seconds.
+      await sleep(2500);
       await holder.powerOff();
       const downloads = await download.finish();
       const whole = downloads.filter((each) => each.isWhole);

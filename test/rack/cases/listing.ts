@@ -43,9 +43,14 @@ export function listing(rack: () => RackLab): void {
   describe('the table of a director', () => {
     it('by "leasehold ipvs list" is that of "ipvsadm -Ln"', async () => {
       const { other } = await settle(rack());
-      const shown = await other.cli(['ipvs', 'list']);
-      expect(shown.code, shown.stderr).toBe(0);
-      expect(linesOf(shown.stdout)).toEqual(linesOf(await other.execOk('ipvsadm -Ln')));
+      // What is shown is up to five seconds old: they are the same as soon as the table has been so for so long.
+      const isSame = async (): Promise<boolean> => {
+        const shown = await other.cli(['ipvs', 'list']);
+        expect(shown.code, shown.stderr).toBe(0);
+        expect(linesOf(shown.stdout)).toEqual(linesOf(await other.execOk('ipvsadm -Ln')));
+        return true;
+      };
+      await waitFor('both tell the same', isSame, { timeoutMs: PATIENCE_MS, intervalMs: 500 });
     });
 
     it('is the same after "leasehold export ipvsadm" and "ipvsadm -R" elsewhere', async () => {

@@ -180,7 +180,12 @@ async function expectShares(
       );
       const alone = [...there.values()].map((rows) => rows.map((row) => row.split(' ')[0]));
       const own = (OWN[other.name] ?? []).map((address) => [endpointOf(address)]);
-      return here.size === 2 && isWhole && JSON.stringify(alone) === JSON.stringify(own);
+      const { services } = await lab.status(holder.name);
+      const isVoted = services.every(({ realServers }) =>
+        realServers.every(({ basis }) => basis !== 'initial'),
+      );
+      const isOwn = JSON.stringify(alone) === JSON.stringify(own);
+      return here.size === 2 && isWhole && isVoted && isOwn;
     },
     { timeoutMs: PATIENCE_MS, intervalMs: 100 },
   );
