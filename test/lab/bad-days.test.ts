@@ -11,7 +11,7 @@ import {
 } from '../support/cluster-lab.ts';
 import { API_PORT, type DirectorHost, hasIpvs, leaseholdArgv } from '../support/director-host.ts';
 import { quote } from '../support/guest.ts';
-import { type Completed, sleep, waitFor } from '../support/processes.ts';
+import { type Completed, PATIENCE_MS, sleep, waitFor } from '../support/processes.ts';
 import { macOf, settle } from '../support/settled.ts';
 
 let lab: ClusterLab;
@@ -27,9 +27,13 @@ afterEach(async (context) => {
 afterAll(() => lab?.close());
 
 /** Runs the agent in the foreground, behind a command if wanted, until it ends or the limit. */
-function runAgent(director: DirectorHost, before: readonly string[] = []): Promise<Completed> {
+function runAgent(
+  director: DirectorHost,
+  before: readonly string[] = [],
+  timeoutMs = PATIENCE_MS,
+): Promise<Completed> {
   const argv = [...before, ...leaseholdArgv(['agent', '--config', director.configFile])];
-  return director.exec(argv.map(quote).join(' '), { timeoutMs: 8000 });
+  return director.exec(argv.map(quote).join(' '), { timeoutMs });
 }
 
 const service = {
@@ -41,7 +45,7 @@ const service = {
 
 async function stopAgent(director: DirectorHost): Promise<void> {
   await director.signalAgent('SIGTERM');
-  await director.agentEnded(5000);
+  await director.agentEnded(20_000);
 }
 
 /** A cluster that works: etcd, both agents, a document. Keeps what is there already. */
@@ -205,7 +209,8 @@ describe('a director', () => {
     const { other } = await settle(lab);
     await stopAgent(other);
     const drop = ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin'];
-    const done = await runAgent(other, drop);
+    // It says so, and runs on.
+    const done = await runAgent(other, drop, 15_000);
     expect(done.stdout + done.stderr).toMatch(/CAP_NET_ADMIN/);
   });
 
@@ -238,7 +243,7 @@ describe('a director', () => {
     const file = `${other.directory}/broken.yaml`;
     await other.execOk(`printf 'director: d2\\ncluster: lab\\netcd: {}\\n' >${file}`);
     const argv = leaseholdArgv(['agent', '--config', file]);
-    const done = await other.exec(argv.map(quote).join(' '), { timeoutMs: 8000 });
+    const done = await other.exec(argv.map(quote).join(' '), { timeoutMs: PATIENCE_MS });
     expect(done.code).toBe(2);
     expect(done.stdout + done.stderr).toMatch(/etcd/);
     expect(done.stdout + done.stderr).toMatch(/keyFile/);
@@ -280,7 +285,7 @@ describe('a machine that is no director any more', () => {
 
     // What it leaves to a new process the kernel keeps for seconds, whatever else the machine does.
     await holder.signalAgent('SIGUSR2');
-    await holder.agentEnded(5000);
+    await holder.agentEnded(8000);
     const done = await holder.cli(['agent', '--uninstall-gate', '--config', holder.configFile]);
     expect(done).toMatchObject({ code: 0 });
     expect(done.stdout).toMatch(/addresses of an earlier agent removed: 2\n.*gate was removed/);

@@ -69,12 +69,15 @@ async function first(director: string): Promise<RealServerStatus> {
   return found;
 }
 
+const isUpForAll = ({ health, votes }: RealServerStatus): boolean =>
+  health === 'up' && votes.filter(({ isUp }) => isUp).length === NAMES.length;
+
 async function isSettled(): Promise<boolean> {
   const { groups } = await lab.status('d1');
   if (groups[0]?.holder !== 'd1') return false;
   for (const name of NAMES) {
-    const { health, votes } = await first(name);
-    if (health !== 'up' || votes.filter(({ isUp }) => isUp).length !== 3) return false;
+    const servers = (await lab.status(name)).services[0]?.realServers ?? [];
+    if (servers.length !== lab.realServers.length || !servers.every(isUpForAll)) return false;
   }
   return true;
 }

@@ -58,7 +58,9 @@ beforeAll(async () => {
     },
     { timeoutMs: 20_000, intervalMs: 100 },
   );
-  await Promise.all([lab.director('d1').powerOff(), lab.director('d2').powerOff()]);
+  // At one time: where one sees that the other is gone, it accuses it.
+  await Promise.all(['d1', 'd2'].map((name) => lab.director(name).signalAgent('SIGKILL')));
+  await Promise.all(['d1', 'd2'].map((name) => lab.director(name).powerOff()));
   await lab.startAgents(['d3']);
 });
 

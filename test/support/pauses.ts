@@ -79,8 +79,8 @@ export type Judged = Pick<Verdict, 'outageMs' | 'lost' | 'asked' | 'oldLastMs' |
  * Out of the count are echoes that were sent in a pause, or so long after one as it lasted: what was due meanwhile is
  * made up for then. The gate is armed for 3/4 of D, of which a fifth of D is over before the next round, and another in
  * a slow one: where more than a third of D was paused within one D it may have shut, and whoever is first opens again. So
- * it is for an agent that waited for a processor; that excuses lost echoes alone.
- * `outageMs` and `oldLastMs` are without the time that was paused.
+ * it is for an agent that waited for a processor; that excuses lost echoes, and a move only where it waited for D.
+ * `outageMs` and `oldLastMs` are without the time that was paused, and `outageMs` without what agents waited.
  */
 export function judged(
   record: VoiceRecord,
@@ -103,7 +103,9 @@ export function judged(
     ({ atMs }) => atMs >= faultMs && atMs < endMs && !isExcused(atMs),
   );
   const { newFirstMs, oldLastMs } = verdict;
-  const isMoveExcused = newFirstMs !== null && within(long)(faultMs + newFirstMs);
+  const isMoveExcused =
+    newFirstMs !== null &&
+    (within(long)(faultMs + newFirstMs) || wasDeaf(starved, faultMs + newFirstMs, holdMs));
   return {
     pauses,
     starved,
@@ -113,7 +115,7 @@ export function judged(
       record.echoes.map(({ atMs }) => atMs),
       faultMs,
       endMs,
-      record.pauses,
+      [...record.pauses, ...record.starved],
     ),
     oldLastMs: oldLastMs - pausedMs(record.pauses, faultMs, faultMs + oldLastMs),
     newFirstMs: isMoveExcused ? null : newFirstMs,
@@ -123,6 +125,10 @@ export function judged(
 /** Whether the gate may have shut in them: for whom nobody asks that it stays open. */
 export const mayHaveShut = (pauses: readonly Pause[], holdMs: number): boolean =>
   thatShut(joined(pauses), holdMs).length > 0;
+
+/** Whether an agent waited for D in the last two D: nobody hears it for suspect and D' then, and another one opens. */
+const wasDeaf = (starved: readonly Pause[], atMs: number, holdMs: number): boolean =>
+  pausedMs(starved, atMs - 2 * holdMs, atMs) > holdMs;
 
 /** Those in which the gate may have shut, with the time that mends it. */
 function thatShut(pauses: readonly Pause[], holdMs: number): readonly Pause[] {

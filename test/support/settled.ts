@@ -35,6 +35,16 @@ export async function settle(lab: ClusterLab, timeoutMs = PATIENCE_MS): Promise<
  */
 const COMPILED_MS = 10_000;
 
+/** Process ids of the agents that run just then. In namespaces only. */
+export const agentsOf = (lab: ClusterLab) => (): readonly number[] =>
+  lab.directors.flatMap((director) => {
+    try {
+      return [director.agentPid()];
+    } catch {
+      return []; // It is off, or ends.
+    }
+  });
+
 /** Waits until every agent has run long enough that no move of a group waits for its compiler. In namespaces only. */
 export async function compiled(lab: ClusterLab): Promise<void> {
   const ages = lab.directors.map((director) => ageMs(director.agentPid()));

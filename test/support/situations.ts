@@ -17,7 +17,7 @@ import { startElectionWatch } from './election-watch.ts';
 import { type Scene, switchOver } from './faults.ts';
 import type { CutKind } from './network.ts';
 import { sleep, waitFor } from './processes.ts';
-import { peersOf, scopesNameAll, settle } from './settled.ts';
+import { agentsOf, peersOf, scopesNameAll, settle } from './settled.ts';
 import { watchSteps, type WatchedStep } from './watched.ts';
 
 /** Of the group `mail`, which the other director holds where both are active. */
@@ -500,6 +500,7 @@ export async function play(
     const seen = await watchSteps(lab.network, {
       vips: situation.isShared === true ? [VIP, VIP6, MAIL_VIP] : [VIP, VIP6],
       echo: echoOf(situation),
+      agents: agentsOf(lab),
       steps: situation.steps.map((step) => ({
         ready: async () => step.ready?.(scene),
         act: () => step.act(scene),

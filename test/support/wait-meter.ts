@@ -13,15 +13,20 @@ export interface WaitMeter {
   readonly starved: readonly Pause[];
 }
 
-export function waitMeter(pids: readonly number[]): WaitMeter {
+/** Of agents that go on as a new process: asked at each look. */
+export type Pids = readonly number[] | (() => readonly number[]);
+
+export function waitMeter(pids: Pids): WaitMeter {
+  const running = typeof pids === 'function' ? pids : () => pids;
   const starved: Pause[] = [];
-  const waited = new Map(pids.map((pid) => [pid, waitedMs(pid)]));
+  const waited = new Map(running().map((pid) => [pid, waitedMs(pid)]));
   let last = monotonicMs();
   return {
     starved,
     look() {
       const now = monotonicMs();
       if (now - last < PAUSE_MS) return;
+      for (const pid of running()) if (!waited.has(pid)) waited.set(pid, 0);
       for (const [pid, before] of waited) {
         const after = waitedMs(pid);
         const ms = after - before;
@@ -53,7 +58,7 @@ export function waitLooks(pid: number): {
 }
 
 /** Looks by itself until it is stopped, and gives when one of them waited then. */
-export function startWaitMeter(pids: readonly number[]): { stop(): readonly Pause[] } {
+export function startWaitMeter(pids: Pids): { stop(): readonly Pause[] } {
   const { look, starved } = waitMeter(pids);
   const timer = setInterval(look, PAUSE_MS);
   return {

@@ -3,8 +3,10 @@ import { type EchoWay, startVoicesProbe, type VoiceRecord } from './client-probe
 import { CLIENT, CLIENT_ADDRESS, CLIENT_ADDRESS6 } from './cluster-lab.ts';
 import { isIpv6 } from './frames.ts';
 import type { Network } from './network.ts';
+import { joined } from './pauses.ts';
 import { monotonicMs, sleep } from './processes.ts';
 import { type Verdict, verdictOf } from './verdict.ts';
+import { startWaitMeter } from './wait-meter.ts';
 
 export type Watch = {
   readonly vips: readonly string[];
@@ -13,8 +15,8 @@ export type Watch = {
   /** How long to watch from when the act began. */
   readonly windowMs: number;
   readonly act: () => Promise<unknown>;
-  /** Process ids of agents on this machine. */
-  readonly agents?: readonly number[];
+  /** Process ids of the agents that run on this machine just then. */
+  readonly agents?: () => readonly number[];
 };
 
 export type Watched = {
@@ -43,6 +45,8 @@ export type WatchedStep = Watched & {
 
 /** The probe has settled by then, and the client's neighbour table knows the holder. */
 const BEFORE_MS = 400;
+/** What was asked for may begin when the act is done: a command that took most of the window leaves so much of it. */
+const AFTER_ACT_MS = 1000;
 /** For the answers to the last questions. */
 const AFTER_MS = 150;
 /** What a probe may take beyond a window, and for all steps together. */
@@ -53,7 +57,9 @@ const STEPS_LIMIT_MS = 170_000;
 export async function watch(network: Network, options: Watch): Promise<Watched> {
   const { vips, echo, windowMs, oldMac, act, agents } = options;
   const how = { vips, echo, agents, limitMs: LIMIT_MS + windowMs };
-  const { records, done } = await whileWatching(network, how, () => inWindow(act, windowMs));
+  const { records, done } = await whileWatching(network, how, () =>
+    inWindow(act, windowMs, AFTER_ACT_MS),
+  );
   const { faultMs, endMs } = done;
   const window = { faultMs, endMs, oldMac };
   return { faultMs, endMs, records, verdicts: records.map((record) => verdictOf(record, window)) };
@@ -65,7 +71,7 @@ export async function watch(network: Network, options: Watch): Promise<Watched> 
  */
 export async function watchSteps(
   network: Network,
-  options: Pick<Watch, 'vips' | 'echo'> & { readonly steps: readonly WatchStep[] },
+  options: Pick<Watch, 'vips' | 'echo' | 'agents'> & { readonly steps: readonly WatchStep[] },
 ): Promise<readonly WatchedStep[]> {
   const how = { ...options, limitMs: STEPS_LIMIT_MS };
   const { records, done } = await whileWatching(network, how, async () => {
@@ -89,11 +95,11 @@ export async function watchSteps(
 
 type Done = { readonly faultMs: number; readonly doneMs: number; readonly endMs: number };
 
-async function inWindow(act: () => Promise<unknown>, windowMs: number): Promise<Done> {
+async function inWindow(act: () => Promise<unknown>, windowMs: number, afterMs = 0): Promise<Done> {
   const faultMs = monotonicMs();
   await act();
   const doneMs = monotonicMs();
-  await sleep(Math.max(0, faultMs + windowMs - doneMs));
+  await sleep(Math.max(afterMs, faultMs + windowMs - doneMs));
   const endMs = monotonicMs();
   await sleep(AFTER_MS);
   return { faultMs, doneMs, endMs };
@@ -104,11 +110,11 @@ async function whileWatching<T>(
   network: Network,
   how: Pick<Watch, 'vips' | 'echo'> & {
     readonly limitMs: number;
-    readonly agents?: readonly number[] | undefined;
+    readonly agents?: (() => readonly number[]) | undefined;
   },
   body: () => Promise<T>,
 ): Promise<{ readonly records: readonly VoiceRecord[]; readonly done: T }> {
-  const { echo, limitMs, agents = [] } = how;
+  const { echo, limitMs, agents = () => [] } = how;
   const targets = how.vips.map((vip) => ({
     vip,
     ownAddress: isIpv6(vip) ? CLIENT_ADDRESS6 : CLIENT_ADDRESS,
@@ -118,17 +124,24 @@ async function whileWatching<T>(
     targets,
     echo,
     limitMs,
-    agents,
+    agents: agents(),
   });
+  // The probe knows those that run now; this one those that start meanwhile as well.
+  const waits = startWaitMeter(agents);
   let done: T;
   try {
     await sleep(BEFORE_MS);
     done = await body();
   } catch (cause) {
+    waits.stop();
     await probe.stop();
     throw cause;
   }
-  return { records: await probe.stop(), done };
+  const late = waits.stop();
+  const records = (await probe.stop()).map((record) => {
+    return { ...record, starved: joined([...record.starved, ...late]) };
+  });
+  return { records, done };
 }
 
 /** With the answers of that time alone: two voices count for the step in which they spoke. */
@@ -138,5 +151,5 @@ const between = (record: VoiceRecord, fromMs: number, toMs: number): VoiceRecord
 });
 
 /** Whose answer was the last one before a moment; empty where nobody has spoken yet. */
-const voiceAt = ({ answers }: VoiceRecord, momentMs: number): string =>
+export const voiceAt = ({ answers }: VoiceRecord, momentMs: number): string =>
   answers.findLast(({ atMs }) => atMs < momentMs)?.mac ?? '';

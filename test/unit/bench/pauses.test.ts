@@ -90,8 +90,8 @@ describe('echoes that are lost', () => {
     const starved = [pause(2000, 2020), pause(2030, 2055)];
     expect(judge(recordOf({ starved, isLost })).lost).toBe(2430 - 2416);
     expect(judge(recordOf({ starved: starved.slice(1), isLost })).lost).toBe(400);
-    // Nothing but lost echoes is excused so.
-    expect(judge(recordOf({ starved, isLost })).outageMs).toBe(401);
+    // An outage is without the waits in it, and no more.
+    expect(judge(recordOf({ starved, isLost })).outageMs).toBe(401 - 25);
   });
 
   it('count beside a pause of another time', () => {
@@ -104,8 +104,12 @@ describe('echoes that are lost', () => {
 });
 
 describe('another voice', () => {
+  const macAt =
+    (fromMs: number) =>
+    (atMs: number): string =>
+      atMs < fromMs ? OLD : NEW;
   const moved = (fromMs: number, pauses: readonly Pause[]): VoiceRecord =>
-    recordOf({ pauses, macAt: (atMs) => (atMs < fromMs ? OLD : NEW) });
+    recordOf({ pauses, macAt: macAt(fromMs) });
 
   it('is what it is where the machine was on time, and after a short pause', () => {
     expect(judge(moved(2200, [])).newFirstMs).toBe(1200);
@@ -116,6 +120,14 @@ describe('another voice', () => {
     expect(judge(moved(2200, [pause(2000, 2130)])).newFirstMs).toBeNull();
     expect(judge(moved(2500, [pause(2000, 2130)])).newFirstMs).toBe(1500);
     expect(judge(moved(1900, [pause(2000, 2130)])).newFirstMs).toBe(900);
+  });
+
+  it('is excused where an agent waited for a processor for D within the last two, and not for less', () => {
+    const after = (starved: readonly Pause[]) =>
+      judge(recordOf({ starved, macAt: macAt(2250) })).newFirstMs;
+    expect(after([pause(2030, 2100), pause(2110, 2165)])).toBeNull();
+    expect(after([pause(2030, 2100), pause(2110, 2155)])).toBe(1250);
+    expect(after([pause(1800, 2100)])).toBe(1250);
   });
 });
 
