@@ -422,7 +422,11 @@ describe('SMTP', () => {
       (socket) => socket.end(),
       /^closed-early: connection closed without a greeting$/,
     ],
-    ['drips', drips('220 mx is here\r\n', 90), /^timeout-answer: no greeting within 400 ms$/],
+    [
+      'drips',
+      drips(`220 mx ${'is here '.repeat(50)}\r\n`, 90),
+      /^timeout-answer: no greeting within 400 ms$/,
+    ],
     [
       'never ends its line',
       (socket) => socket.write(`220 ${'x'.repeat(9_000)}`),

@@ -8,11 +8,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CheckKind } from '../../src/model/check.ts';
 import { type Certificates, makeCertificates } from '../support/certificates.ts';
 import { run } from '../support/processes.ts';
+import { RefusingPort } from './support/kernel-ports.ts';
 import { OneProbe } from './support/one-probe.ts';
 import { freePort, RealDaemons } from './support/real-daemons.ts';
 
 const one = new OneProbe();
 const daemons = new RealDaemons();
+const refusing = new RefusingPort();
 let certificates: Certificates;
 const script = (name: string, ...words: readonly (string | number)[]): string[] => [
   join(import.meta.dirname, '../../deploy/checks', name),
@@ -28,6 +30,7 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(async () => {
   await daemons.close();
+  refusing.close();
   certificates.close();
 });
 
@@ -110,7 +113,7 @@ describe('grpc-health', () => {
         );
       server.close();
     }
-    expect(await ask('127.0.0.1', await freePort())).toMatch(
+    expect(await ask('127.0.0.1', refusing.port)).toMatch(
       /exit code 1: no gRPC answer: .*ECONNREFUSED/,
     );
   }, 60_000);
@@ -168,7 +171,7 @@ describe('mysql-ping', () => {
     expect(await ping()).toMatch(/^up: exit code 0: \d+\.\d+\.\d+-MariaDB\S*, read_only 0$/);
     write('wrong');
     expect(await ping()).toMatch(/^script-failed: exit code 1: ERROR 1045 .*Access denied/);
-    const gone = script('mysql-ping', '127.0.0.1', await freePort(), options);
+    const gone = script('mysql-ping', '127.0.0.1', refusing.port, options);
     expect(await tell(gone)).toMatch(/^script-failed: exit code 1: ERROR 200[23] /);
     const none = join(daemons.directory, 'no-such-file');
     expect(await tell(script('mysql-ping', '127.0.0.1', port, none))).toBe(

@@ -96,7 +96,7 @@ describe('cluster store: etcd, three members', () => {
         expect((await attempt(store, `${prefix}c`, CALL.deadlineMs)).kind).toBe('answered');
       // Reads share their deadline out, so one stopped member does not fail them.
       const other = connect(index);
-      expect(await other.get(`${prefix}a`, { deadlineMs: 3 * DEADLINE_MS })).toMatchObject({
+      expect(await other.get(`${prefix}a`, CALL)).toMatchObject({
         value: { value: '1' },
       });
       other.close();

@@ -211,12 +211,12 @@ export const fenceCases: readonly ContractCase<FenceWorld>[] = [
     name: 'renewed in time it speaks without a gap, and renewed late it speaks again',
     run: async (world) => {
       const { fence, vips } = world;
-      await prepare(world, { enabled: adding(...vips), ...alive(world, 2000) });
+      await prepare(world, { enabled: adding(...vips), ...alive(world, 4000) });
       for (let i = 0; i < 2; i++) {
         // Seen before each renewal: adding alone would not prolong a life that has not ended.
-        await world.advance(1050);
+        await world.advance(2050);
         assert.deepEqual(await voicesOf(world), OPEN);
-        succeeded(await fence.commit(change(alive(world, 2000))));
+        succeeded(await fence.commit(change(alive(world, 4000))));
       }
       succeeded(await fence.commit(change(alive(world, 50))));
       await world.advance(100);

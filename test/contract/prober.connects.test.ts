@@ -64,8 +64,8 @@ describe('plain connects', () => {
         if (socket.remotePort !== undefined) ports.push(socket.remotePort);
         socket.resume();
       });
-    // None that the kernel gives to others.
-    const sourcePort = randomInt(20_000, 30_000);
+    // None that the kernel gives to others, nor one of an etcd of other tests (support/etcd.ts).
+    const sourcePort = randomInt(10_000, 12_000);
     const checks = [await listen(), await listen(), await listen()].map((port): Check => {
       const check = tcp(port);
       const origin: CheckOrigin = { ...ANY_ORIGIN, sourcePort };
@@ -75,6 +75,7 @@ describe('plain connects', () => {
     await expect.poll(() => checks.every((one) => of(one).length > 3), PATIENT).toBe(true);
     for (const check of checks)
       for (const { detail } of of(check)) expect(detail).toBe('connected');
+    await expect.poll(() => ports.length, PATIENT).toBeGreaterThan(0);
     expect([...new Set(ports)]).toEqual([sourcePort]);
     expect(errors).toEqual([]);
   });

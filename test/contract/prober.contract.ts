@@ -68,9 +68,14 @@ export function collect(prober: Prober, signal: AbortSignal): Observation[] {
   return observations;
 }
 
+/** Results over which a gap is taken: how late each one was counts so much less. */
+const OVER = 4;
+
 /** Of the times between results. A machine that pauses moves a few of them, not this. */
 export function usualGap(observations: readonly Observation[]): number {
-  const gaps = observations.slice(1).map(({ at }, n) => at - (observations[n]?.at ?? at));
+  const gaps = observations
+    .slice(OVER)
+    .map(({ at }, n) => (at - (observations[n]?.at ?? at)) / OVER);
   return gaps.toSorted((a, b) => a - b)[Math.floor(gaps.length / 2)] ?? Number.NaN;
 }
 

@@ -214,7 +214,7 @@ describe('a long document', () => {
     expect(stored(bench).v).toBe(2);
     await put(bench, CLUSTER_DOCUMENT, 200, { headers, confirmShrink: true });
     expect(stored(bench)).toMatchObject({ v: 1, document: CLUSTER_DOCUMENT });
-  }, 30_000);
+  });
 
   it('is shown from what the director saw last while the store is away', async () => {
     const bench = createBench();

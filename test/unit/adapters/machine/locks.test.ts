@@ -212,7 +212,7 @@ describe('the lock of the agent', () => {
     for (const [round, isFirst] of first.entries())
       expect(isFirst && second[round], `both in round ${round}`).toBe(false);
     expect([...first, ...second]).toContain(true);
-  }, 20_000);
+  });
 
   it('is free when its process was killed', async () => {
     const module = new URL('../../../../src/adapters/machine/single-instance.ts', import.meta.url);
@@ -242,7 +242,7 @@ describe('the lock of the agent', () => {
     const taken = await take();
     expect(taken.ok).toBe(true);
     if (taken.ok) taken.value.release();
-  }, 20_000);
+  });
 });
 
 describe('a place', () => {

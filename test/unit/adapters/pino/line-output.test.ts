@@ -74,7 +74,8 @@ describe('lines', () => {
     const path = join(directory, 'log');
     const { output } = rig(opened(path, 'w'));
     for (const line of ['one\n', 'two\n', 'three ä\n']) output.write(line);
-    await vi.waitFor(() => expect(readFileSync(path, 'utf8')).toBe('one\ntwo\nthree ä\n'));
+    const whole = 'one\ntwo\nthree ä\n';
+    await vi.waitFor(() => expect(readFileSync(path, 'utf8')).toBe(whole), PATIENCE);
   });
 
   it('wait for a slow reader, and none is torn or lost', async () => {

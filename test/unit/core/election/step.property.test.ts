@@ -325,7 +325,7 @@ describe('whatever happens', () => {
     // The law must have been put to the test.
     expect(armed).toBeGreaterThan(40);
     expect(given).toBeGreaterThan(0);
-  }, 20_000);
+  });
 
   it('the same state, event and time give the same step', () => {
     const a = holder();
