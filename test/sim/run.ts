@@ -1,15 +1,12 @@
 /**
- * `npm run sim -- [--seeds N] [--seed S] [--trace] [--profile fast|default|relaxed] [--mutation NAME]
- * [--workers K] [--summary FILE] [--resume]`: many seeds from the command line, with a line for each that
- * fails. With `--workers` they run in so many processes of their own, which is worth it from some hundred
- * seeds on. The summary is written again and again while it runs: an interrupted run leaves what it found,
- * and with `--resume` the same command does the rest, as long as the code that it runs is the same.
+ * `npm run sim -- --help` tells how: many seeds from the command line, with a line for each that fails. The summary is
+ * written again and again while it runs: an interrupted run leaves what it found, and with `--resume` the same command
+ * does the rest, as long as the code that it runs is the same.
  */
 import { execFileSync, fork } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import type { TimingProfile } from '../../src/model/cluster.ts';
+import { readArguments, USAGE } from './arguments.ts';
 import { mutated, runSeed } from './chaos.ts';
 import { compile } from './compiled.ts';
 import { mutationNamed, MUTATIONS } from './mutations.ts';
@@ -23,22 +20,12 @@ import {
 } from './summary.ts';
 import type { WorldOptions } from './world.ts';
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string', default: '100' },
-    seed: { type: 'string', default: '1' },
-    ms: { type: 'string', default: '60000' },
-    trace: { type: 'boolean', default: false },
-    profile: { type: 'string' },
-    mutation: { type: 'string' },
-    /** None: in this process. */
-    workers: { type: 'string', default: '0' },
-    summary: { type: 'string' },
-    resume: { type: 'boolean', default: false },
-    /** Set by the parent process. */
-    worker: { type: 'boolean', default: false },
-  },
-});
+const given = readArguments(process.argv.slice(2));
+if ('problems' in given) {
+  console.error([...given.problems, '', USAGE].join('\n'));
+  process.exit(2);
+}
+const values = given.arguments;
 
 /** Seeds that a worker is given at once; small, so that none waits long for the last. */
 const BLOCK = 100;
@@ -48,14 +35,16 @@ const SUMMARY_EVERY_S = 20;
 
 export type Block = { readonly first: number; readonly count: number };
 
-const chaosMs = Number(values.ms);
+const chaosMs = values.ms;
 /** First seeds of the blocks that are done. */
 const done = new Set<number>();
 
 function overridesOf(): Partial<WorldOptions> {
-  const mutation = values.mutation === undefined ? {} : mutated(mutationNamed(values.mutation));
-  const profile = values.profile as TimingProfile | undefined;
-  return { ...mutation, ...(profile === undefined ? {} : { profile, hasFence: true }) };
+  const mutation = values.mutation === null ? {} : mutated(mutationNamed(values.mutation));
+  return {
+    ...mutation,
+    ...(values.profile === null ? {} : { profile: values.profile, hasFence: true }),
+  };
 }
 
 async function runBlock({ first, count }: Block): Promise<Summary> {
@@ -75,17 +64,22 @@ async function runBlock({ first, count }: Block): Promise<Summary> {
 }
 
 function* blocks(): Generator<Block> {
-  const end = Number(values.seed) + Number(values.seeds);
-  for (let first = Number(values.seed); first < end; first += BLOCK)
+  const end = values.seed + values.seeds;
+  for (let first = values.seed; first < end; first += BLOCK)
     if (!done.has(first)) yield { first, count: Math.min(BLOCK, end - first) };
 }
 
 const commitNow = (): string =>
   execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
 
+function refuse(problem: string): never {
+  console.error(problem);
+  process.exit(2);
+}
+
 /** Goes on with what an interrupted run found: adds it to the total, and answers how long that took. */
-function resume(total: Summary, file: string | undefined, code: string): number {
-  if (file === undefined) throw new Error('--resume needs --summary FILE');
+function resume(total: Summary, file: string, code: string): number {
+  if (!existsSync(file)) refuse(`${file} is not there: nothing to go on with`);
   const told = JSON.parse(readFileSync(file, 'utf8')) as Summary & {
     readonly code: string;
     readonly commit: string;
@@ -95,9 +89,9 @@ function resume(total: Summary, file: string | undefined, code: string): number 
     readonly firstSeed: number;
   };
   if (told.code !== code)
-    throw new Error(`${file} is of other code, that of commit ${told.commit}: begin anew`);
-  if (told.firstSeed !== Number(values.seed))
-    throw new Error(`${file} began with seed ${told.firstSeed}: give --seed ${told.firstSeed}`);
+    refuse(`${file} is of other code, that of commit ${told.commit}: begin anew`);
+  if (told.firstSeed !== values.seed)
+    refuse(`${file} began with seed ${told.firstSeed}: give --seed ${told.firstSeed}`);
   for (let first = told.firstSeed; first < told.doneUntil; first += BLOCK) done.add(first);
   for (const first of told.doneBeyond) done.add(first);
   addSummary(total, told);
@@ -158,20 +152,20 @@ async function runWorkers(total: Summary, file: string): Promise<void> {
       });
     }
   };
-  await Promise.all(Array.from({ length: Number(values.workers) }, worker));
+  await Promise.all(Array.from({ length: values.workers }, worker));
 }
 
 function writeSummary(summary: Summary, seconds: number, code: string): void {
-  if (values.summary === undefined) return;
-  let doneUntil = Number(values.seed);
+  if (values.summary === null) return;
+  let doneUntil = values.seed;
   while (done.has(doneUntil)) doneUntil += BLOCK;
   const text = {
     ...summary,
     virtualMinutes: Math.round(summary.virtualMinutes),
-    firstSeed: Number(values.seed),
+    firstSeed: values.seed,
     medianSettledMs: medianSettledMs(summary),
     mutations: MUTATIONS.map(({ name }) => name),
-    workers: Number(values.workers),
+    workers: values.workers,
     seconds: Math.round(seconds),
     doneUntil,
     doneBeyond: [...done].filter((first) => first > doneUntil),
@@ -185,10 +179,11 @@ function writeSummary(summary: Summary, seconds: number, code: string): void {
 async function main(): Promise<void> {
   const start = process.hrtime.bigint();
   const total = emptySummary();
-  const hasWorkers = Number(values.workers) > 0;
+  const hasWorkers = values.workers > 0;
   const { file, code } =
-    hasWorkers || values.summary !== undefined ? compileThis() : { file: '', code: '' };
-  const earlierS = values.resume ? resume(total, values.summary, code) : 0;
+    hasWorkers || values.summary !== null ? compileThis() : { file: '', code: '' };
+  const earlierS =
+    values.resume && values.summary !== null ? resume(total, values.summary, code) : 0;
   const seconds = (): number => earlierS + Number(process.hrtime.bigint() - start) / 1e9;
   let writtenAt = 0;
   const look = (): void => {
@@ -224,5 +219,6 @@ function work(): void {
   process.send?.('ready');
 }
 
-if (values.worker) work();
+if (values.help) console.log(USAGE);
+else if (values.worker) work();
 else await main();
