@@ -25,6 +25,7 @@ function voice(
     stoppedAt: 0,
     startedAt: 0,
     hearsSince: () => 0,
+    heartbeatMs: 100,
     knownRevision,
     goesOnUntil: 0,
     answers: (address) => one.isOn && address === VIP,
@@ -62,7 +63,6 @@ beforeEach(() => {
       isGiven: () => false,
       withoutGatewayMs: () => 0,
       hasWitness: () => false,
-      heartbeatMs: () => 100,
       longestHoldMs: () => 500,
     },
   });

@@ -106,6 +106,8 @@ export class Machine implements Speaker {
   readonly #longArming: LongArming;
   /** Since when the document in force has named each director; null: there has been none in this life. */
   #namedSince: ReadonlyMap<DirectorId, number> | null = null;
+  /** By that document, and the last one of a former life before; 0: there has been none. */
+  #heartbeatMs = 0;
   /** Counts ends, stops and what follows them. */
   #turns = 0;
   readonly #storeCuts = new Set<string>();
@@ -173,6 +175,10 @@ export class Machine implements Speaker {
     const bornAt = this.#joinedAt ?? this.#startedAt;
     if (this.#namedSince === null) return bornAt;
     return Math.max(bornAt, this.#namedSince.get(other) ?? this.#world.clock.now());
+  }
+
+  get heartbeatMs(): number {
+    return this.#heartbeatMs;
   }
 
   /** Its process has a session, by now or for long. */
@@ -393,6 +399,7 @@ export class Machine implements Speaker {
     this.#namedSince = new Map(
       parsed.value.directors.map(({ id }) => [id, before?.get(id) ?? now]),
     );
+    this.#heartbeatMs = parsed.value.timing.heartbeatMs;
     return parsed;
   }
 

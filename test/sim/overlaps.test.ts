@@ -17,6 +17,7 @@ const speaker = (name: string): Party => ({
   stoppedAt: 0,
   startedAt: 0,
   hearsSince: () => 0,
+  heartbeatMs: HEARTBEAT_MS,
   goesOnUntil: 0,
   answers: () => true,
   isOpen: () => true,
@@ -43,7 +44,6 @@ async function parted(
     isGiven: () => false,
     withoutGatewayMs: () => withoutGatewayMs,
     hasWitness: () => false,
-    heartbeatMs: () => HEARTBEAT_MS,
     longestHoldMs: () => 500,
     tell: (text) => told.push(text),
   });
@@ -71,7 +71,6 @@ async function healed(
     isGiven: () => isGiven,
     withoutGatewayMs: () => 0,
     hasWitness: () => false,
-    heartbeatMs: () => HEARTBEAT_MS,
     longestHoldMs: () => 500,
     tell: (text) => told.push(text),
   });
@@ -102,14 +101,22 @@ describe('two voices of which one opens by the record', () => {
 
   it('are told where it was given the record and asked nobody, when heartbeats were due', async () => {
     expect(await healed(70, true)).toEqual([]);
-    expect(await healed(160, true)).toHaveLength(1);
+    expect(await healed(180, true)).toHaveLength(1);
   });
 });
 
 describe('two voices whose frames do not reach each other', () => {
   it('are told when their heartbeats have had the time to', async () => {
     expect(await parted(() => LATER_MS + 400)).toEqual([
-      'd1 and d2 answer for 10.90.0.101 since 560 ms, though each was heard to hold it',
+      'd1 and d2 answer for 10.90.0.101 since 580 ms, though each was heard to hold it',
+    ]);
+  });
+
+  it('are told by the heartbeats of the one that makes the fewest, whatever document is the newest', async () => {
+    const withHeartbeats = (heartbeatMs: number): Promise<readonly string[]> =>
+      parted(() => LATER_MS + 400, Number.POSITIVE_INFINITY, { heartbeatMs });
+    expect(await withHeartbeats(1000)).toEqual([
+      'd1 and d2 answer for 10.90.0.101 since 1660 ms, though each was heard to hold it',
     ]);
   });
 

@@ -16,6 +16,8 @@ export type Party = {
   readonly startedAt: number;
   /** Since then its process knows that it has to listen to the other's words; now: it does not. */
   hearsSince(other: DirectorId): number;
+  /** Between two of its heartbeats, by the document that its process goes by and its own clock. */
+  readonly heartbeatMs: number;
   /** Until then its process may go on with what a former one has left speaking on purpose. */
   readonly goesOnUntil: number;
   answers(address: IpAddress): boolean;
@@ -49,8 +51,6 @@ export type OverlapPorts = {
   readonly withoutGatewayMs: (name: string) => number;
   /** None of the two is named by the record, and a director has heard both for so long that it promised to one. */
   readonly hasWitness: (a: Party, b: Party, vip: IpAddress) => boolean;
-  /** Between two heartbeats, by the slowest clock. */
-  readonly heartbeatMs: () => number;
   /** D, the longest so far: nothing speaks longer by an answer of the gateway. */
   readonly longestHoldMs: () => number;
   readonly tell: (text: string) => void;
@@ -191,10 +191,10 @@ export class Overlaps {
   }
 
   #isApart({ a, b, isUntold, isConnected, isGiven }: Overlap): boolean {
-    const { now, troubledAt, heartbeatMs } = this.#ports;
+    const { now, troubledAt } = this.#ports;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
     // Where nobody is told to yield, also as no probe arrives, and who has just started, hears by the next heartbeats.
-    const heardMs = HEARD_WITHIN_MS + heartbeatMs();
+    const heardMs = HEARD_WITHIN_MS + heartbeatMs(a, b);
     const bornMs = now() - hearSince(a, b);
     const toldMs = isUntold || isGiven || !isConnected ? heardMs : HEARD_WITHIN_MS;
     return now() - at < toldMs || bornMs < heardMs;
@@ -202,10 +202,10 @@ export class Overlaps {
 
   /** Whatever became of the segment: heartbeats name who holds what, and one of the two yields to them. */
   #haveHeard({ a, b, vip, since }: Overlap): boolean {
-    const { now, unheardAt, heartbeatMs } = this.#ports;
+    const { now, unheardAt } = this.#ports;
     if (a.isLeft(vip) || b.isLeft(vip)) return false;
     const runAt = Math.max(a.stoppedAt, b.stoppedAt, hearSince(a, b));
-    const heardAt = Math.max(since, unheardAt(a.id, b.id), runAt) + heartbeatMs();
+    const heardAt = Math.max(since, unheardAt(a.id, b.id), runAt) + heartbeatMs(a, b);
     return now() > heardAt + HEARD_WITHIN_MS;
   }
 
@@ -235,6 +235,10 @@ export class Overlaps {
 }
 
 const hearSince = (a: Party, b: Party): number => Math.max(a.hearsSince(b.id), b.hearsSince(a.id));
+
+/** Until both have named what they hold, by the slowest clock. */
+const heartbeatMs = (a: Party, b: Party): number =>
+  LATENESS * Math.max(a.heartbeatMs, b.heartbeatMs);
 
 const keyOf = (a: Party, b: Party, vip: IpAddress): string =>
   [vip, ...[a.name, b.name].toSorted()].join(' ');

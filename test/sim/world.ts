@@ -125,7 +125,6 @@ export class World {
         isGiven: (vip) => this.#isGiven(vip),
         withoutGatewayMs: (name) => this.segment.withoutGatewayMs(name),
         hasWitness: (a, b, vip) => this.#hasWitness(a, b, vip),
-        heartbeatMs: () => SLOWEST * timingOf(this.#document).heartbeatMs,
         longestHoldMs: () => this.#longestHoldMs,
       },
     });
