@@ -93,7 +93,7 @@ class Director implements Agent {
     this.#options = options;
     this.#ports = ports;
     const { me, keys } = options;
-    const { store, clock, log, random, metrics, neighbours, announcer } = ports;
+    const { store, clock, log, random, metrics, neighbours } = ports;
     this.#gauges = createGauges(ports);
     this.#epochs = createEpochFence({ log });
     this.#events = createEventLog({ keys }, { store, clock, random, log });
@@ -118,7 +118,6 @@ class Director implements Agent {
     this.#checks = new CheckDesk({ me, keys, devices: options.devices }, ports, this.#parts);
     this.#conflicts = createConflictWatch({
       neighbours,
-      announcer,
       clock,
       log,
       metrics,
@@ -129,6 +128,7 @@ class Director implements Agent {
         hold.offer({ kind: 'contested', group });
         return hold.state().holdings.get(group)?.kind !== 'closing';
       },
+      defend: (vip) => this.#parts.hold.defend(vip),
       isUrgent: () => isUpToVoices(this.#parts.hold.state()),
       tell: (group, message) => this.#tellContest(group, message),
     });

@@ -4,7 +4,7 @@
  */
 import type { IpAddress } from '../model/address.ts';
 import type { GroupId, MonoMs } from '../model/ids.ts';
-import type { Announcement, Announcer } from '../ports/announcer.ts';
+import type { Announcement } from '../ports/announcer.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Metrics } from '../ports/metrics.ts';
@@ -12,7 +12,6 @@ import type { ForeignVoice, Neighbours } from '../ports/neighbours.ts';
 
 export type ConflictPorts = {
   readonly neighbours: Pick<Neighbours, 'listen' | 'voices'>;
-  readonly announcer: Pick<Announcer, 'announce'>;
   readonly clock: Pick<Clock, 'now' | 'schedule'>;
   readonly log: Log;
   readonly metrics: Pick<Metrics, 'conflict'>;
@@ -22,6 +21,8 @@ export type ConflictPorts = {
   readonly awaited: () => readonly (Announcement & { readonly group: GroupId })[];
   /** Told of each voice; false: the group yields to it, and is announced no more. */
   readonly contested: (group: GroupId) => boolean;
+  /** Announces it anew, if it is announced at all. */
+  readonly defend: (vip: Announcement & { readonly group: GroupId }) => void;
   /** A foreign voice silences what it speaks as: it must be heard at once (design 4.10). */
   readonly isUrgent: () => boolean;
   /** Into the event list; at most once a minute and VIP. */
@@ -47,7 +48,7 @@ const ANNOUNCE_REST_MS = 1000;
 type Contest = { toldAt: number; announcedAt: number };
 
 export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
-  const { neighbours, announcer, clock, log, metrics } = ports;
+  const { neighbours, clock, log, metrics } = ports;
   /** By VIP, of those that are held. */
   const contests = new Map<string, Contest>();
   let listened = '';
@@ -91,7 +92,7 @@ export function createConflictWatch(ports: ConflictPorts): ConflictWatch {
     }
     if (!isKept || now - contest.announcedAt < ANNOUNCE_REST_MS) return;
     contest.announcedAt = now;
-    announcer.announce([{ device, address }]);
+    ports.defend(vip);
   };
 
   return {

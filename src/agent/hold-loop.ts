@@ -81,6 +81,8 @@ export type HoldLoop = {
   setConfig(config: ElectionConfig | null): void;
   offer(event: ElectionEvent): void;
   state(): ElectionState;
+  /** Talks over a foreign voice of a VIP that is announced here. */
+  defend(vip: Announcement & { readonly group: GroupId }): void;
   /** How late the last timer fired, or how long the last step took: what holding waits for, milliseconds. */
   lagMs(): number;
   /** Longest time without a step that was due, judged now: a stuck process shows here. */
@@ -138,6 +140,10 @@ class Loop implements HoldLoop {
     // Another director may speak as them as soon as the kernel has them no more: before the next round here.
     this.#voices.limitRemoved(this.#ports.clock.now());
     this.offer({ kind: 'tick' });
+  }
+
+  defend(vip: Announcement & { readonly group: GroupId }): void {
+    this.#voices.defend(vip);
   }
 
   state(): ElectionState {

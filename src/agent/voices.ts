@@ -7,6 +7,8 @@ export type Voices = {
   announce(groups: readonly GroupId[]): void;
   /** Once more, of what is announced already. */
   repeat(groups: readonly GroupId[]): void;
+  /** Anew, of one VIP, where it is announced already: a frame for any other would not end with its group. */
+  defend(vip: Announcement & { readonly group: GroupId }): void;
   /** No frame for the group leaves after `until`, also when this process is stopped until then. */
   limit(group: GroupId, until: MonoMs): void;
   /** Ends what is told of the group. */
@@ -25,13 +27,13 @@ export function createVoices(ports: {
   /** What is being told of each group: it must stop for what left the spec. */
   const told = new Map<GroupId, readonly Announcement[]>();
   const announcedOf = (group: GroupId): readonly Announcement[] => told.get(group) ?? NOTHING;
+  const isOf = (all: readonly Announcement[], one: Announcement): boolean =>
+    all.some(({ device, address }) => device === one.device && address === one.address);
   const removedOf = (group: GroupId): readonly Announcement[] => {
     const before = announcedOf(group);
     const now = before.length === 0 ? before : announcements(group);
     if (now === before) return NOTHING;
-    return before.filter(
-      (one) => !now.some(({ device, address }) => device === one.device && address === one.address),
-    );
+    return before.filter((one) => !isOf(now, one));
   };
   return {
     announce: (groups) => {
@@ -39,6 +41,10 @@ export function createVoices(ports: {
       announcer.announce(groups.flatMap((group) => announcedOf(group)));
     },
     repeat: (groups) => announcer.repeat(groups.flatMap((group) => announcedOf(group))),
+    defend: ({ group, device, address }) => {
+      const vip = { device, address };
+      if (isOf(announcedOf(group), vip)) announcer.announce([vip]);
+    },
     limit: (group, until) => announcer.limit(announcements(group), until),
     stop: (group) => {
       announcer.stop(announcedOf(group));

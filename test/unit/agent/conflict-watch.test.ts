@@ -29,7 +29,7 @@ function setUp() {
     neighbours,
     clock,
     log,
-    announcer: { announce: (vips) => seen.announced.push(...vips.map((one) => one.address)) },
+    defend: (vip) => void seen.announced.push(vip.address),
     metrics: { conflict: () => void seen.conflicts++ },
     held: () => seen.held,
     awaited: () => seen.awaited,
