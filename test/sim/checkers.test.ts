@@ -28,6 +28,7 @@ function voice(
     heartbeatMs: 100,
     knownRevision,
     goesOnUntil: 0,
+    groupOf: () => one.holdingOf(VIP)?.group ?? null,
     answers: (address) => one.isOn && address === VIP,
     isOpen: (address) => one.answers(address),
     letsOut: (address) => one.answers(address),

@@ -195,18 +195,30 @@ export class Machine implements Speaker {
   }
 
   /** What an owner tells of who stands in for it is about that one; it may stand in for a former life of its own. */
-  #isByGateway({ basis, holder, standIn }: GroupStatus): boolean {
-    if (basis !== 'segment') return false;
+  #isByGateway({ basis, holder, standIn, state }: GroupStatus): boolean {
+    if (basis !== 'segment' || !state.endsWith('-here')) return false;
     return standIn?.recordHolder !== this.director || holder === this.director;
+  }
+
+  /** It has given the group up lately, and tries it again when half a minute is over. */
+  rests(group: string): boolean {
+    const groups = this.agent?.view.status().groups ?? [];
+    const candidates = groups.find(({ name }) => name === group)?.candidates ?? [];
+    return candidates.some((one) => one.director === this.name && one.reason === 'cannot-bind');
+  }
+
+  groupOf(address: IpAddress): string | null {
+    const groups = this.agent?.view.status().groups ?? [];
+    return groups.find((one) => hasAddress(one, address))?.name ?? null;
   }
 
   /** By the document that its own process goes by: a VIP may have moved for it, and not for another. */
   holdingOf(address: IpAddress): GroupEpoch | null {
     // The record of a group that leaves is its successor's.
     const holding = (this.agent?.view.status().groups ?? []).find(
-      ({ addresses, state }) =>
-        addresses.some((one) => one.startsWith(`${address}/`)) &&
-        (state === 'held-here' || state === 'opening-here'),
+      (group) =>
+        hasAddress(group, address) &&
+        (group.state === 'held-here' || group.state === 'opening-here'),
     );
     if (holding === undefined || holding.epoch === null) return null;
     return { group: holding.name, epoch: holding.epoch };
@@ -601,3 +613,6 @@ function createMemoryLedger(): Ledger {
     },
   };
 }
+
+const hasAddress = ({ addresses }: GroupStatus, address: IpAddress): boolean =>
+  addresses.some((one) => one.startsWith(`${address}/`));

@@ -19,6 +19,7 @@ const speaker = (name: string): Party => ({
   hearsSince: () => 0,
   heartbeatMs: HEARTBEAT_MS,
   goesOnUntil: 0,
+  groupOf: () => 'g1',
   answers: () => true,
   isOpen: () => true,
   isBySegment: () => true,
@@ -57,7 +58,7 @@ async function parted(
 async function healed(
   afterMs: number,
   isGiven: boolean,
-  hearsSince: (other: DirectorId) => number = () => 0,
+  { hearsSince = () => 0, ...party }: Partial<Party> = {},
 ): Promise<readonly string[]> {
   const clock = new FakeClock();
   const told: string[] = [];
@@ -77,7 +78,8 @@ async function healed(
   await clock.advance(LATER_MS + afterMs);
   const endsAt = clock.now() + 5;
   const other = { ...speaker('d2'), isOpen: () => clock.now() < endsAt };
-  overlaps.begin({ ...speaker('d1'), hearsSince, isBySegment: () => false }, other, VIP);
+  const one = { ...speaker('d1'), ...party, hearsSince, isBySegment: () => false };
+  overlaps.begin(one, other, VIP);
   await clock.advance(1000);
   return told;
 }
@@ -89,14 +91,18 @@ describe('two voices of which one opens by the record', () => {
   });
 
   it('are not told before it has known for a heartbeat to whom to listen', async () => {
-    expect(await healed(150, false, () => LATER_MS + 20)).toEqual([]);
-    expect(await healed(150, false, () => LATER_MS - 20)).toHaveLength(1);
+    expect(await healed(150, false, { hearsSince: () => LATER_MS + 20 })).toEqual([]);
+    expect(await healed(150, false, { hearsSince: () => LATER_MS - 20 })).toHaveLength(1);
   });
 
   it('are told whatever other directors it does not know to listen to', async () => {
     const knows = (name: string) => (other: DirectorId) => (other === name ? 0 : LATER_MS * 2);
-    expect(await healed(150, false, knows('d2'))).toHaveLength(1);
-    expect(await healed(150, false, knows('d3'))).toEqual([]);
+    expect(await healed(150, false, { hearsSince: knows('d2') })).toHaveLength(1);
+    expect(await healed(150, false, { hearsSince: knows('d3') })).toEqual([]);
+  });
+
+  it('are not told where an older document gives the VIP to another group: that is not named to who yields', async () => {
+    expect(await healed(70, false, { groupOf: () => 'g2' })).toEqual([]);
   });
 
   it('are told where it was given the record and asked nobody, when heartbeats were due', async () => {

@@ -20,6 +20,8 @@ export type Party = {
   readonly heartbeatMs: number;
   /** Until then its process may go on with what a former one has left speaking on purpose. */
   readonly goesOnUntil: number;
+  /** That has the address, by the document that its process goes by. */
+  groupOf(address: IpAddress): string | null;
   answers(address: IpAddress): boolean;
   /** The same, or it would if somebody had not just taken the address away: its process binds it again. */
   isOpen(address: IpAddress): boolean;
@@ -190,8 +192,9 @@ export class Overlaps {
     if (!overlap.isApart) this.#tell(overlap, 'though both run and hear each other');
   }
 
-  #isApart({ a, b, isUntold, isConnected, isGiven }: Overlap): boolean {
+  #isApart({ a, b, vip, isUntold, isConnected, isGiven }: Overlap): boolean {
     const { now, troubledAt } = this.#ports;
+    if (!isOfOneGroup(a, b, vip)) return true;
     const at = Math.max(troubledAt(a.id, b.id), a.stoppedAt, b.stoppedAt);
     // Where nobody is told to yield, also as no probe arrives, and who has just started, hears by the next heartbeats.
     const heardMs = HEARD_WITHIN_MS + heartbeatMs(a, b);
@@ -203,7 +206,7 @@ export class Overlaps {
   /** Whatever became of the segment: heartbeats name who holds what, and one of the two yields to them. */
   #haveHeard({ a, b, vip, since }: Overlap): boolean {
     const { now, unheardAt } = this.#ports;
-    if (a.isLeft(vip) || b.isLeft(vip)) return false;
+    if (a.isLeft(vip) || b.isLeft(vip) || !isOfOneGroup(a, b, vip)) return false;
     const runAt = Math.max(a.stoppedAt, b.stoppedAt, hearSince(a, b));
     const heardAt = Math.max(since, unheardAt(a.id, b.id), runAt) + heartbeatMs(a, b);
     return now() > heardAt + HEARD_WITHIN_MS;
@@ -233,6 +236,10 @@ export class Overlaps {
     this.#ports.tell(`${a.name} and ${b.name} answer for ${vip} since ${ms} ms, ${why}`);
   }
 }
+
+/** Words between directors go by the group: one with an older document hears of its VIP by the other voice alone. */
+const isOfOneGroup = (a: Party, b: Party, vip: IpAddress): boolean =>
+  a.groupOf(vip) === b.groupOf(vip);
 
 const hearSince = (a: Party, b: Party): number => Math.max(a.hearsSince(b.id), b.hearsSince(a.id));
 
