@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RealServerStatus } from '../../src/model/status.ts';
 import { type ClusterLab, clusterDocument, createClusterLab, VIP } from '../support/cluster-lab.ts';
-import { monotonicMs, sleep, waitFor } from '../support/processes.ts';
+import { monotonicMs, PATIENCE_MS, sleep, waitFor } from '../support/processes.ts';
 import {
   decisionsAfter,
   type RecordedOperation,
@@ -51,8 +51,7 @@ beforeAll(async () => {
   };
   const timing = { profile: lab.profile, leaseTtl: `${LEASE_MS}ms` };
   await lab.applyOk(clusterDocument(lab, { timing, services: { [SERVICE]: service } }));
-  await heldBy(lab, 'd1');
-  await waitFor('all three directors vote, and d1 holds', isSettled, { timeoutMs: 30_000 });
+  await waitFor('all three directors vote, and d1 holds', isSettled, { timeoutMs: PATIENCE_MS });
 });
 
 afterEach(async (context) => {
@@ -73,6 +72,8 @@ const isUpForAll = ({ health, votes }: RealServerStatus): boolean =>
   health === 'up' && votes.filter(({ isUp }) => isUp).length === NAMES.length;
 
 async function isSettled(): Promise<boolean> {
+  // It moves where an agent has to wait for a processor.
+  await heldBy(lab, 'd1');
   const { groups } = await lab.status('d1');
   if (groups[0]?.holder !== 'd1') return false;
   for (const name of NAMES) {
@@ -83,7 +84,7 @@ async function isSettled(): Promise<boolean> {
 }
 
 const settled = (): Promise<unknown> =>
-  waitFor('all of them see it up', isSettled, { timeoutMs: 15_000 });
+  waitFor('all of them see it up', isSettled, { timeoutMs: PATIENCE_MS });
 
 const seenBy = (director: string, what: string, is: (server: RealServerStatus) => boolean) =>
   waitFor(`${what} on ${director}`, async () => is(await first(director)), {
@@ -179,18 +180,19 @@ describe('checks of real servers', () => {
   it('without etcd, one that dies leaves the holder’s table in time; after, one verdict stands at once', async () => {
     for (const member of lab.etcd.hosts.keys()) lab.etcd.stop(member);
     await sleep(AWAY_MS);
-    expect((await first('d1')).health).toBe('up');
+    const [holder = 'none'] = await lab.directorsWith(VIP);
+    expect((await first(holder)).health).toBe('up');
     const seen = watch(NAMES);
     const startMs = monotonicMs();
     await lab.realServers[0]?.stop();
-    await healthIs('d1', 'down');
-    expect((await first('d1')).basis).toBe('alone');
-    const [gone] = recordSince(lab.director('d1'), startMs).operations;
+    await healthIs(holder, 'down');
+    expect((await first(holder)).basis).toBe('alone');
+    const [gone] = recordSince(lab.director(holder), startMs).operations;
     expect(gone && words(gone)).toBe('delete-destination 10.90.0.21:80');
     expect((gone?.atMs ?? Infinity) - startMs).toBeLessThan(BOUND_MS);
     // What is in etcd by then has no lease any more.
     await sleep(LEASE_MS);
-    expect(seen()).toEqual([['d1', WENT], ...outcomes(['d2', 'd3'], NOTHING)]);
+    expect(seen()).toEqual(NAMES.map((name) => [name, name === holder ? WENT : NOTHING]));
     lab.etcd.contAll();
     for (const name of NAMES)
       await seenBy(name, 'down by votes', ({ health, basis, votes }) => {

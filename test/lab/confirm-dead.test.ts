@@ -12,7 +12,7 @@ import {
   createClusterLab,
   VIP,
 } from '../support/cluster-lab.ts';
-import { sleep, waitFor } from '../support/processes.ts';
+import { PATIENCE_MS, sleep, waitFor } from '../support/processes.ts';
 import { heldBy } from '../support/settled.ts';
 
 const PROFILE = 'default';
@@ -48,15 +48,15 @@ beforeAll(async () => {
   await lab.etcd.start();
   await lab.startAgents(['d1', 'd2']);
   await lab.applyOk(clusterDocument(lab));
-  await heldBy(lab, 'd1');
   await waitFor(
     'd1 holds, and its scope names d2 alone',
     async () => {
+      await heldBy(lab, 'd1');
       const { peers } = (await recordOf('run/scope/d1')) ?? {};
       const isTaken = JSON.stringify(peers) === '["d2"]';
       return isTaken && (await lab.directorsWith(VIP)).join() === 'd1';
     },
-    { timeoutMs: 20_000, intervalMs: 100 },
+    { timeoutMs: PATIENCE_MS, intervalMs: 100 },
   );
   // At one time: where one sees that the other is gone, it accuses it.
   await Promise.all(['d1', 'd2'].map((name) => lab.director(name).signalAgent('SIGKILL')));

@@ -81,6 +81,7 @@ async function applyEverywhere(document: object): Promise<void> {
 }
 
 it('is kept in one key, and comes into force while the VIPs stay where they are', async () => {
+  await heldBy(lab, 'd1');
   const before = webOf(
     await lab.until('d1 holds the group, and nobody is awaited', 'd1', (status) => {
       const web = webOf(status);
@@ -106,7 +107,8 @@ it('is kept in one key, and comes into force while the VIPs stay where they are'
   if (mayHaveShut(waitsOf(looks), boundsOf(lab.profile).holdMs)) {
     // A holder that waits for a processor shuts its gate, whatever the document.
     console.log('d1 had to wait for a processor: whether it lapsed is not judged');
-    if (logs.includes('holder.killed')) return;
+    // Whoever it is given to keeps it.
+    if (/holder\.(killed|released)/.test(logs)) return;
     await lab.until('it holds again', 'd1', (status) => webOf(status)?.state === 'held-here');
   } else expect(logs).not.toMatch(/holder\.lapsed|holder\.killed/);
   const after = webOf(await lab.status('d1'));

@@ -14,7 +14,7 @@ import {
 import { ensurePackage } from '../support/debian-package.ts';
 import { expectRepair } from '../support/expect-claim.ts';
 import { sleep, waitFor } from '../support/processes.ts';
-import { heldBy } from '../support/settled.ts';
+import { heldBy, settle } from '../support/settled.ts';
 
 const TABLE = 'inet leasehold-marks';
 /** Later than ours: what IPVS would see. */
@@ -105,18 +105,18 @@ describe('marks of the cluster document', () => {
   });
 
   it("are on a client's packets to the holder, of both families, and on no others", async () => {
-    const d1 = lab.director('d1');
-    await d1.execOk(`nft -f - <<'END'\n${OBSERVER}\nEND`);
+    const { holder } = await settle(lab);
+    await holder.execOk(`nft -f - <<'END'\n${OBSERVER}\nEND`);
     for (const port of [80, 81, 443]) await say(`exec 3<>/dev/tcp/${VIP}/${port}`);
     await say(`printf x >/dev/udp/${VIP}/443`);
     await say(`exec 3<>/dev/tcp/${VIP6}/443`);
-    const packets = await packetsOf('d1');
+    const packets = await packetsOf(holder.name);
     expect(packets.size).toBe(6);
     for (const [name, count] of packets) {
       if (name === 'missed') expect(count).toBe(0);
       else expect(count, name).toBeGreaterThan(0);
     }
-    await d1.execOk('nft delete table inet observer');
+    await holder.execOk('nft delete table inet observer');
   });
 
   it('come back within a second after others flushed all rules', async () => {

@@ -18,7 +18,7 @@ import type { DirectorHost } from '../support/director-host.ts';
 import { expectClaim } from '../support/expect-claim.ts';
 import { faultNamed, switchOver } from '../support/faults.ts';
 import { waitFor } from '../support/processes.ts';
-import { agentsOf, allJoin, heldBy, macOf } from '../support/settled.ts';
+import { agentsOf, allJoin, compiled, heldBy, macOf } from '../support/settled.ts';
 import { watch } from '../support/watched.ts';
 
 const UPLINK = 'uplink0';
@@ -111,6 +111,7 @@ describe('a group with a track and priorities', () => {
       notify: { any: writeProgram() },
     };
     await lab.applyOk(clusterDocument(lab, { groups: { web } }));
+    await compiled(lab);
     await heldBy(lab, 'd1');
     await expectMove([d1, d2], 'its track fails', () => d1.execOk(`ip link set ${UPLINK} down`));
     await expectMove([d2, d1], 'it passes again', () => d1.execOk(`ip link set ${UPLINK} up`));

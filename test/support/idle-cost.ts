@@ -52,31 +52,52 @@ export async function idleCost(lab: ClusterLab, durationMs: number): Promise<Idl
 
 /** In the default profile 150 ms are enough to be challenged: 100 ms between two heartbeats, 250 ms until suspect. */
 const STARVED_MS = 100;
+const LOOK_MS = 20;
 const TRIES = 3;
 
 /**
- * Measures a cluster in which nothing happens: again, at most three times, where an agent had to wait for a processor
- * for so long that another one challenged it, and all that was written tells of that. Gives the last measurement.
+ * Measures a cluster in which nothing happens: again, at most three times, where an agent had to wait for a processor,
+ * or all had to, for so long that another one challenged it, and all that was written tells of that; or for so long
+ * that its groups moved. Gives the last measurement.
  */
 export async function measuredCalm<T extends { readonly cost: IdleCost }>(
   lab: ClusterLab,
   measure: () => Promise<T>,
 ): Promise<T> {
-  const { suspectMs } = boundsOf(lab.profile);
+  const { suspectMs, waitMs } = boundsOf(lab.profile);
   for (let tries = 1; ; tries += 1) {
-    const meter = startWaitMeter(lab.directors.map((each) => each.agentPid()));
-    let starved: readonly Pause[] = [];
-    const measured = await measure().finally(() => {
-      starved = meter.stop();
-    });
+    const { measured, waits } = await withWaits(lab, measure);
     const { writes, revisionBefore, revisionAfter } = measured.cost;
-    const isStarved = starved.some(
-      ({ toMs }) => pausedMs(starved, toMs - suspectMs, toMs) >= STARVED_MS,
-    );
-    if (revisionAfter === revisionBefore || !isStarved || tries === TRIES) return measured;
-    for (const { key } of writes) if (!(await isOfChallenge(lab, key))) return measured;
+    const mostMs = (withinMs: number): number =>
+      Math.max(0, ...waits.map(({ toMs }) => pausedMs(waits, toMs - withinMs, toMs)));
+    if (revisionAfter === revisionBefore || tries === TRIES) return measured;
+    if (mostMs(suspectMs) < STARVED_MS) return measured;
+    // Who lost so much of D cannot be sure to have renewed it.
+    if (mostMs(waitMs) < suspectMs)
+      for (const { key } of writes) if (!(await isOfChallenge(lab, key))) return measured;
     console.log('an agent waited for a processor, and was challenged: measured again');
   }
+}
+
+/** When an agent waited, or the machine stood still with everything on it, this process included. */
+async function withWaits<T>(
+  lab: ClusterLab,
+  measure: () => Promise<T>,
+): Promise<{ readonly measured: T; readonly waits: readonly Pause[] }> {
+  const meter = startWaitMeter(lab.directors.map((each) => each.agentPid()));
+  const stood: Pause[] = [];
+  let last = monotonicMs();
+  const timer = setInterval(() => {
+    const now = monotonicMs();
+    if (now - last > LOOK_MS + STARVED_MS) stood.push({ fromMs: last + LOOK_MS, toMs: now });
+    last = now;
+  }, LOOK_MS);
+  let starved: readonly Pause[] = [];
+  const measured = await measure().finally(() => {
+    clearInterval(timer);
+    starved = meter.stop();
+  });
+  return { measured, waits: [...starved, ...stood] };
 }
 
 /** A challenge, or an event that tells of one. */
