@@ -200,13 +200,6 @@ export class Machine implements Speaker {
     return standIn?.recordHolder !== this.director || holder === this.director;
   }
 
-  /** It has given the group up lately, and tries it again when half a minute is over. */
-  rests(group: string): boolean {
-    const groups = this.agent?.view.status().groups ?? [];
-    const candidates = groups.find(({ name }) => name === group)?.candidates ?? [];
-    return candidates.some((one) => one.director === this.name && one.reason === 'cannot-bind');
-  }
-
   groupOf(address: IpAddress): string | null {
     const groups = this.agent?.view.status().groups ?? [];
     return groups.find((one) => hasAddress(one, address))?.name ?? null;

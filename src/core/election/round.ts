@@ -40,7 +40,7 @@ export function advanceRound(draft: Draft): void {
   const { state, now } = draft;
   lapse(draft);
   // Nothing to arm is no failure to arm, also where no round would tell so.
-  if (state.holdings.size === 0) state.unarmedRounds = 0;
+  if (isAllSilent(draft)) state.unarmedRounds = 0;
   if (state.round.kind === 'permitted') send(draft, state.round);
   advanceAsking(draft);
   if (state.round.kind === 'sent') expire(draft, state.round);
@@ -52,6 +52,12 @@ export function advanceRound(draft: Draft): void {
     draft.effects.push({ kind: 'permit', round: state.roundNumber, timeoutMs: permitMs });
   }
   advanceHeartbeat(draft);
+}
+
+/** The kernel has nothing to do for what is held, if anything is: only records are to be written. */
+function isAllSilent({ state: { holdings } }: Draft): boolean {
+  for (const { kind } of holdings.values()) if (kind !== 'shut') return false;
+  return true;
 }
 
 /** A VIP whose deadline has passed is silent by the kernel's own clock; the record may still be mine. */
@@ -317,7 +323,7 @@ function arm(draft: Draft, confirmed: RoundState & { kind: 'confirmed' }): void 
   const holdMs = usable(draft);
   const aliveMs = holdMs - permitMs;
   // What is stuck in the kernel is a failure to arm.
-  if (state.holdings.size > 0 && modes.size === 0 && basis !== 'segment') state.unarmedRounds += 1;
+  if (modes.size === 0 && basis !== 'segment' && !isAllSilent(draft)) state.unarmedRounds += 1;
   if (modes.size === 0 || !isSame || rosterOf(draft).isLosing || aliveMs <= 0) {
     rest(draft, startedAt);
     return;

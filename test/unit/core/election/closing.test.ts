@@ -43,6 +43,33 @@ const challenge = (driver: ElectionDriver): void => {
 const isChallenged = (driver: ElectionDriver): boolean =>
   driver.store.read(keys.challenge(D1)).value !== null;
 
+describe('a group that is silent, and whose record is to be written away', () => {
+  it('is nothing to arm, and so no failure to: challenges are answered, as long as that takes', () => {
+    const driver = holder();
+    driver.keep = isTxn('give-up');
+    driver.feed(fit([G1, 'interface-down']));
+    driver.settle();
+    for (let i = 0; i < 5; i++) {
+      challenge(driver);
+      driver.advance(TIMING.roundMs);
+      expect(driver.holding()).toBe('shut');
+      expect(isChallenged(driver), `round ${i}`).toBe(false);
+    }
+  });
+
+  it('ends what the kernel failed to do for it', () => {
+    const { driver, silentAt } = stuck();
+    driver.keep = (effect) => effect.kind === 'close' || isTxn('give-up')(effect);
+    while (driver.now < silentAt) {
+      challenge(driver);
+      driver.advance(TIMING.roundMs);
+    }
+    driver.advance(TIMING.roundMs);
+    expect(driver.holding()).toBe('shut');
+    expect(isChallenged(driver)).toBe(false);
+  });
+});
+
 describe('a group that the kernel will not close', () => {
   it('counts as silent a moment after its deadline, not before, and its record is written away', () => {
     const { driver, silentAt } = stuck();
