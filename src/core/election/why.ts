@@ -148,6 +148,8 @@ function answerOperation(
     return null;
   };
   if (isDone(draft, group, id, operation)) return null;
+  // Begun, or failed: its record tells so in a moment. A group that came back is not handed over again for it.
+  if (state.alarms.has(`operation:${id}`)) return null;
   if (operation.from !== null && operation.from !== config.me)
     return fail(`${config.me} holds the group, not ${operation.from}`);
   if (operation.to === config.me) return fail(`${config.me} holds the group already`);

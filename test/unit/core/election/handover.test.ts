@@ -56,6 +56,19 @@ const formerEpoch = (driver: ElectionDriver) =>
   epochOf((owner(driver).pending[0]?.epoch ?? 0) as never);
 
 describe('the former holder', () => {
+  it('hands over once for an operation, though the group comes back before its record tells so', () => {
+    const driver = holder();
+    driver.store.write(keys.operation('op'), formatRecord(operationOf({ to: 'd2' })));
+    driver.settle();
+    expect(driver.holding()).toBe('leaving');
+    const mine = { director: 'd1', session: driver.sessionId, reason: 'failback' } as const;
+    driver.store.write(keys.owner(G1), formatRecord(ownerOf(mine)));
+    driver.settle();
+    driver.advance(TIMING.roundMs);
+    expect(driver.holding()).toBe('open');
+    expect(driver.txns('transfer')).toHaveLength(1);
+  });
+
   it('writes the record over, guarded by both sessions and its own record, and names itself pending', () => {
     const driver = holder();
     const epoch = driver.epochOf();
