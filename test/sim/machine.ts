@@ -196,7 +196,9 @@ export class Machine implements Speaker {
 
   /** What an owner tells of who stands in for it is about that one; it may stand in for a former life of its own. */
   #isByGateway({ basis, holder, standIn, state }: GroupStatus): boolean {
-    if (basis !== 'segment' || !state.endsWith('-here')) return false;
+    // What has just yielded is no group of another director's yet.
+    const isOwn = holder === this.director || state.endsWith('-here');
+    if (basis !== 'segment' || !isOwn) return false;
     return standIn?.recordHolder !== this.director || holder === this.director;
   }
 
