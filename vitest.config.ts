@@ -14,6 +14,7 @@ const calmLabs = [
   'vip-path',
   'marks',
   'confirm-dead',
+  'flapping',
 ].map((name) => `test/lab/${name}.test.ts`);
 /** A busy machine may stop everything for a good part of a second. */
 const patient = { expect: { poll: { timeout: 15_000 } } } as const;

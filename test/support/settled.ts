@@ -16,7 +16,7 @@ export async function settle(lab: ClusterLab, timeoutMs = PATIENCE_MS): Promise<
     // One that was asked to end may do so late.
     for (const director of lab.directors)
       if (!(await director.isAgentRunning())) await lab.startAgents([director.name]);
-    await forgive(lab);
+    for (const director of lab.directors) await forgive(lab, director);
     return await agreedHolder(lab);
   };
   const name = await waitFor('one director holds, and all know', look, {
@@ -61,6 +61,7 @@ export async function heldBy(lab: ClusterLab, name: string): Promise<void> {
     const [holder, ...more] = await lab.directorsWith(VIP);
     if (holder === name && more.length === 0) return true;
     const argv = ['switchover', 'web', '--to', name, '--reason', 'lab'];
+    await forgive(lab, lab.director(name));
     if (holder !== undefined && more.length === 0) await lab.director(holder).cli(argv);
     return false;
   };
@@ -82,10 +83,13 @@ export async function applyHeldBy(
   );
   await lab.applyOk({ ...document, groups: Object.fromEntries(preempting) });
   const names = Object.keys(groups);
-  await lab.until(`${director} holds them`, director, (status) => {
+  const look = async (): Promise<boolean> => {
+    await forgive(lab, lab.director(director));
+    const status = await lab.status(director);
     const held = status.groups.filter(({ state }) => state === 'held-here').map(({ name }) => name);
     return names.every((name) => held.includes(name));
-  });
+  };
+  await waitFor(`${director} holds them`, look, { timeoutMs: PATIENCE_MS, intervalMs: 100 });
   await lab.applyOk(document);
 }
 
@@ -116,17 +120,17 @@ export async function peersOf(lab: ClusterLab, director: string): Promise<readon
   return (JSON.parse(value) as { peers: readonly string[] }).peers;
 }
 
-/** Starts agents anew that lost the group too often lately: the faults were the tests'. */
-async function forgive(lab: ClusterLab): Promise<void> {
-  for (const director of lab.directors) {
-    const { groups } = await lab.status(director.name);
-    const group = groups.find((each) => each.name === 'web');
-    const own = group?.candidates.find((each) => each.director === director.name);
-    if (own?.reason !== 'flapping' || group?.holder === director.name) continue;
-    await director.signalAgent('SIGTERM');
-    await director.agentEnded(8000);
-    await lab.startAgents([director.name]);
-  }
+/** Starts an agent anew that lost a group too often lately: the faults were the tests', or the machine's. */
+async function forgive(lab: ClusterLab, director: DirectorHost): Promise<void> {
+  const { groups } = await lab.status(director.name);
+  const isPassedOver = groups.some(({ holder, candidates }) => {
+    const own = candidates.find((each) => each.director === director.name);
+    return own?.reason === 'flapping' && holder !== director.name;
+  });
+  if (!isPassedOver) return;
+  await director.signalAgent('SIGTERM');
+  await director.agentEnded(8000);
+  await lab.startAgents([director.name]);
 }
 
 async function agreedHolder(lab: ClusterLab): Promise<string | null> {
