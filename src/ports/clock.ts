@@ -10,6 +10,6 @@ export interface Clock {
   wallMs(): number;
   /** Resolves after `ms` (0 or more), or at once when the signal aborts. Never rejects. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
-  /** Calls `action` once after `ms`; the returned function cancels. */
+  /** Calls `action` once after `ms`, never before; the returned function cancels. */
   schedule(ms: number, action: () => void): () => void;
 }

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { monoMs } from '../../model/ids.ts';
 import type { Clock } from '../../ports/clock.ts';
 
-/** Longest delay a Node timer takes; longer ones would fire at once. */
+/** Longest delay a Node timer takes: longer ones are waited for in parts, they would fire at once. */
 const TIMER_LIMIT_MS = 2 ** 31 - 1;
 
 /** Timers of this clock keep the process alive until they fire or are cancelled. */
@@ -19,8 +19,19 @@ export function createSystemClock(): Clock {
 }
 
 function schedule(ms: number, action: () => void): () => void {
-  const timer = setTimeout(action, Math.min(Math.max(ms, 0), TIMER_LIMIT_MS));
+  const dueAt = performance.now() + ms;
+  const fire = (): void => {
+    const leftMs = dueAt - performance.now();
+    if (leftMs > 0) timer = startTimer(leftMs, fire);
+    else action();
+  };
+  let timer = startTimer(ms, fire);
   return () => clearTimeout(timer);
+}
+
+/** Node counts whole milliseconds from when its loop began to turn: such a timer may still be early. */
+function startTimer(ms: number, action: () => void): NodeJS.Timeout {
+  return setTimeout(action, Math.min(Math.ceil(Math.max(ms, 0)), TIMER_LIMIT_MS));
 }
 
 function sleep(ms: number, signal?: AbortSignal): Promise<void> {
