@@ -2,13 +2,13 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * After how much running, in bytes of bytecode, a function is worth to be optimised. V8's own 66 KiB is meant for
- * processes that run all the time: a round takes a few thousand of them, and most of what runs ten times a second
- * would stay as it was compiled at first for many minutes, at several times the processor time.
+ * Compiles every function the first time it runs, plainly and at once. V8 would interpret it until it had run often,
+ * and most of what a handover runs has not: it is rare work that has to be done in milliseconds.
+ *
+ * How often something has to run to be optimised is V8's own affair. Lowered, what a handover did for the second time
+ * was optimised in the middle of it, and given up again where it did one thing more: more processor time went to the
+ * compiler's threads than to the handover, and on a busy machine the new holder came too late for its first rounds.
  */
-const OPTIMISE_AFTER_BYTES = 20_000;
-
-/** To be called before the code is loaded that it is about. An engine without the flag says so and goes on. */
 export function tuneEngine(): void {
-  setFlagsFromString(`--interrupt-budget=${OPTIMISE_AFTER_BYTES}`);
+  setFlagsFromString('--always-sparkplug');
 }
