@@ -80,6 +80,7 @@ export class FenceNetwork {
         (each) => `neigh replace ${each} lladdr ${mac} dev ${this.#name} nud permanent`,
       ),
     );
+    await becomesLocal(this.#name);
     await this.#connected();
     return this.device();
   }
@@ -103,7 +104,7 @@ export class FenceNetwork {
   }
 
   /** The VIPs as a real server has them. */
-  moveToLo(): void {
+  async moveToLo(): Promise<void> {
     sh('sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2');
     this.#ip([
       `address del ${VIP4}/32 dev ${this.#name}`,
@@ -111,6 +112,13 @@ export class FenceNetwork {
       `address add ${VIP4}/32 dev lo`,
       `address add ${VIP6}/128 dev lo`,
     ]);
+    await becomesLocal('lo');
+  }
+
+  /** The IPv6 VIP as where it is bound ahead. */
+  async bindAhead(): Promise<void> {
+    this.#ip([`address add ${VIP6}/128 dev ${this.#name} nodad`]);
+    await becomesLocal(this.#name);
   }
 
   /** A link above it that has the IPv4 VIP instead. */
@@ -238,6 +246,14 @@ export class FenceNetwork {
 
   #ip(lines: readonly string[]): void {
     execFileSync('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` });
+  }
+}
+
+/** Until the kernel takes packets to the IPv6 VIP there: it has the address at once, and a worker of it does the rest. */
+async function becomesLocal(device: string): Promise<void> {
+  for (let looks = 0; sh(`ip -6 route show table local ${VIP6} dev ${device}`) === ''; looks++) {
+    if (looks === LOOKS_MAX) throw new Error(`${VIP6} is not local on ${device}`);
+    await sleep(1);
   }
 }
 

@@ -172,13 +172,13 @@ const linuxCases: ContractCase<LinuxWorld>[] = [
   {
     name: 'a served VIP on lo is a real server: it resolves nothing in its own name, and no router to it',
     run: async (world) => {
-      const { fence, network, device, vips, neighbour } = world;
+      const { fence, network, vips, neighbour } = world;
       await prepare(world, {
         managed: adding(...vips, ELSEWHERE4, ELSEWHERE6),
         served: adding(...vips, ELSEWHERE4, ELSEWHERE6),
         directors: { add: [neighbour], remove: [] },
       });
-      network.moveToLo();
+      await network.moveToLo();
       assert.deepEqual(await voicesOf(world), [true, false, true, false]);
       const ping = (source: string, target: string) => (): void => {
         sh(`ping -c 1 -W 0.01 -I ${source} ${target} >/dev/null 2>&1 || true`);
@@ -186,7 +186,7 @@ const linuxCases: ContractCase<LinuxWorld>[] = [
       const asked = await network.overhear(ping(VIP4, '10.9.0.77'));
       assert.ok(!asked.some((frame) => isArpFrom(frame, VIP4)), 'it asks as the VIP');
       // As where it is bound ahead: the kernel solicits with the source of what it has to send.
-      sh(`ip address add ${VIP6}/128 dev ${device.name} nodad`);
+      await network.bindAhead();
       const solicited = await network.overhear(ping(VIP6, 'fd09::77'));
       assert.ok(
         !solicited.some((frame) => isSolicitationFrom(frame, VIP6)),
