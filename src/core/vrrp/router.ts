@@ -29,6 +29,14 @@ import {
 /** A neighbour that was told to give way must be silent for this many of its own intervals. */
 export const CLAIM_QUIET_INTERVALS = 1.25;
 
+/**
+ * Advertisements leave at multiples of this part of the interval, the first of them so much early: those of many
+ * routers go together, and a processor that slept wakes up once for them.
+ */
+const ADVERT_GRID = 0.1;
+/** Of a multiple: less than a clock tells apart, more than its arithmetic is off. */
+const GRID_SLACK = 1e-6;
+
 /** An active router answers no sooner after its last advertisement, in its own intervals. */
 export const ANSWER_SPACING = 0.1;
 
@@ -269,11 +277,16 @@ const quietAfter = (neighbour: VrrpAdvert, now: MonoMs): MonoMs =>
   monoMs(now + CLAIM_QUIET_INTERVALS * neighbour.intervalMs);
 
 function advertise(router: Active | Claiming, now: MonoMs, settings: VrrpSettings): VrrpStep {
-  const next = { ...router, nextAdvertAt: monoMs(now + settings.intervalMs) };
+  const next = { ...router, nextAdvertAt: nextAdvertAfter(now, settings.intervalMs) };
   return {
     router: next,
     outputs: [{ kind: 'send', priority: settings.priority }, ...rearm(next, settings).outputs],
   };
+}
+
+function nextAdvertAfter(now: MonoMs, intervalMs: number): MonoMs {
+  const gridMs = ADVERT_GRID * intervalMs;
+  return monoMs(Math.floor((now + intervalMs) / gridMs + GRID_SLACK) * gridMs);
 }
 
 function hear(

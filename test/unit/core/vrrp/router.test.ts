@@ -193,6 +193,38 @@ describe('a Backup router', () => {
   });
 });
 
+describe('what an active router sends', () => {
+  const isSent = ({ kind }: VrrpOutput): boolean => kind === 'send';
+  const armedAt = ({ outputs }: Run): number =>
+    outputs.find((output) => output.kind === 'arm')?.at ?? Number.NaN;
+
+  test('never comes late by the timers before it, and the first time by a tenth too early at most', () => {
+    const openedAt = fc.double({ min: 0, max: 1e9, noNaN: true });
+    const lates = fc.array(fc.double({ min: 0, max: 0.09, noNaN: true }), { minLength: 3 });
+    fc.assert(
+      fc.property(openedAt, fc.integer({ min: 1, max: 4095 }), lates, (at, tens, parts) => {
+        const intervalMs = tens * 10;
+        const run = new Run({ intervalMs }).at(at, { kind: 'opened' });
+        const first = armedAt(run);
+        expect(first).toBeGreaterThan(at + 0.9 * intervalMs - 0.01);
+        expect(first).toBeLessThan(at + intervalMs + 0.01);
+        for (const [i, part] of parts.entries()) {
+          run.timer(armedAt(run) + part * intervalMs);
+          expect(run.outputs.filter(isSent)).toHaveLength(1);
+          expect(armedAt(run)).toBeCloseTo(first + (i + 1) * intervalMs, 3);
+        }
+      }),
+    );
+  });
+
+  test('goes with what others send that opened at about the same time', () => {
+    const times = Array.from({ length: 255 }, (_, i) =>
+      armedAt(new Run({ intervalMs: 1000 }).at(7003 + i * 0.3, { kind: 'opened' })),
+    );
+    expect(new Set(times)).toEqual(new Set([8000]));
+  });
+});
+
 describe('a router that preempts', () => {
   const claimed = (): Run => new Run().start().hear(300, 20).timer(DOWN);
 
@@ -203,7 +235,7 @@ describe('a router that preempts', () => {
     expect(run.router.kind).toBe('claiming');
     expect(run.outputs).toEqual([
       { kind: 'send', priority: 100 },
-      { kind: 'arm', at: DOWN + 100 },
+      { kind: 'arm', at: 460 },
     ]);
     expect(mayOpen(run.router)).toBeNull();
     expect(advertisedPriority(run.router, run.settings)).toBe(100);
