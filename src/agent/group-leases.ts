@@ -34,9 +34,15 @@ type Shown = {
   /** As asked for. */
   readonly ttlS: number;
   readonly validUntil: MonoMs;
+  /** Renewed then; with others that are, from `soonAt` on. */
   readonly nextAt: MonoMs;
+  readonly soonAt: MonoMs;
 };
 
+/** Of what is left of a lease; renewed after it. */
+const RENEW_AFTER = 1 / 3;
+/** Of that: so much sooner with others that are due, or each of many would be a pass over all. */
+const TOGETHER = 0.2;
 const CALL_MS = 2000;
 const RETRY_MS = 500;
 const LAST_CALL_MS = 500;
@@ -84,8 +90,8 @@ class Loop implements GroupLeases {
     while (!signal.aborted) {
       const isDone = await this.#pass();
       const now = clock.now();
-      const due = [...this.#shown.values()].map((one) => one.nextAt - now);
-      const ms = isDone ? Math.min(60_000, ...due) : RETRY_MS;
+      let ms = isDone ? 60_000 : RETRY_MS;
+      if (isDone) for (const { nextAt } of this.#shown.values()) ms = Math.min(ms, nextAt - now);
       await waitFor(this.#wakeup, Math.max(10, ms), clock, signal);
     }
     // A new process goes on with the groups, and shows them anew.
@@ -106,7 +112,7 @@ class Loop implements GroupLeases {
     for (const [group, epoch] of this.#wanted) {
       const one = this.#shown.get(group);
       if (one === undefined) isDone = (await this.#give(group, epoch)) && isDone;
-      else if (this.#ports.clock.now() >= one.nextAt)
+      else if (this.#ports.clock.now() >= one.soonAt)
         isDone = (await this.#keep(group, one)) && isDone;
       const { ttlS } = this.#shown.get(group) ?? {};
       // The key moves to the new lease; the one before ends by itself, with nothing on it.
@@ -137,8 +143,7 @@ class Loop implements GroupLeases {
       await store.revokeLease(lease, { deadlineMs: CALL_MS });
       return false;
     }
-    const nextAt = nextBefore(validUntil, clock);
-    this.#shown.set(group, { epoch, lease, ttlS, validUntil, nextAt });
+    this.#shown.set(group, { epoch, lease, ttlS, validUntil, ...renewal(validUntil, clock) });
     return true;
   }
 
@@ -147,7 +152,7 @@ class Loop implements GroupLeases {
     const kept = await store.keepLeaseAlive(one.lease, { deadlineMs: CALL_MS });
     if (kept.ok) {
       const { validUntil } = kept.value;
-      this.#shown.set(group, { ...one, validUntil, nextAt: nextBefore(validUntil, clock) });
+      this.#shown.set(group, { ...one, validUntil, ...renewal(validUntil, clock) });
       return true;
     }
     if (kept.error.code === 'lease-gone') {
@@ -166,7 +171,8 @@ class Loop implements GroupLeases {
 }
 
 /** By what the store granted: the document may want another time since. */
-function nextBefore(validUntil: MonoMs, clock: Clock): MonoMs {
+function renewal(validUntil: MonoMs, clock: Clock): Pick<Shown, 'nextAt' | 'soonAt'> {
   const now = clock.now();
-  return monoMs(now + (validUntil - now) / 3);
+  const ms = RENEW_AFTER * (validUntil - now);
+  return { nextAt: monoMs(now + ms), soonAt: monoMs(now + (1 - TOGETHER) * ms) };
 }

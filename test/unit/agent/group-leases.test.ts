@@ -56,6 +56,30 @@ describe('the lease of a group', () => {
     expect(cluster.leases()).toEqual([]);
   });
 
+  it('is renewed with others that are due soon: for each of many one would look at all', async () => {
+    const { clock, leases, cluster, store } = setUp();
+    const times: number[] = [];
+    const keep = store.keepLeaseAlive.bind(store);
+    store.keepLeaseAlive = (lease, options) => {
+      times.push(clock.now());
+      return keep(lease, options);
+    };
+    const groups = Array.from({ length: 30 }, (_, i) => groupId(`g${i}`));
+    for (const group of groups) {
+      leases.show(group, epochOf(cluster.write(keys.owner(group), '{}')));
+      await clock.advance(150);
+    }
+    await clock.advance(10_000);
+    times.length = 0;
+    await clock.advance(15_000);
+    // Of 15 s, each after 4 to 5 s.
+    expect(times.length).toBeGreaterThanOrEqual(3 * groups.length);
+    expect(times.length).toBeLessThanOrEqual(4 * groups.length);
+    const apart = times.filter((at, i) => at > (times[i - 1] ?? 0) + 100);
+    expect(apart.length).toBeLessThan(times.length / 3);
+    for (const group of groups) expect(leases.remainingMs(group)).toBeGreaterThan(9000);
+  });
+
   it('comes back after the store has lost it', async () => {
     const { clock, leases, own, stored, cluster, log } = setUp();
     leases.show(G, own());
