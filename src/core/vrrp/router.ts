@@ -63,6 +63,7 @@ type Backup = {
 };
 type Claiming = {
   readonly kind: 'claiming';
+  readonly sentAt: MonoMs;
   readonly nextAdvertAt: MonoMs;
   /** When the neighbour has been silent for long enough. */
   readonly quietAt: MonoMs;
@@ -70,6 +71,7 @@ type Claiming = {
 };
 type Active = {
   readonly kind: 'active';
+  readonly sentAt: MonoMs;
   readonly nextAdvertAt: MonoMs;
   /** The last advertisement of a router that does not give way. */
   readonly heard: HeardAdvert | null;
@@ -184,7 +186,7 @@ function start(now: MonoMs, settings: VrrpSettings): VrrpStep {
 
 function activate(router: VrrpRouter, now: MonoMs, settings: VrrpSettings): VrrpStep {
   const heard = router.kind === 'initialize' ? null : router.heard;
-  return advertise({ kind: 'active', nextAdvertAt: now, heard }, now, settings);
+  return advertise({ kind: 'active', sentAt: now, nextAdvertAt: now, heard }, now, settings);
 }
 
 function close(router: VrrpRouter, now: MonoMs, settings: VrrpSettings): VrrpStep {
@@ -266,6 +268,7 @@ const allow = (router: Backup, reason: OpenReason): VrrpStep => ({
 function claim(neighbour: HeardAdvert, now: MonoMs, settings: VrrpSettings): VrrpStep {
   const claiming: Claiming = {
     kind: 'claiming',
+    sentAt: now,
     nextAdvertAt: now,
     quietAt: quietAfter(neighbour, now),
     heard: neighbour,
@@ -277,7 +280,8 @@ const quietAfter = (neighbour: VrrpAdvert, now: MonoMs): MonoMs =>
   monoMs(now + CLAIM_QUIET_INTERVALS * neighbour.intervalMs);
 
 function advertise(router: Active | Claiming, now: MonoMs, settings: VrrpSettings): VrrpStep {
-  const next = { ...router, nextAdvertAt: nextAdvertAfter(now, settings.intervalMs) };
+  const nextAdvertAt = nextAdvertAfter(now, settings.intervalMs);
+  const next = { ...router, sentAt: now, nextAdvertAt };
   return {
     router: next,
     outputs: [{ kind: 'send', priority: settings.priority }, ...rearm(next, settings).outputs],
@@ -347,8 +351,7 @@ function hearAsActive(router: Active, heard: HeardAdvert, settings: VrrpSettings
     const others = router.heard?.source === heard.source ? null : router.heard;
     const next: Active = { ...router, heard: isGone ? others : heard };
     // A flood of them must not become one of ours.
-    const sentAt = router.nextAdvertAt - settings.intervalMs;
-    if (heard.at < sentAt + ANSWER_SPACING * settings.intervalMs) return still(next);
+    if (heard.at < router.sentAt + ANSWER_SPACING * settings.intervalMs) return still(next);
     const answered = advertise(next, heard.at, settings);
     if (isGone) return answered;
     return { ...answered, outputs: [...answered.outputs, { kind: 'announce' }] };

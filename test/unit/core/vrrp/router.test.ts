@@ -217,6 +217,15 @@ describe('what an active router sends', () => {
     );
   });
 
+  test('spaces an answer from what was sent, wherever in a tenth of the interval that was', () => {
+    const answersAt = (sentAt: number, heardAt: number): boolean =>
+      new Run().at(sentAt, { kind: 'opened' }).hear(heardAt, 20).outputs.some(isSent);
+    for (const sentAt of [1000, 1004.5, 1009.9]) {
+      expect(answersAt(sentAt, sentAt + 9.9)).toBe(false);
+      expect(answersAt(sentAt, sentAt + 10)).toBe(true);
+    }
+  });
+
   test('goes with what others send that opened at about the same time', () => {
     const times = Array.from({ length: 255 }, (_, i) =>
       armedAt(new Run({ intervalMs: 1000 }).at(7003 + i * 0.3, { kind: 'opened' })),
